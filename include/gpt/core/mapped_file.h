@@ -1,0 +1,37 @@
+// A file's bytes in memory.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace gpt {
+
+/// The whole of a regular file, either mapped copy-on-write (writing changes private pages, never the file)
+/// or read into memory. The mapping is lazy: pages are loaded when first touched. Shared by copying; the last
+/// copy releases it.
+class MappedFile {
+ public:
+  enum class Mode { kMap, kRead };
+
+  /// Throws IoError naming the path: missing, not a regular file, not readable; MemoryError when kRead finds
+  /// no memory.
+  explicit MappedFile(const std::filesystem::path& path, Mode mode = Mode::kMap);
+
+  std::span<std::byte> bytes() const noexcept { return {data_.get(), size_}; }
+  const std::filesystem::path& path() const noexcept { return path_; }
+  /// Keeps the bytes alive, for Tensor::borrow.
+  std::shared_ptr<const void> owner() const noexcept { return data_; }
+
+ private:
+  std::filesystem::path path_;
+  std::shared_ptr<std::byte> data_;
+  std::size_t size_ = 0;
+};
+
+/// The content of a regular text file. Throws IoError as MappedFile does.
+std::string read_text_file(const std::filesystem::path& path);
+
+}  // namespace gpt

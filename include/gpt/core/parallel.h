@@ -1,0 +1,56 @@
+// The one place where libgpt runs on more than one thread. The caller owns the threads: libgpt uses at most
+// as many as it is allowed here, through OpenMP's num_threads clause alone or, in a build with
+// GPT_WITH_OPENMP=OFF, through a pool of std::thread.
+// Neither survives fork(): a child of a process that has run a loop must not run one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace gpt {
+
+/// How many threads a parallel loop may use when no ThreadLimit is in force. 0 restores the default: what
+/// OpenMP would use (OMP_NUM_THREADS, or the CPUs), or the number of CPUs without OpenMP. Throws
+/// ArgumentError when negative.
+void set_num_threads(int n);
+
+/// The number of threads a parallel loop started here may use, at least 1. With OpenMP a loop never takes more than
+/// there are CPUs.
+int num_threads() noexcept;
+
+/// While it lives, loops started by this thread use at most n threads (n <= 0: no further limit).
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int n) noexcept;
+  ~ThreadLimit();
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  int outer_;
+};
+
+namespace detail {
+using ParallelBody = void (*)(void* context, std::int64_t begin, std::int64_t end) noexcept;
+void parallel_for(std::int64_t n, std::int64_t grain, ParallelBody body, void* context) noexcept;
+}  // namespace detail
+
+/// Calls body(begin, end) on disjoint ranges that together cover [0, n), and returns when all are done: one range for
+/// each of up to num_threads() threads, as even as possible, none shorter than `grain` (positive: the least that is
+/// worth waking a thread for) unless n is. The body must be noexcept and must not let its result depend on where the
+/// ranges are cut. Runs inline when there is one range only, or inside another parallel_for.
+template <class Body>
+void parallel_for(std::int64_t n, std::int64_t grain, Body&& body) noexcept {
+  using B = std::remove_reference_t<Body>;
+  static_assert(std::is_nothrow_invocable_v<B&, std::int64_t, std::int64_t>,
+                "the body of a parallel_for must be noexcept: check shapes before the loop");
+  detail::parallel_for(
+      n, grain,
+      [](void* context, std::int64_t begin, std::int64_t end) noexcept {
+        (*static_cast<B*>(context))(begin, end);
+      },
+      const_cast<void*>(static_cast<const void*>(std::addressof(body))));
+}
+
+}  // namespace gpt

@@ -1,0 +1,115 @@
+#include "gpt/core/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <string>
+#include <system_error>
+
+#include "gpt/core/error.h"
+
+namespace gpt {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string errno_text() { return std::generic_category().message(errno); }
+
+// The file that a name stands for, which need not exist yet: fs::canonical would refuse a dangling link.
+fs::path resolve_links(const fs::path& target) {
+  constexpr int kMaxLinks = 40;  // as Linux
+  fs::path path = target;
+  for (int i = 0; i <= kMaxLinks; ++i) {
+    std::error_code error;
+    const fs::path next = fs::read_symlink(path, error);
+    if (error) return path;  // not a link, or nothing there; opening says the rest
+    path = path.parent_path() / next;
+  }
+  fail<IoError>(target.string(), "cannot be written: too many symbolic links");
+}
+
+fs::path directory_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
+fs::path temporary_beside(const fs::path& path) {
+  static std::atomic<unsigned> counter{0};
+  constexpr std::size_t kLongestStem = 200;  // leaves room for the rest in the 255 bytes of a file name
+  const std::string stem = path.filename().string().substr(0, kLongestStem);
+  return directory_of(path) / concat(".", stem, ".tmp-", ::getpid(), "-", counter++);
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(const fs::path& target) : path_(resolve_links(target)) {
+  if (!path_.has_filename()) fail<IoError>(path_.string(), "cannot be written: it does not name a file");
+  struct stat old {};
+  const bool replaces = ::stat(path_.c_str(), &old) == 0;
+  if (!replaces && errno != ENOENT) fail_with_errno("cannot be written");
+  if (replaces && S_ISDIR(old.st_mode)) fail<IoError>(path_.string(), "is a directory, expected a file");
+  if (replaces && !S_ISREG(old.st_mode)) fail<IoError>(path_.string(), "is not a regular file");
+  do {  // another process of the same id (in another container) may have left a temporary
+    temporary_ = temporary_beside(path_);
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (fd_ < 0 && errno == EEXIST);
+  if (fd_ < 0) fail_with_errno("cannot be written");
+  if (replaces && ::fchmod(fd_, old.st_mode & 0777) != 0) fail_with_errno("cannot keep its permissions");
+}
+
+AtomicFile::~AtomicFile() { discard(); }
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  require_open();
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail_with_errno("cannot be written");
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+}
+
+void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+void AtomicFile::commit() {
+  require_open();
+  if (::fsync(fd_) != 0) fail_with_errno("cannot be written");
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_with_errno("cannot be replaced");
+  ::close(fd_);  // after fsync nothing is left that could fail
+  fd_ = -1;
+  // The rename itself lasts once the directory is on the disk. Where a directory cannot be opened or synced
+  // (no right to read it, some network file systems) that is up to the system.
+  const int directory = ::open(directory_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) return;
+  const bool failed = ::fsync(directory) != 0 && errno == EIO;
+  ::close(directory);
+  if (failed)
+    fail<IoError>(path_.string(), "was replaced, but its directory could not be brought to the disk");
+}
+
+void AtomicFile::require_open() const {
+  if (fd_ < 0) fail<IoError>(path_.string(), "nothing can be written after commit() or a failure");
+}
+
+void AtomicFile::discard() noexcept {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  fd_ = -1;
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::fail_with_errno(const char* what) {
+  const std::string reason = errno_text();
+  discard();
+  fail<IoError>(path_.string(), what, ": ", reason);
+}
+
+void write_file_atomically(const fs::path& target, std::string_view text) {
+  AtomicFile file(target);
+  file.write(text);
+  file.commit();
+}
+
+}  // namespace gpt

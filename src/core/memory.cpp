@@ -1,0 +1,45 @@
+#include "core/memory.h"
+
+#include <cstdlib>
+#include <limits>
+#include <new>
+
+#include "gpt/core/error.h"
+
+namespace gpt {
+namespace {
+
+// Hands `memory` to a shared_ptr, whose control block may itself find no memory.
+std::shared_ptr<std::byte> own(void* memory, std::byte* start, std::size_t size, std::string_view what) {
+  if (memory == nullptr) fail<MemoryError>(what, "cannot allocate ", size, " bytes");
+  try {
+    return {start, [memory](std::byte*) { std::free(memory); }};
+  } catch (const std::bad_alloc&) {  // the deleter has run already
+    fail<MemoryError>(what, "cannot allocate ", size, " bytes");
+  }
+}
+
+void require_sane(std::size_t size, std::string_view what) {
+  if (size > std::numeric_limits<std::size_t>::max() / 2)
+    fail<MemoryError>(what, "cannot allocate ", size, " bytes");
+}
+
+}  // namespace
+
+std::shared_ptr<std::byte> allocate_bytes(std::size_t size, std::string_view what) {
+  require_sane(size, what);
+  const std::size_t rounded = (size + kAlignment - 1) / kAlignment * kAlignment;
+  void* memory = std::aligned_alloc(kAlignment, rounded == 0 ? kAlignment : rounded);
+  return own(memory, static_cast<std::byte*>(memory), size, what);
+}
+
+std::shared_ptr<std::byte> allocate_zeroed(std::size_t size, std::string_view what) {
+  require_sane(size, what);
+  void* memory = std::calloc(size + kAlignment, 1);  // calloc leaves fresh pages untouched
+  void* aligned = memory;
+  std::size_t space = size + kAlignment;
+  if (memory != nullptr) std::align(kAlignment, size, aligned, space);
+  return own(memory, static_cast<std::byte*>(aligned), size, what);
+}
+
+}  // namespace gpt

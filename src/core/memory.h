@@ -1,0 +1,35 @@
+// Raw aligned memory for tensors and arenas.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string_view>
+
+#include "gpt/core/error.h"
+
+namespace gpt {
+
+inline constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector
+
+/// Uninitialized bytes aligned to kAlignment. Throws MemoryError naming `what`.
+std::shared_ptr<std::byte> allocate_bytes(std::size_t size, std::string_view what);
+
+/// The same, zeroed; pages that are never written take no memory.
+std::shared_ptr<std::byte> allocate_zeroed(std::size_t size, std::string_view what);
+
+/// f(), for the functions that callers see: where a standard container inside finds no memory, that is a MemoryError
+/// naming `what`, as everywhere in the library.
+template <class F>
+decltype(auto) with_memory_errors(std::string_view what, F&& f) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    fail<MemoryError>(what, "out of memory");
+  } catch (const std::length_error&) {  // a size that no container can have
+    fail<MemoryError>(what, "out of memory");
+  }
+}
+
+}  // namespace gpt

@@ -1,0 +1,118 @@
+// parallel_for on a pool of std::thread, for hosts that cannot have an OpenMP runtime (and for
+// ThreadSanitizer, which does not understand libgomp's synchronization).
+#include <algorithm>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "core/parallel_state.h"
+#include "gpt/core/parallel.h"
+
+namespace gpt::detail {
+namespace {
+
+thread_local bool t_in_parallel = false;
+
+/// Workers sleep on a condition variable and never spin. One loop runs at a time; a loop that finds the pool
+/// taken by another thread of the host runs inline instead of waiting.
+class Pool {
+ public:
+  static Pool& instance() {
+    static Pool pool;
+    return pool;
+  }
+
+  ~Pool() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    work_.notify_all();
+    for (std::thread& t : workers_) t.join();
+  }
+
+  void run(std::int64_t n, int threads, ParallelBody body, void* context) noexcept {
+    std::unique_lock turn(turn_, std::try_to_lock);
+    if (!turn.owns_lock()) return body(context, 0, n);
+    threads = 1 + grow_to(threads - 1);
+    {
+      const std::lock_guard lock(mutex_);
+      job_ = {n, threads, body, context};
+      pending_ = threads - 1;
+      ++generation_;
+    }
+    work_.notify_all();
+    run_part(job_, 0);
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [this] { return pending_ == 0; });
+  }
+
+ private:
+  struct Job {
+    std::int64_t n = 0;
+    int threads = 0;
+    ParallelBody body = nullptr;
+    void* context = nullptr;
+  };
+
+  static void run_part(const Job& job, int index) noexcept {
+    t_in_parallel = true;
+    const Range r = range_of_thread(job.n, index, job.threads);
+    if (r.begin < r.end) job.body(job.context, r.begin, r.end);
+    t_in_parallel = false;
+  }
+
+  /// Makes sure of `wanted` workers where the system allows it; returns how many can take part.
+  int grow_to(int wanted) noexcept {
+    try {
+      while (static_cast<int>(workers_.size()) < wanted) {
+        const int index = static_cast<int>(workers_.size()) + 1;
+        workers_.emplace_back([this, index, seen = generation_] { work(index, seen); });
+      }
+    } catch (const std::exception&) {  // no more threads or memory: go on with those there are
+    }
+    return std::min(wanted, static_cast<int>(workers_.size()));
+  }
+
+  void work(int index, std::uint64_t seen) noexcept {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      work_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+      if (stopping_) return;
+      seen = generation_;
+      if (index >= job_.threads) continue;
+      const Job job = job_;
+      lock.unlock();
+      run_part(job, index);
+      lock.lock();
+      if (--pending_ == 0) done_.notify_one();
+    }
+  }
+
+  std::mutex turn_;  // held by the thread whose loop is running; also guards workers_
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;  // guards all below
+  std::condition_variable work_, done_;
+  Job job_;
+  std::uint64_t generation_ = 0;  // of job_; written only by the holder of turn_
+  int pending_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace
+
+int default_num_threads() noexcept {
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+void parallel_for(std::int64_t n, std::int64_t grain, ParallelBody body, void* context) noexcept {
+  if (n <= 0) return;
+  const int threads = t_in_parallel ? 1 : useful_threads(n, grain, num_threads());
+  if (threads <= 1) return body(context, 0, n);
+  Pool::instance().run(n, threads, body, context);
+}
+
+}  // namespace gpt::detail

@@ -1,0 +1,30 @@
+#include "gpt/core/shape.h"
+
+#include <limits>
+
+#include "gpt/core/error.h"
+
+namespace gpt {
+
+Shape::Shape(std::span<const std::int64_t> extents) {
+  if (extents.size() > kMaxRank)
+    fail<ShapeError>("shape", "rank ", extents.size(), " is above the limit of ", kMaxRank);
+  for (const std::int64_t extent : extents) {
+    if (extent < 0) fail<ShapeError>("shape", "extent ", extent, " is negative");
+    if (extent != 0 && numel_ > std::numeric_limits<std::int64_t>::max() / extent)
+      fail<ShapeError>("shape", "the number of elements overflows at extent ", extent);
+    extents_[static_cast<std::size_t>(rank_++)] = extent;
+    numel_ *= extent;
+  }
+}
+
+std::string Shape::to_string() const {
+  std::string out = "[";
+  for (int i = 0; i < rank_; ++i) {
+    if (i > 0) out += ", ";
+    detail::append(out, (*this)[i]);
+  }
+  return out + "]";
+}
+
+}  // namespace gpt

@@ -1,0 +1,231 @@
+#include "gpt/core/atomic_file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gpt/core/error.h"
+#include "gpt/io/safetensors.h"
+#include "support/expect_error.h"
+#include "support/temp_dir.h"
+
+namespace gpt {
+namespace {
+
+namespace fs = std::filesystem;
+using test::expect_error;
+using test::read_file;
+using test::TempDir;
+using test::write_file;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+std::vector<std::string> files_in(const TempDir& dir) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(dir.path()))
+    names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+mode_t mode_of(const fs::path& path) {
+  struct stat info {};
+  EXPECT_EQ(::stat(path.c_str(), &info), 0);
+  return info.st_mode & 07777;
+}
+
+TEST(AtomicFile, ReplacesOnlyAtCommit) {
+  const TempDir dir;
+  write_file(dir / "f", "old");
+  {
+    AtomicFile file(dir / "f");
+    file.write("new ");
+    file.write(std::string_view());
+    file.write("content");
+    EXPECT_EQ(read_file(dir / "f"), "old");
+    file.commit();
+  }
+  EXPECT_EQ(read_file(dir / "f"), "new content");
+  EXPECT_THAT(files_in(dir), ElementsAre("f"));
+}
+
+TEST(AtomicFile, WithoutCommitLeavesEverythingAsItWas) {
+  const TempDir dir;
+  write_file(dir / "f", "old");
+  {
+    AtomicFile replaced(dir / "f"), fresh(dir / "g");
+    replaced.write("new");
+    fresh.write("new");
+  }
+  EXPECT_EQ(read_file(dir / "f"), "old");
+  EXPECT_THAT(files_in(dir), ElementsAre("f"));
+}
+
+TEST(AtomicFile, WritersOfOneFileDoNotMix) {
+  const TempDir dir;
+  AtomicFile first(dir / "f"), second(dir / "f");
+  first.write("first");
+  second.write("second");
+  first.commit();
+  EXPECT_EQ(read_file(dir / "f"), "first");
+  second.commit();
+  EXPECT_EQ(read_file(dir / "f"), "second");
+}
+
+TEST(AtomicFile, CannotBeUsedAfterCommit) {
+  const TempDir dir;
+  AtomicFile file(dir / "f");
+  file.commit();
+  expect_error<IoError>([&] { file.write("x"); }, {"f]", "after commit"});
+  expect_error<IoError>([&] { file.commit(); }, {"f]", "after commit"});
+  EXPECT_EQ(read_file(dir / "f"), "");
+}
+
+TEST(AtomicFile, KeepsTheModeOfTheOldFileAndGivesANewOneTheUmasks) {
+  const TempDir dir;
+  write_file(dir / "plain", "");  // made by open() with the umask
+  write_file(dir / "secret", "old");
+  fs::permissions(dir / "secret", fs::perms::owner_read | fs::perms::owner_write);
+  write_file_atomically(dir / "fresh", "x");
+  write_file_atomically(dir / "secret", "x");
+  EXPECT_EQ(mode_of(dir / "fresh"), mode_of(dir / "plain"));
+  EXPECT_EQ(mode_of(dir / "secret"), 0600u);
+}
+
+TEST(AtomicFile, ReplacesWhatALinkPointsTo) {
+  const TempDir dir;
+  fs::create_directory(dir / "real");
+  write_file(dir / "real/f", "old");
+  fs::create_symlink("real/f", dir / "relative");
+  fs::create_symlink(dir / "relative", dir / "absolute");
+  write_file_atomically(dir / "absolute", "new");
+  EXPECT_TRUE(fs::is_symlink(dir / "absolute"));
+  EXPECT_TRUE(fs::is_symlink(dir / "relative"));
+  EXPECT_EQ(read_file(dir / "real/f"), "new");
+
+  fs::create_symlink("real/not-yet", dir / "dangling");
+  write_file_atomically(dir / "dangling", "made");
+  EXPECT_EQ(read_file(dir / "real/not-yet"), "made");
+
+  fs::create_symlink("loop", dir / "loop");
+  expect_error<IoError>([&] { write_file_atomically(dir / "loop", "x"); }, {"loop]"});
+}
+
+TEST(AtomicFile, WritesIntoTheWorkingDirectoryAndUnderLongNames) {
+  const TempDir dir;
+  const std::string long_name(255, 'n');
+  write_file_atomically(dir / long_name, "x");
+  EXPECT_EQ(read_file(dir / long_name), "x");
+  const fs::path before = fs::current_path();
+  fs::current_path(dir.path());
+  write_file_atomically("bare", "y");
+  fs::current_path(before);
+  EXPECT_EQ(read_file(dir / "bare"), "y");
+}
+
+TEST(AtomicFile, NamesATargetThatCannotBeWritten) {
+  const TempDir dir;
+  write_file(dir / "file", "");
+  fs::create_directory(dir / "folder");
+  ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);
+  expect_error<IoError>([&] { AtomicFile f(dir / "missing/f"); }, {"missing/f]"});
+  expect_error<IoError>([&] { AtomicFile f(dir / "file/f"); }, {"file/f]"});
+  expect_error<IoError>([&] { AtomicFile f(dir / "folder"); }, {"folder]", "directory"});
+  expect_error<IoError>([&] { AtomicFile f(dir / "pipe"); }, {"pipe]", "regular"});
+  expect_error<IoError>([&] { AtomicFile f("/dev/null"); }, {"/dev/null]", "regular"});
+  expect_error<IoError>([&] { AtomicFile f{fs::path()}; }, {});
+  expect_error<IoError>([&] { AtomicFile f("/proc/gpt-no-such-file"); }, {"/proc/gpt-no-such-file]"});
+  EXPECT_THAT(files_in(dir), ElementsAre("file", "folder", "pipe"));
+}
+
+// Runs `work` in a child process whose files cannot grow beyond `limit` bytes, as on a full disk; its result
+// is the child's exit status.
+template <class Work>
+int with_file_size_limit(rlim_t limit, Work work) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit sizes{limit, limit};
+    if (::setrlimit(RLIMIT_FSIZE, &sizes) != 0) ::_exit(99);
+    ::_exit(work());
+  }
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  return WEXITSTATUS(status);
+}
+
+enum Outcome { kNoError = 1, kIoErrorNamingTheFile, kOtherError };
+
+template <class Work>
+Outcome outcome_of(Work work, std::string_view name) {
+  try {
+    work();
+    return kNoError;
+  } catch (const IoError& error) {
+    return std::string_view(error.what()).find(name) != std::string_view::npos ? kIoErrorNamingTheFile
+                                                                               : kOtherError;
+  } catch (...) {
+    return kOtherError;
+  }
+}
+
+TEST(AtomicFile, FullDiskKeepsTheOldFileAndLeavesNoTemporary) {
+  const TempDir dir;
+  const std::vector<float> values(100'000, 1.0f);
+  const ConstTensorView tensor(values.data(), Shape{100'000});
+  save_safetensors(dir / "f", std::vector<NamedTensor>{{"small", ConstTensorView(values.data(), Shape{10})}});
+  const std::string before = read_file(dir / "f");
+  for (const rlim_t limit :
+       {rlim_t{0}, rlim_t{50}, rlim_t{100'000}}) {  // in the length, the header, the data
+    const auto save = [&] { save_safetensors(dir / "f", std::vector<NamedTensor>{{"w", tensor}}); };
+    EXPECT_EQ(with_file_size_limit(limit, [&] { return outcome_of(save, (dir / "f").string()); }),
+              kIoErrorNamingTheFile);
+    EXPECT_EQ(read_file(dir / "f"), before);
+    EXPECT_THAT(files_in(dir), ElementsAre("f"));
+  }
+}
+
+TEST(AtomicFile, CannotBeCommittedAfterAFailedWrite) {
+  const TempDir dir;
+  EXPECT_EQ(with_file_size_limit(10,
+                                 [&] {
+                                   AtomicFile file(dir / "f");
+                                   const auto write = [&] { file.write(std::string(100, 'x')); };
+                                   const auto commit = [&] { file.commit(); };
+                                   if (outcome_of(write, "f]") != kIoErrorNamingTheFile) return 1;
+                                   if (!files_in(dir).empty()) return 2;
+                                   if (outcome_of(commit, "f]") != kIoErrorNamingTheFile) return 3;
+                                   return 0;
+                                 }),
+            0);
+  EXPECT_THAT(files_in(dir), IsEmpty());
+}
+
+TEST(AtomicFile, ReadersSeeTheOldOrTheNewFileNeverAPart) {
+  const TempDir dir;
+  const std::string a(50'000, 'a'), b(70'000, 'b');
+  write_file_atomically(dir / "f", a);
+  std::thread writer([&] {
+    for (int i = 0; i < 50; ++i) write_file_atomically(dir / "f", i % 2 == 0 ? b : a);
+  });
+  bool whole = true;
+  for (int i = 0; i < 200; ++i) {
+    const std::string seen = read_file(dir / "f");
+    whole = whole && (seen == a || seen == b);
+  }
+  writer.join();
+  EXPECT_TRUE(whole);
+}
+
+}  // namespace
+}  // namespace gpt

@@ -1,0 +1,179 @@
+#include "gpt/core/parallel.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "gpt/core/error.h"
+#include "support/expect_error.h"
+
+namespace gpt {
+namespace {
+
+class Parallel : public testing::Test {
+ protected:
+  ~Parallel() override { set_num_threads(0); }
+};
+
+struct Visit {
+  std::int64_t begin, end;
+  std::thread::id thread;
+};
+
+// All ranges that a loop calls its body with, by their begin.
+std::vector<Visit> visits(std::int64_t n, std::int64_t grain) {
+  std::mutex mutex;
+  std::vector<Visit> all;
+  parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) noexcept {
+    const std::lock_guard lock(mutex);
+    all.push_back({begin, end, std::this_thread::get_id()});
+  });
+  std::sort(all.begin(), all.end(), [](const Visit& a, const Visit& b) { return a.begin < b.begin; });
+  return all;
+}
+
+std::size_t threads_in(const std::vector<Visit>& all) {
+  std::set<std::thread::id> ids;
+  for (const Visit& v : all) ids.insert(v.thread);
+  return ids.size();
+}
+
+TEST_F(Parallel, CoversEveryIndexOnceInEvenRangesOfAGrainOrMore) {
+  for (const int threads : {1, 2, 3, 7, 16}) {
+    set_num_threads(threads);
+    for (const std::int64_t n : {1, 2, 5, 16, 17, 100, 1001}) {
+      for (const std::int64_t grain : {1, 3, 16, 2000}) {
+        std::int64_t covered = 0, shortest = n, longest = 0;
+        for (const Visit& v : visits(n, grain)) {
+          ASSERT_EQ(v.begin, covered) << n << " in " << grain;
+          shortest = std::min(shortest, v.end - v.begin);
+          longest = std::max(longest, v.end - v.begin);
+          covered = v.end;
+        }
+        ASSERT_GE(shortest, std::min(n, grain)) << n << " in " << grain;
+        ASSERT_LE(longest - shortest, 1) << n << " in " << grain;
+        ASSERT_EQ(covered, n);
+      }
+    }
+  }
+}
+
+TEST_F(Parallel, AnEmptyRangeCallsNothing) {
+  EXPECT_TRUE(visits(0, 1).empty());
+  EXPECT_TRUE(visits(-5, 1).empty());
+}
+
+TEST_F(Parallel, CoversHugeRanges) {
+  set_num_threads(4);
+  constexpr std::int64_t kHuge = std::int64_t{1} << 62;
+  std::int64_t covered = 0;
+  for (const Visit& v : visits(kHuge, 64)) {
+    EXPECT_EQ(v.begin, covered);
+    covered = v.end;
+  }
+  EXPECT_EQ(covered, kHuge);
+}
+
+TEST_F(Parallel, UsesNoMoreThreadsThanAllowed) {
+  const auto caller = std::this_thread::get_id();
+  set_num_threads(3);
+  EXPECT_EQ(num_threads(), 3);
+  EXPECT_LE(threads_in(visits(1000, 1)), 3u);
+  set_num_threads(1);
+  const std::vector<Visit> all = visits(1000, 1);
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].thread, caller);
+}
+
+TEST_F(Parallel, RunsOnSeveralThreadsWhenAllowed) {
+  set_num_threads(2);
+  // Each half waits for the other: this ends only when they run at the same time.
+  std::atomic<int> arrived{0};
+  parallel_for(2, 1, [&](std::int64_t begin, std::int64_t end) noexcept {
+    if (end - begin == 2) return;  // the system gave one thread only
+    ++arrived;
+    while (arrived < 2) std::this_thread::yield();
+  });
+  EXPECT_TRUE(arrived == 2 || arrived == 0);
+}
+
+TEST_F(Parallel, NumThreadsIsCheckedAndCanBeReset) {
+  const int by_default = num_threads();
+  EXPECT_GE(by_default, 1);
+  set_num_threads(by_default + 5);
+  EXPECT_EQ(num_threads(), by_default + 5);
+  test::expect_error<ArgumentError>([] { set_num_threads(-1); }, {"[set_num_threads]", "-1"});
+  EXPECT_EQ(num_threads(), by_default + 5);
+  set_num_threads(0);
+  EXPECT_EQ(num_threads(), by_default);
+}
+
+TEST_F(Parallel, LimitsNestAndOnlyTighten) {
+  set_num_threads(8);
+  {
+    const ThreadLimit outer(4);
+    EXPECT_EQ(num_threads(), 4);
+    {
+      const ThreadLimit looser(6);
+      EXPECT_EQ(num_threads(), 4);
+      const ThreadLimit tighter(2);
+      EXPECT_EQ(num_threads(), 2);
+      EXPECT_LE(threads_in(visits(100, 1)), 2u);
+      const ThreadLimit none(0);
+      EXPECT_EQ(num_threads(), 2);
+    }
+    EXPECT_EQ(num_threads(), 4);
+  }
+  EXPECT_EQ(num_threads(), 8);
+}
+
+TEST_F(Parallel, LimitBindsOnlyItsOwnThread) {
+  set_num_threads(8);
+  const ThreadLimit limit(2);
+  int elsewhere = 0;
+  std::thread([&] { elsewhere = num_threads(); }).join();
+  EXPECT_EQ(elsewhere, 8);
+}
+
+TEST_F(Parallel, NestedLoopsRunInline) {
+  set_num_threads(4);
+  std::atomic<std::int64_t> sum{0};
+  std::atomic<bool> stayed{true};
+  parallel_for(8, 1, [&](std::int64_t begin, std::int64_t end) noexcept {
+    if (end - begin == 8) return;  // ran alone: nothing is nested
+    const auto outer = std::this_thread::get_id();
+    for (std::int64_t i = begin; i < end; ++i) {
+      parallel_for(100, 1, [&](std::int64_t b, std::int64_t e) noexcept {
+        if (std::this_thread::get_id() != outer || b != 0 || e != 100) stayed = false;
+        sum += e - b;
+      });
+    }
+  });
+  EXPECT_TRUE(stayed);
+  EXPECT_TRUE(sum == 800 || sum == 0) << sum;
+}
+
+TEST_F(Parallel, ServesSeveralHostThreadsAtOnce) {
+  set_num_threads(2);
+  std::vector<std::int64_t> sums(4);
+  std::vector<std::thread> hosts;
+  for (std::int64_t& sum : sums)
+    hosts.emplace_back([&sum] {
+      for (int i = 0; i < 50; ++i) {
+        std::atomic<std::int64_t> total{0};
+        parallel_for(1000, 10, [&](std::int64_t begin, std::int64_t end) noexcept { total += end - begin; });
+        sum += total;
+      }
+    });
+  for (std::thread& t : hosts) t.join();
+  for (const std::int64_t sum : sums) EXPECT_EQ(sum, 50'000);
+}
+
+}  // namespace
+}  // namespace gpt
