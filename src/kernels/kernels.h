@@ -1,0 +1,101 @@
+// The kernels' interface: plain structs of pointers and extents, and one table of functions per instruction
+// set. Shapes are checked by src/ops before a kernel is called; kernels are noexcept and allocate nothing.
+//
+// Every function works on a range of its independent results, so that ops can divide them among threads. The
+// generic bodies (*.inl) define the arithmetic; they are compiled once per instruction set over the 16-lane
+// vector F32x16.
+#pragma once
+
+#include <cstdint>
+
+#include "gpt/core/dtype.h"
+#include "gpt/ops/activation.h"
+#include "gpt/ops/linear.h"
+
+namespace gpt::kernels {
+
+/// A vector of parameters in its file's type.
+struct Weights {
+  const void* data = nullptr;
+  DType dtype = DType::f32;
+};
+
+/// See ops::linear. A task is one panel of 16 columns of one block of kLinearRows rows, panels running
+/// fastest.
+inline constexpr std::int64_t kLinearColumns = 16;
+inline constexpr std::int64_t kLinearRows = 96;
+struct LinearArgs {
+  const float* x = nullptr;  // [M, K]
+  Weights weight;            // [K, N] or [N, K]
+  ops::WeightLayout layout = ops::WeightLayout::kInOut;
+  Weights bias;  // [N], data may be null
+  ops::Activation activation = ops::Activation::kNone;
+  const float* residual = nullptr;  // [M, N] or null
+  float* y = nullptr;               // [M, N]
+  std::int64_t m = 0, k = 0, n = 0;
+
+  std::int64_t tasks() const noexcept {
+    return (n + kLinearColumns - 1) / kLinearColumns * ((m + kLinearRows - 1) / kLinearRows);
+  }
+};
+
+/// See ops::layer_norm; the range is of rows.
+struct LayerNormArgs {
+  const float* x = nullptr;
+  Weights gamma, beta;
+  float epsilon = 0;
+  float* y = nullptr;
+  std::int64_t columns = 0;
+};
+
+/// See ops::embedding; the range is of rows.
+struct EmbeddingArgs {
+  const std::int32_t* ids = nullptr;
+  const std::int32_t* positions = nullptr;
+  Weights wte, wpe;
+  float* y = nullptr;
+  std::int64_t columns = 0;
+};
+
+/// See ops::attention, for one sequence whose keys and values are in the cache already. A task is one head of
+/// one query, queries running fastest.
+struct AttentionArgs {
+  const float* query = nullptr;  // of the sequence's first row, head 0
+  std::int64_t query_stride = 0;
+  const float* keys = nullptr;
+  const float* values = nullptr;
+  float* y = nullptr;  // of the sequence's first row, head 0
+  std::int64_t y_stride = 0;
+  std::int64_t rows = 0, past = 0;
+  std::int64_t n_head = 0, head_dim = 0;
+  std::int64_t padded_head_dim = 0;  // the stride of a key or value
+  float scale = 1;
+
+  std::int64_t tasks() const noexcept { return rows * n_head; }
+};
+
+struct KernelTable {
+  const char* name;
+  void (*linear)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  void (*layer_norm)(const LayerNormArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  void (*activation)(ops::Activation, const float* x, float* y, std::int64_t begin,
+                     std::int64_t end) noexcept;
+  void (*softmax)(const float* x, float* y, std::int64_t columns, std::int64_t begin,
+                  std::int64_t end) noexcept;
+  /// max[r] and sum[r] = sum of e^(x - max[r]) of each row.
+  void (*exp_sum)(const float* x, std::int64_t columns, float* max, double* sum, std::int64_t begin,
+                  std::int64_t end) noexcept;
+  void (*embedding)(const EmbeddingArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  void (*attention)(const AttentionArgs&, std::int64_t begin, std::int64_t end) noexcept;
+};
+
+enum class Isa : std::uint8_t { kScalar, kAvx2, kAvx512 };
+
+/// The kernels of an instruction set, or null when this build or this CPU lacks it.
+const KernelTable* table_of(Isa isa) noexcept;
+
+/// The kernels to use: chosen once, the best the CPU has or what the environment variable GPT_FORCE_ISA
+/// names. Throws UnsupportedError when that is unknown or not available.
+const KernelTable& table();
+
+}  // namespace gpt::kernels

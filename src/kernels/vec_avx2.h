@@ -1,0 +1,136 @@
+// F32x16 as two AVX registers (AVX2, FMA, F16C). Each function is the one of the same name in vec_scalar.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace gpt::kernels {
+namespace {
+
+inline constexpr int kLanes = 16;
+inline constexpr int kMicroRows = 6;  // 12 accumulators, 2 weights, 1 broadcast: 15 of 16 registers
+
+struct F32x16 {
+  __m256 lo, hi;
+};
+
+inline F32x16 broadcast(float x) noexcept { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline F32x16 load(const float* p) noexcept { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline void store(float* p, const F32x16& v) noexcept {
+  _mm256_storeu_ps(p, v.lo);
+  _mm256_storeu_ps(p + 8, v.hi);
+}
+inline __m128i load_half_words(const std::uint16_t* p) noexcept {
+  return _mm_loadu_si128(static_cast<const __m128i*>(static_cast<const void*>(p)));
+}
+inline __m256 widen_bf16(__m128i bits) noexcept {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+inline F32x16 load_bf16(const std::uint16_t* p) noexcept {
+  return {widen_bf16(load_half_words(p)), widen_bf16(load_half_words(p + 8))};
+}
+inline F32x16 load_f16(const std::uint16_t* p) noexcept {
+  return {_mm256_cvtph_ps(load_half_words(p)), _mm256_cvtph_ps(load_half_words(p + 8))};
+}
+
+inline F32x16 operator+(const F32x16& a, const F32x16& b) noexcept {
+  return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
+}
+inline F32x16 operator-(const F32x16& a, const F32x16& b) noexcept {
+  return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)};
+}
+inline F32x16 operator*(const F32x16& a, const F32x16& b) noexcept {
+  return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
+}
+inline F32x16 operator/(const F32x16& a, const F32x16& b) noexcept {
+  return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
+}
+inline F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) noexcept {
+  return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+inline F32x16 min(const F32x16& a, const F32x16& b) noexcept {
+  return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)};
+}
+inline F32x16 max(const F32x16& a, const F32x16& b) noexcept {
+  return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
+}
+inline F32x16 abs(const F32x16& a) noexcept {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+}
+inline F32x16 with_sign_of(const F32x16& magnitude, const F32x16& sign) noexcept {
+  const __m256 bit = _mm256_set1_ps(-0.0f);
+  return {_mm256_or_ps(magnitude.lo, _mm256_and_ps(bit, sign.lo)),
+          _mm256_or_ps(magnitude.hi, _mm256_and_ps(bit, sign.hi))};
+}
+inline F32x16 select_less(const F32x16& a, const F32x16& b, const F32x16& yes, const F32x16& no) noexcept {
+  return {_mm256_blendv_ps(no.lo, yes.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
+          _mm256_blendv_ps(no.hi, yes.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ))};
+}
+inline F32x16 first_lanes(const F32x16& a, int n, const F32x16& b) noexcept {
+  const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i lo = _mm256_cmpgt_epi32(_mm256_set1_epi32(n), index);
+  const __m256i hi = _mm256_cmpgt_epi32(_mm256_set1_epi32(n - 8), index);
+  return {_mm256_blendv_ps(b.lo, a.lo, _mm256_castsi256_ps(lo)),
+          _mm256_blendv_ps(b.hi, a.hi, _mm256_castsi256_ps(hi))};
+}
+inline __m256 add_exponent(__m256 p, __m256 shifted) noexcept {
+  return _mm256_castsi256_ps(
+      _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(shifted), 23)));
+}
+inline F32x16 add_exponent(const F32x16& p, const F32x16& shifted) noexcept {
+  return {add_exponent(p.lo, shifted.lo), add_exponent(p.hi, shifted.hi)};
+}
+
+inline float sum_lanes(const F32x16& v) noexcept {
+  const __m256 s8 = _mm256_add_ps(v.lo, v.hi);
+  const __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+  const __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
+  return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+}
+inline float max_lanes(const F32x16& v) noexcept {
+  const __m256 s8 = _mm256_max_ps(v.lo, v.hi);
+  const __m128 s4 = _mm_max_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+  const __m128 s2 = _mm_max_ps(s4, _mm_movehl_ps(s4, s4));
+  return _mm_cvtss_f32(_mm_max_ss(s2, _mm_movehdup_ps(s2)));
+}
+
+inline void transpose8(__m256 (&r)[8]) noexcept {
+  __m256 t[8];
+  for (int i = 0; i < 8; i += 2) {  // pairs of rows: a0 b0 a1 b1 | a4 b4 a5 b5, and the other half
+    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+  }
+  __m256 u[8];
+  for (int i = 0; i < 8; i += 4) {  // fours of rows: a0 b0 c0 d0 | a4 b4 c4 d4, ...
+    u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+    u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+    u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+  for (int i = 0; i < 4; ++i) {
+    r[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
+    r[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
+  }
+}
+inline void transpose(F32x16 (&r)[kLanes]) noexcept {
+  __m256 a[8], b[8], c[8], d[8];  // the quadrants: upper left, upper right, lower left, lower right
+  for (int i = 0; i < 8; ++i) {
+    a[i] = r[i].lo;
+    b[i] = r[i].hi;
+    c[i] = r[i + 8].lo;
+    d[i] = r[i + 8].hi;
+  }
+  transpose8(a);
+  transpose8(b);
+  transpose8(c);
+  transpose8(d);
+  for (int i = 0; i < 8; ++i) {
+    r[i] = {a[i], c[i]};
+    r[i + 8] = {b[i], d[i]};
+  }
+}
+
+}  // namespace
+}  // namespace gpt::kernels

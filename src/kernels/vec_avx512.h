@@ -1,0 +1,91 @@
+// F32x16 as one AVX-512 register (F, BW, DQ, VL). Each function is the one of the same name in vec_scalar.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace gpt::kernels {
+namespace {
+
+inline constexpr int kLanes = 16;
+inline constexpr int kMicroRows = 12;  // 12 accumulators cover the latency of two FMA units
+
+struct F32x16 {
+  __m512 v;
+};
+
+inline F32x16 broadcast(float x) noexcept { return {_mm512_set1_ps(x)}; }
+inline F32x16 load(const float* p) noexcept { return {_mm512_loadu_ps(p)}; }
+inline void store(float* p, const F32x16& a) noexcept { _mm512_storeu_ps(p, a.v); }
+inline __m256i load_half_words(const std::uint16_t* p) noexcept {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(p)));
+}
+inline F32x16 load_bf16(const std::uint16_t* p) noexcept {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_half_words(p)), 16))};
+}
+inline F32x16 load_f16(const std::uint16_t* p) noexcept { return {_mm512_cvtph_ps(load_half_words(p))}; }
+
+inline F32x16 operator+(const F32x16& a, const F32x16& b) noexcept { return {_mm512_add_ps(a.v, b.v)}; }
+inline F32x16 operator-(const F32x16& a, const F32x16& b) noexcept { return {_mm512_sub_ps(a.v, b.v)}; }
+inline F32x16 operator*(const F32x16& a, const F32x16& b) noexcept { return {_mm512_mul_ps(a.v, b.v)}; }
+inline F32x16 operator/(const F32x16& a, const F32x16& b) noexcept { return {_mm512_div_ps(a.v, b.v)}; }
+inline F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) noexcept {
+  return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+inline F32x16 min(const F32x16& a, const F32x16& b) noexcept { return {_mm512_min_ps(a.v, b.v)}; }
+inline F32x16 max(const F32x16& a, const F32x16& b) noexcept { return {_mm512_max_ps(a.v, b.v)}; }
+inline F32x16 abs(const F32x16& a) noexcept { return {_mm512_abs_ps(a.v)}; }
+inline F32x16 with_sign_of(const F32x16& magnitude, const F32x16& sign) noexcept {
+  return {_mm512_or_ps(magnitude.v, _mm512_and_ps(_mm512_set1_ps(-0.0f), sign.v))};
+}
+inline F32x16 select_less(const F32x16& a, const F32x16& b, const F32x16& yes, const F32x16& no) noexcept {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), no.v, yes.v)};
+}
+inline F32x16 first_lanes(const F32x16& a, int n, const F32x16& b) noexcept {
+  return {_mm512_mask_blend_ps(static_cast<__mmask16>((1u << n) - 1u), b.v, a.v)};
+}
+inline F32x16 add_exponent(const F32x16& p, const F32x16& shifted) noexcept {
+  return {_mm512_castsi512_ps(
+      _mm512_add_epi32(_mm512_castps_si512(p.v), _mm512_slli_epi32(_mm512_castps_si512(shifted.v), 23)))};
+}
+
+inline float sum_lanes(const F32x16& a) noexcept {
+  const __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  const __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+  const __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
+  return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+}
+inline float max_lanes(const F32x16& a) noexcept {
+  const __m256 s8 = _mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  const __m128 s4 = _mm_max_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+  const __m128 s2 = _mm_max_ps(s4, _mm_movehl_ps(s4, s4));
+  return _mm_cvtss_f32(_mm_max_ss(s2, _mm_movehdup_ps(s2)));
+}
+
+inline void transpose(F32x16 (&r)[kLanes]) noexcept {
+  __m512 t[kLanes], u[kLanes];
+  for (int i = 0; i < kLanes; i += 2) {  // pairs of rows, within 128-bit parts
+    t[i] = _mm512_unpacklo_ps(r[i].v, r[i + 1].v);
+    t[i + 1] = _mm512_unpackhi_ps(r[i].v, r[i + 1].v);
+  }
+  for (int i = 0; i < kLanes; i += 4) {  // fours of rows: u[i + j] holds column 4 p + j in part p
+    u[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+    u[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+    u[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    u[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+  for (int j = 0; j < 4; ++j) {                                          // parts of the four fours together
+    const __m512 p02 = _mm512_shuffle_f32x4(u[j], u[j + 4], 0x88);       // parts 0, 2 of rows 0-3, then 4-7
+    const __m512 p13 = _mm512_shuffle_f32x4(u[j], u[j + 4], 0xdd);       // parts 1, 3
+    const __m512 q02 = _mm512_shuffle_f32x4(u[j + 8], u[j + 12], 0x88);  // the same of rows 8-11, 12-15
+    const __m512 q13 = _mm512_shuffle_f32x4(u[j + 8], u[j + 12], 0xdd);
+    r[j].v = _mm512_shuffle_f32x4(p02, q02, 0x88);
+    r[j + 4].v = _mm512_shuffle_f32x4(p13, q13, 0x88);
+    r[j + 8].v = _mm512_shuffle_f32x4(p02, q02, 0xdd);
+    r[j + 12].v = _mm512_shuffle_f32x4(p13, q13, 0xdd);
+  }
+}
+
+}  // namespace
+}  // namespace gpt::kernels

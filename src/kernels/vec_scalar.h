@@ -1,0 +1,127 @@
+// F32x16 in plain C++: the definition that the other instruction sets must equal bit for bit.
+#pragma once
+
+#include <cstdint>
+
+namespace gpt::kernels {
+namespace {
+
+inline constexpr int kLanes = 16;
+inline constexpr int kMicroRows = 4;  // rows of a register tile of the matrix product
+
+struct F32x16 {
+  float lane[kLanes];
+};
+
+template <class F>
+inline F32x16 map(F f) noexcept {
+  F32x16 r;
+  for (int i = 0; i < kLanes; ++i) r.lane[i] = f(i);
+  return r;
+}
+
+inline float float_of_bits(std::uint32_t bits) noexcept { return __builtin_bit_cast(float, bits); }
+inline std::uint32_t bits_of_float(float x) noexcept { return __builtin_bit_cast(std::uint32_t, x); }
+
+inline F32x16 broadcast(float x) noexcept {
+  return map([=](int) { return x; });
+}
+inline F32x16 load(const float* p) noexcept {
+  return map([=](int i) { return p[i]; });
+}
+inline void store(float* p, const F32x16& v) noexcept {
+  for (int i = 0; i < kLanes; ++i) p[i] = v.lane[i];
+}
+inline F32x16 load_bf16(const std::uint16_t* p) noexcept {
+  return map([=](int i) { return float_of_bits(static_cast<std::uint32_t>(p[i]) << 16); });
+}
+inline F32x16 load_f16(const std::uint16_t* p) noexcept {
+  return map([=](int i) {
+    const std::uint32_t sign = (p[i] & 0x8000u) << 16;
+    const std::uint32_t exponent = (p[i] >> 10) & 0x1fu;
+    const std::uint32_t fraction = p[i] & 0x3ffu;
+    const std::uint32_t quiet = fraction != 0 ? 0x400000u : 0u;
+    const std::uint32_t magnitude = exponent == 31  ? 0x7f800000u | (fraction << 13) | quiet
+                                    : exponent != 0 ? ((exponent + 112u) << 23) | (fraction << 13)
+                                                    : bits_of_float(static_cast<float>(fraction) * 0x1p-24f);
+    return float_of_bits(sign | magnitude);
+  });
+}
+
+inline F32x16 operator+(const F32x16& a, const F32x16& b) noexcept {
+  return map([&](int i) { return a.lane[i] + b.lane[i]; });
+}
+inline F32x16 operator-(const F32x16& a, const F32x16& b) noexcept {
+  return map([&](int i) { return a.lane[i] - b.lane[i]; });
+}
+inline F32x16 operator*(const F32x16& a, const F32x16& b) noexcept {
+  return map([&](int i) { return a.lane[i] * b.lane[i]; });
+}
+inline F32x16 operator/(const F32x16& a, const F32x16& b) noexcept {
+  return map([&](int i) { return a.lane[i] / b.lane[i]; });
+}
+/// a * b + c, rounded once
+inline F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) noexcept {
+  return map([&](int i) { return __builtin_fmaf(a.lane[i], b.lane[i], c.lane[i]); });
+}
+/// The second operand when either is NaN or both are zero, as MINPS and MAXPS do.
+inline F32x16 min(const F32x16& a, const F32x16& b) noexcept {
+  return map([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline F32x16 max(const F32x16& a, const F32x16& b) noexcept {
+  return map([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline F32x16 abs(const F32x16& a) noexcept {
+  return map([&](int i) { return float_of_bits(bits_of_float(a.lane[i]) & 0x7fffffffu); });
+}
+/// |magnitude| with the sign of `sign`, for a magnitude >= 0
+inline F32x16 with_sign_of(const F32x16& magnitude, const F32x16& sign) noexcept {
+  return map([&](int i) {
+    return float_of_bits(bits_of_float(magnitude.lane[i]) | (bits_of_float(sign.lane[i]) & 0x80000000u));
+  });
+}
+/// a < b ? yes : no; no when either is NaN
+inline F32x16 select_less(const F32x16& a, const F32x16& b, const F32x16& yes, const F32x16& no) noexcept {
+  return map([&](int i) { return a.lane[i] < b.lane[i] ? yes.lane[i] : no.lane[i]; });
+}
+/// The first n lanes of a, the others of b; 0 <= n <= 16.
+inline F32x16 first_lanes(const F32x16& a, int n, const F32x16& b) noexcept {
+  return map([&](int i) { return i < n ? a.lane[i] : b.lane[i]; });
+}
+/// p * 2^n, where n is the integer in the low bits of `shifted`; the result must be a normal number.
+inline F32x16 add_exponent(const F32x16& p, const F32x16& shifted) noexcept {
+  return map([&](int i) {
+    return float_of_bits(bits_of_float(p.lane[i]) + (bits_of_float(shifted.lane[i]) << 23));
+  });
+}
+
+/// The sum of the lanes by one fixed tree: lane i + lane i+8, then +4, +2, +1.
+inline float sum_lanes(const F32x16& v) noexcept {
+  float t[8];
+  for (int i = 0; i < 8; ++i) t[i] = v.lane[i] + v.lane[i + 8];
+  for (int i = 0; i < 4; ++i) t[i] = t[i] + t[i + 4];
+  for (int i = 0; i < 2; ++i) t[i] = t[i] + t[i + 2];
+  return t[0] + t[1];
+}
+/// The maximum by the same tree.
+inline float max_lanes(const F32x16& v) noexcept {
+  const auto larger = [](float a, float b) { return a > b ? a : b; };
+  float t[8];
+  for (int i = 0; i < 8; ++i) t[i] = larger(v.lane[i], v.lane[i + 8]);
+  for (int i = 0; i < 4; ++i) t[i] = larger(t[i], t[i + 4]);
+  for (int i = 0; i < 2; ++i) t[i] = larger(t[i], t[i + 2]);
+  return larger(t[0], t[1]);
+}
+
+/// Rows become columns.
+inline void transpose(F32x16 (&r)[kLanes]) noexcept {
+  for (int i = 0; i < kLanes; ++i)
+    for (int j = 0; j < i; ++j) {
+      const float t = r[i].lane[j];
+      r[i].lane[j] = r[j].lane[i];
+      r[j].lane[i] = t;
+    }
+}
+
+}  // namespace
+}  // namespace gpt::kernels
