@@ -1,0 +1,55 @@
+// Causal self-attention.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "gpt/nn/kv_cache.h"
+#include "gpt/nn/linear.h"
+#include "gpt/nn/module.h"
+
+namespace gpt::nn {
+
+/// One sequence's rows in a ragged batch, and the cache they extend.
+struct Segment {
+  std::int64_t row = 0;
+  std::int64_t rows = 0;
+  KvCache* cache = nullptr;
+};
+
+class Attention {
+ public:
+  /// The scores are multiplied by `scale`; `layer` is the layer of the caches this module uses.
+  Attention(std::int64_t features, std::int64_t n_head, float scale, std::int64_t layer);
+
+  /// y = residual + c_proj(attention(c_attn(x))), all float32 [R, features]. Writes the new tokens' keys and
+  /// values behind the caches' lengths.
+  void forward(Context& context, ConstTensorView x, std::span<const Segment> batch, ConstTensorView residual,
+               TensorView y) const;
+
+  template <class Visitor>
+  void visit(const std::string& prefix, Visitor& f) {
+    visit_parameters(*this, prefix, f);
+  }
+  template <class Visitor>
+  void visit(const std::string& prefix, Visitor& f) const {
+    visit_parameters(*this, prefix, f);
+  }
+
+ private:
+  template <class Self, class Visitor>
+  static void visit_parameters(Self& self, const std::string& prefix, Visitor& f) {
+    self.c_attn_.visit(prefix + "c_attn.", f);
+    self.c_proj_.visit(prefix + "c_proj.", f);
+  }
+
+  std::int64_t n_head_;
+  std::int64_t head_dim_;
+  float scale_;
+  std::int64_t layer_;
+  Linear c_attn_;
+  Linear c_proj_;
+};
+
+}  // namespace gpt::nn

@@ -1,0 +1,46 @@
+// A transformer block with layer norms before its two halves.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "gpt/nn/attention.h"
+#include "gpt/nn/layer_norm.h"
+#include "gpt/nn/mlp.h"
+#include "gpt/nn/module.h"
+
+namespace gpt::nn {
+
+class Block {
+ public:
+  Block(LayerNorm ln_1, Attention attn, LayerNorm ln_2, Mlp mlp);
+
+  /// h = x + attn(ln_1(x)), y = h + mlp(ln_2(h)); x, y float32 [R, features].
+  void forward(Context& context, ConstTensorView x, std::span<const Segment> batch, TensorView y) const;
+
+  template <class Visitor>
+  void visit(const std::string& prefix, Visitor& f) {
+    visit_parameters(*this, prefix, f);
+  }
+  template <class Visitor>
+  void visit(const std::string& prefix, Visitor& f) const {
+    visit_parameters(*this, prefix, f);
+  }
+
+ private:
+  template <class Self, class Visitor>
+  static void visit_parameters(Self& self, const std::string& prefix, Visitor& f) {
+    self.ln_1_.visit(prefix + "ln_1.", f);
+    self.attn_.visit(prefix + "attn.", f);
+    self.ln_2_.visit(prefix + "ln_2.", f);
+    self.mlp_.visit(prefix + "mlp.", f);
+  }
+
+  LayerNorm ln_1_;
+  Attention attn_;
+  LayerNorm ln_2_;
+  Mlp mlp_;
+};
+
+}  // namespace gpt::nn

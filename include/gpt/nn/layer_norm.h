@@ -1,0 +1,42 @@
+// Layer normalization with a learned scale and shift.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "gpt/core/tensor.h"
+
+namespace gpt::nn {
+
+class LayerNorm {
+ public:
+  LayerNorm(std::int64_t features, float epsilon) noexcept : features_(features), epsilon_(epsilon) {}
+
+  std::int64_t features() const noexcept { return features_; }
+
+  /// x, y float32 [R, features]; y may be x.
+  void forward(ConstTensorView x, TensorView y) const;
+
+  template <class Visitor>
+  void visit(const std::string& prefix, Visitor& f) {
+    visit_parameters(*this, prefix, f);
+  }
+  template <class Visitor>
+  void visit(const std::string& prefix, Visitor& f) const {
+    visit_parameters(*this, prefix, f);
+  }
+
+ private:
+  template <class Self, class Visitor>
+  static void visit_parameters(Self& self, const std::string& prefix, Visitor& f) {
+    f(prefix + "weight", self.weight_, Shape{self.features_});
+    f(prefix + "bias", self.bias_, Shape{self.features_});
+  }
+
+  std::int64_t features_;
+  float epsilon_;
+  Tensor weight_;
+  Tensor bias_;
+};
+
+}  // namespace gpt::nn

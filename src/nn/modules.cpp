@@ -1,0 +1,67 @@
+// The forward passes of the modules: short, and in the order of a block.
+#include <utility>
+
+#include "gpt/nn/attention.h"
+#include "gpt/nn/block.h"
+#include "gpt/nn/layer_norm.h"
+#include "gpt/nn/linear.h"
+#include "gpt/nn/mlp.h"
+#include "gpt/ops/attention.h"
+#include "gpt/ops/layer_norm.h"
+
+namespace gpt::nn {
+
+void Linear::forward(ConstTensorView x, TensorView y, ops::Activation f, ConstTensorView residual) const {
+  ops::linear(x, weight_, layout_, {.bias = bias_.view(), .activation = f, .residual = residual}, y);
+}
+
+void LayerNorm::forward(ConstTensorView x, TensorView y) const {
+  ops::layer_norm(x, weight_, bias_, epsilon_, y);
+}
+
+Attention::Attention(std::int64_t features, std::int64_t n_head, float scale, std::int64_t layer)
+    : n_head_(n_head),
+      head_dim_(features / n_head),
+      scale_(scale),
+      layer_(layer),
+      c_attn_(features, 3 * features, ops::WeightLayout::kInOut, true),
+      c_proj_(features, features, ops::WeightLayout::kInOut, true) {}
+
+void Attention::forward(Context& context, ConstTensorView x, std::span<const Segment> batch,
+                        ConstTensorView residual, TensorView y) const {
+  const TensorView qkv = context.arena.take({x.dim(0), c_attn_.out_features()});
+  c_attn_.forward(x, qkv);
+  const auto spans = context.arena.take_span<ops::AttentionSpan>(batch.size());
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const auto& [row, rows, cache] = batch[i];
+    spans[i] = {row, rows, cache->length(), cache->keys(layer_), cache->values(layer_)};
+  }
+  const TensorView heads = context.arena.take(x.shape());
+  ops::attention(qkv, spans, {n_head_, head_dim_, scale_}, heads);
+  c_proj_.forward(heads, y, ops::Activation::kNone, residual);
+}
+
+Mlp::Mlp(std::int64_t features, std::int64_t inner, ops::Activation f)
+    : c_fc_(features, inner, ops::WeightLayout::kInOut, true),
+      c_proj_(inner, features, ops::WeightLayout::kInOut, true),
+      activation_(f) {}
+
+void Mlp::forward(Context& context, ConstTensorView x, ConstTensorView residual, TensorView y) const {
+  const TensorView inner = context.arena.take({x.dim(0), c_fc_.out_features()});
+  c_fc_.forward(x, inner, activation_);
+  c_proj_.forward(inner, y, ops::Activation::kNone, residual);
+}
+
+Block::Block(LayerNorm ln_1, Attention attn, LayerNorm ln_2, Mlp mlp)
+    : ln_1_(std::move(ln_1)), attn_(std::move(attn)), ln_2_(std::move(ln_2)), mlp_(std::move(mlp)) {}
+
+void Block::forward(Context& context, ConstTensorView x, std::span<const Segment> batch, TensorView y) const {
+  const TensorView normal = context.arena.take(x.shape());
+  const TensorView h = context.arena.take(x.shape());
+  ln_1_.forward(x, normal);
+  attn_.forward(context, normal, batch, x, h);
+  ln_2_.forward(h, normal);
+  mlp_.forward(context, normal, h, y);
+}
+
+}  // namespace gpt::nn

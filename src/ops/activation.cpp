@@ -1,0 +1,47 @@
+#include "gpt/ops/activation.h"
+
+#include "gpt/core/parallel.h"
+#include "ops/checks.h"
+
+namespace gpt::ops {
+namespace {
+
+struct Name {
+  Activation activation;
+  std::string_view name;
+};
+// The first name of an activation is the one written to a config.json.
+constexpr Name kNames[] = {{Activation::kGeluNew, "gelu_new"},   {Activation::kGeluNew, "gelu_pytorch_tanh"},
+                           {Activation::kGelu, "gelu"},          {Activation::kRelu, "relu"},
+                           {Activation::kSilu, "silu"},          {Activation::kSilu, "swish"},
+                           {Activation::kTanh, "tanh"},          {Activation::kQuickGelu, "quick_gelu"},
+                           {Activation::kGeluFast, "gelu_fast"}, {Activation::kNone, "linear"}};
+
+}  // namespace
+
+std::string_view name_of(Activation activation) noexcept {
+  for (const Name& n : kNames)
+    if (n.activation == activation) return n.name;
+  return "invalid";
+}
+
+std::optional<Activation> activation_from_name(std::string_view name) noexcept {
+  for (const Name& n : kNames)
+    if (n.name == name) return n.activation;
+  return std::nullopt;
+}
+
+void activation(Activation f, ConstTensorView x, TensorView y) {
+  require_dtype("activation", "x", x, DType::f32);
+  require_dtype("activation", "y", y, DType::f32);
+  require_shape("activation", "y", y, x.shape(), "the shape of x");
+  const kernels::KernelTable& table = kernels::table();
+  const float* in = x.data<float>();
+  float* out = y.data<float>();
+  constexpr std::int64_t kWorkPerElement = 16;
+  parallel_for(x.numel(), grain_for(kWorkPerElement), [&](std::int64_t begin, std::int64_t end) noexcept {
+    table.activation(f, in, out, begin, end);
+  });
+}
+
+}  // namespace gpt::ops

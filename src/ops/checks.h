@@ -1,0 +1,53 @@
+// What the ops share: checks that name the op and the operand, and how finely work is divided.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string_view>
+
+#include "gpt/core/error.h"
+#include "gpt/core/tensor.h"
+#include "kernels/kernels.h"
+
+namespace gpt::ops {
+
+inline void require_dtype(std::string_view op, std::string_view operand, ConstTensorView t, DType expected) {
+  if (t.dtype() != expected)
+    fail<ShapeError>(op, operand, " is ", name_of(t.dtype()), ", expected ", name_of(expected));
+}
+
+inline void require_weight_dtype(std::string_view op, std::string_view operand, ConstTensorView t) {
+  if (!is_weight_dtype(t.dtype()))
+    fail<ShapeError>(op, operand, " is ", name_of(t.dtype()), ", expected float32, float16 or bfloat16");
+}
+
+inline void require_shape(std::string_view op, std::string_view operand, ConstTensorView t,
+                          const Shape& expected, std::string_view letters) {
+  if (t.shape() != expected)
+    fail<ShapeError>(op, operand, " has shape ", t.shape().to_string(), ", expected ", letters, " = ",
+                     expected.to_string());
+}
+
+inline void require_rank(std::string_view op, std::string_view operand, ConstTensorView t, int rank,
+                         std::string_view letters) {
+  if (t.shape().rank() != rank)
+    fail<ShapeError>(op, operand, " has shape ", t.shape().to_string(), ", expected ", letters);
+}
+
+inline void require_elements(std::string_view op, std::string_view operand, ConstTensorView t, std::int64_t n,
+                             std::string_view letter) {
+  if (t.shape() != Shape{n})
+    fail<ShapeError>(op, operand, " has shape ", t.shape().to_string(), ", expected [", letter, "] = [", n,
+                     "]");
+}
+
+/// How many tasks a thread should get at least, for tasks of so many multiply-adds (or elements) each: fewer are done
+/// sooner than another thread is woken. About 10 microseconds of work.
+inline std::int64_t grain_for(std::int64_t work_per_task) noexcept {
+  constexpr std::int64_t kWorkPerThread = std::int64_t{1} << 18;
+  return std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, work_per_task));
+}
+
+inline kernels::Weights weights(ConstTensorView t) noexcept { return {t.raw(), t.dtype()}; }
+
+}  // namespace gpt::ops

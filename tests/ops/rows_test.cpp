@@ -1,0 +1,172 @@
+// Layer norm, softmax, log-probabilities and embedding: the ops that work row by row.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "gpt/core/error.h"
+#include "gpt/core/parallel.h"
+#include "gpt/ops/activation.h"
+#include "gpt/ops/embedding.h"
+#include "gpt/ops/layer_norm.h"
+#include "gpt/ops/softmax.h"
+#include "support/expect_error.h"
+#include "support/random_tensor.h"
+
+namespace gpt::ops {
+namespace {
+
+using gpt::test::message_of;
+using gpt::test::random_tensor;
+using gpt::test::same_bits;
+using ::testing::HasSubstr;
+
+TEST(LayerNorm, AgreesWithDoublePrecision) {
+  for (const std::int64_t c : {1, 7, 48, 768, 5000}) {
+    const Tensor x = random_tensor({3, c}, 1, DType::f32, 2.0f), gamma = random_tensor({c}, 2),
+                 beta = random_tensor({c}, 3);
+    Tensor y = Tensor::empty(x.shape());
+    layer_norm(x, gamma, beta, 1e-5f, y);
+    for (std::int64_t r = 0; r < 3; ++r) {
+      const float* row = x.data<float>() + r * c;
+      double mean = 0, variance = 0;
+      for (std::int64_t i = 0; i < c; ++i) mean += static_cast<double>(row[i]) / static_cast<double>(c);
+      for (std::int64_t i = 0; i < c; ++i) {
+        const double d = static_cast<double>(row[i]) - mean;
+        variance += d * d / static_cast<double>(c);
+      }
+      for (std::int64_t i = 0; i < c; ++i) {
+        const double normal =
+            (static_cast<double>(row[i]) - mean) / std::sqrt(variance + static_cast<double>(1e-5f));
+        const double g = static_cast<double>(gamma.data<float>()[i]),
+                     b = static_cast<double>(beta.data<float>()[i]);
+        // The sums lose at most C/16 + 4 roundings of their size, the rest a handful.
+        const double bound =
+            (static_cast<double>(c) / 16 + 12) * 0x1p-24 * (std::abs(normal * g) + std::abs(g) + std::abs(b));
+        ASSERT_NEAR(y.data<float>()[r * c + i], normal * g + b, bound) << "C " << c;
+      }
+    }
+  }
+}
+
+TEST(LayerNorm, NamesTheOperandThatDoesNotFit) {
+  const Tensor x = random_tensor({2, 768}, 1), gamma = random_tensor({767}, 2),
+               beta = random_tensor({768}, 3);
+  Tensor y = Tensor::empty(x.shape());
+  EXPECT_EQ(message_of<ShapeError>([&] { layer_norm(x, gamma, beta, 1e-5f, y); }),
+            "[layer_norm] gamma has shape [767], expected [C] = [768]");
+}
+
+TEST(Softmax, SumsToOneAndKeepsRatios) {
+  const Tensor x = random_tensor({4, 1000}, 1, DType::f32, 5.0f);
+  Tensor y = Tensor::empty(x.shape());
+  softmax(x, y);
+  for (std::int64_t r = 0; r < 4; ++r) {
+    double sum = 0, total = 0;
+    const float *in = x.data<float>() + r * 1000, *out = y.data<float>() + r * 1000;
+    for (int i = 0; i < 1000; ++i) sum += static_cast<double>(out[i]);
+    for (int i = 0; i < 1000; ++i) total += std::exp(static_cast<double>(in[i]));
+    EXPECT_NEAR(sum, 1.0, 1000 * 0x1p-24);
+    for (int i = 0; i < 1000; ++i) {
+      const double expected = std::exp(static_cast<double>(in[i])) / total;
+      // The difference to the maximum (up to 40) is rounded before it is exponentiated, then some roundings
+      // more.
+      EXPECT_NEAR(out[i], expected, 90 * 0x1p-24 * expected + 1e-38);
+    }
+  }
+}
+
+TEST(Softmax, GivesZeroToMinusInfinityAndNaNToARowOfIt) {
+  constexpr float kMinus = -std::numeric_limits<float>::infinity();
+  Tensor x = Tensor::empty({2, 3});
+  const float values[] = {0.0f, kMinus, 0.0f, kMinus, kMinus, kMinus};
+  std::copy(std::begin(values), std::end(values), x.data<float>());
+  softmax(x, x);
+  EXPECT_EQ(x.data<float>()[0], 0.5f);
+  EXPECT_EQ(x.data<float>()[1], 0.0f);
+  for (int i = 3; i < 6; ++i) EXPECT_TRUE(std::isnan(x.data<float>()[i]));
+}
+
+TEST(TokenLogProbs, AgreeWithDoublePrecision) {
+  const Tensor x = random_tensor({3, 50257}, 1, DType::f32, 4.0f);
+  const std::vector<TokenId> ids{0, 50256, 777};
+  std::vector<double> got(3);
+  token_log_probs(x, ids, got);
+  for (std::size_t r = 0; r < 3; ++r) {
+    const float* row = x.data<float>() + static_cast<std::int64_t>(r) * 50257;
+    double total = 0;
+    for (int i = 0; i < 50257; ++i) total += std::exp(static_cast<double>(row[i]));
+    // Blocks of 4096 add 256 numbers a lane; every term carries the rounding of x - max and of e^x.
+    EXPECT_NEAR(got[r], static_cast<double>(row[ids[r]]) - std::log(total), (256 + 90) * 0x1p-24);
+  }
+}
+
+TEST(TokenLogProbs, RefuseAnIdOutsideTheVocabulary) {
+  const Tensor x = random_tensor({1, 5}, 1);
+  double out = 0;
+  for (const TokenId bad : {-1, 5}) {
+    const std::string what =
+        message_of<ArgumentError>([&] { token_log_probs(x, std::span(&bad, 1), std::span(&out, 1)); });
+    EXPECT_THAT(what, HasSubstr(std::to_string(bad) + " at row 0 is outside [0, 5)"));
+  }
+}
+
+TEST(Embedding, AddsTokenAndPosition) {
+  const Tensor wte = random_tensor({5, 19}, 1), wpe = random_tensor({3, 19}, 2);
+  const std::vector<TokenId> ids{4, 0};
+  const std::vector<std::int32_t> positions{2, 0};
+  Tensor y = Tensor::empty({2, 19});
+  embedding(ids, positions, wte, wpe, y);
+  for (int i = 0; i < 19; ++i) {
+    EXPECT_EQ(y.data<float>()[i], wte.data<float>()[4 * 19 + i] + wpe.data<float>()[2 * 19 + i]);
+    EXPECT_EQ(y.data<float>()[19 + i], wte.data<float>()[i] + wpe.data<float>()[i]);
+  }
+}
+
+TEST(Embedding, RefusesIdsAndPositionsOutsideTheTables) {
+  const Tensor wte = random_tensor({5, 4}, 1), wpe = random_tensor({3, 4}, 2);
+  Tensor y = Tensor::empty({1, 4});
+  const auto run = [&](TokenId id, std::int32_t position) {
+    return message_of<ArgumentError>(
+        [&] { embedding(std::span(&id, 1), std::span(&position, 1), wte, wpe, y); });
+  };
+  EXPECT_EQ(run(5, 0), "[embedding] token id 5 at row 0 is outside [0, 5)");
+  EXPECT_EQ(run(-1, 0), "[embedding] token id -1 at row 0 is outside [0, 5)");
+  EXPECT_EQ(run(0, 3), "[embedding] position 3 at row 0 is outside [0, 3)");
+}
+
+TEST(RowOps, DoNotDependOnTheNumberOfThreads) {
+  // Large enough that the ops give every thread its share (ops/checks.h, grain_for).
+  const Tensor x = random_tensor({601, 1001}, 1), gamma = random_tensor({1001}, 2),
+               beta = random_tensor({1001}, 3);
+  const auto run = [&](int threads) {
+    set_num_threads(threads);
+    std::vector<Tensor> out;
+    for (int i = 0; i < 3; ++i) out.push_back(Tensor::empty(x.shape()));
+    layer_norm(x, gamma, beta, 1e-5f, out[0]);
+    softmax(x, out[1]);
+    activation(Activation::kGelu, x, out[2]);
+    set_num_threads(0);
+    return out;
+  };
+  const auto one = run(1);
+  for (const int threads : {2, 3}) {
+    const auto many = run(threads);
+    for (std::size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(same_bits(one[i], many[i])) << i;
+  }
+}
+
+TEST(ActivationName, GoesBothWays) {
+  for (const char* name : {"gelu_new", "gelu", "relu", "silu", "tanh", "quick_gelu", "gelu_fast"}) {
+    const auto known = activation_from_name(name);
+    ASSERT_TRUE(known.has_value()) << name;
+    EXPECT_EQ(name_of(*known), name);
+  }
+  EXPECT_EQ(activation_from_name("gelu_pytorch_tanh"), Activation::kGeluNew);
+  EXPECT_FALSE(activation_from_name("swiglu").has_value());
+}
+
+}  // namespace
+}  // namespace gpt::ops
