@@ -1,0 +1,134 @@
+// The weights of Hugging Face checkpoints: safetensors files, single and sharded.
+// Format: https://github.com/huggingface/safetensors, README.md, "Format".
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gpt/core/dtype.h"
+#include "gpt/core/mapped_file.h"
+#include "gpt/core/shape.h"
+#include "gpt/core/tensor.h"
+
+namespace gpt {
+
+using Metadata = std::map<std::string, std::string, std::less<>>;
+
+/// What a safetensors file says of one of its tensors.
+struct TensorInfo {
+  std::string stored_dtype;    // as the file writes it: "F32", "BF16", "F8_E4M3", ...
+  std::optional<DType> dtype;  // empty for a type that libgpt lacks: the tensor can be listed, not read
+  Shape shape;
+  std::size_t nbytes = 0;
+};
+
+/// One safetensors file. Everything in it is checked once, when it is opened, and nothing is read but the
+/// header. Copies share the file. Const access is thread-safe.
+class SafetensorsFile {
+ public:
+  /// Throws IoError as MappedFile does, and FormatError naming the file and the tensor when
+  ///   - the header is not JSON, longer than 100 MB or than the file, or does not begin with '{';
+  ///   - a name occurs twice, a dtype is unknown, a field is missing, unknown or of another type;
+  ///   - a shape overflows, or its size is not that of data_offsets;
+  ///   - the tensors overlap, leave holes, or do not end where the file ends.
+  /// Throws UnsupportedError for a tensor of more than Shape::kMaxRank dimensions.
+  explicit SafetensorsFile(const std::filesystem::path& path, MappedFile::Mode mode = MappedFile::Mode::kMap);
+
+  /// The same on bytes in memory that `owner` keeps alive (empty: the caller does, for as long as any
+  /// tensor() lives). `source` names them in errors.
+  SafetensorsFile(std::shared_ptr<const void> owner, std::span<std::byte> bytes, std::string source);
+
+  /// Names in the order of the data in the file.
+  const std::vector<std::string>& names() const noexcept { return contents_->names; }
+  bool contains(std::string_view name) const noexcept { return contents_->tensors.contains(name); }
+  /// Throws FormatError naming the file and the tensor when there is none of that name.
+  const TensorInfo& info(std::string_view name) const { return find(name).info; }
+
+  /// The tensor, without a copy, sharing the ownership of the file; copied where the file does not align it
+  /// to its element size. Throws FormatError when there is none, or a BOOL holds a byte other than 0 and 1;
+  /// UnsupportedError for a dtype that libgpt lacks; MemoryError.
+  Tensor tensor(std::string_view name) const;
+
+  /// The content of "__metadata__".
+  const Metadata& metadata() const noexcept { return contents_->metadata; }
+  /// The path, as given, or the name of the memory.
+  const std::string& source() const noexcept { return contents_->source; }
+
+ private:
+  struct Entry {
+    TensorInfo info;
+    std::byte* data = nullptr;
+  };
+  struct Contents {
+    std::shared_ptr<const void> owner;
+    std::string source;
+    std::vector<std::string> names;
+    std::map<std::string, Entry, std::less<>> tensors;
+    Metadata metadata;
+  };
+  explicit SafetensorsFile(const MappedFile& file);
+  const Entry& find(std::string_view name) const;
+
+  std::shared_ptr<const Contents> contents_;
+};
+
+/// The weights in a Hugging Face directory: `model.safetensors`, or else the shards that
+/// `model.safetensors.index.json` names. As in transformers, all tensors of all shards count, whether the
+/// index lists them or not; but the index must be right in what it lists, and no name may be in two shards.
+class Checkpoint {
+ public:
+  /// Throws, besides what SafetensorsFile throws: IoError when the directory is missing or holds no weights;
+  /// UnsupportedError when it holds only pytorch_model.bin, which `convert` reads; FormatError when the index
+  /// is malformed, names a shard outside the directory, or a tensor that its shard does not have.
+  explicit Checkpoint(const std::filesystem::path& directory, MappedFile::Mode mode = MappedFile::Mode::kMap);
+
+  /// Names shard after shard (shards in the order of their file names), inside a shard as
+  /// SafetensorsFile::names.
+  const std::vector<std::string>& names() const noexcept { return names_; }
+  bool contains(std::string_view name) const noexcept { return shard_of_.contains(name); }
+  /// These throw as SafetensorsFile's; a name that is nowhere is reported with the directory or file looked
+  /// in.
+  const TensorInfo& info(std::string_view name) const { return shard(name).info(name); }
+  Tensor tensor(std::string_view name) const { return shard(name).tensor(name); }
+
+  /// The metadata of the first shard.
+  const Metadata& metadata() const noexcept { return shards_.front().metadata(); }
+  /// The file, or the index of the shards.
+  const std::string& source() const noexcept { return source_; }
+
+ private:
+  void open_shards(const std::filesystem::path& directory, MappedFile::Mode mode);
+  void add_shard(SafetensorsFile file);
+  const SafetensorsFile& shard(std::string_view name) const;
+
+  std::string source_;
+  std::vector<SafetensorsFile> shards_;  // never empty
+  std::vector<std::string> names_;
+  std::map<std::string, std::size_t, std::less<>> shard_of_;
+};
+
+struct NamedTensor {
+  std::string name;
+  ConstTensorView tensor;
+};
+
+/// Writes a safetensors file as the reference implementation lays it out: larger element types first, then by
+/// name, every tensor aligned to its element size; the header padded with spaces to a multiple of 8. The file
+/// is replaced atomically (AtomicFile), so the tensors may lie in the very file that is being replaced.
+/// transformers wants
+/// {"format", "pt"} among the metadata.
+/// Throws IoError as AtomicFile; ArgumentError for a name that occurs twice, is "__metadata__" or is not
+/// UTF-8, and for a header beyond 100 MB.
+void save_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
+                      const Metadata& metadata = {});
+
+}  // namespace gpt

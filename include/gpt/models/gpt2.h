@@ -1,0 +1,113 @@
+// The GPT-2 network: configuration, weights, and the one forward pass that everything runs through.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "gpt/core/arena.h"
+#include "gpt/core/tensor.h"
+#include "gpt/core/token.h"
+#include "gpt/models/gpt2_config.h"
+#include "gpt/nn/block.h"
+#include "gpt/nn/embedding.h"
+#include "gpt/nn/kv_cache.h"
+#include "gpt/nn/layer_norm.h"
+#include "gpt/nn/linear.h"
+
+namespace gpt {
+
+/// Tokens to append to one sequence: ids for the positions cache->length(), cache->length() + 1, ...
+struct Chunk {
+  std::span<const TokenId> ids;
+  nn::KvCache* cache = nullptr;
+};
+
+/// Which rows of logits a forward computes.
+enum class LogitsRows {
+  kNone,
+  kLast,  // the last token of every chunk
+  kAll,   // every token
+};
+
+struct ForwardOptions {
+  LogitsRows logits = LogitsRows::kLast;
+  bool hidden_states = false;
+  std::stop_token stop = {};  // checked before every layer
+};
+
+/// Results live in the arena of the call.
+struct ForwardOutput {
+  /// float32 [rows, V], rows as LogitsRows says, chunk after chunk; empty for kNone.
+  TensorView logits;
+  /// When asked for, n_layer + 2 tensors float32 [R, D] over all R tokens: the embedding sum, the output of
+  /// each block, and the final layer norm's. (transformers leaves out the last block's raw output.)
+  std::vector<TensorView> hidden_states;
+};
+
+/// GPT-2 (Radford et al., "Language Models are Unsupervised Multitask Learners", 2019), with the variations
+/// that transformers' GPT2Config describes.
+class Gpt2 {
+ public:
+  /// A network without weights, to be filled through visit(). Throws as Gpt2Config::validate.
+  explicit Gpt2(const Gpt2Config& config);
+
+  const Gpt2Config& config() const noexcept { return config_; }
+
+  /// Runs the network over several sequences at once (a ragged batch: no padding) and appends the tokens to
+  /// their caches. A sequence's results do not depend on what else is in the batch or on how it was cut into
+  /// chunks. On an exception, the caches keep their lengths. Throws ArgumentError (a token id outside [0, V),
+  /// an empty chunk, a position outside n_positions or the cache's capacity, a cache that is missing, of
+  /// another shape, or given twice), CancelledError, MemoryError,
+  /// ShapeError (weights that were never set).
+  ForwardOutput forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options = {}) const;
+
+  /// Room for `capacity` tokens of this network (at most n_positions; that many when 0).
+  nn::KvCache make_cache(std::int64_t capacity = 0) const;
+
+  /// Calls f(name, tensor, expected shape) for every parameter, in the order and with the names of Hugging
+  /// Face's checkpoints, without the "transformer." prefix. lm_head.weight appears only when it is not tied
+  /// to wte.
+  template <class Visitor>
+  void visit(Visitor&& f) {
+    visit_parameters(*this, f);
+  }
+  template <class Visitor>
+  void visit(Visitor&& f) const {
+    visit_parameters(*this, f);
+  }
+
+ private:
+  template <class Self, class Visitor>
+  static void visit_parameters(Self& self, Visitor& f) {
+    self.wte_.visit("wte.", f);
+    self.wpe_.visit("wpe.", f);
+    for (std::size_t i = 0; i < self.blocks_.size(); ++i)
+      self.blocks_[i].visit("h." + std::to_string(i) + ".", f);
+    self.ln_f_.visit("ln_f.", f);
+    if (self.lm_head_) self.lm_head_->visit("lm_head.", f);
+  }
+
+  std::int64_t check_batch(std::span<const Chunk> batch) const;  // returns the number of tokens
+
+  Gpt2Config config_;
+  nn::Embedding wte_;
+  nn::Embedding wpe_;
+  std::vector<nn::Block> blocks_;
+  nn::LayerNorm ln_f_;
+  std::optional<nn::Linear> lm_head_;  // absent when tied: then wte is the head
+};
+
+/// Logits of every position of a padded batch, as transformers' GPT2LMHeadModel computes them from input_ids
+/// and attention_mask with position_ids = cumsum(mask) - 1.
+///   input_ids       int64 [B, T]
+///   attention_mask  int64 [B, T]: 1 = token, 0 = padding (left, right or between)
+/// Returns float32 [B, T, V], zero at the padding; each row's values are those of the row alone.
+/// Throws ShapeError, ArgumentError as forward.
+Tensor logits_of_padded(const Gpt2& network, ConstTensorView input_ids, ConstTensorView attention_mask,
+                        std::stop_token stop = {});
+
+}  // namespace gpt

@@ -1,0 +1,65 @@
+// A checkpoint as its user holds it: network, tokenizer and the files' settings together.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "gpt/core/dtype.h"
+#include "gpt/io/hf_config.h"
+#include "gpt/models/gpt2.h"
+#include "gpt/text/tokenizer.h"
+
+namespace gpt {
+
+struct LoadOptions {
+  /// Map the weights into memory (nothing is read before it is used); false reads them at once.
+  bool map = true;
+  /// Convert the weights to f32, f16 or bf16 (rounding to nearest even); unset keeps the file's types without
+  /// a copy.
+  std::optional<DType> dtype = {};
+  /// Told of what the checkpoint contains and libgpt does not use: unknown config keys, tensors.
+  std::function<void(std::string_view message)> on_warning = {};
+};
+
+/// A loaded checkpoint. Const and shareable between threads while generating; copying shares the weights.
+class Model {
+ public:
+  /// Loads a Hugging Face GPT-2 directory: config.json, model.safetensors or its shards, and, when present,
+  /// generation_config.json and the tokenizer's files.
+  /// Throws IoError, FormatError, UnsupportedError, ShapeError, each naming the file and the key or tensor.
+  static Model load(const std::filesystem::path& directory, const LoadOptions& options = {});
+
+  /// A model from parts.
+  Model(Gpt2 network, HfConfig config, std::shared_ptr<const Tokenizer> tokenizer = nullptr,
+        std::optional<HfConfig> generation_config = std::nullopt);
+
+  /// Writes a directory that transformers (and load) read, creating it if needed. Every file is replaced
+  /// atomically: a failure leaves the old one. Throws IoError; ShapeError for a network whose weights were never set.
+  void save(const std::filesystem::path& directory) const;
+
+  const Gpt2& network() const noexcept { return network_; }
+  Gpt2& network() noexcept { return network_; }
+  const Gpt2Config& config() const noexcept { return network_.config(); }
+
+  bool has_tokenizer() const noexcept { return tokenizer_ != nullptr; }
+  /// Throws UnsupportedError when the checkpoint came without a tokenizer.
+  const Tokenizer& tokenizer() const;
+  std::shared_ptr<const Tokenizer> shared_tokenizer() const noexcept { return tokenizer_; }
+
+  /// The checkpoint's generation_config.json, if it has one.
+  const std::optional<HfConfig>& generation_config() const noexcept { return generation_config_; }
+
+ private:
+  static Model load_files(const std::filesystem::path& directory, const LoadOptions& options);
+  void save_files(const std::filesystem::path& directory) const;
+
+  Gpt2 network_;
+  HfConfig config_;  // as read, so that save() keeps the keys libgpt does not know
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::optional<HfConfig> generation_config_;
+};
+
+}  // namespace gpt

@@ -1,0 +1,231 @@
+#include "gpt/io/hf_config.h"
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <mutex>
+#include <set>
+#include <type_traits>
+
+#include "core/json.h"
+#include "core/quote.h"
+#include "gpt/core/atomic_file.h"
+#include "gpt/core/error.h"
+#include "gpt/core/mapped_file.h"
+
+namespace gpt {
+namespace {
+
+/// The keys asked for. Const getters add to it, so it locks.
+class ReadKeys {
+ public:
+  ReadKeys() = default;
+  ReadKeys(const ReadKeys& other) : keys_(other.copy()) {}
+  ReadKeys& operator=(const ReadKeys&) = delete;
+
+  void add(std::string_view key) {
+    const std::lock_guard lock(mutex_);
+    if (!keys_.contains(key)) keys_.emplace(key);
+  }
+  bool contains(std::string_view key) const {
+    const std::lock_guard lock(mutex_);
+    return keys_.contains(key);
+  }
+
+ private:
+  using Set = std::set<std::string, std::less<>>;
+  Set copy() const {
+    const std::lock_guard lock(mutex_);
+    return keys_;
+  }
+  mutable std::mutex mutex_;
+  Set keys_;
+};
+
+}  // namespace
+
+struct HfConfig::Document {
+  std::string source;
+  json::Value object = json::Value::object();
+  mutable ReadKeys read;
+
+  /// Null when the key is absent or null.
+  const json::Value* find(std::string_view key) const {
+    read.add(key);
+    const auto found = object.find(std::string(key));
+    return found == object.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  [[noreturn]] void fail_type(std::string_view name, const json::Value& value,
+                              std::string_view expected) const {
+    fail<FormatError>(source, name, " is ", json::describe(value), ", expected ", expected);
+  }
+
+  template <class T>
+  T convert(const json::Value& value, std::string_view name) const {
+    if constexpr (std::is_same_v<T, bool>) {
+      if (!value.is_boolean()) fail_type(name, value, "true or false");
+    } else if constexpr (std::is_same_v<T, std::int64_t>) {
+      if (!value.is_number_integer()) fail_type(name, value, "an integer");
+      if (value.is_number_unsigned() && value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max())
+        fail_type(name, value, "an integer that fits 64 bits");
+    } else if constexpr (std::is_same_v<T, double>) {
+      if (!value.is_number()) fail_type(name, value, "a number");
+    } else {
+      static_assert(std::is_same_v<T, std::string>);
+      if (!value.is_string()) fail_type(name, value, "a string");
+    }
+    return value.get<T>();
+  }
+
+  template <class T>
+  std::optional<T> scalar(std::string_view key) const {
+    const json::Value* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    return convert<T>(*value, key);
+  }
+
+  template <class T>
+  std::vector<T> list(const json::Value& value, std::string_view key) const {
+    if (!value.is_array()) fail_type(key, value, "a list");
+    std::vector<T> out;
+    for (const json::Value& item : value) out.push_back(convert<T>(item, concat(key, "[", out.size(), "]")));
+    return out;
+  }
+
+  template <class T>
+  std::optional<MapOf<T>> map(std::string_view key) const {
+    const json::Value* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (!value->is_object()) fail_type(key, *value, "an object");
+    MapOf<T> out;
+    for (const auto& [name, item] : value->items())
+      out.emplace_back(name, convert<T>(item, concat(key, "[", quote(name), "]")));
+    return out;
+  }
+
+  void set(std::string_view key, json::Value value) {
+    try {
+      static_cast<void>(json::Value{key, value}.dump());  // refuses what is not UTF-8
+    } catch (const json::Value::type_error&) {
+      fail<ArgumentError>(source, "cannot set ", quote(key), " to ", value.is_string() ? "text" : "a value",
+                          " that is not UTF-8");
+    }
+    read.add(key);
+    object[std::string(key)] = std::move(value);
+  }
+};
+
+HfConfig::HfConfig(std::string source) : document_(std::make_unique<Document>()) {
+  document_->source = std::move(source);
+}
+
+HfConfig HfConfig::load(const std::filesystem::path& path) {
+  return parse(read_text_file(path), path.string());
+}
+
+HfConfig HfConfig::parse(std::string_view text, std::string source) {
+  HfConfig config(std::move(source));
+  config.document_->object = json::parse_object(text, config.source());
+  return config;
+}
+
+HfConfig::HfConfig(const HfConfig& other) : document_(std::make_unique<Document>(*other.document_)) {}
+HfConfig& HfConfig::operator=(const HfConfig& other) { return *this = HfConfig(other); }
+HfConfig::HfConfig(HfConfig&&) noexcept = default;
+HfConfig& HfConfig::operator=(HfConfig&&) noexcept = default;
+HfConfig::~HfConfig() = default;
+
+const std::string& HfConfig::source() const noexcept { return document_->source; }
+
+std::vector<std::string> HfConfig::keys() const {
+  std::vector<std::string> out;
+  for (const auto& member : document_->object.items()) out.push_back(member.key());
+  return out;
+}
+
+std::vector<std::string> HfConfig::unread_keys() const {
+  std::vector<std::string> out;
+  for (const auto& [key, value] : document_->object.items())
+    if (!value.is_null() && !document_->read.contains(key)) out.push_back(key);
+  return out;
+}
+
+bool HfConfig::has(std::string_view key) const {
+  document_->read.add(key);
+  return document_->object.contains(std::string(key));
+}
+bool HfConfig::is_null(std::string_view key) const { return document_->find(key) == nullptr; }
+bool HfConfig::is_list(std::string_view key) const {
+  const json::Value* value = document_->find(key);
+  return value != nullptr && value->is_array();
+}
+
+std::optional<bool> HfConfig::get_bool(std::string_view key) const { return document_->scalar<bool>(key); }
+std::optional<std::int64_t> HfConfig::get_int(std::string_view key) const {
+  return document_->scalar<std::int64_t>(key);
+}
+std::optional<double> HfConfig::get_float(std::string_view key) const {
+  return document_->scalar<double>(key);
+}
+std::optional<std::string> HfConfig::get_string(std::string_view key) const {
+  return document_->scalar<std::string>(key);
+}
+
+std::optional<std::vector<std::int64_t>> HfConfig::get_int_list(std::string_view key) const {
+  const json::Value* value = document_->find(key);
+  if (value == nullptr) return std::nullopt;
+  if (value->is_array()) return document_->list<std::int64_t>(*value, key);
+  if (!value->is_number()) document_->fail_type(key, *value, "an integer or a list of integers");
+  return std::vector{document_->convert<std::int64_t>(*value, key)};
+}
+
+std::optional<std::vector<std::string>> HfConfig::get_string_list(std::string_view key) const {
+  const json::Value* value = document_->find(key);
+  if (value == nullptr) return std::nullopt;
+  return document_->list<std::string>(*value, key);
+}
+
+std::optional<HfConfig::MapOf<std::string>> HfConfig::get_string_map(std::string_view key) const {
+  return document_->map<std::string>(key);
+}
+std::optional<HfConfig::MapOf<std::int64_t>> HfConfig::get_int_map(std::string_view key) const {
+  return document_->map<std::int64_t>(key);
+}
+
+std::optional<HfConfig> HfConfig::get_object(std::string_view key) const {
+  const json::Value* value = document_->find(key);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_object()) document_->fail_type(key, *value, "an object");
+  HfConfig inner(concat(source(), ": ", key));
+  inner.document_->object = *value;
+  return inner;
+}
+
+void HfConfig::set_null(std::string_view key) { document_->set(key, nullptr); }
+void HfConfig::set_bool(std::string_view key, bool value) { document_->set(key, value); }
+void HfConfig::set_int(std::string_view key, std::int64_t value) { document_->set(key, value); }
+void HfConfig::set_float(std::string_view key, double value) {
+  if (!std::isfinite(value)) fail<ArgumentError>(source(), "cannot set ", quote(key), " to ", value);
+  document_->set(key, value);
+}
+void HfConfig::set_string(std::string_view key, std::string_view value) { document_->set(key, value); }
+
+void HfConfig::set_int_list(std::string_view key, std::span<const std::int64_t> values) {
+  document_->set(key, json::Value::array_t(values.begin(), values.end()));
+}
+void HfConfig::set_string_list(std::string_view key, std::span<const std::string> values) {
+  document_->set(key, json::Value::array_t(values.begin(), values.end()));
+}
+void HfConfig::set_string_map(std::string_view key, const MapOf<std::string>& values) {
+  document_->set(key, json::Value::object_t(values.begin(), values.end()));
+}
+void HfConfig::set_int_map(std::string_view key, const MapOf<std::int64_t>& values) {
+  document_->set(key, json::Value::object_t(values.begin(), values.end()));
+}
+void HfConfig::erase(std::string_view key) { document_->object.erase(std::string(key)); }
+
+std::string HfConfig::dump() const { return document_->object.dump(2) + "\n"; }
+void HfConfig::save(const std::filesystem::path& path) const { write_file_atomically(path, dump()); }
+
+}  // namespace gpt

@@ -1,0 +1,89 @@
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "core/quote.h"
+#include "gpt/core/atomic_file.h"
+#include "gpt/core/error.h"
+#include "gpt/io/safetensors.h"
+#include "io/safetensors_dtypes.h"
+
+namespace gpt {
+namespace {
+
+std::string json_string(const std::string& text, std::string_view source) {
+  try {
+    return json::Value(text).dump();
+  } catch (const json::Value::type_error&) {
+    fail<ArgumentError>(source, "cannot store ", quote(text), ": it is not UTF-8");
+  }
+}
+
+std::string header_of(std::span<const NamedTensor* const> tensors, const Metadata& metadata,
+                      std::string_view source) {
+  std::string header = "{";
+  const auto finish_list = [&header](char close) {  // its last item has left a comma
+    if (header.back() == ',') header.pop_back();
+    header += close;
+  };
+  if (!metadata.empty()) {
+    header += "\"__metadata__\":{";
+    for (const auto& [key, value] : metadata)
+      header += concat(json_string(key, source), ":", json_string(value, source), ",");
+    finish_list('}');
+    header += ',';
+  }
+  std::uint64_t offset = 0;
+  for (const NamedTensor* t : tensors) {
+    const std::uint64_t end = offset + t->tensor.nbytes();
+    header += concat(json_string(t->name, source), ":{\"dtype\":\"", stored_name_of(t->tensor.dtype()),
+                     "\",\"data_offsets\":[", offset, ",", end, "],\"shape\":[");
+    for (const std::int64_t extent : t->tensor.shape()) header += concat(extent, ",");
+    finish_list(']');
+    header += "},";
+    offset = end;
+  }
+  finish_list('}');
+  header.append((8 - header.size() % 8) % 8, ' ');
+  return header;
+}
+
+}  // namespace
+
+void save_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
+                      const Metadata& metadata) {
+  const std::string source = path.string();
+  std::vector<const NamedTensor*> sorted;
+  for (const NamedTensor& t : tensors) {
+    if (t.name == "__metadata__") fail<ArgumentError>(source, "no tensor can have the name __metadata__");
+    sorted.push_back(&t);
+  }
+  std::sort(sorted.begin(), sorted.end(), [](const NamedTensor* a, const NamedTensor* b) {
+    const std::size_t size_a = size_of(a->tensor.dtype());
+    const std::size_t size_b = size_of(b->tensor.dtype());
+    return size_a != size_b ? size_a > size_b : a->name < b->name;
+  });
+  std::vector<std::string_view> names;
+  for (const NamedTensor* t : sorted) names.push_back(t->name);
+  std::sort(names.begin(), names.end());
+  if (const auto twice = std::adjacent_find(names.begin(), names.end()); twice != names.end())
+    fail<ArgumentError>(source, "cannot store two tensors of the name ", quote(*twice));
+
+  const std::string header = header_of(sorted, metadata, source);
+  const std::uint64_t length = header.size();
+  if (length > kMaxSafetensorsHeader)
+    fail<ArgumentError>(source, "the header would be ", length, " bytes long, the limit is ",
+                        kMaxSafetensorsHeader);
+
+  AtomicFile file(path);
+  file.write(std::as_bytes(std::span(&length, 1)));
+  file.write(header);
+  for (const NamedTensor* t : sorted) file.write({t->tensor.raw(), t->tensor.nbytes()});
+  file.commit();
+}
+
+}  // namespace gpt

@@ -1,0 +1,195 @@
+#include "gpt/models/gpt2.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "gpt/core/error.h"
+#include "gpt/ops/embedding.h"
+
+namespace gpt {
+namespace {
+
+/// What the scores of a layer are multiplied by.
+float attention_scale(const Gpt2Config& config, std::int64_t layer) {
+  double scale = 1.0;
+  if (config.scale_attn_weights) scale /= std::sqrt(static_cast<double>(config.head_dim()));
+  if (config.scale_attn_by_inverse_layer_idx) scale /= static_cast<double>(layer + 1);
+  return static_cast<float>(scale);
+}
+
+nn::Block make_block(const Gpt2Config& c, std::int64_t layer) {
+  const nn::LayerNorm layer_norm(c.n_embd, c.layer_norm_epsilon);
+  return {layer_norm, nn::Attention(c.n_embd, c.n_head, attention_scale(c, layer), layer), layer_norm,
+          nn::Mlp(c.n_embd, c.inner_dim(), c.activation_function)};
+}
+
+/// A ragged batch, row by row.
+struct Rows {
+  std::span<TokenId> ids;
+  std::span<std::int32_t> positions;
+  std::span<nn::Segment> segments;
+};
+
+Rows gather(std::span<const Chunk> batch, std::size_t rows, Arena& arena) {
+  const Rows all{arena.take_span<TokenId>(rows), arena.take_span<std::int32_t>(rows),
+                 arena.take_span<nn::Segment>(batch.size())};
+  std::size_t row = 0;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const auto& [ids, cache] = batch[i];
+    all.segments[i] = {static_cast<std::int64_t>(row), static_cast<std::int64_t>(ids.size()), cache};
+    for (std::size_t t = 0; t < ids.size(); ++t, ++row) {
+      all.ids[row] = ids[t];
+      all.positions[row] = static_cast<std::int32_t>(cache->length() + static_cast<std::int64_t>(t));
+    }
+  }
+  return all;
+}
+
+TensorView last_rows(ConstTensorView x, std::span<const nn::Segment> segments, Arena& arena) {
+  const std::int64_t d = x.dim(1);
+  const TensorView last = arena.take({static_cast<std::int64_t>(segments.size()), d});
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    const std::int64_t row = segments[i].row + segments[i].rows - 1;
+    std::copy_n(x.data<float>() + row * d, d, last.data<float>() + static_cast<std::int64_t>(i) * d);
+  }
+  return last;
+}
+
+void throw_if_stopped(const std::stop_token& stop) {
+  if (stop.stop_requested()) fail<CancelledError>("gpt2", "the forward pass was cancelled");
+}
+
+}  // namespace
+
+Gpt2::Gpt2(const Gpt2Config& config)
+    : config_((config.validate(), config)),
+      wte_(config.vocab_size, config.n_embd),
+      wpe_(config.n_positions, config.n_embd),
+      ln_f_(config.n_embd, config.layer_norm_epsilon) {
+  blocks_.reserve(static_cast<std::size_t>(config.n_layer));
+  for (std::int64_t i = 0; i < config.n_layer; ++i) blocks_.push_back(make_block(config, i));
+  if (!config.tie_word_embeddings)
+    lm_head_.emplace(config.n_embd, config.vocab_size, ops::WeightLayout::kOutIn, false);
+}
+
+nn::KvCache Gpt2::make_cache(std::int64_t capacity) const {
+  const nn::KvShape shape{config_.n_layer, config_.n_head, config_.head_dim()};
+  return {shape, capacity > 0 ? std::min(capacity, config_.n_positions) : config_.n_positions};
+}
+
+ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options) const {
+  const std::int64_t rows = check_batch(batch);
+  nn::Context context{arena, options.stop};
+  const auto [ids, positions, segments] = gather(batch, static_cast<std::size_t>(rows), arena);
+  ForwardOutput out;
+
+  TensorView x = arena.take({rows, config_.n_embd});
+  TensorView y = arena.take(x.shape());
+  ops::embedding(ids, positions, wte_.weight(), wpe_.weight(), x);
+  for (const nn::Block& block : blocks_) {
+    throw_if_stopped(options.stop);
+    if (options.hidden_states) {
+      out.hidden_states.push_back(x);
+      y = arena.take(x.shape());
+    }
+    {
+      const Arena::Scope scratch(arena);
+      block.forward(context, x, segments, y);
+    }
+    std::swap(x, y);
+  }
+  throw_if_stopped(options.stop);
+  if (options.hidden_states) {
+    out.hidden_states.push_back(x);
+    y = arena.take(x.shape());
+    ln_f_.forward(x, y);
+    out.hidden_states.push_back(y);
+  }
+  if (options.logits != LogitsRows::kNone) {
+    if (options.logits == LogitsRows::kLast) x = last_rows(x, segments, arena);
+    const TensorView normal = arena.take(x.shape());
+    ln_f_.forward(x, normal);
+    out.logits = arena.take({x.dim(0), config_.vocab_size});
+    if (lm_head_)
+      lm_head_->forward(normal, out.logits);
+    else
+      ops::linear(normal, wte_.weight(), ops::WeightLayout::kOutIn, {}, out.logits);
+  }
+  for (const nn::Segment& s : segments) s.cache->advance(s.rows);
+  return out;
+}
+
+std::int64_t Gpt2::check_batch(std::span<const Chunk> batch) const {
+  constexpr std::string_view where = "gpt2";
+  const nn::KvShape shape{config_.n_layer, config_.n_head, config_.head_dim()};
+  std::int64_t rows = 0;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const auto& [ids, cache] = batch[i];
+    const auto count = static_cast<std::int64_t>(ids.size());
+    if (count == 0) fail<ArgumentError>(where, "chunk ", i, " has no tokens");
+    if (cache == nullptr) fail<ArgumentError>(where, "chunk ", i, " has no cache");
+    if (cache->shape() != shape)
+      fail<ArgumentError>(where, "the cache of chunk ", i, " was made for another network");
+    for (std::size_t j = 0; j < i; ++j)
+      if (batch[j].cache == cache)
+        fail<ArgumentError>(where, "chunks ", j, " and ", i, " have the same cache");
+    if (cache->length() + count > config_.n_positions)
+      fail<ArgumentError>(where, "chunk ", i, ": ", cache->length(), " cached and ", count,
+                          " new tokens do not fit into n_positions = ", config_.n_positions);
+    if (cache->length() + count > cache->capacity())
+      fail<ArgumentError>(where, "chunk ", i, ": ", cache->length(), " cached and ", count,
+                          " new tokens do not fit into the cache's capacity of ", cache->capacity());
+    for (std::size_t t = 0; t < ids.size(); ++t)
+      if (ids[t] < 0 || ids[t] >= config_.vocab_size)
+        fail<ArgumentError>(where, "token id ", ids[t], " at index ", t, " of chunk ", i, " is outside [0, ",
+                            config_.vocab_size, ")");
+    rows += count;
+  }
+  if (rows == 0) fail<ArgumentError>(where, "the batch is empty");
+  return rows;
+}
+
+Tensor logits_of_padded(const Gpt2& network, ConstTensorView input_ids, ConstTensorView attention_mask,
+                        std::stop_token stop) {
+  constexpr std::string_view where = "logits_of_padded";
+  if (input_ids.shape().rank() != 2)
+    fail<ShapeError>(where, "input_ids has shape ", input_ids.shape().to_string(), ", expected [B, T]");
+  if (attention_mask.shape() != input_ids.shape())
+    fail<ShapeError>(where, "attention_mask has shape ", attention_mask.shape().to_string(), ", expected ",
+                     input_ids.shape().to_string(), ", the shape of input_ids");
+  const std::int64_t b = input_ids.dim(0), t = input_ids.dim(1), v = network.config().vocab_size;
+  const auto* ids = input_ids.data<std::int64_t>();
+  const auto* mask = attention_mask.data<std::int64_t>();
+  Tensor logits = Tensor::zeros({b, t, v});
+  Arena arena;
+  std::vector<TokenId> row;
+  std::vector<std::int64_t> columns;
+  for (std::int64_t i = 0; i < b; ++i) {
+    row.clear();
+    columns.clear();
+    for (std::int64_t j = 0; j < t; ++j) {
+      const std::int64_t m = mask[i * t + j], id = ids[i * t + j];
+      if (m != 0 && m != 1)
+        fail<ArgumentError>(where, "attention_mask[", i, ", ", j, "] is ", m, ", expected 0 or 1");
+      if (m == 0) continue;
+      if (id < 0 || id >= v)
+        fail<ArgumentError>(where, "input_ids[", i, ", ", j, "] is ", id, ", outside [0, ", v, ")");
+      row.push_back(static_cast<TokenId>(id));
+      columns.push_back(j);
+    }
+    if (row.empty()) continue;
+    arena.reset();
+    nn::KvCache cache = network.make_cache(static_cast<std::int64_t>(row.size()));
+    const Chunk chunk{row, &cache};
+    const ForwardOutput out = network.forward(
+        {&chunk, 1}, arena, {.logits = LogitsRows::kAll, .hidden_states = false, .stop = stop});
+    for (std::size_t r = 0; r < columns.size(); ++r)
+      std::copy_n(out.logits.data<float>() + static_cast<std::int64_t>(r) * v, v,
+                  logits.data<float>() + (i * t + columns[r]) * v);
+  }
+  return logits;
+}
+
+}  // namespace gpt

@@ -1,0 +1,183 @@
+#include "gpt/models/model.h"
+
+#include <cstring>
+#include <set>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "core/memory.h"
+#include "gpt/core/error.h"
+#include "gpt/io/safetensors.h"
+
+namespace gpt {
+namespace {
+
+constexpr std::string_view kPrefix =
+    "transformer.";  // of the base model's tensors in a checkpoint with a head
+
+void warn(const LoadOptions& options, const std::string& message) {
+  if (options.on_warning) options.on_warning(message);
+}
+
+/// The attention masks that older checkpoints carry: h.N.attn.bias and h.N.attn.masked_bias.
+bool is_mask_buffer(std::string_view name) {
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
+}
+
+/// The name a parameter has in the file: with the prefix or without.
+std::string name_in(const Checkpoint& file, const std::string& parameter) {
+  const std::string prefixed = concat(kPrefix, parameter);
+  const bool plain = file.contains(parameter);
+  if (plain && file.contains(prefixed))
+    fail<FormatError>(file.source(), "holds both ", parameter, " and ", prefixed);
+  if (!plain && !file.contains(prefixed))
+    fail<FormatError>(file.source(), "tensor ", parameter, " is missing");
+  return plain ? parameter : prefixed;
+}
+
+Tensor load_parameter(const Checkpoint& file, const std::string& name, const Shape& expected,
+                      const LoadOptions& options) {
+  const TensorInfo& info = file.info(name);
+  if (!info.dtype || !is_weight_dtype(*info.dtype))
+    fail<FormatError>(file.source(), "tensor ", name, " is ", info.stored_dtype,
+                      ", expected F32, F16 or BF16");
+  if (info.shape != expected)
+    fail<ShapeError>(file.source(), "tensor ", name, " has shape ", info.shape.to_string(), ", expected ",
+                     expected.to_string());
+  const Tensor tensor = file.tensor(name);
+  return options.dtype ? tensor.to(*options.dtype) : tensor;
+}
+
+/// transformers ignores a tied checkpoint's own head; so does libgpt, but not silently when it says something
+/// else.
+void compare_tied_head(const Checkpoint& file, const std::string& head, const LoadOptions& options) {
+  const std::string wte = name_in(file, "wte.weight");
+  const TensorInfo &a = file.info(head), &b = file.info(wte);
+  const bool same = a.stored_dtype == b.stored_dtype && a.shape == b.shape &&
+                    std::memcmp(file.tensor(head).view().raw(), file.tensor(wte).view().raw(), b.nbytes) == 0;
+  if (!same)
+    warn(options, concat("[", file.source(), "] ", head, " differs from ", wte,
+                         " and is not used, because config.json ties them (tie_word_embeddings)"));
+}
+
+Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, const LoadOptions& options) {
+  // Before memory is spent on as many layers as config.json claims.
+  name_in(file, concat("h.", config.n_layer - 1, ".ln_1.weight"));
+  Gpt2 network(config);
+  std::set<std::string, std::less<>> used;
+  network.visit([&](const std::string& parameter, Tensor& tensor, const Shape& expected) {
+    const std::string name = name_in(file, parameter);
+    tensor = load_parameter(file, name, expected, options);
+    used.insert(name);
+  });
+  for (const std::string& name : file.names()) {
+    if (used.contains(name) || is_mask_buffer(name)) continue;
+    if (config.tie_word_embeddings && name.ends_with("lm_head.weight"))
+      compare_tied_head(file, name, options);
+    else
+      warn(options,
+           concat("[", file.source(), "] tensor ", name, " is not part of the network and has no effect"));
+  }
+  return network;
+}
+
+std::optional<HfConfig> load_if_present(const std::filesystem::path& path) {
+  std::error_code error;  // of the link itself: one that leads nowhere is an error when it is read
+  if (std::filesystem::symlink_status(path, error).type() == std::filesystem::file_type::not_found)
+    return std::nullopt;
+  return HfConfig::load(path);
+}
+
+/// The element type of all weights, or of the first when they differ.
+DType weight_dtype(const Gpt2& network) {
+  std::optional<DType> first;
+  network.visit([&](const std::string&, const Tensor& tensor, const Shape&) {
+    if (!first) first = tensor.dtype();
+  });
+  return first.value_or(DType::f32);
+}
+
+void make_directory(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  std::error_code ignored;
+  if (error || !std::filesystem::is_directory(directory, ignored))
+    fail<IoError>(directory.string(), "cannot create the directory: ",
+                  error ? error.message() : std::string("a file is in its place"));
+}
+
+}  // namespace
+
+Model::Model(Gpt2 network, HfConfig config, std::shared_ptr<const Tokenizer> tokenizer,
+             std::optional<HfConfig> generation_config)
+    : network_(std::move(network)),
+      config_(std::move(config)),
+      tokenizer_(std::move(tokenizer)),
+      generation_config_(std::move(generation_config)) {}
+
+Model Model::load(const std::filesystem::path& directory, const LoadOptions& options) {
+  return with_memory_errors(directory.string(), [&] { return load_files(directory, options); });
+}
+
+Model Model::load_files(const std::filesystem::path& directory, const LoadOptions& options) {
+  if (options.dtype && !is_weight_dtype(*options.dtype))
+    fail<UnsupportedError>("model", "weights cannot be ", name_of(*options.dtype),
+                           ", expected float32, float16 or bfloat16");
+  std::error_code ignored;
+  if (!std::filesystem::exists(directory, ignored)) fail<IoError>(directory.string(), "no such directory");
+  if (!std::filesystem::is_directory(directory, ignored))
+    fail<IoError>(directory.string(), "is not a directory, expected a Hugging Face checkpoint's");
+
+  const HfConfig file = HfConfig::load(directory / "config.json");
+  const Gpt2Config config = Gpt2Config::from_hf(file, options.on_warning);
+  const Checkpoint weights(directory, options.map ? MappedFile::Mode::kMap : MappedFile::Mode::kRead);
+  Gpt2 network = load_network(weights, config, options);
+  std::shared_ptr<const Tokenizer> tokenizer;
+  if (gpt::has_tokenizer(directory)) {
+    tokenizer = load_tokenizer(directory);
+    if (tokenizer->vocab_size() > config.vocab_size)
+      warn(options, concat("[", directory.string(), "] the tokenizer has ", tokenizer->vocab_size(),
+                           " tokens, the network only vocab_size = ", config.vocab_size));
+  }
+  for (const char* other : {"vocab.txt", "tokenizer.model", "spiece.model"})
+    if (!tokenizer && std::filesystem::exists(directory / other, ignored))
+      warn(options,
+           concat("[", directory.string(), "] ", other, " is a tokenizer that libgpt does not read"));
+  return {std::move(network), file, std::move(tokenizer),
+          load_if_present(directory / "generation_config.json")};
+}
+
+void Model::save(const std::filesystem::path& directory) const {
+  with_memory_errors(directory.string(), [&] { save_files(directory); });
+}
+
+void Model::save_files(const std::filesystem::path& directory) const {
+  std::vector<NamedTensor> tensors;
+  network_.visit([&](const std::string& name, const Tensor& tensor, const Shape& expected) {
+    if (tensor.shape() != expected)
+      fail<ShapeError>("model", "cannot save: ", name, " has shape ", tensor.shape().to_string(),
+                       ", expected ", expected.to_string());
+    // As transformers' GPT2LMHeadModel: everything but the head belongs to its transformer.
+    tensors.push_back({name.starts_with("lm_head.") ? name : concat(kPrefix, name), tensor.view()});
+  });
+  make_directory(directory);
+  save_safetensors(directory / "model.safetensors", tensors, {{"format", "pt"}});
+
+  HfConfig config = config_;
+  network_.config().to_hf(config);
+  const std::vector<std::string> architecture{"GPT2LMHeadModel"};
+  if (!config.has("architectures")) config.set_string_list("architectures", architecture);
+  config.set_string(config.has("dtype") ? "dtype" : "torch_dtype", name_of(weight_dtype(network_)));
+  config.save(directory / "config.json");
+  if (generation_config_) generation_config_->save(directory / "generation_config.json");
+  if (tokenizer_) tokenizer_->save(directory);
+}
+
+const Tokenizer& Model::tokenizer() const {
+  if (!tokenizer_) fail<UnsupportedError>("model", "the checkpoint has no tokenizer: use token ids");
+  return *tokenizer_;
+}
+
+}  // namespace gpt

@@ -1,0 +1,250 @@
+// The forward pass: law 1 across batches, chunks and threads; what it refuses; that it leaves a valid state.
+// Its values are compared with PyTorch's by golden_check.
+#include "gpt/models/gpt2.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <numeric>
+#include <string>
+
+#include "gpt/core/error.h"
+#include "gpt/core/parallel.h"
+#include "support/expect_error.h"
+#include "support/random_model.h"
+#include "support/random_tensor.h"
+
+namespace gpt {
+namespace {
+
+using test::message_of;
+using test::random_network;
+using test::same_bits;
+using test::tiny_config;
+using ::testing::HasSubstr;
+
+std::vector<TokenId> tokens(std::size_t count, std::size_t first = 3) {
+  std::vector<TokenId> ids(count);
+  for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<TokenId>((first + 31 * i) % 97);
+  return ids;
+}
+
+/// Logits of every position of one sequence, fed in the given chunk size.
+Tensor all_logits(const Gpt2& network, std::span<const TokenId> ids, std::size_t step) {
+  nn::KvCache cache = network.make_cache();
+  Arena arena;
+  Tensor out = Tensor::empty({static_cast<std::int64_t>(ids.size()), network.config().vocab_size});
+  float* to = out.data<float>();
+  for (std::size_t at = 0; at < ids.size(); at += step) {
+    arena.reset();
+    const Chunk chunk{ids.subspan(at, std::min(step, ids.size() - at)), &cache};
+    const TensorView logits = network.forward({&chunk, 1}, arena, {.logits = LogitsRows::kAll}).logits;
+    to = std::copy_n(logits.data<float>(), logits.numel(), to);
+  }
+  return out;
+}
+
+class Gpt2Bits : public ::testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(WeightTypes, Gpt2Bits, ::testing::Values(DType::f32, DType::f16, DType::bf16),
+                         [](const auto& suite) { return std::string(name_of(suite.param)); });
+
+TEST_P(Gpt2Bits, DoNotDependOnPrefillChunking) {
+  const Gpt2 network = random_network(tiny_config(), 1, GetParam());
+  const auto ids = tokens(32);
+  const Tensor whole = all_logits(network, ids, 32);
+  for (const std::size_t step : {1u, 2u, 5u, 6u, 7u, 16u, 31u})
+    EXPECT_TRUE(same_bits(whole, all_logits(network, ids, step))) << "chunks of " << step;
+}
+
+TEST_P(Gpt2Bits, DoNotDependOnTheNumberOfThreads) {
+  Gpt2Config config = tiny_config();  // made large enough that each thread gets its share of a single row too
+  config.vocab_size = 5000;
+  config.n_embd = 256;
+  const Gpt2 network = random_network(config, 1, GetParam());
+  const auto ids = tokens(32);
+  set_num_threads(1);
+  const Tensor one = all_logits(network, ids, 32), one_by_one = all_logits(network, ids, 1);
+  for (const int threads : {2, 3}) {
+    set_num_threads(threads);
+    EXPECT_TRUE(same_bits(one, all_logits(network, ids, 32))) << threads;
+    EXPECT_TRUE(same_bits(one_by_one, all_logits(network, ids, 1))) << threads;
+  }
+  set_num_threads(0);
+}
+
+TEST_P(Gpt2Bits, DoNotDependOnTheRestOfTheBatch) {
+  const Gpt2 network = random_network(tiny_config(), 1, GetParam());
+  const std::vector<std::vector<TokenId>> rows{tokens(7), tokens(1, 50), tokens(20, 11), tokens(32, 90),
+                                               tokens(3, 8)};
+  std::vector<nn::KvCache> caches;
+  std::vector<Chunk> batch;
+  for (std::size_t i = 0; i < rows.size(); ++i) caches.push_back(network.make_cache());
+  for (std::size_t i = 0; i < rows.size(); ++i) batch.push_back({rows[i], &caches[i]});
+  Arena arena;
+  const TensorView logits = network.forward(batch, arena, {.logits = LogitsRows::kAll}).logits;
+  std::int64_t row = 0;
+  for (const auto& ids : rows) {
+    const Tensor alone = all_logits(network, ids, ids.size());
+    const ConstTensorView part(logits.data<float>() + row * 97, alone.shape());
+    EXPECT_TRUE(same_bits(alone, part)) << ids.size() << " tokens";
+    row += alone.dim(0);
+  }
+}
+
+TEST(Gpt2, GivesTheSameLastLogitsAsWhenAllAreAskedFor) {
+  const Gpt2 network = random_network(tiny_config(), 2);
+  const auto a = tokens(9), b = tokens(4, 70);
+  nn::KvCache ca = network.make_cache(), cb = network.make_cache();
+  const Chunk batch[] = {{a, &ca}, {b, &cb}};
+  Arena arena;
+  const TensorView last = network.forward(batch, arena).logits;
+  ASSERT_EQ(last.shape(), (Shape{2, 97}));
+  const Tensor all_a = all_logits(network, a, 9), all_b = all_logits(network, b, 4);
+  EXPECT_TRUE(std::equal(last.data<float>(), last.data<float>() + 97, all_a.data<float>() + 8 * 97));
+  EXPECT_TRUE(std::equal(last.data<float>() + 97, last.data<float>() + 2 * 97, all_b.data<float>() + 3 * 97));
+}
+
+TEST(Gpt2, ShowsHiddenStatesWithoutChangingTheLogits) {
+  const Gpt2 network = random_network(tiny_config(), 2);
+  const auto ids = tokens(9);
+  nn::KvCache cache = network.make_cache();
+  const Chunk chunk{ids, &cache};
+  Arena arena;
+  const ForwardOutput out =
+      network.forward({&chunk, 1}, arena, {.logits = LogitsRows::kAll, .hidden_states = true, .stop = {}});
+  ASSERT_EQ(out.hidden_states.size(), 4u);  // embedding, two blocks, final norm
+  for (const TensorView& h : out.hidden_states) EXPECT_EQ(h.shape(), (Shape{9, 16}));
+  EXPECT_TRUE(same_bits(out.logits, all_logits(network, ids, 9)));
+  for (std::size_t i = 1; i < 4; ++i) EXPECT_FALSE(same_bits(out.hidden_states[i - 1], out.hidden_states[i]));
+}
+
+TEST(Gpt2, UsesItsOwnHeadWhenItIsNotTied) {
+  Gpt2Config config = tiny_config();
+  config.tie_word_embeddings = false;
+  Gpt2 network = random_network(config, 3);
+  const auto ids = tokens(3);
+  const Tensor before = all_logits(network, ids, 3);
+  network.visit([](const std::string& name, Tensor& t, const Shape&) {
+    if (name == "lm_head.weight")
+      for (float& w : t.span<float>()) w *= 2;
+  });
+  const Tensor after = all_logits(network, ids, 3);
+  for (std::int64_t i = 0; i < before.numel(); ++i)
+    ASSERT_EQ(after.data<float>()[i], 2 * before.data<float>()[i]);
+}
+
+TEST(Gpt2, ContinuesAfterTruncatingTheCache) {
+  const Gpt2 network = random_network(tiny_config(), 4);
+  const auto ids = tokens(20);
+  const Tensor whole = all_logits(network, ids, 20);
+  nn::KvCache cache = network.make_cache();
+  Arena arena;
+  const auto detour = tokens(25, 60);
+  std::vector<TokenId> wrong(ids.begin(), ids.begin() + 13);
+  wrong.insert(wrong.end(), detour.begin(), detour.begin() + 10);
+  const Chunk first{wrong, &cache};
+  network.forward({&first, 1}, arena);
+  cache.truncate(13);
+  const Chunk rest{std::span(ids).subspan(13), &cache};
+  const TensorView logits = network.forward({&rest, 1}, arena).logits;
+  EXPECT_TRUE(std::equal(logits.data<float>(), logits.data<float>() + 97, whole.data<float>() + 19 * 97));
+}
+
+TEST(Gpt2, RefusesWhatItCannotRunAndKeepsTheCaches) {
+  const Gpt2 network = random_network(tiny_config(), 5);
+  nn::KvCache cache = network.make_cache(), small = network.make_cache(4);
+  nn::KvCache foreign({1, 1, 16}, 8);
+  Arena arena;
+  const auto ids = tokens(5);
+  const auto refused = [&](std::vector<Chunk> batch) {
+    return message_of<ArgumentError>([&] { network.forward(batch, arena); });
+  };
+  EXPECT_THAT(refused({}), HasSubstr("the batch is empty"));
+  EXPECT_THAT(refused({{{}, &cache}}), HasSubstr("chunk 0 has no tokens"));
+  EXPECT_THAT(refused({{ids, nullptr}}), HasSubstr("chunk 0 has no cache"));
+  EXPECT_THAT(refused({{ids, &foreign}}), HasSubstr("was made for another network"));
+  EXPECT_THAT(refused({{ids, &cache}, {ids, &cache}}), HasSubstr("chunks 0 and 1 have the same cache"));
+  EXPECT_THAT(refused({{ids, &small}}),
+              HasSubstr("0 cached and 5 new tokens do not fit into the cache's capacity of 4"));
+  const auto too_long = tokens(33);
+  EXPECT_THAT(refused({{too_long, &cache}}),
+              HasSubstr("0 cached and 33 new tokens do not fit into n_positions = 32"));
+  const std::vector<TokenId> high{1, 97}, negative{-1};
+  EXPECT_THAT(refused({{high, &cache}}), HasSubstr("token id 97 at index 1 of chunk 0 is outside [0, 97)"));
+  EXPECT_THAT(refused({{negative, &cache}}), HasSubstr("token id -1"));
+  EXPECT_EQ(cache.length(), 0);
+}
+
+TEST(Gpt2, LeavesTheCacheAsItWasWhenCancelled) {
+  const Gpt2 network = random_network(tiny_config(), 6);
+  const auto ids = tokens(12);
+  const Tensor whole = all_logits(network, ids, 12);
+  nn::KvCache cache = network.make_cache();
+  Arena arena;
+  const Chunk first{std::span(ids).first(5), &cache};
+  network.forward({&first, 1}, arena);
+  std::stop_source stop;
+  stop.request_stop();
+  const Chunk rest{std::span(ids).subspan(5), &cache};
+  EXPECT_THROW(network.forward({&rest, 1}, arena, {.stop = stop.get_token()}), CancelledError);
+  EXPECT_EQ(cache.length(), 5);
+  const TensorView logits = network.forward({&rest, 1}, arena).logits;
+  EXPECT_TRUE(std::equal(logits.data<float>(), logits.data<float>() + 97, whole.data<float>() + 11 * 97));
+}
+
+TEST(Gpt2, HoldsOneLayersActivationsOnly) {
+  Gpt2Config config = tiny_config();
+  const auto capacity_for = [&](std::int64_t layers) {
+    config.n_layer = layers;
+    const Gpt2 network = random_network(config, 7);
+    nn::KvCache cache = network.make_cache();
+    Arena arena;
+    const auto ids = tokens(32);
+    const Chunk chunk{ids, &cache};
+    network.forward({&chunk, 1}, arena);
+    return arena.capacity();
+  };
+  EXPECT_EQ(capacity_for(2), capacity_for(12));
+}
+
+TEST(LogitsOfPadded, EqualTheRowsWithoutTheirPadding) {
+  const Gpt2 network = random_network(tiny_config(), 8);
+  const std::int64_t ids[] = {96, 96, 5, 7, 9, 1, 2, 3, 4, 5, 8, 96, 6, 96, 4, 96, 96, 96, 96, 96};
+  const std::int64_t mask[] = {0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0};
+  const Tensor logits =
+      logits_of_padded(network, ConstTensorView(ids, {4, 5}), ConstTensorView(mask, {4, 5}));
+  ASSERT_EQ(logits.shape(), (Shape{4, 5, 97}));
+  for (std::int64_t b = 0; b < 4; ++b) {
+    std::vector<TokenId> row;
+    for (std::int64_t t = 0; t < 5; ++t)
+      if (mask[b * 5 + t] == 1) row.push_back(static_cast<TokenId>(ids[b * 5 + t]));
+    const Tensor alone = row.empty() ? Tensor() : all_logits(network, row, row.size());
+    const float* expected = alone.data<float>();
+    for (std::int64_t t = 0; t < 5; ++t)
+      for (std::int64_t v = 0; v < 97; ++v) {
+        const float got = logits.data<float>()[(b * 5 + t) * 97 + v];
+        ASSERT_EQ(got, mask[b * 5 + t] == 1 ? *expected++ : 0.0f) << b << " " << t;
+      }
+  }
+}
+
+TEST(LogitsOfPadded, NamesWhatDoesNotFit) {
+  const Gpt2 network = random_network(tiny_config(), 8);
+  const std::int64_t ids[] = {1, 97}, mask[] = {1, 1}, odd[] = {1, 2};
+  EXPECT_THAT(message_of<ArgumentError>([&] {
+                logits_of_padded(network, ConstTensorView(ids, {1, 2}), ConstTensorView(mask, {1, 2}));
+              }),
+              HasSubstr("input_ids[0, 1] is 97, outside [0, 97)"));
+  EXPECT_THAT(message_of<ArgumentError>([&] {
+                logits_of_padded(network, ConstTensorView(ids, {1, 2}), ConstTensorView(odd, {1, 2}));
+              }),
+              HasSubstr("attention_mask[0, 1] is 2, expected 0 or 1"));
+  EXPECT_THAT(message_of<ShapeError>([&] {
+                logits_of_padded(network, ConstTensorView(ids, {1, 2}), ConstTensorView(mask, {2, 1}));
+              }),
+              HasSubstr("attention_mask has shape [2, 1], expected [1, 2]"));
+}
+
+}  // namespace
+}  // namespace gpt

@@ -1,0 +1,270 @@
+// Loading and saving whole checkpoints, good and bad.
+#include "gpt/models/model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "gpt/core/error.h"
+#include "gpt/io/safetensors.h"
+#include "support/expect_error.h"
+#include "support/random_model.h"
+#include "support/random_tensor.h"
+#include "support/temp_dir.h"
+
+namespace gpt {
+namespace {
+
+namespace fs = std::filesystem;
+using test::message_of;
+using test::random_network;
+using test::same_bits;
+using test::TempDir;
+using test::tiny_config;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+struct Stored {
+  std::string name;
+  Tensor tensor;
+};
+
+/// A checkpoint directory whose parts a test may change before it is written.
+class CheckpointFiles {
+ public:
+  explicit CheckpointFiles(const Gpt2Config& config = tiny_config(), DType dtype = DType::f32) {
+    config.to_hf(config_);
+    const Gpt2 network = random_network(config, 1, dtype);
+    network.visit([&](const std::string& name, const Tensor& t, const Shape&) {
+      tensors_.push_back({name, t});
+    });
+  }
+
+  HfConfig& config() { return config_; }
+  std::vector<Stored>& tensors() { return tensors_; }
+  Tensor& tensor(const std::string& name) {
+    for (Stored& s : tensors_)
+      if (s.name == name) return s.tensor;
+    throw std::out_of_range(name);
+  }
+  void remove(const std::string& name) {
+    std::erase_if(tensors_, [&](const Stored& s) { return s.name == name; });
+  }
+
+  fs::path write(const fs::path& directory) const {
+    fs::create_directories(directory);
+    config_.save(directory / "config.json");
+    std::vector<NamedTensor> named;
+    for (const Stored& s : tensors_) named.push_back({s.name, s.tensor.view()});
+    save_safetensors(directory / "model.safetensors", named);
+    return directory;
+  }
+
+ private:
+  HfConfig config_;
+  std::vector<Stored> tensors_;
+};
+
+Tensor logits_of(const Model& model) {
+  const std::int64_t ids[] = {3, 34, 65, 2}, mask[] = {1, 1, 1, 1};
+  return logits_of_padded(model.network(), ConstTensorView(ids, {1, 4}), ConstTensorView(mask, {1, 4}));
+}
+
+Tensor expected_logits(const Gpt2Config& config, DType dtype) {
+  return logits_of(Model(random_network(config, 1, dtype), HfConfig()));
+}
+
+TEST(ModelLoad, GivesTheSameNetworkFromEveryLayoutOfTheFiles) {
+  const TempDir tmp;
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
+    for (const bool tied : {true, false})
+      for (const bool prefixed : {true, false})
+        for (const bool map : {true, false}) {
+          Gpt2Config config = tiny_config();
+          config.tie_word_embeddings = tied;
+          CheckpointFiles files(config, dtype);
+          if (prefixed)
+            for (Stored& s : files.tensors())
+              if (!s.name.starts_with("lm_head")) s.name = "transformer." + s.name;
+          const Model model =
+              Model::load(files.write(tmp / "m"), {.map = map, .dtype = {}, .on_warning = {}});
+          EXPECT_TRUE(same_bits(logits_of(model), expected_logits(config, dtype)))
+              << name_of(dtype) << " tied " << tied << " prefixed " << prefixed << " map " << map;
+        }
+}
+
+TEST(ModelLoad, ReadsShards) {
+  const TempDir tmp;
+  CheckpointFiles files;
+  const fs::path whole = files.write(tmp / "whole");
+  std::vector<NamedTensor> parts[2];
+  std::string weight_map;
+  for (std::size_t i = 0; i < files.tensors().size(); ++i) {
+    const Stored& s = files.tensors()[i];
+    parts[i % 2].push_back({s.name, s.tensor.view()});
+    weight_map += (i > 0 ? ", \"" : "\"") + s.name + "\": \"part-" + std::to_string(i % 2) + ".safetensors\"";
+  }
+  const fs::path sharded = tmp / "sharded";
+  fs::create_directories(sharded);
+  files.config().save(sharded / "config.json");
+  for (int i = 0; i < 2; ++i)
+    save_safetensors(sharded / ("part-" + std::to_string(i) + ".safetensors"), parts[i]);
+  std::ofstream(sharded / "model.safetensors.index.json")
+      << "{\"metadata\": {}, \"weight_map\": {" << weight_map << "}}";
+  EXPECT_TRUE(same_bits(logits_of(Model::load(whole)), logits_of(Model::load(sharded))));
+}
+
+TEST(ModelLoad, ConvertsWhenAsked) {
+  const TempDir tmp;
+  const fs::path directory = CheckpointFiles().write(tmp / "m");
+  const Model model = Model::load(directory, {.map = true, .dtype = DType::bf16, .on_warning = {}});
+  model.network().visit([](const std::string& name, const Tensor& t, const Shape&) {
+    EXPECT_EQ(t.dtype(), DType::bf16) << name;
+  });
+  EXPECT_TRUE(same_bits(logits_of(model), expected_logits(tiny_config(), DType::bf16)));
+  EXPECT_THAT(message_of<UnsupportedError>([&] { Model::load(directory, {.dtype = DType::i8}); }),
+              HasSubstr("int8"));
+}
+
+TEST(ModelLoad, MapsWithoutCopying) {
+  const TempDir tmp;
+  const fs::path directory = CheckpointFiles().write(tmp / "m");
+  const Model a = Model::load(directory);
+  const Model b = a;  // shares the weights
+  const void* address[2] = {};
+  a.network().visit([&](const std::string& name, const Tensor& t, const Shape&) {
+    if (name == "wte.weight") address[0] = t.view().raw();
+  });
+  b.network().visit([&](const std::string& name, const Tensor& t, const Shape&) {
+    if (name == "wte.weight") address[1] = t.view().raw();
+  });
+  EXPECT_EQ(address[0], address[1]);
+  std::ifstream maps("/proc/self/maps");
+  const std::string text{std::istreambuf_iterator<char>(maps), {}};
+  EXPECT_THAT(text, HasSubstr((directory / "model.safetensors").string()));
+}
+
+TEST(ModelLoad, IgnoresMaskBuffersAndAnEqualTiedHeadAndWarnsOfTheRest) {
+  const TempDir tmp;
+  CheckpointFiles files;
+  for (Stored& s : files.tensors()) s.name = "transformer." + s.name;
+  files.tensors().push_back({"transformer.h.0.attn.bias", Tensor::zeros({1, 1, 32, 32}, DType::boolean)});
+  files.tensors().push_back({"transformer.h.0.attn.masked_bias", Tensor::zeros({})});
+  files.tensors().push_back({"lm_head.weight", files.tensor("transformer.wte.weight").clone()});
+  std::vector<std::string> warnings;
+  const LoadOptions options{
+      .map = true, .dtype = {}, .on_warning = [&](std::string_view w) { warnings.emplace_back(w); }};
+  Model::load(files.write(tmp / "m"), options);
+  EXPECT_THAT(warnings, IsEmpty());
+  files.tensor("lm_head.weight").data<float>()[5] += 1;
+  files.tensors().push_back({"score.weight", Tensor::zeros({3, 16})});
+  Model::load(files.write(tmp / "m"), options);
+  EXPECT_THAT(warnings,
+              ::testing::UnorderedElementsAre(HasSubstr("lm_head.weight differs from transformer.wte.weight"),
+                                              HasSubstr("score.weight is not part of the network")));
+}
+
+TEST(ModelLoad, NamesTheTensorThatIsWrong) {
+  const TempDir tmp;
+  const auto directory = tmp / "m";
+  {
+    CheckpointFiles files;
+    files.remove("h.1.mlp.c_fc.bias");
+    EXPECT_THAT(message_of<FormatError>([&] { Model::load(files.write(directory)); }),
+                AllOf(HasSubstr("model.safetensors"), HasSubstr("h.1.mlp.c_fc.bias is missing")));
+  }
+  {
+    CheckpointFiles files;
+    files.tensor("h.0.attn.c_attn.weight") = Tensor::zeros({48, 16});
+    EXPECT_THAT(message_of<ShapeError>([&] { Model::load(files.write(directory)); }),
+                HasSubstr("h.0.attn.c_attn.weight has shape [48, 16], expected [16, 48]"));
+  }
+  {
+    CheckpointFiles files;
+    files.tensor("ln_f.bias") = Tensor::zeros({16}, DType::i64);
+    EXPECT_THAT(message_of<FormatError>([&] { Model::load(files.write(directory)); }),
+                HasSubstr("ln_f.bias is I64, expected F32, F16 or BF16"));
+  }
+  {
+    CheckpointFiles files;
+    files.config().set_int("n_layer", 9000);
+    EXPECT_THAT(message_of<FormatError>([&] { Model::load(files.write(directory)); }),
+                HasSubstr("h.8999.ln_1.weight is missing"));
+  }
+  {
+    CheckpointFiles files;
+    files.tensors().push_back({"transformer.wte.weight", files.tensor("wte.weight")});
+    EXPECT_THAT(message_of<FormatError>([&] { Model::load(files.write(directory)); }),
+                HasSubstr("holds both wte.weight and transformer.wte.weight"));
+  }
+}
+
+TEST(ModelLoad, NamesTheFileThatIsMissingOrBroken) {
+  const TempDir tmp;
+  EXPECT_THAT(message_of<IoError>([&] { Model::load(tmp / "nowhere"); }), HasSubstr("nowhere"));
+  const fs::path directory = CheckpointFiles().write(tmp / "m");
+  EXPECT_THAT(message_of<IoError>([&] { Model::load(directory / "config.json"); }),
+              HasSubstr("is not a directory"));
+  std::ofstream(directory / "generation_config.json") << "{";
+  EXPECT_THAT(message_of<FormatError>([&] { Model::load(directory); }), HasSubstr("generation_config.json"));
+  fs::remove(directory / "generation_config.json");
+  fs::rename(directory / "model.safetensors", directory / "pytorch_model.bin");
+  EXPECT_THAT(message_of<UnsupportedError>([&] { Model::load(directory); }), HasSubstr("convert"));
+  fs::remove(directory / "pytorch_model.bin");
+  EXPECT_THAT(message_of<IoError>([&] { Model::load(directory); }), HasSubstr("model.safetensors"));
+  fs::create_directory(directory / "model.safetensors");
+  EXPECT_THROW(Model::load(directory), IoError);
+  fs::remove(directory / "config.json");
+  EXPECT_THAT(message_of<IoError>([&] { Model::load(directory); }), HasSubstr("config.json"));
+}
+
+TEST(ModelSave, WritesWhatLoadsToTheSameBits) {
+  const TempDir tmp;
+  for (const bool tied : {true, false}) {
+    Gpt2Config config = tiny_config();
+    config.tie_word_embeddings = tied;
+    CheckpointFiles files(config, DType::bf16);
+    files.config().set_string("custom_key", "kept");
+    const Model model = Model::load(files.write(tmp / "a"));
+    model.save(tmp / "b" / "nested");
+    const Model again = Model::load(tmp / "b" / "nested");
+    EXPECT_TRUE(same_bits(logits_of(model), logits_of(again)));
+    const HfConfig saved = HfConfig::load(tmp / "b" / "nested" / "config.json");
+    EXPECT_EQ(saved.get_string("custom_key"), "kept");
+    EXPECT_EQ(saved.get_string("torch_dtype"), "bfloat16");
+    EXPECT_EQ(saved.get_bool("tie_word_embeddings"), tied);
+    const SafetensorsFile weights(tmp / "b" / "nested" / "model.safetensors");
+    EXPECT_TRUE(weights.contains("transformer.h.0.attn.c_attn.weight"));
+    EXPECT_EQ(weights.contains("lm_head.weight"), !tied);
+    EXPECT_EQ(weights.metadata().at("format"), "pt");
+    model.save(tmp / "a");  // over the files that are mapped
+    EXPECT_TRUE(same_bits(logits_of(model), logits_of(Model::load(tmp / "a"))));
+  }
+}
+
+TEST(ModelSave, KeepsTheOldFilesWhenItCannotWrite) {
+  const TempDir tmp;
+  const fs::path directory = CheckpointFiles().write(tmp / "m");
+  const Model model = Model::load(directory);
+  std::ofstream(tmp / "file") << "x";
+  EXPECT_THAT(message_of<IoError>([&] { model.save(tmp / "file"); }), HasSubstr("file"));
+  fs::remove(directory / "config.json");
+  fs::create_directory(directory / "config.json");
+  EXPECT_THAT(message_of<IoError>([&] { model.save(directory); }), HasSubstr("config.json"));
+}
+
+TEST(Model, SaysThatItHasNoTokenizer) {
+  const TempDir tmp;
+  const Model model = Model::load(CheckpointFiles().write(tmp / "m"));
+  EXPECT_FALSE(model.has_tokenizer());
+  EXPECT_THAT(message_of<UnsupportedError>([&] { model.tokenizer(); }), HasSubstr("no tokenizer"));
+}
+
+}  // namespace
+}  // namespace gpt
