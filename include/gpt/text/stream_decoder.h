@@ -1,0 +1,33 @@
+// Text from tokens as they come, a character at a time.
+#pragma once
+
+#include <string>
+
+#include "gpt/core/token.h"
+#include "gpt/text/tokenizer.h"
+
+namespace gpt {
+
+/// Turns a stream of tokens into valid UTF-8 and never emits half a character: a so far valid but incomplete
+/// sequence is held back until the tokens that complete it come. Each maximal subpart of an ill-formed
+/// sequence becomes one U+FFFD. All returned texts joined equal replace_invalid_utf8(tokenizer.decode(ids)).
+/// The tokenizer must outlive the decoder.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Tokenizer& tokenizer, const DecodeOptions& options = {})
+      : tokenizer_(&tokenizer), options_(options) {}
+
+  /// The text that became certain with this token. Throws ArgumentError naming an id that the vocabulary does
+  /// not have; the decoder is then as before.
+  std::string push(TokenId id);
+
+  /// What was held back: "" or one U+FFFD. The decoder is ready for another stream.
+  std::string flush();
+
+ private:
+  const Tokenizer* tokenizer_;
+  DecodeOptions options_;
+  std::string pending_;  // at most 3 bytes between calls
+};
+
+}  // namespace gpt

@@ -1,0 +1,54 @@
+// A JSON object whose members are read by type, with errors that name the file and the path of the key.
+#pragma once
+
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/json.h"
+#include "gpt/core/token.h"
+
+namespace gpt {
+
+/// A view: the value must outlive it. A member that is null counts as missing. All members throw FormatError
+/// for a value of another type.
+class JsonObject {
+ public:
+  /// `path` is that of the value itself, "" for the root.
+  JsonObject(const json::Value& value, std::string_view source, std::string path = {});
+
+  const json::Value& value() const noexcept { return *value_; }
+  std::string_view source() const noexcept { return source_; }
+  /// The path of a member, "model.vocab".
+  std::string path_of(std::string_view key) const;
+
+  bool has(std::string_view key) const { return value_->contains(std::string(key)); }
+  const json::Value* find(std::string_view key) const;
+  std::optional<bool> boolean(std::string_view key) const;
+  std::optional<std::string> string(std::string_view key) const;
+  std::optional<JsonObject> object(std::string_view key) const;
+  const json::Value* array(std::string_view key) const;
+  TokenId token_id(std::string_view key) const;
+
+  /// Throws FormatError when there is no such member.
+  std::string required_string(std::string_view key) const;
+  JsonObject required_object(std::string_view key) const;
+
+  /// Throws UnsupportedError naming a member outside the list.
+  void require_known(std::initializer_list<std::string_view> keys) const;
+  /// Throws UnsupportedError when the member is true.
+  void require_not(std::string_view key) const;
+  [[noreturn]] void fail_type(std::string_view key, std::string_view expected) const;
+  [[noreturn]] void fail_unsupported(std::string_view key) const;
+
+ private:
+  const json::Value* value_;
+  std::string_view source_;
+  std::string path_;
+};
+
+/// A token id from a vocabulary. Throws FormatError naming the token.
+TokenId to_token_id(const json::Value& value, std::string_view source, std::string_view token);
+
+}  // namespace gpt

@@ -1,0 +1,18 @@
+#include "gpt/text/tokenizer.h"
+
+#include "core/memory.h"
+
+namespace gpt {
+
+std::string Tokenizer::decode(std::span<const TokenId> ids, const DecodeOptions& options) const {
+  return with_memory_errors("decode", [&] {
+    std::string out;
+    out.reserve(ids.size() * 4);
+    for (const TokenId id : ids)
+      if (const std::string_view bytes = bytes_of(id); !options.skip_special_tokens || !is_special(id))
+        out += bytes;
+    return out;
+  });
+}
+
+}  // namespace gpt

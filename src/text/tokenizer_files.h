@@ -1,0 +1,31 @@
+// What the readers and writers of tokenizer files share.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/json.h"
+#include "gpt/core/token.h"
+#include "gpt/text/byte_bpe.h"
+#include "text/json_object.h"
+
+namespace gpt {
+
+/// The tokens and ids of a JSON object. Throws FormatError naming the token.
+std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value& object, std::string_view source);
+
+/// The two tokens of "a b", each not empty; nothing for any other text.
+std::optional<std::pair<std::string, std::string>> split_merge(std::string_view line);
+
+/// The content and flags of {"content": ..., "lstrip": ..., ...}; missing flags are false.
+AddedToken to_added_token(const JsonObject& object);
+
+/// Applies tokenizer_config.json, special_tokens_map.json and added_tokens.json of the directory, where they
+/// exist, to a model read from its other files, and keeps their text for save.
+void apply_side_files(ByteBpeModel& model, const std::filesystem::path& directory);
+
+}  // namespace gpt

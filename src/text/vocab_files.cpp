@@ -1,0 +1,66 @@
+#include <algorithm>
+
+#include "core/json.h"
+#include "core/quote.h"
+#include "gpt/core/error.h"
+#include "gpt/text/byte_bpe.h"
+#include "text/json_object.h"
+#include "text/tokenizer_files.h"
+
+namespace gpt {
+namespace {
+
+std::string_view without_byte_order_mark(std::string_view text) {
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+  return text;
+}
+
+// Blank lines count for nothing; of comments only the version is known, since "#" also begins merges.
+std::vector<std::pair<std::string, std::string>> parse_merges(std::string_view text,
+                                                              std::string_view source) {
+  std::vector<std::pair<std::string, std::string>> merges;
+  text = without_byte_order_mark(text);
+  merges.reserve(static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')) + 1);
+  for (std::size_t number = 1; !text.empty(); ++number) {
+    const std::size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty() || line.starts_with("#version")) continue;
+    auto merge = split_merge(line);
+    if (!merge)
+      fail<FormatError>(source, "line ", number, " is ", quote(line),
+                        ", expected two tokens with one space between them");
+    merges.push_back(*std::move(merge));
+  }
+  return merges;
+}
+
+}  // namespace
+
+std::optional<std::pair<std::string, std::string>> split_merge(std::string_view line) {
+  const std::size_t space = line.find(' ');
+  if (space == line.npos || space == 0 || space + 1 == line.size() || line.find(' ', space + 1) != line.npos)
+    return std::nullopt;
+  return std::pair(std::string(line.substr(0, space)), std::string(line.substr(space + 1)));
+}
+
+std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value& object, std::string_view source) {
+  std::vector<std::pair<std::string, TokenId>> vocab;
+  vocab.reserve(object.size());
+  for (const auto& [token, id] : object.get_ref<const json::Value::object_t&>())
+    vocab.emplace_back(token, to_token_id(id, source, token));
+  return vocab;
+}
+
+ByteBpeModel parse_vocab_and_merges(std::string_view vocab, std::string_view merges,
+                                    std::string_view vocab_source, std::string_view merges_source) {
+  ByteBpeModel model;
+  model.vocab = to_vocab(json::parse_object(vocab, vocab_source), vocab_source);
+  model.merges = parse_merges(merges, merges_source);
+  model.vocab_source = vocab_source;
+  model.merges_source = merges_source;
+  return model;
+}
+
+}  // namespace gpt

@@ -1,0 +1,148 @@
+#include <gtest/gtest.h>
+
+#include "gpt/core/error.h"
+#include "gpt/text/tokenizer.h"
+#include "support/expect_error.h"
+#include "support/temp_dir.h"
+#include "text/small_bpe.h"
+
+namespace gpt {
+namespace {
+
+using Ids = std::vector<TokenId>;
+using test::expect_error;
+using test::TempDir;
+using test::write_file;
+
+constexpr std::string_view kVocab = R"({"a": 0, "b": 1, "ab": 2, "Ġ": 3, "<|endoftext|>": 4, "Ġa": 5})";
+constexpr std::string_view kMerges = "#version: 0.2\na b\nĠ a\n";
+
+// Files over those of a plain GPT-2 tokenizer.
+std::shared_ptr<const Tokenizer> load(
+    std::initializer_list<std::pair<std::string_view, std::string_view>> files) {
+  const TempDir dir;
+  write_file(dir / "vocab.json", kVocab);
+  write_file(dir / "merges.txt", kMerges);
+  for (const auto& [name, text] : files) write_file(dir / name, text);
+  return load_tokenizer(dir.path());
+}
+
+TEST(LoadTokenizer, TakesEndOfTextForBosEosAndUnkWhenNothingIsSaid) {
+  const auto tokenizer = load({});
+  EXPECT_EQ(tokenizer->encode("ab<|endoftext|>"), (Ids{2, 4}));
+  EXPECT_EQ(tokenizer->bos_token_id(), 4);
+  EXPECT_EQ(tokenizer->eos_token_id(), 4);
+  EXPECT_EQ(tokenizer->unk_token_id(), 4);
+  EXPECT_EQ(tokenizer->pad_token_id(), std::nullopt);
+  EXPECT_TRUE(tokenizer->is_special(4));
+}
+
+TEST(LoadTokenizer, PrefersTokenizerJson) {
+  const auto tokenizer = load({{"tokenizer.json", test::small_tokenizer_json()}});
+  EXPECT_EQ(tokenizer->vocab_size(), 258);
+  EXPECT_EQ(tokenizer->eos_token_id(), std::nullopt);
+}
+
+TEST(LoadTokenizer, HonoursSpecialTokensMap) {
+  const auto tokenizer =
+      load({{"special_tokens_map.json",
+             R"({"eos_token": {"content": "<eos>", "lstrip": true}, "pad_token": "<pad>", "unk_token": null,
+                                    "additional_special_tokens": ["<more>"]})"}});
+  EXPECT_EQ(tokenizer->eos_token_id(), 6);
+  EXPECT_EQ(tokenizer->pad_token_id(), 7);
+  EXPECT_EQ(tokenizer->unk_token_id(), std::nullopt);
+  EXPECT_EQ(tokenizer->bos_token_id(), 4);
+  EXPECT_EQ(tokenizer->encode("a <eos><more>"), (Ids{0, 6, 8}));
+  EXPECT_TRUE(tokenizer->is_special(8));
+}
+
+TEST(LoadTokenizer, HonoursAddedTokens) {
+  const auto tokenizer = load({{"added_tokens.json", R"({"<n>": 9, "<|endoftext|>": 4})"}});
+  EXPECT_EQ(tokenizer->encode("a<n>"), (Ids{0, 9}));
+  EXPECT_FALSE(tokenizer->is_special(9));
+  EXPECT_TRUE(tokenizer->is_special(4));
+  EXPECT_EQ(tokenizer->vocab_size(), 10);
+}
+
+TEST(LoadTokenizer, HonoursTokenizerConfig) {
+  const auto tokenizer =
+      load({{"tokenizer_config.json",
+             R"({"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": true, "add_bos_token": true,
+                                    "model_max_length": 1024, "bos_token": "<s>",
+                                    "added_tokens_decoder": {"6": {"content": "<s>", "special": true},
+                                                             "7": {"content": "<r>", "rstrip": true}}})"}});
+  EXPECT_EQ(tokenizer->encode("a<r> b"), (Ids{6, 5, 7, 3, 1}));
+  EXPECT_EQ(tokenizer->encode("a", {.add_special_tokens = false}), (Ids{5}));
+  EXPECT_EQ(tokenizer->bos_token_id(), 6);
+  EXPECT_FALSE(tokenizer->is_special(7));
+}
+
+TEST(LoadTokenizer, ConfigWinsOverTheOtherFiles) {
+  const auto tokenizer = load({{"special_tokens_map.json", R"({"eos_token": "a"})"},
+                               {"tokenizer_config.json", R"({"eos_token": "b", "add_eos_token": true})"}});
+  EXPECT_EQ(tokenizer->eos_token_id(), 1);
+  EXPECT_EQ(tokenizer->encode("ab"), (Ids{0, 1, 1}));  // both are special now, and found before BPE
+}
+
+TEST(LoadTokenizer, OtherClassesHaveNoDefaultTokens) {
+  EXPECT_EQ(
+      load({{"tokenizer_config.json", R"({"tokenizer_class": "PreTrainedTokenizerFast"})"}})->eos_token_id(),
+      std::nullopt);
+}
+
+TEST(LoadTokenizer, RefusesByNameWhatItCannotHonour) {
+  expect_error<UnsupportedError>(
+      [] {
+        load({{"tokenizer_config.json", R"({"tokenizer_class": "RobertaTokenizer"})"}});
+      },
+      {"tokenizer_config.json", "tokenizer_class", "RobertaTokenizer"});
+  expect_error<UnsupportedError>(
+      [] {
+        load({{"tokenizer_config.json", R"({"split_special_tokens": true})"}});
+      },
+      {"tokenizer_config.json", "split_special_tokens"});
+}
+
+TEST(LoadTokenizer, NamesFileAndKeyOfMalformedSideFiles) {
+  const auto expect_malformed = [](std::string_view file, std::string_view text,
+                                   std::initializer_list<std::string_view> words) {
+    SCOPED_TRACE(text);
+    expect_error<FormatError>([&] { load({{file, text}}); }, words);
+  };
+  expect_malformed("tokenizer_config.json", "{", {"tokenizer_config.json", "JSON"});
+  expect_malformed("tokenizer_config.json", "[]", {"tokenizer_config.json", "object"});
+  expect_malformed("tokenizer_config.json", R"({"add_prefix_space": 1})",
+                   {"tokenizer_config.json", "add_prefix_space"});
+  expect_malformed("tokenizer_config.json", R"({"added_tokens_decoder": {"x": {"content": "y"}}})",
+                   {"added_tokens_decoder", "\"x\""});
+  expect_malformed("tokenizer_config.json", R"({"added_tokens_decoder": {"9": {}}})",
+                   {"added_tokens_decoder.9.content"});
+  expect_malformed("tokenizer_config.json", R"({"added_tokens_decoder": {"9": {"content": "ab"}}})",
+                   {"\"ab\"", "9", "2"});
+  expect_malformed("tokenizer_config.json", R"({"add_bos_token": true, "bos_token": null})",
+                   {"add_bos_token"});
+  expect_malformed("special_tokens_map.json", R"({"eos_token": 3})",
+                   {"special_tokens_map.json", "eos_token", "3"});
+  expect_malformed("special_tokens_map.json", R"({"additional_special_tokens": "x"})",
+                   {"additional_special_tokens"});
+  expect_malformed("added_tokens.json", R"({"<n>": -1})", {"added_tokens.json", "<n>", "-1"});
+  expect_malformed("added_tokens.json", R"({"<n>": 0})", {"<n>", "0", "\"a\""});
+}
+
+TEST(LoadTokenizer, SaysWhatIsMissing) {
+  const TempDir dir;
+  EXPECT_FALSE(has_tokenizer(dir.path()));
+  expect_error<IoError>([&] { load_tokenizer(dir.path()); },
+                        {dir.path().string(), "tokenizer.json", "merges.txt"});
+  expect_error<IoError>([&] { load_tokenizer(dir / "absent"); }, {"absent"});
+  write_file(dir / "vocab.txt", "[PAD]\n");
+  expect_error<UnsupportedError>([&] { load_tokenizer(dir.path()); }, {dir.path().string(), "vocab.txt"});
+  write_file(dir / "vocab.json", kVocab);
+  EXPECT_TRUE(has_tokenizer(dir.path()));
+  expect_error<IoError>([&] { load_tokenizer(dir.path()); }, {"merges.txt"});
+  std::filesystem::create_directory(dir / "merges.txt");
+  expect_error<IoError>([&] { load_tokenizer(dir.path()); }, {"merges.txt", "directory"});
+}
+
+}  // namespace
+}  // namespace gpt
