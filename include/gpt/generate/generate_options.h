@@ -1,0 +1,112 @@
+// What a caller may ask of a generation, and what comes back.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gpt/core/token.h"
+
+namespace gpt {
+
+/// A token and the logarithm of the probability that the network gave it: log softmax of the raw logits,
+/// before any processor (so -infinity stands for no token that a filter dropped, and temperature does not
+/// show).
+struct TokenLogProb {
+  TokenId id = 0;
+  double logprob = 0.0;
+};
+
+/// One generated token.
+struct Piece {
+  TokenId id = 0;
+  std::size_t sequence = 0;  // index of its prompt in a batch
+  /// The text that became certain with this token: whole characters of valid UTF-8, without special tokens.
+  /// Empty when the model has no tokenizer. The last piece of a sequence also brings what was held back.
+  std::string text = {};
+  /// Set when GenerateOptions::logprobs is.
+  std::optional<double> logprob = {};
+  /// The options.logprobs most probable tokens at this place, best first, of equal ones the lower id.
+  std::vector<TokenLogProb> top_logprobs = {};
+};
+
+/// Names, defaults and meaning as in transformers' GenerationConfig. What is unset comes from the
+/// checkpoint's generation_config.json, and what that does not have is the default given here.
+struct GenerateOptions {
+  /// New tokens at most, at least 1. The prompt and these must fit the context: prompt + max_new_tokens <=
+  /// n_positions + 1, since the last token is not fed. When no length is set anywhere: 20, or fewer where the
+  /// sequence would become longer than n_positions.
+  std::optional<std::int64_t> max_new_tokens = {};
+  /// The same, counting the prompt. The caller may give one of the two; of a file's, max_new_tokens counts.
+  std::optional<std::int64_t> max_length = {};
+
+  /// Draw tokens; false: always take the most probable one (greedy).
+  std::optional<bool> do_sample = {};  // false
+  // These four filters need do_sample; they work in this order. Ranges as in logits_processors.h.
+  std::optional<double> temperature = {};         // 1
+  std::optional<std::int64_t> top_k = {};         // 50
+  std::optional<double> top_p = {};               // 1
+  std::optional<double> min_p = {};               // 0
+  std::optional<double> repetition_penalty = {};  // 1; comes before the filters, and counts for greedy too
+  /// Of the random numbers. Equal seeds give equal tokens; a greedy generation uses none.
+  std::uint64_t seed = 0;
+
+  /// Tokens that end a sequence; they are part of the result. Empty: none. Default: config.json's.
+  std::optional<std::vector<TokenId>> eos_token_id = {};
+  /// Texts that end a sequence when one occurs with its last character inside the newest token. The result
+  /// includes it, and the rest of that token.
+  std::optional<std::vector<std::string>> stop_strings = {};  // none
+
+  /// Report each token's log-probability, and those of this many most probable tokens (0 or more).
+  std::optional<int> logprobs = {};
+  /// Called with every token as soon as it is known. What it throws ends the generation and reaches the
+  /// caller.
+  std::function<void(const Piece& piece)> on_token = {};
+  /// Ends the generation within one layer's time, also during the prompt's prefill; the tokens so far are the
+  /// result.
+  std::stop_token stop = {};
+  /// Threads that this generation may use at most; 0: as many as gpt::num_threads() says.
+  int num_threads = 0;
+
+  /// Checks what can be judged without a checkpoint. Throws ArgumentError naming the option.
+  void validate() const;
+};
+
+/// Why a sequence ended.
+enum class FinishReason : std::uint8_t {
+  kLength,      // max_new_tokens or max_length
+  kEos,         // an eos_token_id
+  kStopString,  // one of stop_strings
+  kCancelled,   // the caller's stop_token
+};
+
+/// "length", "eos", "stop", "cancelled"
+std::string_view name_of(FinishReason reason) noexcept;
+
+/// Wall-clock time of the steps that computed a sequence, callbacks left out. In a batch the steps are
+/// shared.
+struct GenerateTiming {
+  std::int64_t prefill_tokens = 0;  // of the prompt that were computed: all, unless cancelled
+  double prefill_s = 0.0;           // for them, and the choice of the first new token
+  std::int64_t decode_tokens = 0;   // new tokens after the first
+  double decode_s = 0.0;            // for these
+};
+
+struct GenerateResult {
+  std::vector<TokenId> prompt_ids;
+  std::vector<TokenId> ids;  // the new ones, an eos token included
+  /// The new tokens' text: their bytes joined, special tokens left out, invalid UTF-8 replaced by U+FFFD.
+  /// Empty when the model has no tokenizer.
+  std::string text;
+  FinishReason finish_reason = FinishReason::kLength;
+  std::vector<double> logprobs;                         // of ids, when asked for
+  std::vector<std::vector<TokenLogProb>> top_logprobs;  // beside them
+  GenerateTiming timing;
+};
+
+}  // namespace gpt

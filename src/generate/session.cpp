@@ -1,0 +1,215 @@
+#include "generate/session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "generate/log_probs.h"
+#include "generate/non_finite.h"
+#include "gpt/core/error.h"
+#include "gpt/core/parallel.h"
+
+namespace gpt::generate {
+namespace {
+
+// Tokens per forward pass: enough to keep the matrix products busy, and a bound on the memory for
+// intermediate results. Results do not depend on it.
+constexpr std::int64_t kTokensPerPass = 256;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+Sampler make_sampler(Settings& settings) {
+  std::optional<CounterRng> rng;
+  if (*settings.options.do_sample) rng.emplace(settings.options.seed);
+  return Sampler(std::move(settings.processors), rng);
+}
+
+void check_prompt(std::span<const TokenId> prompt, const Gpt2Config& config) {
+  const std::int64_t vocab_size = config.vocab_size;
+  if (prompt.empty())
+    fail<ArgumentError>(
+        "generate", "the prompt is empty: there is no token to continue from",
+        config.bos_token_id ? concat("; start from bos_token_id = ", *config.bos_token_id) : "");
+  for (std::size_t i = 0; i < prompt.size(); ++i) {
+    if (prompt[i] < 0 || prompt[i] >= vocab_size)
+      fail<ArgumentError>("generate", "token id ", prompt[i], " at index ", i,
+                          " of the prompt is outside the vocabulary [0, ", vocab_size, ")");
+  }
+}
+
+// A model may have more embeddings than its tokenizer has tokens; such an id stands for no text.
+template <class Function>
+auto text_or_nothing(Function&& text_of_token) -> decltype(text_of_token()) {
+  try {
+    return text_of_token();
+  } catch (const ArgumentError&) {
+    return {};
+  }
+}
+
+}  // namespace
+
+Session::Session(const Model& model, Settings settings, std::vector<std::vector<TokenId>> prompts)
+    : model_(&model), settings_(std::move(settings)), sampler_(make_sampler(settings_)) {
+  const Gpt2Config& config = model.config();
+  sequences_.reserve(prompts.size());
+  for (auto& prompt : prompts) {
+    check_prompt(prompt, config);
+    const auto length = static_cast<std::int64_t>(prompt.size());
+    Sequence& sequence = sequences_.emplace_back();
+    sequence.max_new_tokens = max_new_tokens(settings_, length, config.n_positions);
+    sequence.tokens.reserve(prompt.size() + static_cast<std::size_t>(sequence.max_new_tokens));
+    sequence.tokens = prompt;
+    sequence.result.prompt_ids = std::move(prompt);
+    if (model.has_tokenizer()) {
+      sequence.decoder.emplace(model.tokenizer(), DecodeOptions{.skip_special_tokens = true});
+      sequence.stop_strings.emplace(*settings_.options.stop_strings);
+      for (const TokenId id : sequence.tokens)
+        sequence.stop_strings->push(text_or_nothing([&] { return model.tokenizer().bytes_of(id); }));
+    }
+    running_.push_back(running_.size());
+  }
+}
+
+std::span<const Piece> Session::step() {
+  pieces_.clear();
+  const ThreadLimit limit(settings_.options.num_threads);
+  while (pieces_.empty() && !running_.empty()) {
+    if (settings_.options.stop.stop_requested()) {
+      cancel_all();
+      break;
+    }
+    try {
+      plan();
+      run();
+    } catch (const CancelledError&) {
+      cancel_all();
+    } catch (...) {
+      running_.clear();  // a step that failed half way cannot be taken again
+      throw;
+    }
+  }
+  if (settings_.options.on_token) {
+    try {
+      for (const Piece& piece : pieces_) settings_.options.on_token(piece);
+    } catch (...) {
+      running_.clear();  // what the callback throws ends the generation
+      throw;
+    }
+  }
+  return pieces_;
+}
+
+// Sequences in their order, as many as the pass has room for. Early ones are past their prompts when later
+// ones begin.
+void Session::plan() {
+  feeds_.clear();
+  batch_.clear();
+  std::int64_t room = kTokensPerPass;
+  for (const std::size_t index : running_) {
+    if (room == 0) break;
+    Sequence& sequence = sequences_[index];
+    const auto length = static_cast<std::int64_t>(sequence.tokens.size());
+    if (sequence.fed == 0)
+      sequence.cache = model_->network().make_cache(length + sequence.max_new_tokens - 1);
+    const std::int64_t count = std::min(length - sequence.fed, room);
+    room -= count;
+    feeds_.push_back({.sequence = index, .count = count, .completes = sequence.fed + count == length});
+    batch_.push_back(
+        {.ids = std::span(sequence.tokens)
+                    .subspan(static_cast<std::size_t>(sequence.fed), static_cast<std::size_t>(count)),
+         .cache = &sequence.cache});
+  }
+}
+
+void Session::run() {
+  const auto start = std::chrono::steady_clock::now();
+  const bool any_completes =
+      std::any_of(feeds_.begin(), feeds_.end(), [](const Feed& feed) { return feed.completes; });
+  arena_.reset();
+  const ForwardOutput output = model_->network().forward(
+      batch_, arena_,
+      {.logits = any_completes ? LogitsRows::kLast : LogitsRows::kNone, .stop = settings_.options.stop});
+  const auto vocab_size = static_cast<std::size_t>(model_->config().vocab_size);
+  for (std::size_t row = 0; row < feeds_.size(); ++row) {
+    const Feed& feed = feeds_[row];
+    Sequence& sequence = sequences_[feed.sequence];
+    sequence.fed += feed.count;
+    if (sequence.result.ids.empty()) sequence.result.timing.prefill_tokens += feed.count;
+    if (feed.completes)
+      choose(feed.sequence,
+             ConstTensorView(output.logits).span<float>().subspan(row * vocab_size, vocab_size));
+  }
+  const double elapsed = seconds_since(start);
+  for (const Feed& feed : feeds_) {
+    GenerateTiming& timing = sequences_[feed.sequence].result.timing;
+    (timing.decode_tokens > 0 ? timing.decode_s : timing.prefill_s) += elapsed;
+  }
+  std::erase_if(running_, [this](std::size_t index) { return sequences_[index].ended; });
+}
+
+void Session::choose(std::size_t index, std::span<const float> logits) {
+  Sequence& sequence = sequences_[index];
+  GenerateResult& result = sequence.result;
+  const GenerateOptions& options = settings_.options;
+  require_finite_logits(logits, sequence.tokens, model_->network());
+  const TokenId id = sampler_.next(logits, sequence.tokens);
+
+  Piece& piece = pieces_.emplace_back();
+  piece.id = id;
+  piece.sequence = index;
+  if (options.logprobs) {
+    const LogProbs log_probs(logits);
+    piece.logprob = log_probs.of(id);
+    piece.top_logprobs = log_probs.top(static_cast<std::size_t>(*options.logprobs));
+    result.logprobs.push_back(*piece.logprob);
+    result.top_logprobs.push_back(piece.top_logprobs);
+  }
+  if (!result.ids.empty()) ++result.timing.decode_tokens;
+  result.ids.push_back(id);
+  sequence.tokens.push_back(id);
+
+  bool at_stop_string = false;
+  if (sequence.decoder) {
+    piece.text = text_or_nothing([&] { return sequence.decoder->push(id); });
+    at_stop_string =
+        sequence.stop_strings->push(text_or_nothing([&] { return model_->tokenizer().bytes_of(id); }));
+  }
+  const auto& eos = *options.eos_token_id;
+  std::optional<FinishReason> reason;
+  if (std::find(eos.begin(), eos.end(), id) != eos.end()) {
+    reason = FinishReason::kEos;
+  } else if (at_stop_string) {
+    reason = FinishReason::kStopString;
+  } else if (std::cmp_equal(result.ids.size(), sequence.max_new_tokens)) {
+    reason = FinishReason::kLength;
+  }
+  if (reason) piece.text += finish(sequence, *reason);
+  result.text += piece.text;
+}
+
+std::string Session::finish(Sequence& sequence, FinishReason reason) {
+  sequence.result.finish_reason = reason;
+  sequence.ended = true;
+  sequence.cache = {};
+  return sequence.decoder ? sequence.decoder->flush() : std::string();
+}
+
+void Session::cancel_all() {
+  for (const std::size_t index : running_) {
+    Sequence& sequence = sequences_[index];
+    sequence.result.text += finish(sequence, FinishReason::kCancelled);
+  }
+  running_.clear();
+}
+
+std::vector<GenerateResult> Session::take_results() {
+  std::vector<GenerateResult> results;
+  results.reserve(sequences_.size());
+  for (Sequence& sequence : sequences_) results.push_back(std::move(sequence.result));
+  return results;
+}
+
+}  // namespace gpt::generate

@@ -1,0 +1,72 @@
+// The loop behind Generator: sequences that grow together, one forward pass per step.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "generate/settings.h"
+#include "generate/stop_strings.h"
+#include "gpt/core/arena.h"
+#include "gpt/generate/generate_options.h"
+#include "gpt/generate/sampler.h"
+#include "gpt/models/model.h"
+#include "gpt/nn/kv_cache.h"
+#include "gpt/text/stream_decoder.h"
+
+namespace gpt::generate {
+
+class Session {
+ public:
+  /// Checks the prompts (not empty, ids in the vocabulary, room in the context); computes nothing. Throws
+  /// ArgumentError.
+  Session(const Model& model, Settings settings, std::vector<std::vector<TokenId>> prompts);
+  Session(const Session&) = delete;  // sequences point into the settings
+  Session& operator=(const Session&) = delete;
+
+  /// Computes until at least one new token is known; empty when all sequences have ended. The pieces stay
+  /// valid until the next step.
+  std::span<const Piece> step();
+
+  const GenerateResult& result(std::size_t sequence) const noexcept { return sequences_[sequence].result; }
+  std::vector<GenerateResult> take_results();
+
+ private:
+  struct Sequence {
+    GenerateResult result;
+    std::vector<TokenId> tokens;  // the prompt, then result.ids
+    std::int64_t fed = 0;         // of tokens, in the cache
+    std::int64_t max_new_tokens = 0;
+    bool ended = false;
+    nn::KvCache cache;  // made when the sequence is first fed, freed when it ends
+    std::optional<StreamDecoder> decoder;
+    std::optional<StopStringMatcher> stop_strings;
+  };
+  /// What one forward pass feeds of one sequence.
+  struct Feed {
+    std::size_t sequence = 0;
+    std::int64_t count = 0;
+    bool completes = false;  // reaches the sequence's last token, so that the next one can be chosen
+  };
+
+  void plan();  // chooses what the next pass feeds
+  void run();
+  void choose(std::size_t sequence, std::span<const float> logits);
+  /// Returns the text that was held back.
+  static std::string finish(Sequence& sequence, FinishReason reason);
+  void cancel_all();
+
+  const Model* model_;
+  Settings settings_;
+  Sampler sampler_;
+  std::vector<Sequence> sequences_;
+  std::vector<std::size_t> running_;
+  Arena arena_;
+  std::vector<Feed> feeds_;
+  std::vector<Chunk> batch_;
+  std::vector<Piece> pieces_;
+};
+
+}  // namespace gpt::generate

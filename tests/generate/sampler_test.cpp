@@ -1,0 +1,120 @@
+#include "gpt/generate/sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "gpt/core/error.h"
+#include "support/expect_error.h"
+
+namespace gpt {
+namespace {
+
+using test::expect_error;
+
+constexpr float kDropped = -std::numeric_limits<float>::infinity();
+
+/// A processor that writes the same value into every score.
+class Fill final : public LogitsProcessor {
+ public:
+  explicit Fill(double value) : value_(value) {}
+  void process(std::span<double> scores, std::span<const TokenId>, ProcessorScratch&) const override {
+    for (double& score : scores) score = value_;
+  }
+
+ private:
+  double value_;
+};
+
+template <class P, class... Args>
+LogitsProcessors only(Args... args) {
+  LogitsProcessors list;
+  list.push_back(std::make_unique<P>(args...));
+  return list;
+}
+
+TEST(Sampler, GreedyTakesTheLowestOfTheBest) {
+  const std::vector<float> logits = {1.0f, 3.0f, 2.0f, 3.0f};
+  EXPECT_EQ(Sampler({}).next(logits, {}), 1);
+  EXPECT_EQ(Sampler(only<TopK>(3)).next(logits, {}), 1);
+}
+
+TEST(Sampler, GreedyUsesTheProcessors) {
+  const std::vector<float> logits = {1.0f, 3.0f, 2.0f};
+  const std::vector<TokenId> history = {1};
+  EXPECT_EQ(Sampler(only<RepetitionPenalty>(4.0)).next(logits, history), 2);
+}
+
+TEST(Sampler, DrawsInvertTheCumulativeSoftmaxAtTheUniformOfThePosition) {
+  const std::vector<float> logits = {0.0f, 1.0f, kDropped, -1.0f, 0.5f};
+  const std::vector<double> scores(logits.begin(), logits.end());
+  std::vector<double> p(scores.size());
+  softmax(scores, p);
+  const CounterRng rng(11);
+  Sampler sampler({}, rng);
+  std::vector<TokenId> history;
+  for (int t = 0; t < 500; ++t) {
+    const double u = rng.uniform(history.size());
+    TokenId expected = 0;
+    for (double cumulative = p[0]; cumulative <= u; cumulative += p[static_cast<std::size_t>(++expected)]) {
+    }
+    ASSERT_EQ(sampler.next(logits, history), expected) << t;
+    history.push_back(0);
+  }
+}
+
+TEST(Sampler, FrequenciesFollowTheSoftmax) {
+  const std::array<double, 4> p = {0.1, 0.2, 0.3, 0.4};
+  std::vector<float> logits;
+  for (const double q : p) logits.push_back(static_cast<float>(std::log(q)));
+  Sampler sampler({}, CounterRng(3));
+  constexpr int kDraws = 20000;
+  std::array<int, 4> count{};
+  const std::vector<TokenId> history(kDraws, 0);
+  for (std::size_t t = 0; t < kDraws; ++t)
+    ++count[static_cast<std::size_t>(sampler.next(logits, std::span(history).first(t)))];
+  for (std::size_t i = 0; i < p.size(); ++i)
+    EXPECT_NEAR(count[i], kDraws * p[i], 5.0 * std::sqrt(kDraws * p[i] * (1.0 - p[i])));
+}
+
+TEST(Sampler, NeverDrawsADroppedToken) {
+  const std::vector<float> logits = {kDropped, 0.0f, kDropped, -800.0f, kDropped};
+  Sampler sampler({}, CounterRng(5));
+  const std::vector<TokenId> history(1000, 0);
+  for (std::size_t t = 0; t < history.size(); ++t)
+    ASSERT_EQ(sampler.next(logits, std::span(history).first(t)), 1);
+}
+
+TEST(Sampler, StreamsDiffer) {
+  const std::vector<float> logits(1000, 0.0f);
+  Sampler a({}, CounterRng(1, 0)), b({}, CounterRng(1, 1));
+  EXPECT_NE(a.next(logits, {}), b.next(logits, {}));
+}
+
+TEST(Sampler, RefusesScoresThatProcessorsMadeUseless) {
+  const std::vector<float> logits = {1.0f, 2.0f};
+  for (const double value :
+       {-std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity(),
+        std::numeric_limits<double>::quiet_NaN()}) {
+    expect_error<NumericError>([&] { Sampler(only<Fill>(value)).next(logits, {}); }, {"position 0"});
+    expect_error<NumericError>([&] { Sampler(only<Fill>(value), CounterRng(1)).next(logits, {}); },
+                               {"position 0"});
+  }
+}
+
+TEST(Softmax, SumsToOneAndKeepsZerosForDroppedScores) {
+  const std::vector<double> scores = {1e4, 1e4 - 1.0, -std::numeric_limits<double>::infinity(), -1e300};
+  std::vector<double> p(4);
+  softmax(scores, p);
+  EXPECT_EQ(p[2], 0.0);
+  EXPECT_EQ(p[3], 0.0);
+  EXPECT_NEAR(p[0], 1.0 / (1.0 + std::exp(-1.0)), 1e-15);
+  EXPECT_NEAR(p[0] + p[1], 1.0, 1e-15);
+}
+
+}  // namespace
+}  // namespace gpt
