@@ -1,0 +1,250 @@
+// gpt-generate: continues a prompt with a GPT-2 checkpoint.
+#include <chrono>
+#include <iomanip>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gpt/gpt.h>
+
+#include "program.h"
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Request {
+  std::string model;
+  std::optional<std::string> prompt;
+  std::optional<std::string> prompt_file;
+  std::optional<std::vector<gpt::TokenId>> input_ids;
+  gpt::GenerateOptions options;
+  gpt::LoadOptions load;
+  int threads = 0;
+  bool json = false;
+};
+
+constexpr const char* kFooter = R"(Examples:
+  gpt-generate --model gpt2 --prompt "Once upon a time" --max-new-tokens 60
+  gpt-generate --model gpt2 --prompt "Once upon a time" --do-sample --temperature 0.8 --top-p 0.95 --seed 7
+  gpt-generate --model gpt2 --input-ids 15496,995 --logprobs 3 --json
+
+The new text goes to standard output as it is made (token ids, when the checkpoint has no tokenizer), everything
+else to standard error. Options that are not given come from the checkpoint's generation_config.json.
+Exit status: 0 done, 1 the input or the work failed, 2 the command line is wrong, 130 interrupted.)";
+
+void add_input_options(CLI::App& app, Request& request) {
+  app.add_option("--model", request.model, "Directory of a Hugging Face GPT-2 checkpoint")
+      ->required()
+      ->type_name("DIR");
+  app.add_option("--prompt", request.prompt, "Text to continue")->type_name("TEXT");
+  app.add_option("--prompt-file", request.prompt_file, "File whose whole content is the prompt")
+      ->type_name("FILE");
+  app.add_option_function<std::string>(
+         "--input-ids",
+         [&request](const std::string& text) {
+           request.input_ids = program::parse_numbers<gpt::TokenId>("--input-ids", text);
+         },
+         "The prompt as token ids: 15496,995")
+      ->type_name("IDS");
+}
+
+void add_generation_options(CLI::App& app, gpt::GenerateOptions& options) {
+  using program::add_number;
+  add_number<std::int64_t>(app, "--max-new-tokens", options.max_new_tokens, "New tokens at most (20)");
+  add_number<std::int64_t>(app, "--max-length", options.max_length, "The same, counting the prompt");
+  app.add_flag_function(
+         "--do-sample,!--no-do-sample", [&options](std::int64_t count) { options.do_sample = count > 0; },
+         "Draw tokens instead of taking the best; the filters below need it (--no-do-sample: not even if the "
+         "checkpoint's settings say so)")
+      ->disable_flag_override();
+  add_number<double>(app, "--temperature", options.temperature, "Divides the logits, above 0 (1)");
+  add_number<std::int64_t>(app, "--top-k", options.top_k, "Draw from the k best tokens, 0 = off (50)");
+  add_number<double>(app, "--top-p", options.top_p, "Draw from the best tokens of this mass (1)");
+  add_number<double>(app, "--min-p", options.min_p, "Leave out tokens below this fraction of the best (0)");
+  add_number<double>(app, "--repetition-penalty", options.repetition_penalty, "Above 1 repeats less (1)");
+  add_number<std::uint64_t>(app, "--seed", options.seed, "Seed of the random numbers (0)");
+  app.add_option_function<std::string>(
+         "--eos-token-id",
+         [&options](const std::string& text) {
+           options.eos_token_id.emplace();
+           if (text != "none")
+             options.eos_token_id = program::parse_numbers<gpt::TokenId>("--eos-token-id", text);
+         },
+         "Tokens that end the text, or none")
+      ->type_name("IDS");
+  // As CLI11 got them: its conversion to a vector loses an empty text.
+  const auto take_stop_strings = [&options](const CLI::results_t& texts) {
+    options.stop_strings = texts;
+    return true;
+  };
+  app.add_option("--stop-strings,--stop", take_stop_strings, "Ends the text where it occurs; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->type_name("TEXT");
+  add_number<int>(app, "--logprobs", options.logprobs,
+                  "Report log-probabilities, of N alternatives beside each token too");
+}
+
+void add_machine_options(CLI::App& app, Request& request) {
+  app.add_option_function<std::string>(
+         "--dtype",
+         [&request](const std::string& name) {
+           if (name == "auto") return;
+           request.load.dtype = gpt::dtype_from_name(name);
+           if (!request.load.dtype || !gpt::is_weight_dtype(*request.load.dtype))
+             throw program::UsageError("--dtype: " + name + " is none of auto, float32, bfloat16, float16");
+         },
+         "Convert the weights: auto (as they are), float32, bfloat16, float16")
+      ->type_name("NAME");
+  program::add_number<int>(app, "--threads", request.threads, "Threads at most, 0 = one per CPU (0)");
+  app.add_flag("--json", request.json, "Print one JSON object instead of text")->disable_flag_override();
+  app.add_flag_callback(
+      "--no-mmap", [&request] { request.load.map = false; }, "Read the weights instead of mapping the file");
+}
+
+// What needs no checkpoint to be judged.
+void check(const Request& request) {
+  if (request.prompt.has_value() + request.prompt_file.has_value() + request.input_ids.has_value() != 1)
+    throw program::UsageError("give exactly one of --prompt, --prompt-file and --input-ids");
+  if (request.threads < 0) throw program::UsageError("--threads: expected 0 or more");
+  try {
+    request.options.validate();
+  } catch (const gpt::ArgumentError& error) {
+    throw program::UsageError(error.what());
+  }
+}
+
+// Whether these options go with this checkpoint is still a question of the command line.
+void check(const gpt::Generator& generator, const gpt::GenerateOptions& options) {
+  try {
+    generator.check(options);
+  } catch (const gpt::ArgumentError& error) {
+    throw program::UsageError(error.what());
+  }
+}
+
+std::vector<gpt::TokenId> prompt_ids(const Request& request, const gpt::Model& model) {
+  if (request.input_ids) return *request.input_ids;
+  return model.tokenizer().encode(request.prompt ? *request.prompt
+                                                 : gpt::read_text_file(*request.prompt_file));
+}
+
+Json token_text(const gpt::Model& model, gpt::TokenId id) {
+  if (!model.has_tokenizer()) return nullptr;
+  try {
+    return std::string(model.tokenizer().bytes_of(id));
+  } catch (const gpt::ArgumentError&) {  // a network may have more rows than its tokenizer has tokens
+    return nullptr;
+  }
+}
+
+Json log_prob_of(const gpt::Model& model, gpt::TokenId id, double logprob) {
+  return {{"id", id}, {"token", token_text(model, id)}, {"logprob", logprob}};
+}
+
+Json log_probs_of(const gpt::Model& model, const gpt::GenerateResult& result) {
+  Json tokens = Json::array();
+  for (std::size_t i = 0; i < result.logprobs.size(); ++i) {
+    Json& token = tokens.emplace_back(log_prob_of(model, result.ids[i], result.logprobs[i]));
+    token["top"] = Json::array();
+    for (const auto& entry : result.top_logprobs[i])
+      token["top"].push_back(log_prob_of(model, entry.id, entry.logprob));
+  }
+  return tokens;
+}
+
+std::string to_json(const gpt::Model& model, const gpt::GenerateResult& result, bool log_probs,
+                    double load_s) {
+  Json object;
+  object["prompt_ids"] = result.prompt_ids;
+  object["ids"] = result.ids;
+  object["text"] = model.has_tokenizer() ? Json(result.text) : Json(nullptr);
+  object["finish_reason"] = gpt::name_of(result.finish_reason);
+  object["timing"] = {{"load_s", load_s},
+                      {"prefill_tokens", result.timing.prefill_tokens},
+                      {"prefill_s", result.timing.prefill_s},
+                      {"decode_tokens", result.timing.decode_tokens},
+                      {"decode_s", result.timing.decode_s}};
+  object["logprobs"] = log_probs ? log_probs_of(model, result) : Json(nullptr);
+  object["peak_rss_bytes"] = program::peak_rss_bytes();
+  // A single token may be half a character: replace what is not UTF-8.
+  return object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+// Log-probabilities for people: a line per token, alternatives behind it.
+void print_log_probs(std::ostream& out, const gpt::Model& model, const gpt::GenerateResult& result) {
+  const auto print = [&](gpt::TokenId id, double logprob) {
+    out << id << ' ' << token_text(model, id).dump(-1, ' ', false, Json::error_handler_t::replace) << ' '
+        << logprob;
+  };
+  for (std::size_t i = 0; i < result.logprobs.size(); ++i) {
+    print(result.ids[i], result.logprobs[i]);
+    for (const auto& entry : result.top_logprobs[i]) print((out << "  | ", entry.id), entry.logprob);
+    out << '\n';
+  }
+}
+
+std::string summary(const gpt::GenerateResult& result, double load_s) {
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(3);
+  const auto rate = [&out](std::int64_t tokens, double seconds) {
+    out << tokens << " tokens in " << seconds << " s";
+    if (tokens > 0 && seconds > 0.0) out << " (" << static_cast<double>(tokens) / seconds << "/s)";
+  };
+  const gpt::GenerateTiming& timing = result.timing;
+  out << "loaded in " << load_s << " s; prompt: ";
+  rate(timing.prefill_tokens, timing.prefill_s);
+  out << "; then: ";
+  rate(timing.decode_tokens, timing.decode_s);
+  out << "; ended by " << gpt::name_of(result.finish_reason) << '\n';
+  return out.str();
+}
+
+int generate(Request& request) {
+  check(request);
+  gpt::set_num_threads(request.threads);
+  const auto warn = [](std::string_view message) { std::cerr << "warning: " << message << '\n'; };
+  request.load.on_warning = warn;
+  const auto start = std::chrono::steady_clock::now();
+  const gpt::Model model = gpt::Model::load(request.model, request.load);
+  const double load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const gpt::Generator generator(model, warn);
+  check(generator, request.options);
+
+  const program::Interrupt interrupt;
+  request.options.stop = interrupt.token();
+  gpt::Stream stream = generator.stream(prompt_ids(request, model), request.options);
+  program::Output output;
+  bool first = true;
+  for (const gpt::Piece& piece : stream) {
+    if (request.json) continue;
+    const std::string id = gpt::concat(first ? "" : ",", piece.id);
+    if (!output.write(model.has_tokenizer() ? piece.text : id))
+      return program::kDone;  // nobody reads any more
+    first = false;
+  }
+  const gpt::GenerateResult& result = stream.result();
+  if (!output.write(request.json ? to_json(model, result, request.options.logprobs.has_value(), load_s)
+                                 : "\n"))
+    return program::kDone;
+  if (request.options.logprobs && !request.json) print_log_probs(std::cerr, model, result);
+  std::cerr << summary(result, load_s);
+  return result.finish_reason == gpt::FinishReason::kCancelled ? program::kInterrupted : program::kDone;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Request request;
+  CLI::App app("Continues a prompt with a GPT-2 checkpoint.", "gpt-generate");
+  app.footer(kFooter);
+  add_input_options(app, request);
+  add_generation_options(app, request.options);
+  add_machine_options(app, request);
+  return program::run(app, argc, argv, [&request] { return generate(request); });
+}

@@ -1,0 +1,190 @@
+// What the programs share: exit statuses, strict reading of the command line, Ctrl-C, and standard output.
+#pragma once
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdint>
+#include <exception>
+#include <iostream>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <gpt/core/error.h>
+#include <CLI/CLI.hpp>
+
+namespace program {
+
+inline constexpr int kDone = 0;
+inline constexpr int kFailed = 1;         // the input or the work
+inline constexpr int kUsage = 2;          // the command line is wrong
+inline constexpr int kInterrupted = 130;  // Ctrl-C
+
+/// The command line is wrong in a way that CLI11 does not see.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// All of `text` as a number, the same in every locale. Throws UsageError naming the option.
+template <class T>
+T parse_number(std::string_view option, std::string_view text) {
+  T value{};
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error == std::errc::result_out_of_range)
+    throw UsageError(gpt::concat(option, ": ", text, " is too large or too small"));
+  if (error != std::errc() || stop != end)
+    throw UsageError(gpt::concat(option, ": \"", text, "\" is not ",
+                                 std::is_floating_point_v<T> ? "a number" : "an integer of its range"));
+  return value;
+}
+
+/// Numbers with commas between them. Throws UsageError naming the option.
+template <class T>
+std::vector<T> parse_numbers(std::string_view option, std::string_view text) {
+  std::vector<T> values;
+  for (;;) {
+    const std::size_t comma = text.find(',');
+    values.push_back(parse_number<T>(option, text.substr(0, comma)));
+    if (comma == text.npos) return values;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+/// Adds an option whose value is a number, read by parse_number; `value` may be a std::optional.
+template <class T, class Value>
+CLI::Option* add_number(CLI::App& app, const std::string& name, Value& value,
+                        const std::string& description) {
+  return app
+      .add_option_function<std::string>(
+          name, [name, &value](const std::string& text) { value = parse_number<T>(name, text); }, description)
+      ->type_name(std::is_floating_point_v<T> ? "NUMBER" : "N");
+}
+
+/// While it lives, Ctrl-C requests a stop instead of ending the process; a second one ends it.
+class Interrupt {
+ public:
+  Interrupt() {
+    if (::pipe2(pipe_, O_CLOEXEC) != 0)
+      throw gpt::IoError("cannot make a pipe: " + std::generic_category().message(errno));
+    write_end_ = pipe_[1];
+    watcher_ = std::thread([this] {
+      // A signal handler may do next to nothing, so it writes a byte, and this thread does the rest.
+      char byte = 0;
+      ssize_t got = 0;
+      do {
+        got = ::read(pipe_[0], &byte, 1);
+      } while (got < 0 && errno == EINTR);
+      if (got == 1) source_.request_stop();
+    });
+    struct sigaction action {};
+    action.sa_handler = [](int) {
+      const int saved = errno;
+      const char byte = 0;
+      [[maybe_unused]] const ssize_t ignored = ::write(write_end_, &byte, 1);
+      errno = saved;
+    };
+    action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+    ::sigaction(SIGINT, &action, &old_action_);
+  }
+  ~Interrupt() {
+    ::sigaction(SIGINT, &old_action_, nullptr);
+    ::close(pipe_[1]);
+    watcher_.join();
+    ::close(pipe_[0]);
+  }
+  Interrupt(const Interrupt&) = delete;
+  Interrupt& operator=(const Interrupt&) = delete;
+
+  std::stop_token token() const noexcept { return source_.get_token(); }
+
+ private:
+  inline static volatile sig_atomic_t write_end_ = -1;
+  int pipe_[2] = {-1, -1};
+  std::stop_source source_;
+  std::thread watcher_;
+  struct sigaction old_action_ {};
+};
+
+/// Standard output without a buffer, so that text appears as it is made.
+class Output {
+ public:
+  /// False when nobody reads any more (head). Throws IoError when writing fails otherwise (a full disk).
+  bool write(std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
+      if (written >= 0) {
+        text.remove_prefix(static_cast<std::size_t>(written));
+      } else if (errno == EPIPE) {
+        return false;
+      } else if (errno != EINTR) {
+        throw gpt::IoError("cannot write to standard output: " + std::generic_category().message(errno));
+      }
+    }
+    return true;
+  }
+};
+
+/// The most memory that this process has had in use, in bytes.
+inline std::int64_t peak_rss_bytes() {
+  struct rusage usage {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;  // Linux counts in KiB
+}
+
+/// The message with what would break its line, or move a terminal's cursor, made visible.
+inline std::string one_line(std::string_view message) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string out;
+  for (const char c : message) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f)
+      out += c;
+    else
+      (out += "\\x").append({kDigits[byte >> 4], kDigits[byte & 15]});
+  }
+  return out;
+}
+
+/// The body of main: parses the command line, does the work, and turns every failure into an exit status and
+/// one line on standard error.
+template <class Work>
+int run(CLI::App& app, int argc, char** argv, Work&& work) {
+  ::signal(SIGPIPE, SIG_IGN);  // a reader that went away is an error of write()
+  // Were standard input, output or error closed, the next file opened would take its place.
+  for (int fd = ::open("/dev/null", O_RDWR); fd >= 0 && fd <= STDERR_FILENO;)
+    fd = ::open("/dev/null", O_RDWR);
+  const auto report = [](std::string_view message, int status) {
+    std::cerr << "error: " << one_line(message) << '\n';
+    return status;
+  };
+  try {
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::CallForHelp&) {
+      Output().write(app.help());
+      return kDone;
+    }
+    return work();
+  } catch (const CLI::ParseError& error) {
+    return report(error.what(), kUsage);
+  } catch (const UsageError& error) {
+    return report(error.what(), kUsage);
+  } catch (const std::bad_alloc&) {
+    return report("out of memory", kFailed);
+  } catch (const std::exception& error) {
+    return report(error.what(), kFailed);
+  }
+}
+
+}  // namespace program
