@@ -1,0 +1,247 @@
+// gpt-generate as its user meets it: output, exit status and messages.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "examples/process.h"
+#include "gpt/gpt.h"
+#include "support/random_model.h"
+#include "support/temp_dir.h"
+
+namespace gpt::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using Json = nlohmann::json;
+
+const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+
+std::vector<std::string> command(const std::string& model, const std::vector<std::string>& arguments) {
+  std::vector<std::string> argv = {GPT_GENERATE, "--model", model};
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  return argv;
+}
+
+ProcessResult run(const std::string& model, const std::vector<std::string>& arguments) {
+  return Process(command(model, arguments)).wait();
+}
+
+Json run_json(const std::string& model, std::vector<std::string> arguments) {
+  arguments.push_back("--json");
+  const ProcessResult result = run(model, arguments);
+  EXPECT_EQ(result.status, 0) << result.err;
+  return Json::parse(result.out);
+}
+
+/// Expects the exit status and one line "error: ..." on standard error with `part` in it, and nothing on stdout.
+void expect_failure(int status, const std::string& model, const std::vector<std::string>& arguments,
+                    const std::string& part) {
+  const ProcessResult result = run(model, arguments);
+  SCOPED_TRACE(::testing::PrintToString(arguments));
+  EXPECT_EQ(result.status, status);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, StartsWith("error: "));
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  EXPECT_THAT(result.err, HasSubstr(part));
+}
+
+/// A checkpoint without a tokenizer, saved into the directory.
+void save_random(const std::filesystem::path& directory, const Gpt2Config& config) {
+  HfConfig file;
+  config.to_hf(file);
+  Model(random_network(config, 1), file).save(directory);
+}
+
+TEST(GenerateProgram, StreamsWhatTheLibraryGenerates) {
+  const Model model = Model::load(kDemo);
+  const GenerateResult expected = Generator(model).generate("ROMEO:", {.max_new_tokens = 12});
+  const ProcessResult result = run(kDemo, {"--prompt", "ROMEO:", "--max-new-tokens", "12"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.out, expected.text + "\n");
+  EXPECT_THAT(result.err, HasSubstr("prompt: "));
+}
+
+TEST(GenerateProgram, PrintsOneJsonObjectWhoseNumbersReadBackExactly) {
+  const Model model = Model::load(kDemo);
+  const GenerateResult expected = Generator(model).generate("ROMEO:", {.max_new_tokens = 9,
+                                                                       .do_sample = true,
+                                                                       .temperature = 0.7,
+                                                                       .top_k = 20,
+                                                                       .top_p = 0.9,
+                                                                       .min_p = 0.01,
+                                                                       .repetition_penalty = 1.2,
+                                                                       .seed = 42,
+                                                                       .logprobs = 2});
+  const Json object =
+      run_json(kDemo, {"--prompt", "ROMEO:", "--max-new-tokens", "9", "--do-sample", "--temperature", "0.7",
+                       "--top-k", "20", "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.2",
+                       "--seed", "42", "--logprobs", "2"});
+  EXPECT_EQ(object.at("prompt_ids"), Json(expected.prompt_ids));
+  EXPECT_EQ(object.at("ids"), Json(expected.ids));
+  EXPECT_EQ(object.at("text"), Json(expected.text));
+  EXPECT_EQ(object.at("finish_reason"), "length");
+  EXPECT_EQ(object.at("timing").at("prefill_tokens"), expected.timing.prefill_tokens);
+  EXPECT_EQ(object.at("timing").at("decode_tokens"), 8);
+  for (const char* key : {"load_s", "prefill_s", "decode_s"}) EXPECT_GT(object.at("timing").at(key), 0.0);
+  EXPECT_GT(object.at("peak_rss_bytes"), 1 << 20);
+  const Json& logprobs = object.at("logprobs");
+  ASSERT_EQ(logprobs.size(), 9u);
+  for (std::size_t i = 0; i < logprobs.size(); ++i) {
+    EXPECT_EQ(logprobs[i].at("id"), expected.ids[i]);
+    EXPECT_EQ(logprobs[i].at("logprob").get<double>(), expected.logprobs[i]);
+    ASSERT_EQ(logprobs[i].at("top").size(), 2u);
+    EXPECT_EQ(logprobs[i].at("top")[1].at("logprob").get<double>(), expected.top_logprobs[i][1].logprob);
+  }
+}
+
+TEST(GenerateProgram, ReportsLogprobsOfTheChosenTokensAloneOrNone) {
+  const Json zero = run_json(kDemo, {"--prompt", "A", "--max-new-tokens", "2", "--logprobs", "0"});
+  EXPECT_EQ(zero.at("logprobs").at(0).at("top"), Json::array());
+  EXPECT_TRUE(run_json(kDemo, {"--prompt", "A", "--max-new-tokens", "2"}).at("logprobs").is_null());
+  const ProcessResult text = run(kDemo, {"--prompt", "A", "--max-new-tokens", "2", "--logprobs", "1"});
+  EXPECT_THAT(text.err, HasSubstr(std::to_string(zero.at("ids").at(0).get<int>())));
+}
+
+TEST(GenerateProgram, TakesThePromptFromAFileOrFromIds) {
+  const TempDir directory;
+  write_file(directory / "prompt", "ROMEO:\nBut {} \xff");
+  const Json file = run_json(kDemo, {"--prompt-file", directory / "prompt", "--max-new-tokens", "3"});
+  std::string ids;
+  for (const Json& id : file.at("prompt_ids")) ids += concat(ids.empty() ? "" : ",", id.get<TokenId>());
+  EXPECT_EQ(run_json(kDemo, {"--input-ids", ids, "--max-new-tokens", "3"}).at("ids"), file.at("ids"));
+  EXPECT_EQ(run_json(kDemo, {"--prompt", "ROMEO:\nBut {} \xff", "--max-new-tokens", "3"}).at("ids"),
+            file.at("ids"));
+  const Model model = Model::load(kDemo);
+  for (const char* prompt : {"{}", "[a,b]", "--seed", "-1", "\"q\" 'r'"})
+    EXPECT_EQ(run_json(kDemo, {"--prompt", prompt, "--max-new-tokens", "1"}).at("prompt_ids"),
+              Json(model.tokenizer().encode(prompt)));
+}
+
+TEST(GenerateProgram, StopsAtStringsAndTokens) {
+  const Json whole = run_json(kDemo, {"--prompt", "ROMEO:", "--max-new-tokens", "30"});
+  const auto text = whole.at("text").get<std::string>();
+  const std::string stop = text.substr(text.size() / 2, 4);
+  const Json at_string = run_json(kDemo, {"--prompt", "ROMEO:", "--max-new-tokens", "30", "--stop-strings",
+                                          "never seen", "--stop", stop});
+  EXPECT_EQ(at_string.at("finish_reason"), "stop");
+  EXPECT_THAT(at_string.at("text").get<std::string>(), HasSubstr(stop));
+  const Json at_token = run_json(kDemo, {"--prompt", "ROMEO:", "--max-new-tokens", "30", "--eos-token-id",
+                                         concat("1,", whole.at("ids").at(0).get<TokenId>())});
+  EXPECT_EQ(at_token.at("finish_reason"), "eos");
+  EXPECT_EQ(at_token.at("ids").size(), 1u);
+}
+
+TEST(GenerateProgram, WorksWithoutATokenizerOnIds) {
+  const TempDir directory;
+  Gpt2Config config = tiny_config();
+  config.eos_token_id.clear();
+  save_random(directory.path(), config);
+  const Json object =
+      run_json(directory.path(), {"--input-ids", "3,1,4", "--max-length", "8", "--logprobs", "1"});
+  EXPECT_TRUE(object.at("text").is_null());
+  EXPECT_EQ(object.at("ids").size(), 5u);
+  EXPECT_TRUE(object.at("logprobs").at(0).at("token").is_null());
+  std::string ids;
+  for (const Json& id : object.at("ids")) ids += concat(ids.empty() ? "" : ",", id.get<TokenId>());
+  EXPECT_EQ(run(directory.path(), {"--input-ids", "3,1,4", "--max-length", "8"}).out, ids + "\n");
+  expect_failure(1, directory.path(), {"--prompt", "abc"}, "tokenizer");
+  expect_failure(1, directory.path(), {"--input-ids", "3", "--stop", "x"}, "tokenizer");
+}
+
+TEST(GenerateProgram, ThreadsAndMappingDoNotChangeTheResultAndTypesAreConverted) {
+  const std::vector<std::string> base = {"--prompt", "ROMEO:", "--max-new-tokens", "8", "--logprobs", "1"};
+  const auto with = [&base](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = base;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_json(kDemo, arguments).at("logprobs");
+  };
+  const Json expected = with({});
+  EXPECT_EQ(with({"--threads", "1"}), expected);
+  EXPECT_EQ(with({"--threads", "2", "--no-mmap"}), expected);
+  EXPECT_EQ(with({"--dtype", "float32"}), expected);  // widening is exact
+  EXPECT_EQ(with({"--dtype", "bf16"}), with({"--dtype", "auto"}));
+}
+
+TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
+  const auto refuse = [](const std::vector<std::string>& arguments, const std::string& part) {
+    expect_failure(2, kDemo, arguments, part);
+  };
+  refuse({}, "--prompt");
+  refuse({"--prompt", "A", "--input-ids", "1"}, "--input-ids");
+  refuse({"--prompt", "A", "--what"}, "--what");
+  refuse({"--prompt", "A", "stray"}, "stray");
+  refuse({"--prompt"}, "--prompt");
+  refuse({"--prompt", "A", "--seed", "1", "--seed", "2"}, "--seed");
+  refuse({"--prompt", "A", "--seed", "-1"}, "--seed");
+  refuse({"--prompt", "A", "--seed", "18446744073709551616"}, "--seed");
+  refuse({"--prompt", "A", "--max-new-tokens", "5x"}, "--max-new-tokens");
+  refuse({"--prompt", "A", "--max-new-tokens", ""}, "--max-new-tokens");
+  refuse({"--prompt", "A", "--max-new-tokens", "0"}, "max_new_tokens is 0");
+  refuse({"--prompt", "A", "--max-new-tokens", "5", "--max-length", "9"}, "max_length");
+  refuse({"--prompt", "A", "--temperature", "0.5"}, "temperature");
+  refuse({"--prompt", "A", "--no-do-sample", "--top-k", "5"}, "top_k");
+  refuse({"--prompt", "A", "--do-sample", "--temperature", "0"}, "temperature is 0");
+  refuse({"--prompt", "A", "--do-sample", "--temperature", "0,5"}, "--temperature");
+  refuse({"--prompt", "A", "--do-sample", "--top-p", "nan"}, "top_p is nan");
+  refuse({"--prompt", "A", "--logprobs", "-1"}, "logprobs");
+  refuse({"--prompt", "A", "--threads", "-1"}, "--threads");
+  refuse({"--prompt", "A", "--dtype", "int8"}, "int8");
+  refuse({"--prompt", "A", "--eos-token-id", "999999"}, "eos_token_id 999999");
+  refuse({"--prompt", "A", "--stop", ""}, "stop");
+  refuse({"--input-ids", "1,,2"}, "--input-ids");
+  refuse({"--input-ids", "99999999999"}, "--input-ids");
+}
+
+TEST(GenerateProgram, ReportsWorkThatFailsWithStatusOne) {
+  expect_failure(1, "/nonexistent", {"--prompt", "A"}, "/nonexistent");
+  expect_failure(1, kDemo, {"--prompt", ""}, "empty");
+  expect_failure(1, kDemo, {"--prompt-file", "/nonexistent"}, "/nonexistent");
+  expect_failure(1, kDemo, {"--input-ids", "1,999999"}, "999999");
+  expect_failure(1, kDemo, {"--prompt", "A", "--max-new-tokens", "100000"}, "n_positions");
+}
+
+TEST(GenerateProgram, HelpsOnRequest) {
+  const ProcessResult result = Process({GPT_GENERATE, "--help"}).wait();
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.out, HasSubstr("--max-new-tokens"));
+  EXPECT_THAT(result.out, HasSubstr("gpt-generate --model gpt2 --prompt"));
+  EXPECT_EQ(result.err, "");
+}
+
+TEST(GenerateProgram, EndsQuietlyWhenNobodyReadsAndLoudlyWhenTheDiskIsFull) {
+  Process process(command(kDemo, {"--prompt", "A", "--max-new-tokens", "200"}));
+  process.close_stdout();
+  const ProcessResult result = process.wait();
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.err, ::testing::Not(HasSubstr("error")));
+  const ProcessResult full = Process(command(kDemo, {"--prompt", "A"}), "/dev/full").wait();
+  EXPECT_EQ(full.status, 1);
+  EXPECT_THAT(full.err, StartsWith("error: cannot write to standard output"));
+}
+
+TEST(GenerateProgram, CtrlCPrintsWhatThereIs) {
+  const TempDir directory;
+  Gpt2Config config = tiny_config();
+  config.n_positions = 4096;
+  config.n_embd = 128;
+  config.n_layer = 8;
+  config.eos_token_id.clear();
+  save_random(directory.path(), config);
+  Process text(command(directory.path(), {"--input-ids", "1", "--max-new-tokens", "4000"}));
+  EXPECT_FALSE(text.read_some().empty());
+  text.send(SIGINT);
+  const ProcessResult result = text.wait();
+  EXPECT_EQ(result.status, 130);
+  EXPECT_THAT(result.out, ::testing::EndsWith("\n"));
+  EXPECT_LT(std::count(result.out.begin(), result.out.end(), ','), 3999);
+  EXPECT_THAT(result.err, HasSubstr("cancelled"));
+}
+
+}  // namespace
+}  // namespace gpt::test

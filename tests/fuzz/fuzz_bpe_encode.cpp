@@ -1,0 +1,64 @@
+// Any bytes come back from decode(encode(...)), whole or as a stream, as pieces and with special tokens as text.
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "gpt/text/byte_bpe.h"
+#include "gpt/text/stream_decoder.h"
+#include "gpt/text/utf8.h"
+#include "text/byte_map.h"
+
+namespace {
+
+gpt::ByteBpe make_tokenizer() {
+  gpt::ByteBpeModel model;
+  const auto add = [&](std::string token) {
+    model.vocab.emplace_back(std::move(token), static_cast<gpt::TokenId>(model.vocab.size()));
+  };
+  for (int byte = 0; byte < 256; ++byte) {
+    const char c = static_cast<char>(byte);
+    add(gpt::spell_bytes({&c, 1}));
+  }
+  // Overlapping pairs, a space, the apostrophe, the bytes of characters, and two halves of different ones.
+  constexpr std::pair<std::string_view, std::string_view> kMerges[] = {
+      {"a", "b"},       {"b", "a"},      {"ab", "ab"},     {"a", "a"},       {"aa", "a"},
+      {"abab", "a"},    {" ", "a"},      {" ", " "},       {"  ", "  "},     {"'", "s"},
+      {"\n", "\n"},     {"1", "2"},      {"\xE4", "\xB8"}, {"\xB8", "\x96"}, {"\xE4\xB8", "\x96"},
+      {"\xF0", "\x9F"}, {"\x80", "\xF0"}};
+  for (const auto& [left, right] : kMerges) {
+    model.merges.emplace_back(gpt::spell_bytes(left), gpt::spell_bytes(right));
+    add(gpt::spell_bytes(std::string(left).append(right)));
+  }
+  model.added_tokens = {
+      {.content = "<s>"}, {.content = "<s>b"}, {.content = "ba", .special = false, .normalized = true}};
+  return gpt::ByteBpe(std::move(model));
+}
+
+void require(bool condition) {
+  if (!condition) __builtin_trap();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const gpt::ByteBpe tokenizer = make_tokenizer();
+  const std::string text(data, data + size);
+
+  const auto ids = tokenizer.encode(text);
+  require(tokenizer.decode(ids) == text);
+  require(tokenizer.decode(tokenizer.encode(text, {.parse_special_tokens = false})) == text);
+  require(tokenizer.decode(tokenizer.encode_piece(text)) == text);
+
+  gpt::StreamDecoder decoder(tokenizer);
+  std::string streamed;
+  for (const gpt::TokenId id : ids) {
+    const std::string chunk = decoder.push(id);
+    require(gpt::is_valid_utf8(chunk));
+    streamed += chunk;
+  }
+  streamed += decoder.flush();
+  require(streamed == gpt::replace_invalid_utf8(text));
+  return 0;
+}

@@ -1,0 +1,47 @@
+#!/bin/sh
+# check_all.sh GOLDEN_CHECK ROOT: golden_check over the committed set of the source tree ROOT, and over the folders that
+# GPT_GOLDENS=DIR:DIR... names, those with the tinyshakespeare.txt that lies in them or in a parent. Shows what is not
+# well, and the sums. Ends with 77 when GPT_FORCE_ISA asks for what this CPU lacks.
+set -u
+program=$1
+root=$2
+worst=0
+
+# check ARGUMENT...
+check() {
+  lines=$("$program" "$@")
+  status=$?
+  echo "golden_check $*"
+  printf '%s\n' "$lines" | grep -v -e '	ok$' -e '	skip$' -e '	input$'
+  [ "$status" -eq 77 ] && exit 77
+  [ "$status" -gt "$worst" ] && worst=$status
+}
+
+# corpus_of DIR: the text beside or above it
+corpus_of() {
+  dir=$(cd "$1" && pwd -P) || return
+  while :; do
+    [ -f "$dir/tinyshakespeare.txt" ] && echo "$dir/tinyshakespeare.txt" && return
+    [ "$dir" = / ] && return
+    dir=$(dirname "$dir")
+  done
+}
+
+golden=$root/tests/golden
+shipped=$root/examples/models/demo
+check --model "$shipped" --tokenizer "$shipped" "$golden/models" "$golden/sampling" "$golden/tokenizer" \
+  "$golden/demo-model"
+check --corpus "$golden/training/corpus.txt" "$golden/training"
+
+IFS=:
+set -f
+set -- ${GPT_GOLDENS:-}
+unset IFS
+for dir; do
+  [ -n "$dir" ] || continue
+  # Losses over a whole corpus take minutes in plain C++, and are those of the other instruction sets to the bit.
+  corpus=
+  [ "${GPT_FORCE_ISA:-}" = scalar ] || corpus=$(corpus_of "$dir")
+  if [ -n "$corpus" ]; then check --corpus "$corpus" "$dir"; else check "$dir"; fi
+done
+exit "$worst"

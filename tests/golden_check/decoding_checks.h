@@ -1,0 +1,37 @@
+// Judges greedy decoding: README 2.4, and the continuations of a checkpoint with a tokenizer (README 5).
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "expected.h"
+#include "gpt/generate/generator.h"
+#include "gpt/models/model.h"
+
+namespace gpt::golden {
+
+/// The continuations in golden.json's list `greedy`. The model must outlive it, and it its rules.
+class DecodingChecks {
+ public:
+  explicit DecodingChecks(const Model& model) : model_(model), generator_(model) {}
+
+  std::vector<Rule> json_rules();
+  /// For greedy_prompt and greedy_generated, which repeat the first entry of the list in `document`. Both arguments
+  /// must outlive the rules.
+  std::vector<Rule> tensor_rules(const ExpectedTensors& expected, const Json& document);
+
+ private:
+  /// The library's continuation of one entry of the list, computed once.
+  const GenerateResult& continuation(const Json& entry);
+
+  Outcome generated(const Entry& entry);
+  Outcome margin(const Entry& entry);
+  Outcome prompt_ids(const Entry& entry);
+  Outcome text(const Entry& entry);
+
+  const Model& model_;
+  Generator generator_;
+  std::map<const Json*, GenerateResult> continuations_;
+};
+
+}  // namespace gpt::golden

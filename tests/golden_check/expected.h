@@ -1,0 +1,101 @@
+// The files of expected values: tensors, JSON documents and rows, read strictly.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gpt/core/error.h"
+#include "gpt/core/tensor.h"
+#include "gpt/core/token.h"
+#include "gpt/io/safetensors.h"
+#include "report.h"
+
+namespace gpt::golden {
+
+using Json = nlohmann::json;
+
+/// A folder is not what its form demands: a file or tensor is missing, of another shape or type, or
+/// malformed. The message names the file.
+class Unreadable : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+Json read_json(const std::filesystem::path& path);
+/// One JSON object a line; at least one line.
+std::vector<Json> read_rows(const std::filesystem::path& path);
+std::string read_text(const std::filesystem::path& path);
+
+/// Token ids from a JSON list or an int64 tensor; `where` names it when a number is none.
+std::vector<TokenId> token_ids(const Json& list, std::string_view where);
+std::vector<TokenId> token_ids(std::span<const std::int64_t> numbers, std::string_view where);
+
+/// The expected tensors of a folder: one safetensors file, and the "tolerances" in the JSON file beside it.
+class ExpectedTensors {
+ public:
+  /// Throws Unreadable, also when `tolerances` names a tensor that the file lacks.
+  ExpectedTensors(const std::filesystem::path& file, const Json& tolerances);
+
+  bool contains(const std::string& name) const { return tensors_.contains(name); }
+  std::vector<std::string> names() const;  // sorted
+
+  /// These throw Unreadable when the tensor is missing or of another type or shape.
+  const Shape& shape(const std::string& name) const { return find(name).shape(); }
+  std::span<const std::int64_t> ints(const std::string& name) const;
+  std::span<const std::int64_t> ints(const std::string& name, const Shape& shape) const;
+  std::span<const float> reals(const std::string& name, const Shape& shape) const;
+
+  /// s of the README's tolerances: max(1, largest magnitude of the tensor).
+  double scale(const std::string& name) const;
+  const std::string& source() const noexcept { return source_; }
+
+ private:
+  const Tensor& find(const std::string& name) const;
+  template <class T>
+  std::span<const T> elements(const std::string& name, std::string_view type) const;
+  void require_shape(const std::string& name, const Shape& shape) const;
+
+  std::string source_;
+  std::map<std::string, Tensor> tensors_;
+  std::map<std::string, double> max_abs_;
+};
+
+/// One quantity under judgement. `value` and `parent` (the object that holds it) are null for a tensor.
+struct Entry {
+  const std::string& name;  // the tensor, or the path in the JSON document: greedy[0].generated
+  const Json* value = nullptr;
+  const Json* parent = nullptr;
+};
+
+/// How to judge the quantities whose names match `pattern`, in which '*' stands for any text.
+struct Rule {
+  std::string_view pattern;
+  std::function<Outcome(const Entry&)> check;
+};
+
+/// Reports every tensor, each by the first rule that matches its name; a tensor without a rule is a skip. An
+/// exception of the library makes a failure; Unreadable passes through.
+void judge_tensors(Report& report, const std::string& folder, const ExpectedTensors& tensors,
+                   std::span<const Rule> rules);
+
+/// The same for the values in a JSON document: what a rule matches, and below that every number, string and
+/// list of such.
+void judge_json(Report& report, const std::string& folder, const Json& document, std::span<const Rule> rules);
+
+/// Runs one check and reports it, as described above.
+void judge(Report& report, const std::string& folder, const std::string& quantity,
+           const std::function<Outcome()>& check);
+
+/// A rule's check for what the library is given.
+inline Outcome is_input(const Entry&) { return Outcome::input(); }
+
+}  // namespace gpt::golden

@@ -1,0 +1,160 @@
+// A checkpoint with expected values: README 2, and the trained checkpoint of README 5.
+#include <algorithm>
+#include <array>
+
+#include "corpus.h"
+#include "decoding_checks.h"
+#include "expected.h"
+#include "folders.h"
+#include "forward_checks.h"
+#include "gpt/models/model.h"
+
+namespace gpt::golden {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// What the library is given: in golden.safetensors, and those of adapters and classification.
+constexpr std::array<std::string_view, 10> kInputTensors{
+    "input_ids",           "*_input_ids",      "labels",         "*_labels",    "*_labels_multi",
+    "*_labels_regression", "*_attention_mask", "*_position_ids", "logits_cols", "rows.*"};
+constexpr std::array<std::string_view, 13> kInputValues{"tolerances",
+                                                        "adamw",
+                                                        "greedy[*].prompt",
+                                                        "greedy[*].max_new_tokens",
+                                                        "greedy[*].eos_token_id",
+                                                        "beam[*].prompt",
+                                                        "beam[*].num_beams",
+                                                        "beam[*].max_new_tokens",
+                                                        "beam[*].length_penalty",
+                                                        "beam[*].early_stopping",
+                                                        "beam[*].eos_token_id",
+                                                        "step",
+                                                        "window"};
+
+template <class Patterns>
+std::vector<Rule> input_rules(const Patterns& patterns) {
+  std::vector<Rule> rules;
+  for (const std::string_view pattern : patterns) rules.push_back({pattern, is_input});
+  return rules;
+}
+
+void append(std::vector<Rule>& rules, std::vector<Rule> more) {
+  std::ranges::move(more, std::back_inserter(rules));
+}
+
+// Groups of tensors of which a folder has all or none.
+void require_whole_groups(const ExpectedTensors& tensors) {
+  static const std::vector<std::vector<std::string>> groups{
+      {"input_ids", "labels"},
+      {"logits_sel", "logits_cols", "logits_lse", "logits_argmax", "logits_last"},
+      {"token_logprobs", "seq_logprob"},
+      {"greedy_prompt", "greedy_generated"},
+      {"pad_left_input_ids", "pad_left_attention_mask", "pad_left_position_ids", "pad_left_labels",
+       "pad_left_loss"},
+      {"pad_right_input_ids", "pad_right_attention_mask", "pad_right_position_ids", "pad_right_labels",
+       "pad_right_loss"},
+  };
+  for (const auto& group : groups) {
+    const auto present = [&](const std::string& name) { return tensors.contains(name); };
+    if (std::ranges::none_of(group, present)) continue;
+    const auto missing = std::ranges::find_if_not(group, present);
+    if (missing != group.end()) throw Unreadable(concat(tensors.source(), " has no tensor ", *missing));
+  }
+}
+
+struct Document {
+  Json json;
+  std::optional<ExpectedTensors> tensors;
+};
+
+// <stem>.json and <stem>.safetensors; the tensors may be missing when the JSON gives no tolerances for any.
+Document read_expected(const fs::path& folder, const std::string& stem) {
+  Document document{read_json(folder / (stem + ".json")), {}};
+  const fs::path tensors = folder / (stem + ".safetensors");
+  if (!document.json.is_object() || document.json.empty())
+    throw Unreadable(concat(stem, ".json is no object with expected values"));
+  if (fs::exists(tensors) || document.json.contains("tolerances")) {
+    document.tensors.emplace(tensors, document.json.at("tolerances"));
+    require_whole_groups(*document.tensors);
+  }
+  return document;
+}
+
+void judge_document(const Document& document, const std::string& name, const std::vector<Rule>& tensor_rules,
+                    const std::vector<Rule>& json_rules, Report& report) {
+  if (document.tensors) judge_tensors(report, name, *document.tensors, tensor_rules);
+  judge_json(report, name, document.json, json_rules);
+}
+
+// golden_<adapter>.*: the library has no adapters yet, so that all but the inputs are skipped.
+void check_adapter(const fs::path& folder, const std::string& name, const std::string& adapter,
+                   Report& report) {
+  const std::string stem = "golden_" + adapter;
+  if (!fs::exists(folder / adapter) && !fs::exists(folder / (stem + ".json")) &&
+      !fs::exists(folder / (stem + ".safetensors")))
+    return;
+  const SafetensorsFile weights(folder / adapter / "adapter_model.safetensors");
+  read_json(folder / adapter / "adapter_config.json");
+  judge_document(read_expected(folder, stem), name + "/" + adapter, input_rules(kInputTensors),
+                 input_rules(kInputValues), report);
+}
+
+const fs::path& checkpoint_of(const fs::path& folder, const Settings& settings) {
+  if (fs::exists(folder / "config.json")) return folder;
+  if (settings.model) return *settings.model;
+  throw Unreadable("has no config.json; --model DIR names a checkpoint");
+}
+
+bool is_classifier(const Json& config) {
+  const auto architectures = config.value("architectures", std::vector<std::string>{});
+  return std::ranges::find(architectures, "GPT2ForSequenceClassification") != architectures.end();
+}
+
+// val.json: the loss over the validation part of the corpus.
+void check_validation(const fs::path& folder, const std::string& name, const Model& model,
+                      const Settings& settings, Report& report) {
+  const Json document = read_json(folder / "val.json");
+  std::vector<Rule> rules = input_rules(kInputValues);
+  if (settings.corpus) append(rules, validation_rules(model, *settings.corpus));
+  judge_json(report, name, document, rules);
+}
+
+}  // namespace
+
+bool is_model_folder(const fs::path& folder) {
+  return std::ranges::any_of(std::array{"golden.json", "golden.safetensors", "golden_lora.json",
+                                        "golden_prompt_tuning.json", "val.json"},
+                             [&](const char* file) { return fs::exists(folder / file); });
+}
+
+void check_model_folder(const fs::path& folder, const std::string& name, const Settings& settings,
+                        Report& report) {
+  const Document document = read_expected(folder, "golden");
+  std::vector<Rule> tensor_rules = input_rules(kInputTensors);
+  std::vector<Rule> json_rules = input_rules(kInputValues);
+  const fs::path& checkpoint = checkpoint_of(folder, settings);
+  if (is_classifier(read_json(checkpoint / "config.json"))) {
+    const Checkpoint weights(checkpoint);  // only read: the library has no classification yet
+    judge_document(document, name, tensor_rules, json_rules, report);
+    return;
+  }
+
+  const Model model = Model::load(checkpoint);
+  DecodingChecks decoding(model);
+  std::optional<ForwardChecks> forward;
+  append(json_rules, decoding.json_rules());
+  if (document.tensors) {
+    forward.emplace(model.network(), *document.tensors);
+    append(tensor_rules, forward->tensor_rules());
+    append(tensor_rules, padded_tensor_rules(model.network(), *document.tensors));
+    append(tensor_rules, decoding.tensor_rules(*document.tensors, document.json));
+    append(json_rules, forward->json_rules());
+  }
+  judge_document(document, name, tensor_rules, json_rules, report);
+  if (fs::exists(folder / "val.json")) check_validation(folder, name, model, settings, report);
+  for (const char* adapter : {"lora", "prompt_tuning"}) check_adapter(folder, name, adapter, report);
+}
+
+}  // namespace gpt::golden

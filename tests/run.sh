@@ -1,0 +1,131 @@
+#!/bin/sh
+# Builds libgpt and runs its tests: see --help.
+set -eu
+root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
+cd "$root"
+
+usage() {
+  cat <<'USAGE'
+tests/run.sh [--all]
+
+Installs what is missing (third_party/install.sh), builds Release with warnings as errors, checks the formatting and that
+every public header compiles alone, and runs every test, once per instruction set. Stops at the first failure.
+
+  --all   also: build and test with clang (libgpt as a shared library), with AddressSanitizer, LeakSanitizer and
+          UndefinedBehaviorSanitizer, and with ThreadSanitizer; run each fuzzer for a minute
+
+Environment:
+  GPT_GOLDENS=DIR:DIR...       more folders with expected values, beside tests/golden
+  GPT_FUZZ_SECONDS             how long each fuzzer runs (60)
+  CMAKE_BUILD_PARALLEL_LEVEL   how many compilers and tests run at once (the number of CPUs)
+USAGE
+}
+
+all=no
+for argument in "$@"; do
+  case $argument in
+    --all) all=yes ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "tests/run.sh: unknown argument $argument" >&2; usage >&2; exit 2 ;;
+  esac
+done
+
+jobs=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}
+start=$(date +%s)
+section() {
+  elapsed=$(($(date +%s) - start))
+  printf '\n=== %s   [%d min %02d s]\n' "$1" $((elapsed / 60)) $((elapsed % 60))
+}
+
+# build PRESET OPTION...
+build() {
+  preset=$1
+  shift
+  cmake --preset "$preset" "$@"
+  cmake --build --preset "$preset" -j "$jobs"
+}
+
+# Older sanitizer runtimes cannot start where the kernel randomizes addresses more than they expect.
+without_randomization() {
+  if setarch -R true 2> /dev/null; then setarch -R "$@"; else "$@"; fi
+}
+
+check_format() {
+  version=$(clang-format --version 2> /dev/null | sed 's/.*version \([0-9]*\).*/\1/') || true
+  if [ "$version" != 14 ]; then  # other versions lay some lines out differently
+    echo "skipped: the sources are formatted with clang-format 14, found ${version:-none}"
+    return 0
+  fi
+  find include src tests bench examples -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.inl' \) \
+    -exec clang-format --dry-run -Werror {} +
+}
+
+# A fuzzer starts from the seeds of tests/fuzz/corpus and keeps what it finds in the build directory.
+run_fuzzer() {
+  name=$1
+  seconds=${GPT_FUZZ_SECONDS:-60}
+  work=build/fuzz/findings/$name
+  mkdir -p "$work/corpus"
+  set -- "$work/corpus"
+  [ -d "tests/fuzz/corpus/$name" ] && set -- "$@" "tests/fuzz/corpus/$name"
+  [ -f "tests/fuzz/$name.dict" ] && set -- "$@" -dict="tests/fuzz/$name.dict"
+  without_randomization "build/fuzz/tests/fuzz/fuzz_$name" -max_total_time="$seconds" -timeout=10 -print_final_stats=1 \
+    -artifact_prefix="$work/" "$@" > "$work/log" 2>&1 || {
+    tail -n 60 "$work/log"
+    echo "fuzz_$name failed; the input is in $work"
+    return 1
+  }
+  echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log") inputs, no finding"
+}
+
+# The instruction sets to leave out where one is enough: all but the best that this CPU has.
+other_isas() {
+  if grep -qw avx2 /proc/cpuinfo; then echo '^(scalar|avx512)$'; else echo '^(avx2|avx512)$'; fi
+}
+
+group=tests
+[ $all = yes ] && group=all
+section 'Packages'
+third_party/install.sh --$group
+
+section 'Build: Release'
+build release -DGPT_WERROR=ON
+
+section 'Public headers compile alone'
+cmake --build --preset release -j "$jobs" --target all_verify_interface_header_sets
+
+section 'Formatting'
+check_format
+
+section 'Tests: Release'
+echo "expected values: tests/golden${GPT_GOLDENS:+ and $GPT_GOLDENS}"
+ctest --preset release -j "$jobs"
+
+if [ $all = yes ]; then
+  section 'Build: clang, shared library'
+  build clang -DBUILD_SHARED_LIBS=ON -DGPT_BUILD_BENCH=OFF
+  section 'Tests: clang, shared library'
+  ctest --preset clang -j "$jobs"
+
+  # Every instruction set has its own loads and stores at the ends of rows, hence all of them.
+  section 'Build: AddressSanitizer and UndefinedBehaviorSanitizer'
+  build asan-ubsan
+  section 'Tests: AddressSanitizer and UndefinedBehaviorSanitizer'
+  without_randomization ctest --preset asan-ubsan -j "$jobs"
+
+  # Work is divided among threads above the kernels, in code that all instruction sets share: one of them shows its races.
+  section 'Build: ThreadSanitizer'
+  build tsan
+  section 'Tests: ThreadSanitizer'
+  without_randomization ctest --preset tsan -j "$jobs" -LE "$(other_isas)"
+
+  section 'Build: fuzzers'
+  build fuzz
+  section 'Fuzzers'
+  for source in tests/fuzz/fuzz_*.cpp; do
+    [ -e "$source" ] || { echo 'there are none'; break; }
+    name=${source##*/fuzz_}
+    run_fuzzer "${name%.cpp}"
+  done
+  section 'Everything passed'
+fi
