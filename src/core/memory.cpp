@@ -1,5 +1,7 @@
 #include "core/memory.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <limits>
 #include <new>
@@ -40,6 +42,28 @@ std::shared_ptr<std::byte> allocate_zeroed(std::size_t size, std::string_view wh
   std::size_t space = size + kAlignment;
   if (memory != nullptr) std::align(kAlignment, size, aligned, space);
   return own(memory, static_cast<std::byte*>(aligned), size, what);
+}
+
+std::shared_ptr<std::byte> allocate_pages(std::size_t size, std::string_view what) {
+  constexpr std::size_t kHugePage = std::size_t{2} << 20;
+  if (size < kHugePage) return allocate_bytes(size, what);
+  require_sane(size, what);
+  // A mapping of our own: what it holds goes back to the system when it is released, whatever the allocator does.
+  const std::size_t mapped = size + kHugePage;
+  void* const start = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (start == MAP_FAILED) fail<MemoryError>(what, "cannot allocate ", size, " bytes");
+  void* aligned = start;
+  std::size_t space = mapped;
+  std::align(kHugePage, size, aligned, space);
+#ifdef MADV_HUGEPAGE
+  ::madvise(aligned, size, MADV_HUGEPAGE);  // a wish: ordinary pages do as well
+#endif
+  const auto release = [start, mapped](std::byte*) { ::munmap(start, mapped); };
+  try {
+    return {static_cast<std::byte*>(aligned), release};
+  } catch (const std::bad_alloc&) {  // the deleter has run already
+    fail<MemoryError>(what, "cannot allocate ", size, " bytes");
+  }
 }
 
 }  // namespace gpt

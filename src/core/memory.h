@@ -19,6 +19,10 @@ std::shared_ptr<std::byte> allocate_bytes(std::size_t size, std::string_view wha
 /// The same, zeroed; pages that are never written take no memory.
 std::shared_ptr<std::byte> allocate_zeroed(std::size_t size, std::string_view what);
 
+/// Uninitialized pages of their own, for what is read again and again: of 2 MiB where the system gives them. Throws
+/// MemoryError naming `what`.
+std::shared_ptr<std::byte> allocate_pages(std::size_t size, std::string_view what);
+
 /// f(), for the functions that callers see: where a standard container inside finds no memory, that is a MemoryError
 /// naming `what`, as everywhere in the library.
 template <class F>

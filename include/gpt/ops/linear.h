@@ -1,18 +1,11 @@
 // The matrix product with everything that follows it.
 #pragma once
 
-#include <cstdint>
-
 #include "gpt/core/tensor.h"
 #include "gpt/ops/activation.h"
+#include "gpt/ops/weight.h"
 
 namespace gpt::ops {
-
-/// How a weight matrix lies in memory.
-enum class WeightLayout : std::uint8_t {
-  kInOut,  // [K, N]: Hugging Face's Conv1D, y = x W
-  kOutIn,  // [N, K]: torch's Linear and a tied embedding, y = x W^T
-};
 
 /// What is done to a product before it is stored; empty views and kNone leave a step out.
 struct LinearEpilogue {

@@ -1,0 +1,178 @@
+#include "gpt/ops/weight.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "core/memory.h"
+#include "gpt/core/parallel.h"
+#include "ops/checks.h"
+
+namespace gpt::ops {
+namespace {
+
+std::int64_t panels_of(std::int64_t out) { return (out + kPanelWidth - 1) / kPanelWidth; }
+std::int64_t steps_of(std::int64_t in) { return (in + kQuantizedStep - 1) / kQuantizedStep; }
+
+Shape panel_shape(const Weight& w) {
+  const std::int64_t p = panels_of(w.out), s = steps_of(w.in);
+  switch (w.format()) {
+    case WeightFormat::int8: return {p, 4 * s, kPanelWidth, 2};
+    case WeightFormat::int4: return {p, s, kPanelWidth, 2};
+    default: return {p, w.in, kPanelWidth};
+  }
+}
+
+/// Calls f(k, n, index of the element in a plain layout) for all elements of a panel.
+template <class F>
+void for_each_in_panel(const Weight& w, WeightLayout plain, std::int64_t panel, F f) {
+  const std::int64_t first = panel * kPanelWidth, last = std::min(first + kPanelWidth, w.out);
+  for (std::int64_t k = 0; k < w.in; ++k)
+    for (std::int64_t n = first; n < last; ++n)
+      f(k, n, plain == WeightLayout::kInOut ? k * w.out + n : n * w.in + k);
+}
+
+std::size_t element_index(const Weight& w, std::int64_t k, std::int64_t n) {
+  return static_cast<std::size_t>((n / kPanelWidth * w.in + k) * kPanelWidth + n % kPanelWidth);
+}
+
+/// Copies elements of one size between a plain layout and panels.
+template <class Element, bool to_panels>
+void copy_panels(const Weight& w, WeightLayout plain, Element* elements, Element* panels) {
+  parallel_for(panels_of(w.out), grain_for(4 * kPanelWidth * w.in),
+               [&](std::int64_t begin, std::int64_t end) noexcept {
+                 for (std::int64_t p = begin; p < end; ++p) {
+                   for_each_in_panel(w, plain, p, [&](std::int64_t k, std::int64_t n, std::int64_t at) {
+                     if constexpr (to_panels)
+                       panels[element_index(w, k, n)] = elements[at];
+                     else
+                       elements[at] = panels[element_index(w, k, n)];
+                   });
+                   if constexpr (to_panels)
+                     for (std::int64_t n = w.out; n < (p + 1) * kPanelWidth; ++n)
+                       for (std::int64_t k = 0; k < w.in; ++k) panels[element_index(w, k, n)] = Element{};
+                 }
+               });
+}
+
+template <bool to_panels>
+void copy_panels(const Weight& w, WeightLayout plain, void* elements, void* panels) {
+  if (size_of(w.values.dtype()) == 4)
+    copy_panels<std::uint32_t, to_panels>(w, plain, static_cast<std::uint32_t*>(elements),
+                                          static_cast<std::uint32_t*>(panels));
+  else
+    copy_panels<std::uint16_t, to_panels>(w, plain, static_cast<std::uint16_t*>(elements),
+                                          static_cast<std::uint16_t*>(panels));
+}
+
+float value_of(const Tensor& t, std::int64_t i) {
+  return t.dtype() == DType::f32 ? t.data<float>()[i] : static_cast<float>(t.data<Float16>()[i]);
+}
+
+/// q of input k to output n, and the place of its group in scales and zero_points.
+int quantum(const Weight& w, std::int64_t k, std::int64_t n) {
+  const std::int64_t panel = n / kPanelWidth, lane = n % kPanelWidth, s = steps_of(w.in);
+  if (w.format() == WeightFormat::int8)
+    return w.values.data<std::int8_t>()[((panel * 4 * s + k / 2) * kPanelWidth + lane) * 2 + k % 2];
+  const std::uint16_t four =
+      w.values.data<std::uint16_t>()[((panel * s + k / kQuantizedStep) * kPanelWidth + lane) * 2 + k % 2];
+  return four >> (4 * (k % kQuantizedStep / 2)) & 15;
+}
+
+}  // namespace
+
+std::string_view name_of(WeightFormat format) noexcept {
+  switch (format) {
+    case WeightFormat::f32: return "float32";
+    case WeightFormat::f16: return "float16";
+    case WeightFormat::bf16: return "bfloat16";
+    case WeightFormat::int8: return "int8";
+    case WeightFormat::int4: return "int4";
+  }
+  return "invalid";
+}
+
+WeightFormat Weight::format() const noexcept {
+  switch (values.dtype()) {
+    case DType::f16: return WeightFormat::f16;
+    case DType::bf16: return WeightFormat::bf16;
+    case DType::i8: return WeightFormat::int8;
+    case DType::u16: return WeightFormat::int4;
+    default: return WeightFormat::f32;
+  }
+}
+
+QuantizationFormat Weight::quantization() const noexcept {
+  return {format(), group_size, zero_points.empty(), weight_only};
+}
+
+Shape Weight::plain_shape() const { return layout == WeightLayout::kOutIn ? Shape{out, in} : Shape{in, out}; }
+
+std::size_t Weight::nbytes() const noexcept {
+  return values.nbytes() + scales.nbytes() + zero_points.nbytes();
+}
+
+void Weight::check(std::string_view what) const {
+  if (!is_weight_dtype(values.dtype()) && values.dtype() != DType::i8 && values.dtype() != DType::u16)
+    fail<ShapeError>(what, "weight is ", gpt::name_of(values.dtype()),
+                     ", expected float32, float16, bfloat16, or panels of int8 or int4");
+  const Shape expected = layout == WeightLayout::kPanels ? panel_shape(*this) : plain_shape();
+  if (values.shape() != expected)
+    fail<ShapeError>(what, "weight has shape ", values.shape().to_string(), ", expected ",
+                     expected.to_string());
+  if (!quantized()) return;
+  if (layout != WeightLayout::kPanels) fail<ShapeError>(what, "a quantized weight must be in panels");
+  const Shape groups{panels_of(out), groups_of(in, group_size), kPanelWidth};
+  if (scales.shape() != groups || (scales.dtype() != DType::f32 && scales.dtype() != DType::f16))
+    fail<ShapeError>(what, "the scales are ", gpt::name_of(scales.dtype()), " ", scales.shape().to_string(),
+                     ", expected float32 or float16 ", groups.to_string());
+  if (!zero_points.empty() && (zero_points.shape() != groups || zero_points.dtype() != DType::u8))
+    fail<ShapeError>(what, "the zero points are ", gpt::name_of(zero_points.dtype()), " ",
+                     zero_points.shape().to_string(), ", expected uint8 ", groups.to_string());
+}
+
+Weight pack(const Weight& weight) {
+  weight.check("pack");
+  if (weight.layout == WeightLayout::kPanels) return weight;
+  Weight packed = weight;
+  packed.layout = WeightLayout::kPanels;
+  const Shape shape = panel_shape(weight);
+  const auto bytes = static_cast<std::size_t>(shape.numel()) * size_of(weight.values.dtype());
+  const auto memory = allocate_pages(bytes, "pack");
+  packed.values = Tensor::borrow(memory, memory.get(), shape, weight.values.dtype());
+  copy_panels<true>(weight, weight.layout, const_cast<std::byte*>(weight.values.view().raw()), memory.get());
+  return packed;
+}
+
+Tensor unpack(const Weight& weight, WeightLayout layout) {
+  weight.check("unpack");
+  if (weight.quantized()) fail<UnsupportedError>("unpack", "the weight is quantized: use dequantize");
+  Weight plain = weight;
+  plain.layout = layout;
+  if (weight.layout == layout) return weight.values;
+  Weight panels = pack(weight);
+  plain.values = Tensor::empty(plain.plain_shape(), weight.values.dtype());
+  copy_panels<false>(plain, layout, plain.values.view().raw(), panels.values.view().raw());
+  return plain.values;
+}
+
+Tensor dequantize(const Weight& weight, WeightLayout layout) {
+  if (!weight.quantized()) return unpack(weight, layout).to(DType::f32);
+  weight.check("dequantize");
+  Weight plain = weight;
+  plain.layout = layout;
+  Tensor out = Tensor::empty(plain.plain_shape());
+  float* y = out.data<float>();
+  const std::int64_t groups = groups_of(weight.in, weight.group_size);
+  for (std::int64_t p = 0; p < panels_of(weight.out); ++p)
+    for_each_in_panel(weight, layout, p, [&](std::int64_t k, std::int64_t n, std::int64_t at) {
+      const std::int64_t group = weight.group_size == 0 ? 0 : k / weight.group_size;
+      const std::int64_t place = (p * groups + group) * kPanelWidth + n % kPanelWidth;
+      const int symmetric_zero = weight.format() == WeightFormat::int4 ? 8 : 0;
+      const int zero =
+          weight.zero_points.empty() ? symmetric_zero : weight.zero_points.data<std::uint8_t>()[place];
+      y[at] = value_of(weight.scales, place) * static_cast<float>(quantum(weight, k, n) - zero);
+    });
+  return out;
+}
+
+}  // namespace gpt::ops
