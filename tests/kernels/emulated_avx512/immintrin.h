@@ -49,7 +49,10 @@ inline simde__m512 _mm512_shuffle_f32x4(simde__m512 a, simde__m512 b, int contro
   simde_mm512_storeu_ps(y, b);
   for (int i = 0; i < 16; ++i) {
     const int part = (control >> (2 * (i / 4))) & 3;
-    z[i] = (i < 8 ? x : y)[4 * part + i % 4];
+    // A pointer, because g++ 12 with -fsanitize=undefined reads (i < 8 ? x : y)[index] at a wrong index of y: it puts
+    // the subscript into both arms and computes the instrumented index in the first alone.
+    const float* from = i < 8 ? x : y;
+    z[i] = from[4 * part + i % 4];
   }
   return simde_mm512_loadu_ps(z);
 }
