@@ -32,10 +32,16 @@ std::string suffix(int threads) {
 void matmul(benchmark::State& state, Shape mnk, DType dtype, gpt::ops::WeightLayout layout, int threads) {
   const std::int64_t m = mnk[0], n = mnk[1], k = mnk[2];
   const Tensor x = random_tensor({m, k});
-  const Tensor w = random_tensor(layout == gpt::ops::WeightLayout::kInOut ? Shape{k, n} : Shape{n, k}, dtype);
+  gpt::ops::Weight weight{.in = k, .out = n, .layout = layout};
+  weight.values = random_tensor(weight.plain_shape(), dtype);
+  weight = gpt::ops::pack(weight);
+  gpt::Arena arena;
   Tensor y = Tensor::empty({m, n});
   const gpt::ThreadLimit limit(threads);
-  for (auto _ : state) gpt::ops::linear(x, w, layout, {}, y);
+  for (auto _ : state) {
+    arena.reset();
+    gpt::ops::linear(x, weight, {}, y, arena);
+  }
   const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   state.counters["gflops"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }

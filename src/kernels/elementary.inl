@@ -69,6 +69,9 @@ inline F32x16 erf(const F32x16& x) noexcept {
   return select_less(a, broadcast(1.0f), small, with_sign_of(large, x));
 }
 
+/// Asks for the cache line of p, which need not be a valid address.
+inline void prefetch(const void* p) noexcept { __builtin_prefetch(p); }
+
 /// The first n elements at p (0 < n <= 16), the other lanes 0.
 template <class T>
 inline void copy_elements(T* to, const T* from, int n) noexcept {

@@ -8,17 +8,19 @@
 
 #include "kernels/activation.inl"
 #include "kernels/attention.inl"
-#include "kernels/embedding.inl"
 #include "kernels/layer_norm.inl"
 #include "kernels/linear.inl"
+#include "kernels/quantized.inl"
+
+#include "kernels/embedding.inl"
 #include "kernels/softmax.inl"
 
 namespace gpt::kernels {
 namespace {
 
 constexpr KernelTable make_table(const char* name) noexcept {
-  return {name,         linear_tasks, layer_norm_rows, activation_range,
-          softmax_rows, exp_sum_rows, embedding_rows,  attention_tasks};
+  return {name,         linear_tasks, linear_integer_tasks, quantize_rows,  layer_norm_rows, activation_range,
+          softmax_rows, exp_sum_rows, embedding_rows,       attention_tasks};
 }
 
 }  // namespace

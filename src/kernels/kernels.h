@@ -10,7 +10,7 @@
 
 #include "gpt/core/dtype.h"
 #include "gpt/ops/activation.h"
-#include "gpt/ops/linear.h"
+#include "gpt/ops/weight.h"
 
 namespace gpt::kernels {
 
@@ -20,23 +20,50 @@ struct Weights {
   DType dtype = DType::f32;
 };
 
+/// A weight matrix, as ops::Weight describes it, from K inputs to N outputs.
+struct Matrix {
+  const void* weight = nullptr;
+  ops::WeightFormat format = ops::WeightFormat::f32;
+  ops::WeightLayout layout = ops::WeightLayout::kInOut;
+  std::int64_t k = 0, n = 0;
+  Weights scales;                             // of a quantized matrix
+  const std::uint8_t* zero_points = nullptr;  // of an asymmetric one
+  std::int64_t group_size = 0;                // of a quantized matrix; 0: per channel
+
+  std::int64_t panels() const noexcept { return (n + ops::kPanelWidth - 1) / ops::kPanelWidth; }
+  std::int64_t groups() const noexcept { return ops::groups_of(k, group_size); }
+  /// Inputs whose integer products are summed exactly, and how many such stretches there are.
+  std::int64_t stretch() const noexcept { return group_size == 0 ? 256 : group_size; }
+  std::int64_t stretches() const noexcept { return (k + stretch() - 1) / stretch(); }
+};
+
 /// See ops::linear. A task is one panel of 16 columns of one block of kLinearRows rows, panels running
 /// fastest.
-inline constexpr std::int64_t kLinearColumns = 16;
 inline constexpr std::int64_t kLinearRows = 96;
-struct LinearArgs {
+struct LinearArgs : Matrix {
   const float* x = nullptr;  // [M, K]
-  Weights weight;            // [K, N] or [N, K]
-  ops::WeightLayout layout = ops::WeightLayout::kInOut;
-  Weights bias;  // [N], data may be null
+  Weights bias;              // [N], data may be null
   ops::Activation activation = ops::Activation::kNone;
   const float* residual = nullptr;  // [M, N] or null
   float* y = nullptr;               // [M, N]
-  std::int64_t m = 0, k = 0, n = 0;
+  std::int64_t m = 0;
+  // What linear_integer reads in place of x: see QuantizeRowsArgs.
+  const std::int16_t* x16 = nullptr;
+  const float* x_scales = nullptr;
+  const std::int32_t* x_sums = nullptr;
 
-  std::int64_t tasks() const noexcept {
-    return (n + kLinearColumns - 1) / kLinearColumns * ((m + kLinearRows - 1) / kLinearRows);
-  }
+  std::int64_t tasks() const noexcept { return panels() * ((m + kLinearRows - 1) / kLinearRows); }
+};
+
+/// Activations rounded to 16-bit integers for linear_integer; the range is of rows.
+struct QuantizeRowsArgs {
+  const float* x = nullptr;         // [M, K]
+  std::int16_t* x16 = nullptr;      // [M, K rounded up to a multiple of 8], padded with zeros
+  float* x_scales = nullptr;        // [M]
+  std::int32_t* x_sums = nullptr;   // [M, stretches]: sums of x16
+  std::int64_t k = 0, stretch = 0;  // as in LinearArgs
+
+  std::int64_t stretches() const noexcept { return (k + stretch - 1) / stretch; }
 };
 
 /// See ops::layer_norm; the range is of rows.
@@ -52,9 +79,8 @@ struct LayerNormArgs {
 struct EmbeddingArgs {
   const std::int32_t* ids = nullptr;
   const std::int32_t* positions = nullptr;
-  Weights wte, wpe;
+  Matrix wte, wpe;  // K = D
   float* y = nullptr;
-  std::int64_t columns = 0;
 };
 
 /// See ops::attention, for one sequence whose keys and values are in the cache already. A task is one head of
@@ -77,6 +103,9 @@ struct AttentionArgs {
 struct KernelTable {
   const char* name;
   void (*linear)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  /// Over a quantized weight that is not weight-only, and activations from quantize_rows.
+  void (*linear_integer)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  void (*quantize_rows)(const QuantizeRowsArgs&, std::int64_t begin, std::int64_t end) noexcept;
   void (*layer_norm)(const LayerNormArgs&, std::int64_t begin, std::int64_t end) noexcept;
   void (*activation)(ops::Activation, const float* x, float* y, std::int64_t begin,
                      std::int64_t end) noexcept;

@@ -1,53 +1,13 @@
-// The matrix product. Element (m, n) is one chain of fused multiply-adds over k = 0 .. K-1 starting at 0, whichever loop
-// computes it: vectors run over n, and a partial sum that is put away and taken up again is the same number.
+// The float matrix product. Element (m, n) is one chain of fused multiply-adds over k = 0 .. K-1 starting at 0, whichever
+// loop computes it: vectors run over n, and a partial sum that is put away and taken up again is the same number.
 
 namespace gpt::kernels {
 namespace {
 
-inline constexpr std::int64_t kBlockK =
-    256;  // a packed block of 16 columns is 16 KiB: half of a small L1 cache
-
-/// Copies W[k0 .. k0+count) x [n0 .. n0+columns) to packed[count][16], widened, columns past the end 0.
-template <DType dtype>
-void pack(const typename Loader<dtype>::Element* w, ops::WeightLayout layout, std::int64_t k_total,
-          std::int64_t n_total, std::int64_t k0, std::int64_t count, std::int64_t n0, int columns,
-          float* packed) noexcept {
-  if (layout == ops::WeightLayout::kInOut) {
-    for (std::int64_t k = 0; k < count; ++k)
-      store(packed + k * kLanes, load_weights<dtype>(w + (k0 + k) * n_total + n0, columns));
-    return;
-  }
-  for (std::int64_t k = 0; k < count; k += kLanes) {
-    const int depth = lanes_left(k, count);
-    F32x16 tile[kLanes];
-    for (int j = 0; j < kLanes; ++j)
-      tile[j] = j < columns ? load_weights<dtype>(w + (n0 + j) * k_total + k0 + k, depth) : broadcast(0.0f);
-    transpose(tile);
-    for (int i = 0; i < depth; ++i) store(packed + (k + i) * kLanes, tile[i]);
-  }
-}
-
-/// sums[r][16] += x[r][0 .. count) packed, for `rows` rows.
-template <int rows>
-inline void multiply(const float* x, std::int64_t x_stride, const float* packed, std::int64_t count,
-                     float* sums) noexcept {
-  F32x16 acc[static_cast<unsigned>(rows)];
-  for (int r = 0; r < rows; ++r) acc[r] = load(sums + r * kLanes);
-  for (std::int64_t k = 0; k < count; ++k) {
-    const F32x16 w = load(packed + k * kLanes);
-    for (int r = 0; r < rows; ++r) acc[r] = fma(broadcast(x[r * x_stride + k]), w, acc[r]);
-  }
-  for (int r = 0; r < rows; ++r) store(sums + r * kLanes, acc[r]);
-}
-
-template <int rows>
-inline void multiply_rest(std::int64_t left, const float* x, std::int64_t x_stride, const float* packed,
-                          std::int64_t count, float* sums) noexcept {
-  if constexpr (rows > 0) {
-    if (left == rows) return multiply<rows>(x, x_stride, packed, count, sums);
-    multiply_rest<rows - 1>(left, x, x_stride, packed, count, sums);
-  }
-}
+inline constexpr std::int64_t kBlockK = 256;  // a block of a panel is 16 KiB: half of a small L1 cache
+inline constexpr std::int64_t kBlockPanels =
+    4;  // blocks that a block of x, in the L2 cache, meets one after another
+inline constexpr std::int64_t kPrefetch = 2048;  // bytes ahead of a stream from memory
 
 /// y = residual + f(sum + bias) of up to 16 columns of one row.
 template <ops::Activation f>
@@ -60,37 +20,196 @@ inline void finish(const LinearArgs& a, const F32x16& sum, std::int64_t row, std
   store_first(a.y + row * a.n + n0, y, columns);
 }
 
-/// One block of rows of one panel of 16 columns.
-template <DType dtype>
-void linear_tile(const LinearArgs& a, std::int64_t m0, std::int64_t n0) noexcept {
-  const std::int64_t rows = a.m - m0 < kLinearRows ? a.m - m0 : kLinearRows;
+/// The same of `rows` rows whose sums lie one after another.
+inline void finish_rows(const LinearArgs& a, const float* sums, std::int64_t m0, std::int64_t rows,
+                        std::int64_t panel) noexcept {
+  const std::int64_t n0 = panel * kLanes;
   const int columns = lanes_left(n0, a.n);
-  alignas(64) float sums[kLinearRows * kLanes];
-  alignas(64) float packed[kBlockK * kLanes];
-  for (std::int64_t i = 0; i < rows; ++i) store(sums + i * kLanes, broadcast(0.0f));
-  const auto* w = static_cast<const typename Loader<dtype>::Element*>(a.weight.data);
-  for (std::int64_t k0 = 0; k0 < a.k; k0 += kBlockK) {
-    const std::int64_t count = a.k - k0 < kBlockK ? a.k - k0 : kBlockK;
-    pack<dtype>(w, a.layout, a.k, a.n, k0, count, n0, columns, packed);
-    std::int64_t r = 0;
-    for (; r + kMicroRows <= rows; r += kMicroRows)
-      multiply<kMicroRows>(a.x + (m0 + r) * a.k + k0, a.k, packed, count, sums + r * kLanes);
-    multiply_rest<kMicroRows - 1>(rows - r, a.x + (m0 + r) * a.k + k0, a.k, packed, count, sums + r * kLanes);
-  }
   with_activation(a.activation, [&]<ops::Activation f>() noexcept {
     for (std::int64_t r = 0; r < rows; ++r) finish<f>(a, load(sums + r * kLanes), m0 + r, n0, columns);
   });
 }
 
-/// Few rows against a weight [K, N]: whole stretches of its rows are streamed in order, four at a time, into sums that
-/// stay in the first-level cache.
+/// sums[r][16] += x[r][0 .. count) times w[count][16], for `rows` rows.
+template <class Loader, int rows>
+inline void multiply(const float* x, std::int64_t x_stride, const typename Loader::Element* w,
+                     std::int64_t count, float* sums) noexcept {
+  F32x16 acc[static_cast<unsigned>(rows)];
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r) acc[r] = load(sums + r * kLanes);
+  for (std::int64_t k = 0; k < count; ++k) {
+    const F32x16 v = Loader::load(w + k * kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) acc[r] = fma(broadcast(x[r * x_stride + k]), v, acc[r]);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r) store(sums + r * kLanes, acc[r]);
+}
+
+/// The same for a number of rows known at run time, 1 .. kMicroRows.
+template <class Loader, int most = kMicroRows>
+inline void multiply_rows(std::int64_t rows, const float* x, std::int64_t x_stride,
+                          const typename Loader::Element* w, std::int64_t count, float* sums) noexcept {
+  if constexpr (most > 1)
+    if (rows < most) return multiply_rows<Loader, most - 1>(rows, x, x_stride, w, count, sums);
+  multiply<Loader, most>(x, x_stride, w, count, sums);
+}
+
+/// Rows of tile t of `tiles`, as even as possible: with the few left over in a tile of their own, the pipelines would idle.
+inline std::int64_t tile_begin(std::int64_t rows, std::int64_t t, std::int64_t tiles) noexcept {
+  return rows * t / tiles;
+}
+
+/// sums[rows][16] += x[rows][0 .. count) times a block of a panel.
+template <class Loader>
+inline void multiply_block(const float* x, std::int64_t x_stride, std::int64_t rows,
+                           const typename Loader::Element* w, std::int64_t count, float* sums,
+                           const void* next) noexcept {
+  const std::int64_t tiles = (rows + kMicroRows - 1) / kMicroRows;
+  const std::int64_t bytes = count * kLanes * static_cast<std::int64_t>(sizeof(typename Loader::Element));
+  for (std::int64_t t = 0; t < tiles; ++t) {
+    const std::int64_t r = tile_begin(rows, t, tiles);
+    for (std::int64_t line = bytes * t / tiles; line < bytes * (t + 1) / tiles; line += 64)
+      prefetch(static_cast<const char*>(next) + line);
+    multiply_rows<Loader>(tile_begin(rows, t + 1, tiles) - r, x + r * x_stride, x_stride, w, count,
+                          sums + r * kLanes);
+  }
+}
+
+void dequantize_block(const Matrix& a, std::int64_t panel, std::int64_t k0, std::int64_t count,
+                      float* to) noexcept;
+
+/// Where the elements of a panel come from, as float32 blocks [count][16].
+struct PanelSource {
+  const Matrix& a;
+
+  /// A block as it lies, when it lies as [count][16] floats.
+  const float* in_place(std::int64_t panel, std::int64_t k0) const noexcept {
+    if (a.layout != ops::WeightLayout::kPanels || a.format != ops::WeightFormat::f32) return nullptr;
+    return static_cast<const float*>(a.weight) + (panel * a.k + k0) * kLanes;
+  }
+  /// A block copied to `to`, widened; columns past the end are 0.
+  void copy(std::int64_t panel, std::int64_t k0, std::int64_t count, float* to) const noexcept {
+    switch (a.format) {
+      case ops::WeightFormat::f32: return copy_typed<DType::f32>(panel, k0, count, to);
+      case ops::WeightFormat::f16: return copy_typed<DType::f16>(panel, k0, count, to);
+      case ops::WeightFormat::bf16: return copy_typed<DType::bf16>(panel, k0, count, to);
+      default: return dequantize_block(a, panel, k0, count, to);
+    }
+  }
+
+ private:
+  template <DType dtype>
+  void copy_typed(std::int64_t panel, std::int64_t k0, std::int64_t count, float* to) const noexcept {
+    const auto* w = static_cast<const typename Loader<dtype>::Element*>(a.weight);
+    const std::int64_t n0 = panel * kLanes;
+    const int columns = lanes_left(n0, a.n);
+    if (a.layout == ops::WeightLayout::kPanels) {
+      w += (panel * a.k + k0) * kLanes;
+      for (std::int64_t k = 0; k < count; ++k) store(to + k * kLanes, Loader<dtype>::load(w + k * kLanes));
+    } else if (a.layout == ops::WeightLayout::kInOut) {
+      for (std::int64_t k = 0; k < count; ++k)
+        store(to + k * kLanes, load_weights<dtype>(w + (k0 + k) * a.n + n0, columns));
+    } else {
+      for (std::int64_t k = 0; k < count; k += kLanes) {
+        const int depth = lanes_left(k, count);
+        F32x16 tile[kLanes];
+        for (int j = 0; j < kLanes; ++j)
+          tile[j] = j < columns ? load_weights<dtype>(w + (n0 + j) * a.k + k0 + k, depth) : broadcast(0.0f);
+        transpose(tile);
+        for (int i = 0; i < depth; ++i) store(to + (k + i) * kLanes, tile[i]);
+      }
+    }
+  }
+};
+
+/// Many rows: a block of x meets kBlockPanels blocks of panels, each used for all its rows before it leaves the cache.
+void linear_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t panel_begin,
+                    std::int64_t panel_end) noexcept {
+  const std::int64_t rows = a.m - m0 < kLinearRows ? a.m - m0 : kLinearRows;
+  const PanelSource source{a};
+  alignas(64) float sums[kBlockPanels][kLinearRows * kLanes];
+  alignas(64) float copied[kBlockK * kLanes];
+  // What few rows ask of a panel is soon done: then panels in order keep memory streaming.
+  const std::int64_t group = rows > 4 * kMicroRows ? kBlockPanels : 1;
+  for (std::int64_t p0 = panel_begin; p0 < panel_end; p0 += group) {
+    const std::int64_t panels = panel_end - p0 < group ? panel_end - p0 : group;
+    for (std::int64_t p = 0; p < panels; ++p)
+      for (std::int64_t r = 0; r < rows; ++r) store(sums[p] + r * kLanes, broadcast(0.0f));
+    for (std::int64_t k0 = 0; k0 < a.k; k0 += kBlockK) {
+      const std::int64_t count = a.k - k0 < kBlockK ? a.k - k0 : kBlockK;
+      for (std::int64_t p = 0; p < panels; ++p) {
+        const float* block = source.in_place(p0 + p, k0);
+        const float* next = block;
+        if (block == nullptr) {
+          source.copy(p0 + p, k0, count, copied);
+          block = next = copied;
+        } else if (p + 1 < panels) {
+          next = source.in_place(p0 + p + 1, k0);
+        } else if (k0 + kBlockK < a.k) {
+          next = source.in_place(p0, k0 + kBlockK);
+        } else if (p0 + p + 1 < panel_end) {
+          next = source.in_place(p0 + p + 1, 0);
+        }
+        multiply_block<Loader<DType::f32>>(a.x + m0 * a.k + k0, a.k, rows, block, count, sums[p], next);
+      }
+    }
+    for (std::int64_t p = 0; p < panels; ++p) finish_rows(a, sums[p], m0, rows, p0 + p);
+  }
+}
+
+/// `rows` rows, few enough for registers, against `panels` panels side by side, each read once from memory.
+template <class Loader, int rows, int panels>
+inline void stream(const LinearArgs& a, std::int64_t panel) noexcept {
+  const auto* w = static_cast<const typename Loader::Element*>(a.weight) + panel * a.k * kLanes;
+  const std::int64_t stride = a.k * kLanes;
+  F32x16 acc[static_cast<unsigned>(rows)][static_cast<unsigned>(panels)];
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 16
+    for (int p = 0; p < panels; ++p) acc[r][p] = broadcast(0.0f);
+  for (std::int64_t k = 0; k < a.k; ++k) {
+#pragma GCC unroll 16
+    for (int p = 0; p < panels; ++p) {
+      const auto* from = w + p * stride + k * kLanes;
+      prefetch(static_cast<const char*>(static_cast<const void*>(from)) + kPrefetch);
+      const F32x16 v = Loader::load(from);
+#pragma GCC unroll 16
+      for (int r = 0; r < rows; ++r) acc[r][p] = fma(broadcast(a.x[r * a.k + k]), v, acc[r][p]);
+    }
+  }
+  alignas(64) float sums[static_cast<unsigned>(rows) * kLanes];
+#pragma GCC unroll 16
+  for (int p = 0; p < panels; ++p) {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) store(sums + r * kLanes, acc[r][p]);
+    finish_rows(a, sums, 0, rows, panel + p);
+  }
+}
+
+/// Panels side by side that leave registers for their weights.
+constexpr int streamed_panels(int rows) noexcept { return kMicroRows / rows > 4 ? 4 : kMicroRows / rows; }
+
+template <class Loader, int rows = kMicroRows>
+void linear_streamed(const LinearArgs& a, std::int64_t panel_begin, std::int64_t panel_end) noexcept {
+  if constexpr (rows > 1)
+    if (a.m < rows) return linear_streamed<Loader, rows - 1>(a, panel_begin, panel_end);
+  constexpr int together = streamed_panels(rows);
+  std::int64_t panel = panel_begin;
+  for (; panel + together <= panel_end; panel += together) stream<Loader, rows, together>(a, panel);
+  if constexpr (together > 1)
+    for (; panel < panel_end; ++panel) stream<Loader, rows, 1>(a, panel);
+}
+
+/// Few rows against a weight [K, N] as it lies in its file: whole stretches of its rows are streamed in order, four at a
+/// time, into sums that stay in the first-level cache.
 inline constexpr std::int64_t kStreamRows = 4;
 inline constexpr std::int64_t kStreamPanels = 64;
 
 template <DType dtype>
-void linear_stream(const LinearArgs& a, std::int64_t panel_begin, std::int64_t panel_end) noexcept {
+void linear_in_out(const LinearArgs& a, std::int64_t panel_begin, std::int64_t panel_end) noexcept {
   alignas(64) float sums[kStreamRows][kStreamPanels * kLanes];
-  const auto* w = static_cast<const typename Loader<dtype>::Element*>(a.weight.data);
+  const auto* w = static_cast<const typename Loader<dtype>::Element*>(a.weight);
   for (std::int64_t p0 = panel_begin; p0 < panel_end; p0 += kStreamPanels) {
     const std::int64_t n0 = p0 * kLanes;
     const std::int64_t panels = panel_end - p0 < kStreamPanels ? panel_end - p0 : kStreamPanels;
@@ -127,19 +246,35 @@ void linear_stream(const LinearArgs& a, std::int64_t panel_begin, std::int64_t p
   }
 }
 
+/// Few rows where a special loop pays; false when linear_blocked is to do it.
 template <DType dtype>
-void linear_typed(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
-  if (a.layout == ops::WeightLayout::kInOut && a.m <= kStreamRows) return linear_stream<dtype>(a, begin, end);
-  const std::int64_t panels = (a.n + kLanes - 1) / kLanes;
-  for (std::int64_t task = begin; task < end; ++task)
-    linear_tile<dtype>(a, task / panels * kLinearRows, task % panels * kLanes);
+bool linear_few_rows(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
+  if (a.layout == ops::WeightLayout::kPanels && a.m <= kMicroRows) {
+    linear_streamed<Loader<dtype>>(a, begin, end);
+    return true;
+  }
+  if (a.layout == ops::WeightLayout::kInOut && a.m <= kStreamRows) {
+    linear_in_out<dtype>(a, begin, end);
+    return true;
+  }
+  return false;
 }
 
 void linear_tasks(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
-  switch (a.weight.dtype) {
-    case DType::bf16: return linear_typed<DType::bf16>(a, begin, end);
-    case DType::f16: return linear_typed<DType::f16>(a, begin, end);
-    default: return linear_typed<DType::f32>(a, begin, end);
+  bool done = false;
+  switch (a.format) {
+    case ops::WeightFormat::f32: done = linear_few_rows<DType::f32>(a, begin, end); break;
+    case ops::WeightFormat::f16: done = linear_few_rows<DType::f16>(a, begin, end); break;
+    case ops::WeightFormat::bf16: done = linear_few_rows<DType::bf16>(a, begin, end); break;
+    default: break;
+  }
+  if (done) return;
+  const std::int64_t panels = a.panels();
+  while (begin < end) {
+    const std::int64_t block = begin / panels;
+    const std::int64_t stop = (block + 1) * panels < end ? (block + 1) * panels : end;
+    linear_blocked(a, block * kLinearRows, begin - block * panels, stop - block * panels);
+    begin = stop;
   }
 }
 

@@ -96,6 +96,91 @@ inline float max_lanes(const F32x16& v) noexcept {
   return _mm_cvtss_f32(_mm_max_ss(s2, _mm_movehdup_ps(s2)));
 }
 
+struct I32x16 {
+  __m256i lo, hi;
+};
+struct I16x32 {
+  __m256i lo, hi;
+};
+
+inline __m256i load_bytes(const void* p) noexcept {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+
+inline I32x16 broadcast_i32(std::int32_t x) noexcept { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+inline I32x16 load_u8(const std::uint8_t* p) noexcept {
+  const __m128i bytes = _mm_loadu_si128(static_cast<const __m128i*>(static_cast<const void*>(p)));
+  return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(bytes, bytes))};
+}
+inline I32x16 operator-(const I32x16& a, const I32x16& b) noexcept {
+  return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)};
+}
+inline I32x16 operator*(const I32x16& a, const I32x16& b) noexcept {
+  return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)};
+}
+inline F32x16 to_float(const I32x16& a) noexcept {
+  return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
+}
+inline void store_i16(std::int16_t* p, const F32x16& v) noexcept {
+  const __m256 to_integer =
+      _mm256_set1_ps(0x1.8p23f);  // not the conversion: that rounds as the host has set it
+  const __m256i lo = _mm256_cvttps_epi32(_mm256_sub_ps(_mm256_add_ps(v.lo, to_integer), to_integer));
+  const __m256i hi = _mm256_cvttps_epi32(_mm256_sub_ps(_mm256_add_ps(v.hi, to_integer), to_integer));
+  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(lo, hi), 0xd8);
+  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), packed);
+}
+
+inline I16x32 load_i16(const std::int16_t* p) noexcept { return {load_bytes(p), load_bytes(p + 16)}; }
+inline I16x32 load_u16(const std::uint16_t* p) noexcept { return {load_bytes(p), load_bytes(p + 16)}; }
+inline I16x32 load_i8(const std::int8_t* p) noexcept {
+  const auto* bytes = static_cast<const __m128i*>(static_cast<const void*>(p));
+  return {_mm256_cvtepi8_epi16(_mm_loadu_si128(bytes)), _mm256_cvtepi8_epi16(_mm_loadu_si128(bytes + 1))};
+}
+inline void store_i16(std::int16_t* p, const I16x32& a) noexcept {
+  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), a.lo);
+  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p + 16)), a.hi);
+}
+inline I16x32 operator-(const I16x32& a, const I16x32& b) noexcept {
+  return {_mm256_sub_epi16(a.lo, b.lo), _mm256_sub_epi16(a.hi, b.hi)};
+}
+template <int n>
+inline __m256i nibbles(__m256i a) noexcept {
+  const __m256i shifted = n == 0 ? a : _mm256_srli_epi16(a, 4 * n);
+  return n == 3 ? shifted : _mm256_and_si256(shifted, _mm256_set1_epi16(15));
+}
+template <int n>
+inline I16x32 nibbles(const I16x32& a) noexcept {
+  return {nibbles<n>(a.lo), nibbles<n>(a.hi)};
+}
+inline I32x16 even_lanes(const I16x32& a) noexcept {
+  return {_mm256_srai_epi32(_mm256_slli_epi32(a.lo, 16), 16),
+          _mm256_srai_epi32(_mm256_slli_epi32(a.hi, 16), 16)};
+}
+inline I32x16 odd_lanes(const I16x32& a) noexcept {
+  return {_mm256_srai_epi32(a.lo, 16), _mm256_srai_epi32(a.hi, 16)};
+}
+inline I16x32 pairs_of(const I32x16& a) noexcept {
+  const __m256i low = _mm256_set1_epi32(0xffff);
+  const auto twice = [=](__m256i v) noexcept {
+    return _mm256_or_si256(_mm256_and_si256(v, low), _mm256_slli_epi32(v, 16));
+  };
+  return {twice(a.lo), twice(a.hi)};
+}
+inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
+  std::int32_t both;
+  __builtin_memcpy(&both, p, sizeof both);
+  return {_mm256_set1_epi32(both), _mm256_set1_epi32(both)};
+}
+/// In assembly, because gcc moves the additions away from the products and then lacks registers for the sums.
+inline void multiply_add(__m256i& sum, __m256i a, __m256i b) noexcept {
+  __m256i product;
+  __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sum), "=&x"(product) : "x"(a), "x"(b));
+}
+inline void multiply_add(I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
+  multiply_add(sum.lo, a.lo, b.lo);
+  multiply_add(sum.hi, a.hi, b.hi);
+}
+
 inline void transpose8(__m256 (&r)[8]) noexcept {
   __m256 t[8];
   for (int i = 0; i < 8; i += 2) {  // pairs of rows: a0 b0 a1 b1 | a4 b4 a5 b5, and the other half

@@ -63,6 +63,54 @@ inline float max_lanes(const F32x16& a) noexcept {
   return _mm_cvtss_f32(_mm_max_ss(s2, _mm_movehdup_ps(s2)));
 }
 
+struct I32x16 {
+  __m512i v;
+};
+struct I16x32 {
+  __m512i v;
+};
+
+inline I32x16 broadcast_i32(std::int32_t x) noexcept { return {_mm512_set1_epi32(x)}; }
+inline I32x16 load_u8(const std::uint8_t* p) noexcept {
+  return {_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(static_cast<const void*>(p))))};
+}
+inline I32x16 operator-(const I32x16& a, const I32x16& b) noexcept { return {_mm512_sub_epi32(a.v, b.v)}; }
+inline I32x16 operator*(const I32x16& a, const I32x16& b) noexcept { return {_mm512_mullo_epi32(a.v, b.v)}; }
+inline F32x16 to_float(const I32x16& a) noexcept { return {_mm512_cvtepi32_ps(a.v)}; }
+inline void store_i16(std::int16_t* p, const F32x16& a) noexcept {
+  const __m512 to_integer =
+      _mm512_set1_ps(0x1.8p23f);  // not the conversion: that rounds as the host has set it
+  const __m512i rounded = _mm512_cvttps_epi32(_mm512_sub_ps(_mm512_add_ps(a.v, to_integer), to_integer));
+  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), _mm512_cvtepi32_epi16(rounded));
+}
+
+inline I16x32 load_i16(const std::int16_t* p) noexcept { return {_mm512_loadu_si512(p)}; }
+inline I16x32 load_u16(const std::uint16_t* p) noexcept { return {_mm512_loadu_si512(p)}; }
+inline I16x32 load_i8(const std::int8_t* p) noexcept {
+  return {_mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(p))))};
+}
+inline void store_i16(std::int16_t* p, const I16x32& a) noexcept { _mm512_storeu_si512(p, a.v); }
+inline I16x32 operator-(const I16x32& a, const I16x32& b) noexcept { return {_mm512_sub_epi16(a.v, b.v)}; }
+template <int n>
+inline I16x32 nibbles(const I16x32& a) noexcept {
+  return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4 * n), _mm512_set1_epi16(15))};
+}
+inline I32x16 even_lanes(const I16x32& a) noexcept {
+  return {_mm512_srai_epi32(_mm512_slli_epi32(a.v, 16), 16)};
+}
+inline I32x16 odd_lanes(const I16x32& a) noexcept { return {_mm512_srai_epi32(a.v, 16)}; }
+inline I16x32 pairs_of(const I32x16& a) noexcept {
+  return {_mm512_or_si512(_mm512_and_si512(a.v, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(a.v, 16))};
+}
+inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
+  std::int32_t both;
+  __builtin_memcpy(&both, p, sizeof both);
+  return {_mm512_set1_epi32(both)};
+}
+inline void multiply_add(I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
+  sum.v = _mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v));
+}
+
 inline void transpose(F32x16 (&r)[kLanes]) noexcept {
   __m512 t[kLanes], u[kLanes];
   for (int i = 0; i < kLanes; i += 2) {  // pairs of rows, within 128-bit parts

@@ -113,6 +113,90 @@ inline float max_lanes(const F32x16& v) noexcept {
   return larger(t[0], t[1]);
 }
 
+/// 16 and 32 integers, for quantized weights.
+struct I32x16 {
+  std::int32_t lane[kLanes];
+};
+struct I16x32 {
+  std::int16_t lane[2 * kLanes];
+};
+
+template <class F>
+inline I32x16 map_i32(F f) noexcept {
+  I32x16 r;
+  for (int i = 0; i < kLanes; ++i) r.lane[i] = f(i);
+  return r;
+}
+template <class F>
+inline I16x32 map_i16(F f) noexcept {
+  I16x32 r;
+  for (int i = 0; i < 2 * kLanes; ++i) r.lane[i] = static_cast<std::int16_t>(f(i));
+  return r;
+}
+
+inline I32x16 broadcast_i32(std::int32_t x) noexcept {
+  return map_i32([=](int) { return x; });
+}
+inline I32x16 load_u8(const std::uint8_t* p) noexcept {
+  return map_i32([=](int i) { return static_cast<std::int32_t>(p[i]); });
+}
+inline I32x16 operator-(const I32x16& a, const I32x16& b) noexcept {
+  return map_i32([&](int i) { return a.lane[i] - b.lane[i]; });
+}
+inline I32x16 operator*(const I32x16& a, const I32x16& b) noexcept {
+  return map_i32([&](int i) { return a.lane[i] * b.lane[i]; });
+}
+/// Rounded to nearest, ties to even.
+inline F32x16 to_float(const I32x16& a) noexcept {
+  return map([&](int i) { return static_cast<float>(a.lane[i]); });
+}
+/// Rounded to nearest, ties to even; |v| must be below 32767.5.
+inline void store_i16(std::int16_t* p, const F32x16& v) noexcept {
+  // Adding it leaves the nearest integer in the low bits.
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<std::int16_t>((v.lane[i] + 0x1.8p23f) - 0x1.8p23f);
+}
+
+inline I16x32 load_i16(const std::int16_t* p) noexcept {
+  return map_i16([=](int i) { return p[i]; });
+}
+inline I16x32 load_u16(const std::uint16_t* p) noexcept {
+  return map_i16([=](int i) { return p[i]; });
+}
+inline I16x32 load_i8(const std::int8_t* p) noexcept {
+  return map_i16([=](int i) { return p[i]; });
+}
+inline void store_i16(std::int16_t* p, const I16x32& a) noexcept {
+  for (int i = 0; i < 2 * kLanes; ++i) p[i] = a.lane[i];
+}
+inline I16x32 operator-(const I16x32& a, const I16x32& b) noexcept {
+  return map_i16([&](int i) { return a.lane[i] - b.lane[i]; });
+}
+/// The nibbles 4 n .. 4 n + 3 of every lane.
+template <int n>
+inline I16x32 nibbles(const I16x32& a) noexcept {
+  return map_i16([&](int i) { return static_cast<std::uint16_t>(a.lane[i]) >> (4 * n) & 15; });
+}
+/// Lanes 0, 2, 4, ... and lanes 1, 3, 5, ...
+inline I32x16 even_lanes(const I16x32& a) noexcept {
+  return map_i32([&](int i) { return std::int32_t{a.lane[2 * i]}; });
+}
+inline I32x16 odd_lanes(const I16x32& a) noexcept {
+  return map_i32([&](int i) { return std::int32_t{a.lane[2 * i + 1]}; });
+}
+/// Every value, which must fit, twice.
+inline I16x32 pairs_of(const I32x16& a) noexcept {
+  return map_i16([&](int i) { return a.lane[i / 2]; });
+}
+/// The two integers at p, 16 times.
+inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
+  return map_i16([=](int i) { return p[i % 2]; });
+}
+/// sum[i] += a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1]; it must not overflow.
+inline void multiply_add(I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
+  for (int i = 0; i < kLanes; ++i)
+    sum.lane[i] += a.lane[2 * i] * b.lane[2 * i] + a.lane[2 * i + 1] * b.lane[2 * i + 1];
+}
+
 /// Rows become columns.
 inline void transpose(F32x16 (&r)[kLanes]) noexcept {
   for (int i = 0; i < kLanes; ++i)

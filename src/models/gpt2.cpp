@@ -25,6 +25,8 @@ nn::Block make_block(const Gpt2Config& c, std::int64_t layer) {
           nn::Mlp(c.n_embd, c.inner_dim(), c.activation_function)};
 }
 
+constexpr std::string_view kPositions = "wpe.weight";  // only ever looked up: as good as it is
+
 /// A ragged batch, row by row.
 struct Rows {
   std::span<TokenId> ids;
@@ -74,6 +76,12 @@ Gpt2::Gpt2(const Gpt2Config& config)
     lm_head_.emplace(config.n_embd, config.vocab_size, ops::WeightLayout::kOutIn, false);
 }
 
+void Gpt2::pack() {
+  visit_matrices([](const std::string& name, ops::Weight& weight) {
+    if (name != kPositions) weight = ops::pack(weight);
+  });
+}
+
 nn::KvCache Gpt2::make_cache(std::int64_t capacity) const {
   const nn::KvShape shape{config_.n_layer, config_.n_head, config_.head_dim()};
   return {shape, capacity > 0 ? std::min(capacity, config_.n_positions) : config_.n_positions};
@@ -113,9 +121,9 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     ln_f_.forward(x, normal);
     out.logits = arena.take({x.dim(0), config_.vocab_size});
     if (lm_head_)
-      lm_head_->forward(normal, out.logits);
+      lm_head_->forward(context, normal, out.logits);
     else
-      ops::linear(normal, wte_.weight(), ops::WeightLayout::kOutIn, {}, out.logits);
+      ops::linear(normal, wte_.weight(), {}, out.logits, arena);
   }
   for (const nn::Segment& s : segments) s.cache->advance(s.rows);
   return out;

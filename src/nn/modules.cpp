@@ -11,8 +11,9 @@
 
 namespace gpt::nn {
 
-void Linear::forward(ConstTensorView x, TensorView y, ops::Activation f, ConstTensorView residual) const {
-  ops::linear(x, weight_, layout_, {.bias = bias_.view(), .activation = f, .residual = residual}, y);
+void Linear::forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f,
+                     ConstTensorView residual) const {
+  ops::linear(x, weight_, {.bias = bias_.view(), .activation = f, .residual = residual}, y, context.arena);
 }
 
 void LayerNorm::forward(ConstTensorView x, TensorView y) const {
@@ -30,7 +31,7 @@ Attention::Attention(std::int64_t features, std::int64_t n_head, float scale, st
 void Attention::forward(Context& context, ConstTensorView x, std::span<const Segment> batch,
                         ConstTensorView residual, TensorView y) const {
   const TensorView qkv = context.arena.take({x.dim(0), c_attn_.out_features()});
-  c_attn_.forward(x, qkv);
+  c_attn_.forward(context, x, qkv);
   const auto spans = context.arena.take_span<ops::AttentionSpan>(batch.size());
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const auto& [row, rows, cache] = batch[i];
@@ -38,7 +39,7 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
   }
   const TensorView heads = context.arena.take(x.shape());
   ops::attention(qkv, spans, {n_head_, head_dim_, scale_}, heads);
-  c_proj_.forward(heads, y, ops::Activation::kNone, residual);
+  c_proj_.forward(context, heads, y, ops::Activation::kNone, residual);
 }
 
 Mlp::Mlp(std::int64_t features, std::int64_t inner, ops::Activation f)
@@ -48,8 +49,8 @@ Mlp::Mlp(std::int64_t features, std::int64_t inner, ops::Activation f)
 
 void Mlp::forward(Context& context, ConstTensorView x, ConstTensorView residual, TensorView y) const {
   const TensorView inner = context.arena.take({x.dim(0), c_fc_.out_features()});
-  c_fc_.forward(x, inner, activation_);
-  c_proj_.forward(inner, y, ops::Activation::kNone, residual);
+  c_fc_.forward(context, x, inner, activation_);
+  c_proj_.forward(context, inner, y, ops::Activation::kNone, residual);
 }
 
 Block::Block(LayerNorm ln_1, Attention attn, LayerNorm ln_2, Mlp mlp)

@@ -48,6 +48,21 @@ inline std::int64_t grain_for(std::int64_t work_per_task) noexcept {
   return std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, work_per_task));
 }
 
+inline kernels::Matrix matrix(const Weight& w) {
+  kernels::Matrix m;
+  m.weight = w.values.view().raw();
+  m.format = w.format();
+  m.layout = w.layout;
+  m.k = w.in;
+  m.n = w.out;
+  if (w.quantized()) {
+    m.scales = {w.scales.view().raw(), w.scales.dtype()};
+    m.zero_points = w.zero_points.empty() ? nullptr : w.zero_points.data<std::uint8_t>();
+    m.group_size = w.group_size;
+  }
+  return m;
+}
+
 inline kernels::Weights weights(ConstTensorView t) noexcept { return {t.raw(), t.dtype()}; }
 
 }  // namespace gpt::ops

@@ -4,27 +4,43 @@
 #include "ops/checks.h"
 
 namespace gpt::ops {
+namespace {
 
-void linear(ConstTensorView x, ConstTensorView weight, WeightLayout layout, const LinearEpilogue& epilogue,
-            TensorView y) {
+/// Rounds x to 16-bit integers in `scratch` and points args at them.
+void quantize_rows(kernels::LinearArgs& args, Arena& scratch) {
+  kernels::QuantizeRowsArgs q;
+  const std::int64_t padded = (args.k + kQuantizedStep - 1) / kQuantizedStep * kQuantizedStep;
+  q.x = args.x;
+  q.x16 = scratch.take({args.m, padded}, DType::i16).data<std::int16_t>();
+  q.x_scales = scratch.take({args.m}).data<float>();
+  q.x_sums = scratch.take({args.m, args.stretches()}, DType::i32).data<std::int32_t>();
+  q.k = args.k;
+  q.stretch = args.stretch();
+  const kernels::KernelTable& table = kernels::table();
+  constexpr std::int64_t kWorkPerElement = 2;
+  parallel_for(args.m, grain_for(kWorkPerElement * args.k),
+               [&](std::int64_t begin, std::int64_t end) noexcept { table.quantize_rows(q, begin, end); });
+  args.x16 = q.x16;
+  args.x_scales = q.x_scales;
+  args.x_sums = q.x_sums;
+}
+
+}  // namespace
+
+void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilogue, TensorView y,
+            Arena& scratch) {
   constexpr std::string_view op = "linear";
+  weight.check(op);
   require_rank(op, "x", x, 2, "[M, K]");
-  require_rank(op, "weight", weight, 2, layout == WeightLayout::kInOut ? "[K, N]" : "[N, K]");
-  const std::int64_t m = x.dim(0), k = x.dim(1);
-  const std::int64_t n = weight.dim(layout == WeightLayout::kInOut ? 1 : 0);
+  const std::int64_t m = x.dim(0), k = weight.in, n = weight.out;
   require_dtype(op, "x", x, DType::f32);
   require_dtype(op, "y", y, DType::f32);
-  require_weight_dtype(op, "weight", weight);
-  if (layout == WeightLayout::kInOut)
-    require_shape(op, "weight", weight, {k, n}, "[K, N]");
-  else
-    require_shape(op, "weight", weight, {n, k}, "[N, K]");
+  require_shape(op, "x", x, {m, k}, "[M, K]");
   require_shape(op, "y", y, {m, n}, "[M, N]");
 
   kernels::LinearArgs args;
+  static_cast<kernels::Matrix&>(args) = matrix(weight);
   args.x = x.data<float>();
-  args.weight = weights(weight);
-  args.layout = layout;
   if (epilogue.bias.raw() != nullptr) {
     require_weight_dtype(op, "bias", epilogue.bias);
     require_elements(op, "bias", epilogue.bias, n, "N");
@@ -38,12 +54,14 @@ void linear(ConstTensorView x, ConstTensorView weight, WeightLayout layout, cons
   }
   args.y = y.data<float>();
   args.m = m;
-  args.k = k;
-  args.n = n;
+  const Arena::Scope scope(scratch);
+  const bool integer = weight.quantized() && !weight.weight_only;
+  if (integer) quantize_rows(args, scratch);
   const kernels::KernelTable& table = kernels::table();
-  const std::int64_t work = std::min(m, kernels::kLinearRows) * kernels::kLinearColumns * k;
+  const auto run = integer ? table.linear_integer : table.linear;
+  const std::int64_t work = std::min(m, kernels::kLinearRows) * kPanelWidth * k;
   parallel_for(args.tasks(), grain_for(work),
-               [&](std::int64_t begin, std::int64_t end) noexcept { table.linear(args, begin, end); });
+               [&](std::int64_t begin, std::int64_t end) noexcept { run(args, begin, end); });
 }
 
 }  // namespace gpt::ops

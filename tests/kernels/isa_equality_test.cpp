@@ -2,14 +2,18 @@
 // element types.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gpt/ops/attention.h"
 #include "kernels/kernels.h"
+#include "ops/checks.h"
 #include "support/random_tensor.h"
+#include "support/weights.h"
 
 namespace gpt::kernels {
 
@@ -23,6 +27,10 @@ using gpt::test::same_bits;
 const KernelTable& scalar() { return *table_of(Isa::kScalar); }
 
 Weights weights(const Tensor& t) { return {t.view().raw(), t.dtype()}; }
+
+Matrix matrix(const Tensor& table) {
+  return ops::matrix(gpt::test::plain_weight(table, ops::WeightLayout::kOutIn));
+}
 
 constexpr DType kWeightTypes[] = {DType::f32, DType::f16, DType::bf16};
 
@@ -49,98 +57,184 @@ INSTANTIATE_TEST_SUITE_P(Isas, IsaEquality,
 struct LinearCase {
   std::int64_t m, k, n;
 };
-constexpr LinearCase kLinearCases[] = {{1, 1, 1},    {1, 17, 16},  {1, 255, 33},  {2, 256, 100}, {3, 257, 15},
-                                       {4, 3, 1040}, {5, 600, 17}, {6, 16, 31},   {7, 64, 64},   {11, 33, 48},
-                                       {13, 31, 1},  {95, 20, 18}, {97, 300, 19}, {193, 7, 40}};
+constexpr LinearCase kLinearCases[] = {{1, 1, 1},    {1, 17, 16},  {1, 255, 33}, {1, 520, 80},  {2, 256, 100},
+                                       {3, 257, 15}, {4, 3, 1040}, {5, 600, 17}, {6, 16, 31},   {7, 64, 64},
+                                       {11, 33, 48}, {13, 31, 1},  {95, 20, 18}, {97, 300, 19}, {193, 7, 40}};
 
+/// A product of random operands; its memory and the arguments of the kernel.
 struct LinearData {
-  Tensor x, weight, bias, residual, y;
+  LinearData(const LinearCase& c, ops::Weight w, ops::Activation f = ops::Activation::kNone)
+      : x(random_tensor({c.m, c.k}, 1)),
+        weight(std::move(w)),
+        bias(random_tensor({c.n}, 3, DType::bf16)),
+        residual(random_tensor({c.m, c.n}, 4)),
+        y(Tensor::zeros({c.m, c.n})) {
+    static_cast<Matrix&>(args) = ops::matrix(weight);
+    args.x = x.data<float>();
+    args.bias = weights(bias);
+    args.activation = f;
+    args.residual = residual.data<float>();
+    args.y = y.data<float>();
+    args.m = c.m;
+    x16 = Tensor::zeros({c.m, (c.k + 7) / 8 * 8}, DType::i16);
+    x_scales = Tensor::zeros({c.m});
+    x_sums = Tensor::zeros({c.m, args.stretches()}, DType::i32);
+    args.x16 = x16.data<std::int16_t>();
+    args.x_scales = x_scales.data<float>();
+    args.x_sums = x_sums.data<std::int32_t>();
+  }
+  bool integer() const { return weight.quantized() && !weight.weight_only; }
+  void quantize(const KernelTable& table) {
+    const QuantizeRowsArgs q{
+        args.x,        x16.data<std::int16_t>(), x_scales.data<float>(), x_sums.data<std::int32_t>(), args.k,
+        args.stretch()};
+    table.quantize_rows(q, 0, args.m);
+  }
+  void run(const KernelTable& table, std::int64_t begin, std::int64_t end) {
+    if (integer()) quantize(table);
+    (integer() ? table.linear_integer : table.linear)(args, begin, end);
+  }
+  void run(const KernelTable& table) { run(table, 0, args.tasks()); }
+
+  Tensor x;
+  ops::Weight weight;
+  Tensor bias, residual, y, x16, x_scales, x_sums;
   LinearArgs args;
 };
 
-LinearData make_linear(const LinearCase& c, DType dtype, ops::WeightLayout layout, ops::Activation f) {
-  LinearData d;
-  d.x = random_tensor({c.m, c.k}, 1);
-  d.weight = random_tensor(layout == ops::WeightLayout::kInOut ? Shape{c.k, c.n} : Shape{c.n, c.k}, 2, dtype);
-  d.bias = random_tensor({c.n}, 3, dtype);
-  d.residual = random_tensor({c.m, c.n}, 4);
-  d.y = Tensor::zeros({c.m, c.n});
-  d.args.x = d.x.data<float>();
-  d.args.weight = weights(d.weight);
-  d.args.layout = layout;
-  d.args.bias = weights(d.bias);
-  d.args.activation = f;
-  d.args.residual = d.residual.data<float>();
-  d.args.y = d.y.data<float>();
-  d.args.m = c.m;
-  d.args.k = c.k;
-  d.args.n = c.n;
-  return d;
+/// Of a matrix beside its place in a failure's message.
+std::string describe(const LinearCase& c, const ops::Weight& w) {
+  return concat("M ", c.m, " ", gpt::test::describe(w));
 }
 
 float widened(const Tensor& t, std::int64_t i) { return t.to(DType::f32).data<float>()[i]; }
 
-TEST(ScalarLinear, IsOneChainOfFusedMultiplyAddsOverK) {
-  for (const auto layout : {ops::WeightLayout::kInOut, ops::WeightLayout::kOutIn}) {
-    for (const LinearCase& c : kLinearCases) {
-      const LinearData d = make_linear(c, DType::bf16, layout, ops::Activation::kNone);
-      scalar().linear(d.args, 0, d.args.tasks());
-      const Tensor w = d.weight.to(DType::f32);
-      for (std::int64_t m = 0; m < c.m; m += 3)
-        for (std::int64_t n = 0; n < c.n; n += 5) {
-          float sum = 0;
-          for (std::int64_t k = 0; k < c.k; ++k) {
-            const std::int64_t at = layout == ops::WeightLayout::kInOut ? k * c.n + n : n * c.k + k;
-            sum = std::fma(d.x.data<float>()[m * c.k + k], w.data<float>()[at], sum);
-          }
-          const float expected = d.residual.data<float>()[m * c.n + n] + (sum + widened(d.bias, n));
-          ASSERT_EQ(d.y.data<float>()[m * c.n + n], expected) << "m " << m << " n " << n;
-        }
+/// The definition of the product, term by term.
+float expected_element(const LinearData& d, const Tensor& dequantized, std::int64_t m, std::int64_t n) {
+  const ops::Weight& w = d.weight;
+  float sum = 0;
+  if (!d.integer()) {
+    for (std::int64_t k = 0; k < w.in; ++k)
+      sum = std::fma(d.x.data<float>()[m * w.in + k], dequantized.data<float>()[k * w.out + n], sum);
+  } else {
+    const std::int64_t stretch = w.group_size == 0 ? 256 : w.group_size, steps = (w.in + 7) / 8;
+    const std::int64_t groups = ops::groups_of(w.in, w.group_size), panel = n / 16, lane = n % 16;
+    for (std::int64_t begin = 0; begin < w.in; begin += stretch) {
+      const std::int64_t place = (panel * groups + (w.group_size == 0 ? 0 : begin / stretch)) * 16 + lane;
+      const int zero = !w.zero_points.empty()                  ? w.zero_points.data<std::uint8_t>()[place]
+                       : w.format() == ops::WeightFormat::int4 ? 8
+                                                               : 0;
+      std::int64_t exact = 0;
+      for (std::int64_t k = begin; k < std::min(begin + stretch, w.in); ++k) {
+        const int q =
+            w.format() == ops::WeightFormat::int8
+                ? w.values.data<std::int8_t>()[((panel * 4 * steps + k / 2) * 16 + lane) * 2 + k % 2]
+                : w.values.data<std::uint16_t>()[((panel * steps + k / 8) * 16 + lane) * 2 + k % 2] >>
+                          (4 * (k % 8 / 2)) &
+                      15;
+        exact += std::int64_t{d.args.x16[m * (steps * 8) + k]} * (q - zero);
+      }
+      sum = std::fma(static_cast<float>(exact), widened(w.scales, place), sum);
     }
+    sum *= d.args.x_scales[m];
+  }
+  return d.residual.data<float>()[m * w.out + n] + (sum + widened(d.bias, n));
+}
+
+TEST(ScalarLinear, IsTheDefinedOrderOfArithmetic) {
+  for (const LinearCase& c : kLinearCases)
+    for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
+      LinearData d(c, w);
+      d.run(scalar());
+      const Tensor dequantized = ops::dequantize(w, ops::WeightLayout::kInOut);
+      for (std::int64_t m = 0; m < c.m; m += 3)
+        for (std::int64_t n = 0; n < c.n; n += 11)
+          ASSERT_EQ(d.y.data<float>()[m * c.n + n], expected_element(d, dequantized, m, n))
+              << describe(c, w) << " m " << m << " n " << n;
+    }
+}
+
+TEST(ScalarQuantizeRows, RoundToSixteenBitsOfTheRowsLargest) {
+  const LinearCase c{3, 300, 16};
+  LinearData d(c, gpt::test::random_quantized(c.k, c.n, {ops::WeightFormat::int8, 64}, 2));
+  d.quantize(scalar());
+  for (std::int64_t m = 0; m < c.m; ++m) {
+    const float* x = d.args.x + m * c.k;
+    float largest = 0;
+    for (std::int64_t k = 0; k < c.k; ++k) largest = std::max(largest, std::abs(x[k]));
+    EXPECT_EQ(d.args.x_scales[m], largest / 32767.0f);
+    for (std::int64_t k = 0; k < c.k; ++k)
+      ASSERT_EQ(d.args.x16[m * 304 + k], std::lrint(x[k] * (32767.0f / largest))) << "m " << m << " k " << k;
+    for (std::int64_t k = c.k; k < 304; ++k) EXPECT_EQ(d.args.x16[m * 304 + k], 0);
   }
 }
 
 TEST_P(IsaEquality, Linear) {
-  for (const DType dtype : kWeightTypes)
-    for (const auto layout : {ops::WeightLayout::kInOut, ops::WeightLayout::kOutIn})
-      for (const LinearCase& c : kLinearCases) {
-        const LinearData expected = make_linear(c, dtype, layout, ops::Activation::kGeluNew);
-        const LinearData got = make_linear(c, dtype, layout, ops::Activation::kGeluNew);
-        scalar().linear(expected.args, 0, expected.args.tasks());
-        candidate().linear(got.args, 0, got.args.tasks());
-        EXPECT_TRUE(same_bits(expected.y, got.y))
-            << name_of(dtype) << " M " << c.m << " K " << c.k << " N " << c.n;
-      }
+  for (const LinearCase& c : kLinearCases)
+    for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
+      LinearData expected(c, w, ops::Activation::kGeluNew), got(c, w, ops::Activation::kGeluNew);
+      expected.run(scalar());
+      got.run(candidate());
+      EXPECT_TRUE(same_bits(expected.x16, got.x16) && same_bits(expected.x_scales, got.x_scales) &&
+                  same_bits(expected.x_sums, got.x_sums))
+          << describe(c, w);
+      EXPECT_TRUE(same_bits(expected.y, got.y)) << describe(c, w);
+    }
 }
 
 TEST_P(IsaEquality, LinearInAnyDivisionIntoTasks) {
-  for (const auto layout : {ops::WeightLayout::kInOut, ops::WeightLayout::kOutIn})
-    for (const LinearCase& c : kLinearCases) {
-      const LinearData whole = make_linear(c, DType::f32, layout, ops::Activation::kNone);
-      const LinearData parts = make_linear(c, DType::f32, layout, ops::Activation::kNone);
-      candidate().linear(whole.args, 0, whole.args.tasks());
-      for (std::int64_t task = 0; task < parts.args.tasks(); ++task)
-        candidate().linear(parts.args, task, task + 1);
-      EXPECT_TRUE(same_bits(whole.y, parts.y)) << "M " << c.m << " K " << c.k << " N " << c.n;
+  for (const LinearCase& c : kLinearCases)
+    for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
+      LinearData whole(c, w), parts(c, w);
+      whole.run(candidate());
+      for (std::int64_t task = 0; task < parts.args.tasks(); ++task) parts.run(candidate(), task, task + 1);
+      EXPECT_TRUE(same_bits(whole.y, parts.y)) << describe(c, w);
     }
 }
 
 TEST_P(IsaEquality, LinearRowByRow) {
-  for (const auto layout : {ops::WeightLayout::kInOut, ops::WeightLayout::kOutIn})
-    for (const LinearCase& c : kLinearCases) {
-      const LinearData whole = make_linear(c, DType::f16, layout, ops::Activation::kNone);
-      const LinearData rows = make_linear(c, DType::f16, layout, ops::Activation::kNone);
-      candidate().linear(whole.args, 0, whole.args.tasks());
+  for (const LinearCase& c : kLinearCases)
+    for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
+      LinearData whole(c, w), rows(c, w);
+      whole.run(candidate());
+      if (rows.integer()) rows.quantize(candidate());
       for (std::int64_t m = 0; m < c.m; ++m) {
         LinearArgs row = rows.args;
         row.x += m * c.k;
+        row.x16 += m * ((c.k + 7) / 8 * 8);
+        row.x_scales += m;
+        row.x_sums += m * row.stretches();
         row.residual += m * c.n;
         row.y += m * c.n;
         row.m = 1;
-        candidate().linear(row, 0, row.tasks());
+        (rows.integer() ? candidate().linear_integer : candidate().linear)(row, 0, row.tasks());
       }
-      EXPECT_TRUE(same_bits(whole.y, rows.y)) << "M " << c.m << " K " << c.k << " N " << c.n;
+      EXPECT_TRUE(same_bits(whole.y, rows.y)) << describe(c, w);
     }
+}
+
+TEST_P(IsaEquality, QuantizedRowsOfExtremeActivations) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const LinearCase c{9, 40, 16};
+  const ops::Weight w = gpt::test::random_quantized(c.k, c.n, {ops::WeightFormat::int8, 32}, 2);
+  LinearData expected(c, w), got(c, w);
+  for (LinearData* d : {&expected, &got}) {
+    float* x = d->x.data<float>();
+    const float firsts[] = {
+        std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity, 3e38f, 1e-45f, 1e-38f};
+    for (std::int64_t m = 0; m < 6; ++m) {
+      std::fill_n(x + m * c.k, c.k, 0.0f);
+      x[m * c.k + 39] = firsts[m];
+    }
+    std::fill_n(x + 6 * c.k, c.k, 0.0f);
+  }
+  expected.run(scalar());
+  got.run(candidate());
+  for (std::int64_t i = 0; i < c.m * c.n; ++i) {
+    const float e = expected.y.data<float>()[i], g = got.y.data<float>()[i];
+    EXPECT_EQ(std::isnan(e), i < 3 * c.n) << "row " << i / c.n;
+    EXPECT_TRUE(std::isnan(e) ? std::isnan(g) : e == g) << "row " << i / c.n;
+  }
 }
 
 TEST_P(IsaEquality, LayerNorm) {
@@ -211,17 +305,22 @@ TEST_P(IsaEquality, SoftmaxAndItsSum) {
 }
 
 TEST_P(IsaEquality, Embedding) {
-  const std::vector<std::int32_t> ids{4, 0, 2}, positions{1, 0, 2};
-  for (const DType dtype : kWeightTypes)
-    for (const std::int64_t columns : {1, 16, 23, 64}) {
-      const Tensor wte = random_tensor({5, columns}, 9, dtype), wpe = random_tensor({3, columns}, 10, dtype);
+  const std::vector<std::int32_t> ids{4, 0, 37}, positions{1, 0, 2};
+  for (const std::int64_t columns : {1, 16, 23, 64, 300})
+    for (const ops::Weight& wte : gpt::test::weights_in_all_forms(columns, 40, 9)) {
+      if (wte.layout == ops::WeightLayout::kInOut) continue;
+      const Tensor wpe = random_tensor({3, columns}, 10, DType::bf16);
       Tensor expected = Tensor::empty({3, columns}), got = Tensor::empty({3, columns});
-      EmbeddingArgs args{ids.data(),   positions.data(),       weights(wte),
-                         weights(wpe), expected.data<float>(), columns};
+      EmbeddingArgs args{ids.data(), positions.data(), ops::matrix(wte), matrix(wpe), expected.data<float>()};
       scalar().embedding(args, 0, 3);
       args.y = got.data<float>();
       candidate().embedding(args, 0, 3);
-      EXPECT_TRUE(same_bits(expected, got)) << name_of(dtype) << " D " << columns;
+      EXPECT_TRUE(same_bits(expected, got)) << gpt::test::describe(wte);
+      const Tensor rows = ops::dequantize(wte, ops::WeightLayout::kOutIn);
+      for (std::int64_t i = 0; i < columns; ++i)
+        EXPECT_EQ(got.data<float>()[2 * columns + i],
+                  rows.data<float>()[37 * columns + i] + widened(wpe, 2 * columns + i))
+            << gpt::test::describe(wte);
     }
 }
 

@@ -10,11 +10,13 @@
 #include "gpt/core/parallel.h"
 #include "support/expect_error.h"
 #include "support/random_tensor.h"
+#include "support/weights.h"
 
 namespace gpt::ops {
 namespace {
 
 using gpt::test::message_of;
+using gpt::test::plain_weight;
 using gpt::test::random_tensor;
 using gpt::test::same_bits;
 using ::testing::HasSubstr;
@@ -36,7 +38,9 @@ TEST(Linear, AgreesWithAProductInDoublePrecision) {
           random_tensor(layout == WeightLayout::kInOut ? Shape{kK, kN} : Shape{kN, kK}, 2, dtype);
       const Tensor bias = random_tensor({kN}, 3, dtype), residual = random_tensor({kM, kN}, 4);
       Tensor y = Tensor::empty({kM, kN});
-      linear(x, w, layout, {.bias = bias, .activation = Activation::kRelu, .residual = residual}, y);
+      Arena scratch;
+      linear(x, plain_weight(w, layout),
+             {.bias = bias, .activation = Activation::kRelu, .residual = residual}, y, scratch);
       const Eigen::MatrixXd wd = matrix(w);
       const Eigen::MatrixXd product =
           matrix(x) * (layout == WeightLayout::kInOut ? wd : Eigen::MatrixXd(wd.transpose()));
@@ -61,43 +65,106 @@ TEST(Linear, MayAddAResidualInPlace) {
   const Tensor x = random_tensor({5, 20}, 1), w = random_tensor({20, 33}, 2);
   const Tensor residual = random_tensor({5, 33}, 3);
   Tensor apart = Tensor::empty({5, 33}), in_place = residual.clone();
-  linear(x, w, WeightLayout::kInOut, {.residual = residual}, apart);
-  linear(x, w, WeightLayout::kInOut, {.residual = in_place}, in_place);
+  Arena scratch;
+  linear(x, plain_weight(w, WeightLayout::kInOut), {.residual = residual}, apart, scratch);
+  linear(x, plain_weight(w, WeightLayout::kInOut), {.residual = in_place}, in_place, scratch);
   EXPECT_TRUE(same_bits(apart, in_place));
 }
 
 // Large enough that the op gives every thread its share (ops/checks.h, grain_for).
 TEST(Linear, DoesNotDependOnTheNumberOfThreads) {
   constexpr std::int64_t kK = 1025, kN = 801;
-  for (const auto layout : {WeightLayout::kInOut, WeightLayout::kOutIn})
-    for (const std::int64_t rows : {1, 3, 7, 200}) {
+  for (const Weight& w : gpt::test::weights_in_all_forms(kK, kN, 2))
+    for (const std::int64_t rows : {1, 3, 7, 100}) {
       const Tensor x = random_tensor({rows, kK}, 1);
-      const Tensor w = random_tensor(layout == WeightLayout::kInOut ? Shape{kK, kN} : Shape{kN, kK}, 2);
       Tensor one = Tensor::empty({rows, kN}), many = Tensor::empty({rows, kN});
+      Arena scratch;
       {
         const ThreadLimit limit(1);
-        linear(x, w, layout, {}, one);
+        linear(x, w, {}, one, scratch);
       }
       for (const int threads : {2, 3}) {
         set_num_threads(threads);
-        linear(x, w, layout, {}, many);
+        linear(x, w, {}, many, scratch);
         set_num_threads(0);
-        EXPECT_TRUE(same_bits(one, many)) << threads << " threads, M " << rows;
+        EXPECT_TRUE(same_bits(one, many))
+            << threads << " threads, M " << rows << " " << gpt::test::describe(w);
       }
     }
 }
 
+TEST(Linear, GivesTheSameBitsFromPanelsAsFromTheFilesLayout) {
+  for (const DType dtype : kWeightTypes)
+    for (const auto layout : {WeightLayout::kInOut, WeightLayout::kOutIn})
+      for (const std::int64_t rows : {1, 5, 6, 7, 30, 100}) {
+        const Weight plain = gpt::test::random_weight(300, 70, layout, dtype, 2), packed = pack(plain);
+        const Tensor x = random_tensor({rows, 300}, 1);
+        Tensor a = Tensor::empty({rows, 70}), b = Tensor::empty({rows, 70});
+        Arena scratch;
+        linear(x, plain, {}, a, scratch);
+        linear(x, packed, {}, b, scratch);
+        EXPECT_TRUE(same_bits(a, b)) << name_of(dtype) << " M " << rows;
+      }
+}
+
+TEST(Linear, WeightOnlyIsTheProductWithTheDequantizedMatrix) {
+  for (const Weight& w : gpt::test::weights_in_all_forms(300, 70, 2)) {
+    if (!w.weight_only) continue;
+    for (const std::int64_t rows : {1, 4, 9, 100}) {
+      const Weight plain = plain_weight(dequantize(w, WeightLayout::kOutIn), WeightLayout::kOutIn);
+      const Tensor x = random_tensor({rows, 300}, 1);
+      Tensor a = Tensor::empty({rows, 70}), b = Tensor::empty({rows, 70});
+      Arena scratch;
+      linear(x, w, {}, a, scratch);
+      linear(x, plain, {}, b, scratch);
+      EXPECT_TRUE(same_bits(a, b)) << gpt::test::describe(w) << " M " << rows;
+    }
+  }
+}
+
+// Sixteen bits leave little: half a step of max|x| / 32767 on every term, and the roundings of the sums.
+TEST(Linear, RoundsActivationsOfAnIntegerProductToSixteenBits) {
+  constexpr std::int64_t kK = 300, kN = 70, kM = 8;
+  for (const Weight& w : gpt::test::weights_in_all_forms(kK, kN, 2)) {
+    if (!w.quantized() || w.weight_only) continue;
+    const Tensor x = random_tensor({kM, kK}, 1), dequantized = dequantize(w, WeightLayout::kInOut);
+    Tensor y = Tensor::empty({kM, kN});
+    Arena scratch;
+    linear(x, w, {}, y, scratch);
+    const Eigen::MatrixXd xd = matrix(x), wd = matrix(dequantized), product = xd * wd;
+    for (std::int64_t m = 0; m < kM; ++m)
+      for (std::int64_t n = 0; n < kN; ++n) {
+        const double step = xd.row(m).cwiseAbs().maxCoeff() / 32767;
+        const double size = (xd.row(m).cwiseAbs() * wd.col(n).cwiseAbs())(0);
+        // A stretch's sum, its product and the total round once each; a weight's dequantization once more.
+        const double bound = 0.5 * step * wd.col(n).cwiseAbs().sum() + 16 * 0x1p-24 * size;
+        ASSERT_NEAR(y.data<float>()[m * kN + n], product(m, n), bound) << gpt::test::describe(w);
+      }
+  }
+}
+
 TEST(Linear, NamesTheOperandThatDoesNotFit) {
-  const Tensor x = random_tensor({2, 3}, 1), w = random_tensor({3, 4}, 2), bias = random_tensor({5}, 3);
+  const Tensor x = random_tensor({2, 3}, 1), bias = random_tensor({5}, 3);
+  const Weight w = gpt::test::random_weight(3, 4, WeightLayout::kInOut, DType::f32, 2);
   Tensor y = Tensor::empty({2, 4}), wrong = Tensor::empty({2, 5});
-  const auto run = [&](ConstTensorView weight, const LinearEpilogue& e, TensorView out) {
-    return message_of<ShapeError>([&] { linear(x, weight, WeightLayout::kInOut, e, out); });
+  Arena scratch;
+  const auto run = [&](const Weight& weight, const LinearEpilogue& e, TensorView out) {
+    return message_of<ShapeError>([&] { linear(x, weight, e, out, scratch); });
   };
   EXPECT_EQ(run(w, {}, wrong), "[linear] y has shape [2, 5], expected [M, N] = [2, 4]");
   EXPECT_EQ(run(w, {.bias = bias}, y), "[linear] bias has shape [5], expected [N] = [4]");
-  EXPECT_THAT(run(y, {}, y), HasSubstr("weight has shape [2, 4]"));
+  EXPECT_EQ(run(plain_weight(y, WeightLayout::kInOut), {}, y),
+            "[linear] x has shape [2, 3], expected [M, K] = [2, 2]");
   EXPECT_THAT(run(w, {.residual = wrong}, y), HasSubstr("residual has shape [2, 5]"));
-  EXPECT_THAT(run(Tensor::empty({3, 4}, DType::i32), {}, y), HasSubstr("weight is int32"));
+  Weight broken = w;
+  broken.values = Tensor::empty({3, 4}, DType::i32);
+  EXPECT_THAT(run(broken, {}, y), HasSubstr("weight is int32"));
+  broken.values = Tensor::empty({4, 3});
+  EXPECT_THAT(run(broken, {}, y), HasSubstr("weight has shape [4, 3], expected [3, 4]"));
+  Weight quantized = gpt::test::random_quantized(3, 4, {WeightFormat::int4, 32, false}, 2);
+  quantized.scales = Tensor::zeros({1, 2, 16});
+  EXPECT_THAT(run(quantized, {}, y),
+              HasSubstr("scales are float32 [1, 2, 16], expected float32 or float16 [1, 1, 16]"));
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "gpt/ops/softmax.h"
 #include "support/expect_error.h"
 #include "support/random_tensor.h"
+#include "support/weights.h"
 
 namespace gpt::ops {
 namespace {
@@ -113,12 +114,14 @@ TEST(TokenLogProbs, RefuseAnIdOutsideTheVocabulary) {
   }
 }
 
+Weight table(const Tensor& rows) { return test::plain_weight(rows, WeightLayout::kOutIn); }
+
 TEST(Embedding, AddsTokenAndPosition) {
   const Tensor wte = random_tensor({5, 19}, 1), wpe = random_tensor({3, 19}, 2);
   const std::vector<TokenId> ids{4, 0};
   const std::vector<std::int32_t> positions{2, 0};
   Tensor y = Tensor::empty({2, 19});
-  embedding(ids, positions, wte, wpe, y);
+  embedding(ids, positions, table(wte), table(wpe), y);
   for (int i = 0; i < 19; ++i) {
     EXPECT_EQ(y.data<float>()[i], wte.data<float>()[4 * 19 + i] + wpe.data<float>()[2 * 19 + i]);
     EXPECT_EQ(y.data<float>()[19 + i], wte.data<float>()[i] + wpe.data<float>()[i]);
@@ -130,7 +133,7 @@ TEST(Embedding, RefusesIdsAndPositionsOutsideTheTables) {
   Tensor y = Tensor::empty({1, 4});
   const auto run = [&](TokenId id, std::int32_t position) {
     return message_of<ArgumentError>(
-        [&] { embedding(std::span(&id, 1), std::span(&position, 1), wte, wpe, y); });
+        [&] { embedding(std::span(&id, 1), std::span(&position, 1), table(wte), table(wpe), y); });
   };
   EXPECT_EQ(run(5, 0), "[embedding] token id 5 at row 0 is outside [0, 5)");
   EXPECT_EQ(run(-1, 0), "[embedding] token id -1 at row 0 is outside [0, 5)");

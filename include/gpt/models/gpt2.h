@@ -1,11 +1,13 @@
 // The GPT-2 network: configuration, weights, and the one forward pass that everything runs through.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "gpt/core/arena.h"
@@ -65,6 +67,10 @@ class Gpt2 {
   /// ShapeError (weights that were never set).
   ForwardOutput forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options = {}) const;
 
+  /// Lays every matrix out in panels, as the kernels stream it; elements and results stay the same. Each matrix' old memory
+  /// is let go before the next is packed. Throws MemoryError.
+  void pack();
+
   /// Room for `capacity` tokens of this network (at most n_positions; that many when 0).
   nn::KvCache make_cache(std::int64_t capacity = 0) const;
 
@@ -80,7 +86,27 @@ class Gpt2 {
     visit_parameters(*this, f);
   }
 
+  /// Calls f(name, ops::Weight&) for the matrices alone: embeddings, the weights of the linear layers, an untied head.
+  template <class F>
+  void visit_matrices(F&& f) {
+    visit(MatrixVisitor<F>{f});
+  }
+  template <class F>
+  void visit_matrices(F&& f) const {
+    visit(MatrixVisitor<F>{f});
+  }
+
  private:
+  template <class F>
+  struct MatrixVisitor {
+    F& f;
+    template <class Weight>
+    requires std::same_as<std::remove_const_t<Weight>, ops::Weight>
+    void operator()(const std::string& name, Weight& weight) const { f(name, weight); }
+    template <class T>
+    void operator()(const std::string&, T&, const Shape&) const {}
+  };
+
   template <class Self, class Visitor>
   static void visit_parameters(Self& self, Visitor& f) {
     self.wte_.visit("wte.", f);

@@ -4,30 +4,31 @@
 #include <cstdint>
 #include <string>
 
-#include "gpt/core/tensor.h"
+#include "gpt/nn/module.h"
+#include "gpt/ops/weight.h"
 
 namespace gpt::nn {
 
-/// Holds the table [entries, features]; ops::embedding looks tokens and positions up together.
+/// Holds the table [entries, features], a matrix from features to entries as a tied head uses it; ops::embedding looks
+/// tokens and positions up together.
 class Embedding {
  public:
-  Embedding(std::int64_t entries, std::int64_t features) noexcept : entries_(entries), features_(features) {}
+  Embedding(std::int64_t entries, std::int64_t features)
+      : weight_{.in = features, .out = entries, .layout = ops::WeightLayout::kOutIn} {}
 
-  const Tensor& weight() const noexcept { return weight_; }
+  const ops::Weight& weight() const noexcept { return weight_; }
 
   template <class Visitor>
   void visit(const std::string& prefix, Visitor& f) {
-    f(prefix + "weight", weight_, Shape{entries_, features_});
+    visit_matrix(f, prefix + "weight", weight_);
   }
   template <class Visitor>
   void visit(const std::string& prefix, Visitor& f) const {
-    f(prefix + "weight", weight_, Shape{entries_, features_});
+    visit_matrix(f, prefix + "weight", weight_);
   }
 
  private:
-  std::int64_t entries_;
-  std::int64_t features_;
-  Tensor weight_;
+  ops::Weight weight_;
 };
 
 }  // namespace gpt::nn

@@ -5,20 +5,20 @@
 #include <string>
 
 #include "gpt/core/tensor.h"
+#include "gpt/nn/module.h"
 #include "gpt/ops/linear.h"
 
 namespace gpt::nn {
 
 class Linear {
  public:
-  Linear(std::int64_t in_features, std::int64_t out_features, ops::WeightLayout layout,
-         bool has_bias) noexcept
-      : in_(in_features), out_(out_features), layout_(layout), has_bias_(has_bias) {}
+  Linear(std::int64_t in_features, std::int64_t out_features, ops::WeightLayout layout, bool has_bias)
+      : weight_{.in = in_features, .out = out_features, .layout = layout}, has_bias_(has_bias) {}
 
-  std::int64_t out_features() const noexcept { return out_; }
+  std::int64_t out_features() const noexcept { return weight_.out; }
 
   /// y = residual + f(x W + b); x float32 [R, in], y and residual (none when empty) float32 [R, out].
-  void forward(ConstTensorView x, TensorView y, ops::Activation f = ops::Activation::kNone,
+  void forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f = ops::Activation::kNone,
                ConstTensorView residual = {}) const;
 
   template <class Visitor>
@@ -33,16 +33,12 @@ class Linear {
  private:
   template <class Self, class Visitor>
   static void visit_parameters(Self& self, const std::string& prefix, Visitor& f) {
-    f(prefix + "weight", self.weight_,
-      self.layout_ == ops::WeightLayout::kInOut ? Shape{self.in_, self.out_} : Shape{self.out_, self.in_});
-    if (self.has_bias_) f(prefix + "bias", self.bias_, Shape{self.out_});
+    visit_matrix(f, prefix + "weight", self.weight_);
+    if (self.has_bias_) f(prefix + "bias", self.bias_, Shape{self.weight_.out});
   }
 
-  std::int64_t in_;
-  std::int64_t out_;
-  ops::WeightLayout layout_;
+  ops::Weight weight_;
   bool has_bias_;
-  Tensor weight_;
   Tensor bias_;
 };
 

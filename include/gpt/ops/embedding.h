@@ -6,13 +6,16 @@
 
 #include "gpt/core/tensor.h"
 #include "gpt/core/token.h"
+#include "gpt/ops/weight.h"
 
 namespace gpt::ops {
 
 /// y[r] = wte[ids[r]] + wpe[positions[r]].
-///   wte  f32, f16 or bf16 [V, D]    wpe  f32, f16 or bf16 [P, D]    y  float32 [R, D]
+///   wte, wpe  matrices from D to V, and from D to P, in any form but kInOut; a row is what the matrix gives its output
+///   y         float32 [R, D]
+/// Quantized rows are scale (q - zero), rounded to float32.
 /// Throws ShapeError; ArgumentError for an id outside [0, V) or a position outside [0, P).
-void embedding(std::span<const TokenId> ids, std::span<const std::int32_t> positions, ConstTensorView wte,
-               ConstTensorView wpe, TensorView y);
+void embedding(std::span<const TokenId> ids, std::span<const std::int32_t> positions, const Weight& wte,
+               const Weight& wpe, TensorView y);
 
 }  // namespace gpt::ops

@@ -1,6 +1,7 @@
 // The matrix product with everything that follows it.
 #pragma once
 
+#include "gpt/core/arena.h"
 #include "gpt/core/tensor.h"
 #include "gpt/ops/activation.h"
 #include "gpt/ops/weight.h"
@@ -15,12 +16,18 @@ struct LinearEpilogue {
 };
 
 /// y = residual + f(x W + bias).
-///   x       float32 [M, K]
-///   weight  f32, f16 or bf16, [K, N] or [N, K] as layout says; widened exactly, arithmetic in float32
-///   y       float32 [M, N], not overlapping x
-/// Arithmetic of an element: one chain of fused multiply-adds over k = 0..K-1 starting at 0, then + bias,
-/// then f, then residual + that. Throws ShapeError.
-void linear(ConstTensorView x, ConstTensorView weight, WeightLayout layout, const LinearEpilogue& epilogue,
-            TensorView y);
+///   x        float32 [M, K]
+///   weight   K inputs, N outputs, in any form
+///   y        float32 [M, N], not overlapping x
+///   scratch  for rounded activations; given back on return
+/// Arithmetic of an element, before + bias, then f, then residual + that:
+///   float32, float16, bfloat16   weights widened exactly; one chain of fused multiply-adds over k = 0..K-1 starting at 0
+///   int8, int4, weight-only      the same chain over w = scale (q - zero), rounded to float32
+///   int8, int4                   the row of x rounded to x16 = rint(x 32767 / max|x|); over the groups in order (stretches
+///                                of 256 inputs where the scale is per channel) sum = fma(S, scale, sum), where S is the
+///                                exact integer sum of x16 (q - zero), rounded to float32; then sum * (max|x| / 32767)
+/// A row of x that is not finite makes all its results NaN. Throws ShapeError, MemoryError.
+void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilogue, TensorView y,
+            Arena& scratch);
 
 }  // namespace gpt::ops

@@ -54,9 +54,9 @@ struct Weight {
   std::int64_t in = 0;
   std::int64_t out = 0;
   WeightLayout layout = WeightLayout::kInOut;
-  Tensor values;
-  Tensor scales;
-  Tensor zero_points;
+  Tensor values = {};
+  Tensor scales = {};
+  Tensor zero_points = {};
   std::int64_t group_size = 0;  // of a quantized matrix; 0: per channel
   bool weight_only = false;     // of a quantized matrix
 

@@ -56,3 +56,45 @@ inline simde__m512 _mm512_shuffle_f32x4(simde__m512 a, simde__m512 b, int contro
   }
   return simde_mm512_loadu_ps(z);
 }
+
+// Lane by lane: converts n lanes of type A to lanes of type B by f.
+template <int n, class A, class B, class From, class To, class F>
+inline To emulated_map(From from, F f) {
+  static_assert(sizeof(A[n]) == sizeof(From) && sizeof(B[n]) == sizeof(To));
+  A a[n];
+  B b[n];
+  To to;
+  __builtin_memcpy(a, &from, sizeof from);
+  for (int i = 0; i < n; ++i) b[i] = static_cast<B>(f(a[i]));
+  __builtin_memcpy(&to, b, sizeof to);
+  return to;
+}
+
+inline simde__m512i _mm512_cvtepu8_epi32(simde__m128i a) {
+  return emulated_map<16, std::uint8_t, std::uint32_t, simde__m128i, simde__m512i>(a,
+                                                                                   [](auto x) { return x; });
+}
+inline simde__m512 _mm512_cvtepi32_ps(simde__m512i a) {
+  return emulated_map<16, std::int32_t, float, simde__m512i, simde__m512>(a, [](auto x) { return x; });
+}
+inline simde__m512i _mm512_cvttps_epi32(simde__m512 a) {
+  return emulated_map<16, float, std::int32_t, simde__m512, simde__m512i>(a, [](auto x) { return x; });
+}
+inline simde__m256i _mm512_cvtepi32_epi16(simde__m512i a) {
+  return emulated_map<16, std::int32_t, std::int16_t, simde__m512i, simde__m256i>(a,
+                                                                                  [](auto x) { return x; });
+}
+inline simde__m512i _mm512_srai_epi32(simde__m512i a, int n) {
+  return emulated_map<16, std::int32_t, std::int32_t, simde__m512i, simde__m512i>(
+      a, [n](auto x) { return x >> n; });
+}
+
+#undef _mm512_madd_epi16
+inline simde__m512i _mm512_madd_epi16(simde__m512i a, simde__m512i b) {
+  std::int16_t x[32], y[32];
+  std::int32_t z[16];
+  simde_mm512_storeu_si512(x, a);
+  simde_mm512_storeu_si512(y, b);
+  for (int i = 0; i < 16; ++i) z[i] = x[2 * i] * y[2 * i] + x[2 * i + 1] * y[2 * i + 1];
+  return simde_mm512_loadu_si512(z);
+}
