@@ -33,7 +33,7 @@ void matmul(benchmark::State& state, Shape mnk, DType dtype, gpt::ops::WeightLay
   const std::int64_t m = mnk[0], n = mnk[1], k = mnk[2];
   const Tensor x = random_tensor({m, k});
   gpt::ops::Weight weight{.in = k, .out = n, .layout = layout};
-  weight.values = random_tensor(weight.plain_shape(), dtype);
+  weight.values = random_tensor(weight.file_shape(), dtype);
   weight = gpt::ops::pack(weight);
   gpt::Arena arena;
   Tensor y = Tensor::empty({m, n});

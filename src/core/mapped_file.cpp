@@ -72,6 +72,15 @@ MappedFile::MappedFile(const std::filesystem::path& path, Mode mode) : path_(pat
   void* address = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.get(), 0);
   if (address == MAP_FAILED) fail_with_errno(path, "cannot map");
   data_ = {static_cast<std::byte*>(address), [size = size_](std::byte* p) { ::munmap(p, size); }};
+  mapped_ = true;
+}
+
+void MappedFile::drop_pages(std::span<std::byte> part) const noexcept {
+  if (!mapped_) return;
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const auto offset = static_cast<std::size_t>(part.data() - data_.get());
+  const std::size_t begin = (offset + page - 1) / page * page, end = (offset + part.size()) / page * page;
+  if (begin < end) ::madvise(data_.get() + begin, end - begin, MADV_DONTNEED);  // a failure costs only memory
 }
 
 std::string read_text_file(const std::filesystem::path& path) {

@@ -32,11 +32,22 @@ std::int64_t first_non_finite(const Tensor& tensor) {
 // "; parameter wte.weight holds one at element 7", or nothing.
 std::string describe_parameters(const Gpt2& network) {
   std::string text;
-  network.visit([&text](const std::string& name, const Tensor& tensor, const Shape&) {
-    if (!text.empty()) return;
-    if (const std::int64_t element = first_non_finite(tensor); element >= 0)
-      text = concat("; parameter ", name, " is not finite at element ", element);
-  });
+  struct Visitor {
+    std::string& text;
+    void operator()(const std::string& name, const Tensor& tensor, const Shape&) const {
+      if (!text.empty()) return;
+      if (const std::int64_t element = first_non_finite(tensor); element >= 0)
+        text = concat("; parameter ", name, " is not finite at element ", element);
+    }
+    void operator()(const std::string& name, const ops::Weight& weight) const {
+      if (!text.empty()) return;
+      if (weight.quantized())
+        (*this)(name + ".scales", weight.scales, {});
+      else
+        (*this)(name, ops::unpack(weight, weight.file_layout), {});
+    }
+  };
+  network.visit(Visitor{text});
   return text;
 }
 

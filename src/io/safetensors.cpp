@@ -175,10 +175,14 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, MappedFile::
     : SafetensorsFile(MappedFile(path, mode)) {}
 
 SafetensorsFile::SafetensorsFile(const MappedFile& file)
-    : SafetensorsFile(file.owner(), file.bytes(), file.path().string()) {}
+    : SafetensorsFile(file.owner(), file.bytes(), file.path().string(), file) {}
 
 SafetensorsFile::SafetensorsFile(std::shared_ptr<const void> owner, std::span<std::byte> bytes,
-                                 std::string source) {
+                                 std::string source)
+    : SafetensorsFile(std::move(owner), bytes, std::move(source), std::nullopt) {}
+
+SafetensorsFile::SafetensorsFile(std::shared_ptr<const void> owner, std::span<std::byte> bytes,
+                                 std::string source, std::optional<MappedFile> file) {
   const std::string_view text = header_text(bytes, source);
   const json::Value header = json::parse_object(text, source + ": header");
   const std::span<std::byte> data = bytes.subspan(kLengthBytes + text.size());
@@ -200,6 +204,7 @@ SafetensorsFile::SafetensorsFile(std::shared_ptr<const void> owner, std::span<st
   require_gapless(extents, data.size(), source);
   for (Extent& e : extents) contents->names.push_back(std::move(e.name));
   contents->owner = std::move(owner);
+  contents->file = std::move(file);
   contents->source = std::move(source);
   contents_ = std::move(contents);
 }
@@ -208,6 +213,11 @@ const SafetensorsFile::Entry& SafetensorsFile::find(std::string_view name) const
   const auto found = contents_->tensors.find(name);
   if (found == contents_->tensors.end()) fail<FormatError>(source(), "has no tensor ", quote(name));
   return found->second;
+}
+
+void SafetensorsFile::drop_pages(std::string_view name) const {
+  const Entry& entry = find(name);
+  if (contents_->file) contents_->file->drop_pages({entry.data, entry.info.nbytes});
 }
 
 Tensor SafetensorsFile::tensor(std::string_view name) const {

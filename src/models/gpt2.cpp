@@ -25,8 +25,6 @@ nn::Block make_block(const Gpt2Config& c, std::int64_t layer) {
           nn::Mlp(c.n_embd, c.inner_dim(), c.activation_function)};
 }
 
-constexpr std::string_view kPositions = "wpe.weight";  // only ever looked up: as good as it is
-
 /// A ragged batch, row by row.
 struct Rows {
   std::span<TokenId> ids;
@@ -76,9 +74,11 @@ Gpt2::Gpt2(const Gpt2Config& config)
     lm_head_.emplace(config.n_embd, config.vocab_size, ops::WeightLayout::kOutIn, false);
 }
 
+bool Gpt2::packs(std::string_view matrix) noexcept { return matrix != "wpe.weight"; }
+
 void Gpt2::pack() {
   visit_matrices([](const std::string& name, ops::Weight& weight) {
-    if (name != kPositions) weight = ops::pack(weight);
+    if (packs(name)) weight = ops::pack(weight);
   });
 }
 

@@ -14,6 +14,13 @@
 namespace gpt {
 namespace {
 
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+Overloaded(F...) -> Overloaded<F...>;
+
 constexpr std::string_view kPrefix =
     "transformer.";  // of the base model's tensors in a checkpoint with a head
 
@@ -72,6 +79,14 @@ Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, const LoadOp
     tensor = load_parameter(file, name, expected, options);
     used.insert(name);
   });
+  if (options.pack) {
+    // One after another, so that a matrix in the file and its copy take memory together only once.
+    network.visit_matrices([&](const std::string& parameter, ops::Weight& weight) {
+      if (!Gpt2::packs(parameter)) return;
+      weight = ops::pack(weight);
+      file.drop_pages(name_in(file, parameter));
+    });
+  }
   for (const std::string& name : file.names()) {
     if (used.contains(name) || is_mask_buffer(name)) continue;
     if (config.tie_word_embeddings && name.ends_with("lm_head.weight"))
@@ -90,11 +105,11 @@ std::optional<HfConfig> load_if_present(const std::filesystem::path& path) {
   return HfConfig::load(path);
 }
 
-/// The element type of all weights, or of the first when they differ.
+/// The element type of all matrices, or of the first when they differ.
 DType weight_dtype(const Gpt2& network) {
   std::optional<DType> first;
-  network.visit([&](const std::string&, const Tensor& tensor, const Shape&) {
-    if (!first) first = tensor.dtype();
+  network.visit_matrices([&](const std::string&, const ops::Weight& weight) {
+    if (!first) first = weight.values.dtype();
   });
   return first.value_or(DType::f32);
 }
@@ -155,13 +170,20 @@ void Model::save(const std::filesystem::path& directory) const {
 
 void Model::save_files(const std::filesystem::path& directory) const {
   std::vector<NamedTensor> tensors;
-  network_.visit([&](const std::string& name, const Tensor& tensor, const Shape& expected) {
+  std::vector<Tensor> unpacked;  // keeps the elements of packed matrices
+  const auto add = [&](const std::string& name, const Tensor& tensor, const Shape& expected) {
     if (tensor.shape() != expected)
       fail<ShapeError>("model", "cannot save: ", name, " has shape ", tensor.shape().to_string(),
                        ", expected ", expected.to_string());
     // As transformers' GPT2LMHeadModel: everything but the head belongs to its transformer.
     tensors.push_back({name.starts_with("lm_head.") ? name : concat(kPrefix, name), tensor.view()});
-  });
+  };
+  network_.visit(Overloaded{add, [&](const std::string& name, const ops::Weight& weight) {
+                              if (weight.layout != ops::WeightLayout::kPanels)
+                                return add(name, weight.values, weight.file_shape());
+                              unpacked.push_back(ops::unpack(weight, weight.file_layout));
+                              add(name, unpacked.back(), weight.file_shape());
+                            }});
   make_directory(directory);
   save_safetensors(directory / "model.safetensors", tensors, {{"format", "pt"}});
 

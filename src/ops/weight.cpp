@@ -13,6 +13,10 @@ namespace {
 std::int64_t panels_of(std::int64_t out) { return (out + kPanelWidth - 1) / kPanelWidth; }
 std::int64_t steps_of(std::int64_t in) { return (in + kQuantizedStep - 1) / kQuantizedStep; }
 
+Shape plain_shape(const Weight& w, WeightLayout layout) {
+  return layout == WeightLayout::kOutIn ? Shape{w.out, w.in} : Shape{w.in, w.out};
+}
+
 Shape panel_shape(const Weight& w) {
   const std::int64_t p = panels_of(w.out), s = steps_of(w.in);
   switch (w.format()) {
@@ -31,26 +35,35 @@ void for_each_in_panel(const Weight& w, WeightLayout plain, std::int64_t panel, 
       f(k, n, plain == WeightLayout::kInOut ? k * w.out + n : n * w.in + k);
 }
 
-std::size_t element_index(const Weight& w, std::int64_t k, std::int64_t n) {
-  return static_cast<std::size_t>((n / kPanelWidth * w.in + k) * kPanelWidth + n % kPanelWidth);
-}
-
 /// Copies elements of one size between a plain layout and panels.
 template <class Element, bool to_panels>
 void copy_panels(const Weight& w, WeightLayout plain, Element* elements, Element* panels) {
+  const auto copy = [](Element& element, Element& in_panel) {
+    if constexpr (to_panels)
+      in_panel = element;
+    else
+      element = in_panel;
+  };
+  const auto copy_panel = [&](std::int64_t p) noexcept {
+    const std::int64_t n0 = p * kPanelWidth, columns = std::min(kPanelWidth, w.out - n0);
+    Element* panel = panels + n0 * w.in;
+    if constexpr (to_panels)
+      if (columns < kPanelWidth) std::fill_n(panel, w.in * kPanelWidth, Element{});
+    if (plain == WeightLayout::kInOut) {
+      for (std::int64_t k = 0; k < w.in; ++k)
+        for (std::int64_t j = 0; j < columns; ++j)
+          copy(elements[k * w.out + n0 + j], panel[k * kPanelWidth + j]);
+      return;
+    }
+    constexpr std::int64_t kTile = 16;  // inputs at a time: a square that fits the first-level cache
+    for (std::int64_t k0 = 0; k0 < w.in; k0 += kTile)
+      for (std::int64_t j = 0; j < columns; ++j)
+        for (std::int64_t k = k0; k < std::min(k0 + kTile, w.in); ++k)
+          copy(elements[(n0 + j) * w.in + k], panel[k * kPanelWidth + j]);
+  };
   parallel_for(panels_of(w.out), grain_for(4 * kPanelWidth * w.in),
                [&](std::int64_t begin, std::int64_t end) noexcept {
-                 for (std::int64_t p = begin; p < end; ++p) {
-                   for_each_in_panel(w, plain, p, [&](std::int64_t k, std::int64_t n, std::int64_t at) {
-                     if constexpr (to_panels)
-                       panels[element_index(w, k, n)] = elements[at];
-                     else
-                       elements[at] = panels[element_index(w, k, n)];
-                   });
-                   if constexpr (to_panels)
-                     for (std::int64_t n = w.out; n < (p + 1) * kPanelWidth; ++n)
-                       for (std::int64_t k = 0; k < w.in; ++k) panels[element_index(w, k, n)] = Element{};
-                 }
+                 for (std::int64_t p = begin; p < end; ++p) copy_panel(p);
                });
 }
 
@@ -105,7 +118,7 @@ QuantizationFormat Weight::quantization() const noexcept {
   return {format(), group_size, zero_points.empty(), weight_only};
 }
 
-Shape Weight::plain_shape() const { return layout == WeightLayout::kOutIn ? Shape{out, in} : Shape{in, out}; }
+Shape Weight::file_shape() const { return plain_shape(*this, file_layout); }
 
 std::size_t Weight::nbytes() const noexcept {
   return values.nbytes() + scales.nbytes() + zero_points.nbytes();
@@ -115,7 +128,7 @@ void Weight::check(std::string_view what) const {
   if (!is_weight_dtype(values.dtype()) && values.dtype() != DType::i8 && values.dtype() != DType::u16)
     fail<ShapeError>(what, "weight is ", gpt::name_of(values.dtype()),
                      ", expected float32, float16, bfloat16, or panels of int8 or int4");
-  const Shape expected = layout == WeightLayout::kPanels ? panel_shape(*this) : plain_shape();
+  const Shape expected = layout == WeightLayout::kPanels ? panel_shape(*this) : plain_shape(*this, layout);
   if (values.shape() != expected)
     fail<ShapeError>(what, "weight has shape ", values.shape().to_string(), ", expected ",
                      expected.to_string());
@@ -146,21 +159,17 @@ Weight pack(const Weight& weight) {
 Tensor unpack(const Weight& weight, WeightLayout layout) {
   weight.check("unpack");
   if (weight.quantized()) fail<UnsupportedError>("unpack", "the weight is quantized: use dequantize");
-  Weight plain = weight;
-  plain.layout = layout;
   if (weight.layout == layout) return weight.values;
   Weight panels = pack(weight);
-  plain.values = Tensor::empty(plain.plain_shape(), weight.values.dtype());
-  copy_panels<false>(plain, layout, plain.values.view().raw(), panels.values.view().raw());
-  return plain.values;
+  Tensor plain = Tensor::empty(plain_shape(weight, layout), weight.values.dtype());
+  copy_panels<false>(panels, layout, plain.view().raw(), panels.values.view().raw());
+  return plain;
 }
 
 Tensor dequantize(const Weight& weight, WeightLayout layout) {
   if (!weight.quantized()) return unpack(weight, layout).to(DType::f32);
   weight.check("dequantize");
-  Weight plain = weight;
-  plain.layout = layout;
-  Tensor out = Tensor::empty(plain.plain_shape());
+  Tensor out = Tensor::empty(plain_shape(weight, layout));
   float* y = out.data<float>();
   const std::int64_t groups = groups_of(weight.in, weight.group_size);
   for (std::int64_t p = 0; p < panels_of(weight.out); ++p)

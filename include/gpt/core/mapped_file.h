@@ -21,6 +21,9 @@ class MappedFile {
   explicit MappedFile(const std::filesystem::path& path, Mode mode = Mode::kMap);
 
   std::span<std::byte> bytes() const noexcept { return {data_.get(), size_}; }
+  /// Lets go of the memory that whole pages of `part` (of bytes()) take; whoever touches them next reads the file again, and
+  /// what was written to them is lost. Does nothing to a file that was read.
+  void drop_pages(std::span<std::byte> part) const noexcept;
   const std::filesystem::path& path() const noexcept { return path_; }
   /// Keeps the bytes alive, for Tensor::borrow.
   std::shared_ptr<const void> owner() const noexcept { return data_; }
@@ -29,6 +32,7 @@ class MappedFile {
   std::filesystem::path path_;
   std::shared_ptr<std::byte> data_;
   std::size_t size_ = 0;
+  bool mapped_ = false;
 };
 
 /// The content of a regular text file. Throws IoError as MappedFile does.

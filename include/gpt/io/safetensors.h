@@ -58,6 +58,10 @@ class SafetensorsFile {
   /// UnsupportedError for a dtype that libgpt lacks; MemoryError.
   Tensor tensor(std::string_view name) const;
 
+  /// Lets go of the memory that the tensor's bytes in a mapped file take; whoever reads them next reads the file again.
+  /// What was written to them is lost. Does nothing to a file in memory.
+  void drop_pages(std::string_view name) const;
+
   /// The content of "__metadata__".
   const Metadata& metadata() const noexcept { return contents_->metadata; }
   /// The path, as given, or the name of the memory.
@@ -70,12 +74,15 @@ class SafetensorsFile {
   };
   struct Contents {
     std::shared_ptr<const void> owner;
+    std::optional<MappedFile> file;  // none: bytes in the memory of a caller
     std::string source;
     std::vector<std::string> names;
     std::map<std::string, Entry, std::less<>> tensors;
     Metadata metadata;
   };
   explicit SafetensorsFile(const MappedFile& file);
+  SafetensorsFile(std::shared_ptr<const void> owner, std::span<std::byte> bytes, std::string source,
+                  std::optional<MappedFile> file);
   const Entry& find(std::string_view name) const;
 
   std::shared_ptr<const Contents> contents_;
@@ -99,6 +106,7 @@ class Checkpoint {
   /// in.
   const TensorInfo& info(std::string_view name) const { return shard(name).info(name); }
   Tensor tensor(std::string_view name) const { return shard(name).tensor(name); }
+  void drop_pages(std::string_view name) const { shard(name).drop_pages(name); }
 
   /// The metadata of the first shard.
   const Metadata& metadata() const noexcept { return shards_.front().metadata(); }

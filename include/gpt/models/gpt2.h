@@ -7,6 +7,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -70,6 +71,8 @@ class Gpt2 {
   /// Lays every matrix out in panels, as the kernels stream it; elements and results stay the same. Each matrix' old memory
   /// is let go before the next is packed. Throws MemoryError.
   void pack();
+  /// Whether pack() concerns the matrix of that name: not the positions, which are only ever looked up.
+  static bool packs(std::string_view matrix) noexcept;
 
   /// Room for `capacity` tokens of this network (at most n_positions; that many when 0).
   nn::KvCache make_cache(std::int64_t capacity = 0) const;

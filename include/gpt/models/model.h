@@ -17,6 +17,9 @@ namespace gpt {
 struct LoadOptions {
   /// Map the weights into memory (nothing is read before it is used); false reads them at once.
   bool map = true;
+  /// Lay the matrices out in panels, in memory of their own, as the kernels stream them (Gpt2::pack): costs about the time of
+  /// reading them twice, and pays after a few tokens.
+  bool pack = false;
   /// Convert the weights to f32, f16 or bf16 (rounding to nearest even); unset keeps the file's types without
   /// a copy.
   std::optional<DType> dtype = {};

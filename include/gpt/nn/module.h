@@ -29,7 +29,7 @@ void visit_matrix(Visitor& f, const std::string& name, Weight& weight) {
     if (weight.layout == ops::WeightLayout::kPanels)
       fail<UnsupportedError>(name, "the matrix is in ", weight.quantized() ? "quantized " : "",
                              "panels, where its elements cannot be visited");
-    f(name, weight.values, weight.plain_shape());
+    f(name, weight.values, weight.file_shape());
   }
 }
 

@@ -54,6 +54,7 @@ struct Weight {
   std::int64_t in = 0;
   std::int64_t out = 0;
   WeightLayout layout = WeightLayout::kInOut;
+  WeightLayout file_layout = layout;  // kInOut or kOutIn: how its checkpoint stores it
   Tensor values = {};
   Tensor scales = {};
   Tensor zero_points = {};
@@ -63,8 +64,8 @@ struct Weight {
   WeightFormat format() const noexcept;
   bool quantized() const noexcept { return format() >= WeightFormat::int8; }
   QuantizationFormat quantization() const noexcept;
-  /// [in, out] or [out, in]: the shape of `values` in a plain layout.
-  Shape plain_shape() const;
+  /// [in, out] or [out, in], as file_layout says.
+  Shape file_shape() const;
   /// Bytes of values, scales and zero points.
   std::size_t nbytes() const noexcept;
   /// Throws ShapeError naming what does not fit: `what` is the matrix' name.
