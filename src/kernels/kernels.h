@@ -39,7 +39,7 @@ struct Matrix {
 
 /// See ops::linear. A task is one panel of 16 columns of one block of kLinearRows rows, panels running
 /// fastest.
-inline constexpr std::int64_t kLinearRows = 96;
+inline constexpr std::int64_t kLinearRows = 192;
 struct LinearArgs : Matrix {
   const float* x = nullptr;  // [M, K]
   Weights bias;              // [N], data may be null

@@ -172,13 +172,13 @@ inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
   return {_mm256_set1_epi32(both), _mm256_set1_epi32(both)};
 }
 /// In assembly, because gcc moves the additions away from the products and then lacks registers for the sums.
-inline void multiply_add(__m256i& sum, __m256i a, __m256i b) noexcept {
+inline __m256i multiply_add(__m256i sum, __m256i a, __m256i b) noexcept {
   __m256i product;
   __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sum), "=&x"(product) : "x"(a), "x"(b));
+  return sum;
 }
-inline void multiply_add(I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
-  multiply_add(sum.lo, a.lo, b.lo);
-  multiply_add(sum.hi, a.hi, b.hi);
+inline I32x16 multiply_add(const I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
+  return {multiply_add(sum.lo, a.lo, b.lo), multiply_add(sum.hi, a.hi, b.hi)};
 }
 
 inline void transpose8(__m256 (&r)[8]) noexcept {

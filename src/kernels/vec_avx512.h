@@ -107,8 +107,8 @@ inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
   __builtin_memcpy(&both, p, sizeof both);
   return {_mm512_set1_epi32(both)};
 }
-inline void multiply_add(I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
-  sum.v = _mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v));
+inline I32x16 multiply_add(const I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
+  return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v))};
 }
 
 inline void transpose(F32x16 (&r)[kLanes]) noexcept {

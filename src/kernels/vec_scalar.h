@@ -191,10 +191,11 @@ inline I16x32 pairs_of(const I32x16& a) noexcept {
 inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
   return map_i16([=](int i) { return p[i % 2]; });
 }
-/// sum[i] += a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1]; it must not overflow.
-inline void multiply_add(I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
-  for (int i = 0; i < kLanes; ++i)
-    sum.lane[i] += a.lane[2 * i] * b.lane[2 * i] + a.lane[2 * i + 1] * b.lane[2 * i + 1];
+/// sum[i] + a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1]; it must not overflow.
+inline I32x16 multiply_add(const I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
+  return map_i32([&](int i) {
+    return sum.lane[i] + a.lane[2 * i] * b.lane[2 * i] + a.lane[2 * i + 1] * b.lane[2 * i + 1];
+  });
 }
 
 /// Rows become columns.
