@@ -34,17 +34,14 @@ void matmul(benchmark::State& state, Shape mnk, DType dtype, gpt::ops::WeightLay
   const Tensor x = random_tensor({m, k});
   gpt::ops::Weight weight{.in = k, .out = n, .layout = layout};
   weight.values = random_tensor(weight.file_shape(), dtype);
-  gpt::ops::Weight packed = std::getenv("PACK") ? gpt::ops::pack(weight) : weight;
-  if (std::getenv("Q8")) { packed.layout = gpt::ops::WeightLayout::kPanels; packed.values = Tensor::zeros({(n+15)/16, k/2,16,2}, DType::i8); packed.group_size=64; packed.scales = Tensor::zeros({(n+15)/16, k/64,16}, DType::f16); }
-  if (std::getenv("Q4")) { packed.layout = gpt::ops::WeightLayout::kPanels; packed.values = Tensor::zeros({(n+15)/16, k/8,16,2}, DType::u16); packed.group_size=64; packed.scales = Tensor::zeros({(n+15)/16, k/64,16}, DType::f16); }
-  const int copies = static_cast<int>(1 + (std::getenv("COLD") ? (256u << 20) / packed.nbytes() : 0));
-  std::vector<gpt::ops::Weight> ws(static_cast<std::size_t>(copies), packed);
-  if (copies > 1) for (auto& q : ws) { if (packed.layout != gpt::ops::WeightLayout::kPanels) q.values = q.values.clone(); else if (!packed.quantized()) q = gpt::ops::pack(weight); else q.values = q.values.clone(); }
-  std::size_t at = 0;
+  weight = gpt::ops::pack(weight);
   gpt::Arena arena;
   Tensor y = Tensor::empty({m, n});
   const gpt::ThreadLimit limit(threads);
-  for (auto _ : state) { arena.reset(); gpt::ops::linear(x, ws[at++ % ws.size()], {}, y, arena); }
+  for (auto _ : state) {
+    arena.reset();
+    gpt::ops::linear(x, weight, {}, y, arena);
+  }
   const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   state.counters["gflops"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }

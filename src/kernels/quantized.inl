@@ -27,10 +27,10 @@ struct Quanta<ops::WeightFormat::int8> {
   /// Calls f(i, vector) for the four pairs of a step of 8 inputs.
   template <class F>
   static void step(const std::int8_t* q, F f) noexcept {
-    f(0, load_i8(q));
-    f(1, load_i8(q + 32));
-    f(2, load_i8(q + 64));
-    f(3, load_i8(q + 96));
+    f(0, widen_i8(q));
+    f(1, widen_i8(q + 32));
+    f(2, widen_i8(q + 64));
+    f(3, widen_i8(q + 96));
   }
   static constexpr std::int64_t kStepBytes = 128;
   static constexpr bool kHasZero = false;
