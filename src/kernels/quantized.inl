@@ -256,13 +256,12 @@ inline void multiply_wide_rows(std::int64_t rows, const std::int16_t* x, std::in
 
 /// Many rows: blocks of up to 256 inputs of a panel are widened once for all of them.
 template <class Q>
-void integer_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t panel_begin,
+void integer_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
                      std::int64_t panel_end) noexcept {
-  const std::int64_t rows = a.m - m0 < kLinearRows ? a.m - m0 : kLinearRows;
   const std::int64_t tiles = (rows + kMicroRows - 1) / kMicroRows;
   const std::int64_t k_padded = padded_inputs(a.k), stretch = a.stretch();
-  const std::int64_t group = rows > 4 * kMicroRows ? kBlockPanels : 1;
-  alignas(64) float sums[kBlockPanels][kLinearRows * kLanes];
+  const std::int64_t group = rows > 4 * kMicroRows ? kTaskPanels : 1;
+  alignas(64) float sums[kTaskPanels][kLinearRows * kLanes];
   WideBlock block;
   for (std::int64_t p0 = panel_begin; p0 < panel_end; p0 += group) {
     const std::int64_t panels = panel_end - p0 < group ? panel_end - p0 : group;
@@ -285,14 +284,12 @@ void integer_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t panel_be
 
 void linear_integer_tasks(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
   with_quanta(a.format, [&]<class Q>() noexcept {
-    if (a.m <= kMicroRows) return integer_streamed<Q>(a, begin, end);
-    const std::int64_t panels = a.panels();
-    for (std::int64_t task = begin; task < end;) {
-      const std::int64_t block = task / panels;
-      const std::int64_t stop = (block + 1) * panels < end ? (block + 1) * panels : end;
-      integer_blocked<Q>(a, block * kLinearRows, task - block * panels, stop - block * panels);
-      task = stop;
-    }
+    for_each_block(a, begin, end,
+                   [](const LinearArgs& args, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
+                      std::int64_t panel_end) noexcept {
+                     if (args.m <= kMicroRows) return integer_streamed<Q>(args, panel_begin, panel_end);
+                     integer_blocked<Q>(args, m0, rows, panel_begin, panel_end);
+                   });
   });
 }
 
