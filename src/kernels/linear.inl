@@ -33,15 +33,31 @@ inline void finish_rows(const LinearArgs& a, const float* sums, std::int64_t m0,
   });
 }
 
+/// What to ask memory for while a tile is computed: `bytes` of every input's share of the block that comes next.
+struct Upcoming {
+  const void* data = nullptr;
+  std::int64_t bytes = 0;
+};
+
+/// The part of a next block of `bytes` bytes that tile t of `tiles` asks for, over `count` inputs. Only where a block is soon
+/// done with: otherwise the processor's own prefetching is in time.
+inline Upcoming part_of(const void* block, std::int64_t bytes, std::int64_t t, std::int64_t tiles,
+                        std::int64_t count) noexcept {
+  return {static_cast<const char*>(block) + bytes * t / tiles, bytes / (tiles * count)};
+}
+constexpr std::int64_t kTilesToFetch = 4;
+
 /// sums[r][16] += x[r][0 .. count) times w[count][16], for `rows` rows.
 template <class Loader, int rows>
 GPT_ALONE void multiply(const float* x, std::int64_t x_stride, const typename Loader::Element* w,
-                        std::int64_t count, float* sums) noexcept {
+                        std::int64_t count, float* sums, Upcoming next) noexcept {
+  const auto* ahead = static_cast<const char*>(next.data);
   F32x16 acc[static_cast<unsigned>(rows)];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) acc[r] = load(sums + r * kLanes);
   for (std::int64_t k = 0; k < count; ++k) {
     const F32x16 v = Loader::load(w + k * kLanes);
+    prefetch(ahead + k * next.bytes);
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) acc[r] = fma(broadcast(x[r * x_stride + k]), v, acc[r]);
   }
@@ -52,10 +68,11 @@ GPT_ALONE void multiply(const float* x, std::int64_t x_stride, const typename Lo
 /// The same for a number of rows known at run time, 1 .. kMicroRows.
 template <class Loader, int most = kMicroRows>
 inline void multiply_rows(std::int64_t rows, const float* x, std::int64_t x_stride,
-                          const typename Loader::Element* w, std::int64_t count, float* sums) noexcept {
+                          const typename Loader::Element* w, std::int64_t count, float* sums,
+                          Upcoming next) noexcept {
   if constexpr (most > 1)
-    if (rows < most) return multiply_rows<Loader, most - 1>(rows, x, x_stride, w, count, sums);
-  multiply<Loader, most>(x, x_stride, w, count, sums);
+    if (rows < most) return multiply_rows<Loader, most - 1>(rows, x, x_stride, w, count, sums, next);
+  multiply<Loader, most>(x, x_stride, w, count, sums, next);
 }
 
 /// Rows of tile t of `tiles`, as even as possible: with the few left over in a tile of their own, the pipelines would idle.
@@ -72,10 +89,12 @@ inline void multiply_block(const float* x, std::int64_t x_stride, std::int64_t r
   const std::int64_t bytes = count * kLanes * static_cast<std::int64_t>(sizeof(typename Loader::Element));
   for (std::int64_t t = 0; t < tiles; ++t) {
     const std::int64_t r = tile_begin(rows, t, tiles);
-    for (std::int64_t line = bytes * t / tiles; line < bytes * (t + 1) / tiles; line += 64)
-      prefetch(static_cast<const char*>(next) + line);
+    const Upcoming part = tiles <= kTilesToFetch ? part_of(next, bytes, t, tiles, count) : Upcoming{w, 0};
+    if (tiles > kTilesToFetch)
+      for (std::int64_t line = bytes * t / tiles; line < bytes * (t + 1) / tiles; line += 64)
+        prefetch(static_cast<const char*>(next) + line);
     multiply_rows<Loader>(tile_begin(rows, t + 1, tiles) - r, x + r * x_stride, x_stride, w, count,
-                          sums + r * kLanes);
+                          sums + r * kLanes, part);
   }
 }
 
