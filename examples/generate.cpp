@@ -101,6 +101,17 @@ void add_machine_options(CLI::App& app, Request& request) {
          },
          "Convert the weights: auto (as they are), float32, bfloat16, float16")
       ->type_name("NAME");
+  app.add_option_function<std::string>(
+         "--kv-dtype",
+         [&request](const std::string& name) {
+           const auto dtype = gpt::dtype_from_name(name);
+           if (!dtype || !gpt::ops::is_cache_dtype(*dtype))
+             throw program::UsageError("--kv-dtype: " + name +
+                                       " is none of float32, bfloat16, float16, int8");
+           request.options.kv_cache_dtype = *dtype;
+         },
+         "Hold keys and values as float32, bfloat16, float16, int8 (float32)")
+      ->type_name("NAME");
   program::add_number<int>(app, "--threads", request.threads, "Threads at most, 0 = one per CPU (0)");
   app.add_flag("--json", request.json, "Print one JSON object instead of text")->disable_flag_override();
   app.add_flag_callback(
