@@ -151,8 +151,10 @@ void linear_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std
   const PanelSource source{a};
   alignas(64) float sums[kTaskPanels][kLinearRows * kLanes];
   alignas(64) float copied[kBlockK * kLanes];
-  // What few rows ask of a panel is soon done: then panels in order keep memory streaming.
-  const std::int64_t group = rows > 4 * kMicroRows ? kTaskPanels : 1;
+  // What few rows ask of a panel is soon done: then panels in order keep memory streaming. In a file's layout neighbouring
+  // panels share pages.
+  const bool in_order = a.layout == ops::WeightLayout::kPanels && rows <= 4 * kMicroRows;
+  const std::int64_t group = in_order ? 1 : kTaskPanels;
   for (std::int64_t p0 = panel_begin; p0 < panel_end; p0 += group) {
     const std::int64_t panels = panel_end - p0 < group ? panel_end - p0 : group;
     for (std::int64_t p = 0; p < panels; ++p)
