@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <new>
+#include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
@@ -127,11 +128,21 @@ Value parse_object(std::string_view text, std::string_view source) {
   return value;
 }
 
+std::string dump(const Value& value, int indent) { return value.dump(indent); }
+
+std::optional<std::string> dump_string(const std::string& text) {
+  try {
+    return dump(text);
+  } catch (const Value::type_error&) {
+    return std::nullopt;
+  }
+}
+
 std::string describe(const Value& value) {
   if (value.is_array()) return "a list";
   if (value.is_object()) return "an object";
   if (value.is_string()) return quote(value.get_ref<const std::string&>());
-  return value.dump();
+  return dump(value);
 }
 
 }  // namespace gpt::json

@@ -20,10 +20,7 @@ Shape::Shape(std::span<const std::int64_t> extents) {
 
 std::string Shape::to_string() const {
   std::string out = "[";
-  for (int i = 0; i < rank_; ++i) {
-    if (i > 0) out += ", ";
-    detail::append(out, (*this)[i]);
-  }
+  for (int i = 0; i < rank_; ++i) out += concat(i > 0 ? ", " : "", (*this)[i]);
   return out + "]";
 }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <type_traits>
 
@@ -106,7 +107,7 @@ struct HfConfig::Document {
 
   void set(std::string_view key, json::Value value) {
     try {
-      static_cast<void>(json::Value{key, value}.dump());  // refuses what is not UTF-8
+      static_cast<void>(json::dump(json::Value{key, value}));  // refuses what is not UTF-8
     } catch (const json::Value::type_error&) {
       fail<ArgumentError>(source, "cannot set ", quote(key), " to ", value.is_string() ? "text" : "a value",
                           " that is not UTF-8");
@@ -225,7 +226,7 @@ void HfConfig::set_int_map(std::string_view key, const MapOf<std::int64_t>& valu
 }
 void HfConfig::erase(std::string_view key) { document_->object.erase(std::string(key)); }
 
-std::string HfConfig::dump() const { return document_->object.dump(2) + "\n"; }
+std::string HfConfig::dump() const { return json::dump(document_->object, 2) + "\n"; }
 void HfConfig::save(const std::filesystem::path& path) const { write_file_atomically(path, dump()); }
 
 }  // namespace gpt

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/json.h"
@@ -100,7 +101,7 @@ class EntryReader {
     try {
       return Shape(extents);
     } catch (const ShapeError&) {
-      fail_here("has a shape whose number of elements overflows: ", quote(value.dump()));
+      fail_here("has a shape whose number of elements overflows: ", quote(json::dump(value)));
     }
   }
 

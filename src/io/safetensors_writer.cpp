@@ -16,11 +16,9 @@ namespace gpt {
 namespace {
 
 std::string json_string(const std::string& text, std::string_view source) {
-  try {
-    return json::Value(text).dump();
-  } catch (const json::Value::type_error&) {
-    fail<ArgumentError>(source, "cannot store ", quote(text), ": it is not UTF-8");
-  }
+  auto json = json::dump_string(text);
+  if (!json) fail<ArgumentError>(source, "cannot store ", quote(text), ": it is not UTF-8");
+  return *std::move(json);
 }
 
 std::string header_of(std::span<const NamedTensor* const> tensors, const Metadata& metadata,

@@ -1,5 +1,6 @@
 #include "gpt/models/gpt2_config.h"
 
+#include <charconv>
 #include <limits>
 #include <string>
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "core/quote.h"
 #include "gpt/core/error.h"
@@ -18,6 +19,8 @@ JsonObject::JsonObject(const json::Value& value, std::string_view source, std::s
 std::string JsonObject::path_of(std::string_view key) const {
   return path_.empty() ? std::string(key) : concat(path_, ".", key);
 }
+
+bool JsonObject::has(std::string_view key) const { return value_->contains(std::string(key)); }
 
 const json::Value* JsonObject::find(std::string_view key) const {
   const auto member = value_->find(std::string(key));

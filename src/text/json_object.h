@@ -23,7 +23,7 @@ class JsonObject {
   /// The path of a member, "model.vocab".
   std::string path_of(std::string_view key) const;
 
-  bool has(std::string_view key) const { return value_->contains(std::string(key)); }
+  bool has(std::string_view key) const;
   const json::Value* find(std::string_view key) const;
   std::optional<bool> boolean(std::string_view key) const;
   std::optional<std::string> string(std::string_view key) const;

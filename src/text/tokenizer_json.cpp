@@ -1,4 +1,5 @@
 // Reading tokenizer.json, the format of the tokenizers library.
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/json.h"

@@ -1,5 +1,6 @@
 // Writing the files of a byte-level BPE tokenizer.
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/json.h"
@@ -87,7 +88,7 @@ std::string tokenizer_json(const ByteBpe& tokenizer, const ByteBpeModel& model) 
                         {"ignore_merges", model.ignore_merges},
                         {"vocab", vocab_object(model)},
                         {"merges", std::move(merges)}}}};
-  return root.dump(1) + "\n";
+  return json::dump(root, 1) + "\n";
 }
 
 std::string tokenizer_config_json(const ByteBpeModel& model) {
@@ -99,7 +100,7 @@ std::string tokenizer_config_json(const ByteBpeModel& model) {
       {"bos_token", or_null(model.bos_token)},     {"eos_token", or_null(model.eos_token)},
       {"unk_token", or_null(model.unk_token)},     {"pad_token", or_null(model.pad_token)},
       {"added_tokens_decoder", std::move(decoder)}};
-  return root.dump(2) + "\n";
+  return json::dump(root, 2) + "\n";
 }
 
 // A merge whose tokens hold spaces or begin as the comment does can stand in tokenizer.json alone.
@@ -137,7 +138,7 @@ void ByteBpe::save(const std::filesystem::path& directory) const {
       write_file_atomically(directory / "tokenizer_config.json", tokenizer_config_json(model));
   }
   if (fits_vocab_and_merges(model)) {
-    write_file_atomically(directory / "vocab.json", vocab_object(model).dump() + "\n");
+    write_file_atomically(directory / "vocab.json", json::dump(vocab_object(model)) + "\n");
     write_file_atomically(directory / "merges.txt", merges_txt(model));
   }
   for (const auto& [name, text] : model.files) write_file_atomically(directory / name, text);

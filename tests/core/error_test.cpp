@@ -64,10 +64,10 @@ TEST(Error, NumbersAreTheSameInEveryLocale) {
 TEST(Quote, CutsLongTextAndShowsControlCharacters) {
   EXPECT_EQ(quote("wte.weight"), "\"wte.weight\"");
   EXPECT_EQ(quote(std::string("a\0\n\x7f", 4)), "\"a\\x00\\x0a\\x7f\"");
-  EXPECT_EQ(quote(std::string(100, 'x')), "\"" + std::string(100, 'x') + "\"");
-  EXPECT_EQ(quote(std::string(101, 'x')), "\"" + std::string(100, 'x') + "...\"");
-  EXPECT_EQ(quote(std::string(99, 'x') + "\xc3\xa9"),
-            "\"" + std::string(99, 'x') + "...\"");  // no half a character
+  const std::string x99(99, 'x');
+  EXPECT_EQ(quote(x99 + "x"), concat("\"", x99, "x\""));
+  EXPECT_EQ(quote(x99 + "xx"), concat("\"", x99, "x...\""));
+  EXPECT_EQ(quote(x99 + "\xc3\xa9"), concat("\"", x99, "...\""));  // no half a character
 }
 
 }  // namespace

@@ -4,12 +4,12 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "examples/process.h"
 #include "gpt/gpt.h"
+#include "support/json.h"
 #include "support/random_model.h"
 #include "support/temp_dir.h"
 
@@ -18,7 +18,6 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-using Json = nlohmann::json;
 
 const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
 
@@ -36,7 +35,7 @@ Json run_json(const std::string& model, std::vector<std::string> arguments) {
   arguments.push_back("--json");
   const ProcessResult result = run(model, arguments);
   EXPECT_EQ(result.status, 0) << result.err;
-  return Json::parse(result.out);
+  return parse_json(result.out);
 }
 
 /// Expects the exit status and one line "error: ..." on standard error with `part` in it, and nothing on stdout.

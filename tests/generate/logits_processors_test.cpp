@@ -10,7 +10,6 @@
 #include <fstream>
 #include <limits>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -20,6 +19,7 @@
 #include "gpt/core/rng.h"
 #include "gpt/generate/sampler.h"
 #include "support/expect_error.h"
+#include "support/json.h"
 
 namespace gpt {
 namespace {
@@ -153,7 +153,7 @@ std::vector<std::filesystem::path> sampling_goldens() {
 }
 
 // The processors for a case's parameters; empty when it needs one that does not exist here.
-std::optional<LogitsProcessors> processors_for(const nlohmann::json& params) {
+std::optional<LogitsProcessors> processors_for(const test::Json& params) {
   for (const auto& [key, value] : params.items()) {
     if (key != "repetition_penalty" && key != "temperature" && key != "top_k" && key != "top_p" &&
         key != "min_p")
@@ -177,7 +177,7 @@ TEST(LogitsProcessors, GiveTheGoldenProbabilities) {
     int line = 0;
     for (std::string text; std::getline(stream, text);) {
       SCOPED_TRACE(file.string() + ":" + std::to_string(++line));
-      const auto golden = nlohmann::json::parse(text);
+      const auto golden = test::parse_json(text);
       const auto processors = processors_for(golden.at("params"));
       if (!processors) continue;
       ++applicable;

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "golden_edit.h"
+#include "support/json.h"
 
 namespace gpt::golden {
 namespace {
@@ -225,7 +226,7 @@ TEST(GoldenCheckSampling, TakesTiesAtTheCutInAnyOrder) {
   std::istringstream rows(test::read_file(folder / "sampling.jsonl"));
   std::size_t index = 0;
   for (std::string text; std::getline(rows, text); ++index) {
-    const Json row = Json::parse(text);
+    const Json row = test::parse_json(text);
     if (row["ties"].get<bool>() && row["params"].size() == 1) break;
   }
   const std::string path = "sampling.jsonl[" + std::to_string(index) + "]";

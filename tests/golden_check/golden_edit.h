@@ -5,7 +5,6 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -13,13 +12,14 @@
 #include <vector>
 
 #include "golden_check.h"
+#include "support/json.h"
 #include "support/safetensors_bytes.h"
 #include "support/temp_dir.h"
 
 namespace gpt::golden {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
+using test::Json;
 
 struct Line {
   std::string folder, quantity, error, tolerance, status;
@@ -105,9 +105,9 @@ inline void edit_text(const fs::path& file, const std::function<void(std::string
 
 inline void edit_json(const fs::path& file, const std::function<void(Json&)>& edit) {
   edit_text(file, [&](std::string& text) {
-    Json document = Json::parse(text);
+    Json document = test::parse_json(text);
     edit(document);
-    text = document.dump();
+    text = test::dump_json(document);
   });
 }
 
@@ -117,9 +117,9 @@ inline void edit_row(const fs::path& file, std::size_t row, const std::function<
     std::size_t begin = 0;
     for (std::size_t i = 0; i < row; ++i) begin = text.find('\n', begin) + 1;
     const std::size_t length = text.find('\n', begin) - begin;
-    Json document = Json::parse(text.substr(begin, length));
+    Json document = test::parse_json(text.substr(begin, length));
     edit(document);
-    text.replace(begin, length, document.dump(-1, ' ', true));
+    text.replace(begin, length, test::dump_json(document));
   });
 }
 
@@ -129,10 +129,10 @@ inline void edit_safetensors(const fs::path& file,
   edit_text(file, [&](std::string& bytes) {
     std::uint64_t length = 0;
     std::memcpy(&length, bytes.data(), sizeof length);
-    Json header = Json::parse(bytes.substr(8, length));
+    Json header = test::parse_json(bytes.substr(8, length));
     std::string data = bytes.substr(8 + length);
     edit(header, data);
-    std::string text = header.dump();
+    std::string text = test::dump_json(header);
     text.resize((text.size() + 7) / 8 * 8, ' ');
     bytes = test::safetensors_bytes(text, data);
   });

@@ -5,13 +5,13 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "gpt/core/error.h"
 #include "support/expect_error.h"
+#include "support/json.h"
 #include "support/safetensors_bytes.h"
 #include "support/temp_dir.h"
 
@@ -210,7 +210,7 @@ void check_against_plain_reading(const std::filesystem::path& path) {
   const std::string bytes = test::read_file(path);
   std::uint64_t length = 0;
   std::memcpy(&length, bytes.data(), 8);
-  const auto header = nlohmann::json::parse(bytes.substr(8, length));
+  const auto header = test::parse_json(bytes.substr(8, length));
   const SafetensorsFile file(path);
   std::size_t seen = 0;
   for (const auto& [name, entry] : header.items()) {

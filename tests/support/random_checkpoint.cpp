@@ -2,10 +2,13 @@
 // memory and speed without a download.
 //   random_checkpoint OUTPUT_DIR [--config config.json] [--dtype float32|float16|bfloat16] [--seed N]
 // The default configuration is GPT-2's smallest, 124M parameters.
-#include <CLI/CLI.hpp>
+#include <charconv>
 #include <cmath>
+#include <cstdint>
 #include <iostream>
 #include <string>
+#include <string_view>
+#include <system_error>
 
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
@@ -13,6 +16,17 @@
 #include "gpt/models/model.h"
 
 namespace {
+
+constexpr std::string_view kUsage =
+    "random_checkpoint OUTPUT_DIR [--config config.json] [--dtype float32|float16|bfloat16] [--seed N]";
+
+std::uint64_t parse_seed(std::string_view text) {
+  std::uint64_t seed = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  if (error != std::errc() || end != text.data() + text.size())
+    gpt::fail<gpt::ArgumentError>("--seed", text, " is no number below 2^64");
+  return seed;
+}
 
 float standard_deviation(const gpt::Gpt2Config& config, const std::string& name) {
   const double scale =
@@ -42,15 +56,23 @@ void initialize(gpt::Gpt2& network, std::uint64_t seed, gpt::DType dtype) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Write a GPT-2 checkpoint with random weights"};
   std::string output, config_file, dtype_name = "float32";
   std::uint64_t seed = 1;
-  app.add_option("output", output, "directory to write")->required();
-  app.add_option("--config", config_file, "config.json to follow (default: GPT-2 124M)");
-  app.add_option("--dtype", dtype_name, "float32, float16 or bfloat16");
-  app.add_option("--seed", seed, "seed of the weights");
-  CLI11_PARSE(app, argc, argv);
   try {
+    for (int i = 1; i < argc; ++i) {
+      const std::string_view argument = argv[i];
+      if (argument == "--config" && i + 1 < argc)
+        config_file = argv[++i];
+      else if (argument == "--dtype" && i + 1 < argc)
+        dtype_name = argv[++i];
+      else if (argument == "--seed" && i + 1 < argc)
+        seed = parse_seed(argv[++i]);
+      else if (output.empty() && !argument.starts_with("--"))
+        output = argument;
+      else
+        gpt::fail<gpt::ArgumentError>(argument, "is no argument, or has no value: ", kUsage);
+    }
+    if (output.empty()) gpt::fail<gpt::ArgumentError>("OUTPUT_DIR", "is missing: ", kUsage);
     const gpt::HfConfig file =
         config_file.empty() ? gpt::HfConfig("config.json") : gpt::HfConfig::load(config_file);
     const gpt::Gpt2Config config = config_file.empty() ? gpt::Gpt2Config{} : gpt::Gpt2Config::from_hf(file);

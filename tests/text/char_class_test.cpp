@@ -2,8 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
+#include "support/json.h"
 #include "text/golden_files.h"
 
 namespace gpt {
@@ -35,7 +34,7 @@ TEST(CharClass, AgreesWithGoldenRanges) {
   for (const auto& folder : test::tokenizer_goldens()) {
     if (!std::filesystem::exists(folder.path / "char_classes.json")) continue;
     found = true;
-    const auto golden = nlohmann::json::parse(test::read_file(folder.path / "char_classes.json"));
+    const auto golden = test::parse_json(test::read_file(folder.path / "char_classes.json"));
     std::vector<CharClass> expected(0x110000, CharClass::kOther);
     std::vector<bool> skipped(0x110000);
     const auto each = [&](const char* key, auto&& apply) {

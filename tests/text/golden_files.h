@@ -3,11 +3,12 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "support/json.h"
 #include "support/temp_dir.h"
 
 namespace gpt::test {
@@ -32,10 +33,10 @@ inline std::vector<TokenizerGolden> tokenizer_goldens() {
 }
 
 /// The rows of a file of vectors. Throws when there are none: a golden that is gone must not pass.
-inline std::vector<nlohmann::json> read_rows(const std::filesystem::path& path) {
+inline std::vector<Json> read_rows(const std::filesystem::path& path) {
   std::istringstream lines(read_file(path));
-  std::vector<nlohmann::json> rows;
-  for (std::string line; std::getline(lines, line);) rows.push_back(nlohmann::json::parse(line));
+  std::vector<Json> rows;
+  for (std::string line; std::getline(lines, line);) rows.push_back(parse_json(line));
   if (rows.empty()) throw std::runtime_error(path.string() + " has no rows");
   return rows;
 }

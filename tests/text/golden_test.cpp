@@ -5,6 +5,7 @@
 #include "gpt/text/byte_bpe.h"
 #include "gpt/text/stream_decoder.h"
 #include "gpt/text/utf8.h"
+#include "support/json.h"
 #include "text/golden_files.h"
 
 namespace gpt {
@@ -19,13 +20,13 @@ void for_each_row(const char* file, Check check) {
     const auto tokenizer = load_tokenizer(golden.tokenizer);
     for (const auto& row : test::read_rows(golden.path / file)) {
       check(dynamic_cast<const ByteBpe&>(*tokenizer), row);
-      if (testing::Test::HasFailure()) FAIL() << golden.path << ", " << file << ": " << row.dump();
+      if (testing::Test::HasFailure()) FAIL() << golden.path << ", " << file << ": " << test::dump_json(row);
     }
   }
 }
 
 TEST(TokenizerGoldens, EncodeAndDecodeText) {
-  for_each_row("encode.jsonl", [](const ByteBpe& tokenizer, const nlohmann::json& row) {
+  for_each_row("encode.jsonl", [](const ByteBpe& tokenizer, const test::Json& row) {
     const std::string text = row.at("text");
     const Ids ids = tokenizer.encode(text, {.parse_special_tokens = false});
     EXPECT_EQ(ids, row.at("ids").get<Ids>());
@@ -34,7 +35,7 @@ TEST(TokenizerGoldens, EncodeAndDecodeText) {
 }
 
 TEST(TokenizerGoldens, EncodeSpecialTokens) {
-  for_each_row("encode_special.jsonl", [](const ByteBpe& tokenizer, const nlohmann::json& row) {
+  for_each_row("encode_special.jsonl", [](const ByteBpe& tokenizer, const test::Json& row) {
     const std::string text = row.at("text");
     EXPECT_EQ(tokenizer.encode(text), row.at("ids_special").get<Ids>());
     EXPECT_EQ(tokenizer.encode(text, {.parse_special_tokens = false}), row.at("ids_ordinary").get<Ids>());
@@ -43,13 +44,13 @@ TEST(TokenizerGoldens, EncodeSpecialTokens) {
 }
 
 TEST(TokenizerGoldens, DecodeToBytes) {
-  for_each_row("decode.jsonl", [](const ByteBpe& tokenizer, const nlohmann::json& row) {
+  for_each_row("decode.jsonl", [](const ByteBpe& tokenizer, const test::Json& row) {
     EXPECT_EQ(tokenizer.decode(row.at("ids").get<Ids>()), test::from_hex(row.at("hex")));
   });
 }
 
 TEST(TokenizerGoldens, StreamDecode) {
-  for_each_row("stream_decode.jsonl", [](const ByteBpe& tokenizer, const nlohmann::json& row) {
+  for_each_row("stream_decode.jsonl", [](const ByteBpe& tokenizer, const test::Json& row) {
     const Ids ids = row.at("ids");
     const auto chunks = row.at("chunks").get<std::vector<std::string>>();
     StreamDecoder decoder(tokenizer);
@@ -60,7 +61,7 @@ TEST(TokenizerGoldens, StreamDecode) {
 }
 
 TEST(TokenizerGoldens, InvalidUtf8UnderBothPolicies) {
-  for_each_row("invalid_utf8.jsonl", [](const ByteBpe& tokenizer, const nlohmann::json& row) {
+  for_each_row("invalid_utf8.jsonl", [](const ByteBpe& tokenizer, const test::Json& row) {
     const std::string bytes = test::from_hex(row.at("hex"));
     const Ids ids = tokenizer.encode(bytes);
     EXPECT_EQ(ids, row.at("ids_lossless").get<Ids>());
@@ -70,7 +71,7 @@ TEST(TokenizerGoldens, InvalidUtf8UnderBothPolicies) {
 }
 
 TEST(TokenizerGoldens, SinglePieces) {
-  for_each_row("pieces.jsonl", [](const ByteBpe& tokenizer, const nlohmann::json& row) {
+  for_each_row("pieces.jsonl", [](const ByteBpe& tokenizer, const test::Json& row) {
     EXPECT_EQ(tokenizer.encode_piece(test::from_hex(row.at("hex"))), row.at("ids").get<Ids>());
   });
 }

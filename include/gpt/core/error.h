@@ -3,8 +3,8 @@
 //   [layer_norm] gamma has 767 elements, expected C = 768
 #pragma once
 
-#include <charconv>
 #include <concepts>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -68,33 +68,55 @@ class CancelledError : public Error {
 
 namespace detail {
 
-inline void append(std::string& out, std::string_view text) { out += text; }
-template <class T>
-requires std::is_arithmetic_v<T>
-void append(std::string& out, T value) {
-  if constexpr (std::same_as<T, bool>) {
-    out += value ? "true" : "false";
-  } else if constexpr (std::same_as<T, char>) {
-    out += value;
-  } else {  // to_chars: the same text in every locale
-    char buffer[64];
-    out.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
+/// One part of a message, as text. Numbers read the same in every locale.
+class MessagePart {
+ public:
+  explicit MessagePart(std::string_view text) noexcept : text_(text) {}
+  template <class T>
+  requires std::is_arithmetic_v<T>
+  explicit MessagePart(T value) noexcept {
+    if constexpr (std::same_as<T, bool>) {
+      text_ = value ? "true" : "false";
+    } else if constexpr (std::same_as<T, char>) {
+      buffer_[0] = value;
+      text_ = {buffer_, 1};
+    } else if constexpr (std::floating_point<T>) {
+      print(value);
+    } else if constexpr (std::signed_integral<T>) {
+      print(static_cast<long long>(value));
+    } else {
+      print(static_cast<unsigned long long>(value));
+    }
   }
-}
+  MessagePart(const MessagePart&) = delete;
+  MessagePart& operator=(const MessagePart&) = delete;
+
+  std::string_view text() const noexcept { return text_; }
+
+ private:
+  void print(long long value) noexcept;
+  void print(unsigned long long value) noexcept;
+  void print(float value) noexcept;
+  void print(double value) noexcept;
+
+  std::string_view text_;
+  char buffer_[32];
+};
+
+std::string join(std::span<const MessagePart> parts);
 
 }  // namespace detail
 
 /// Joins strings, characters and numbers into one string, independent of the global locale.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
-  std::string out;
-  (detail::append(out, parts), ...);
-  return out;
+  const detail::MessagePart list[] = {detail::MessagePart(parts)...};
+  return detail::join(list);
 }
 
 /// Throws E with the message "[where] parts...".
 template <class E, class... Parts>
-[[noreturn]] void fail(std::string_view where, const Parts&... parts) {
+[[noreturn, gnu::cold]] void fail(std::string_view where, const Parts&... parts) {
   throw E(concat("[", where, "] ", parts...));
 }
 

@@ -1,0 +1,29 @@
+#include "gpt/core/error.h"
+
+#include <charconv>
+
+namespace gpt::detail {
+namespace {
+
+template <class T, std::size_t size>
+std::string_view print_to(char (&buffer)[size], T value) noexcept {
+  return {buffer, std::to_chars(buffer, buffer + size, value).ptr};
+}
+
+}  // namespace
+
+void MessagePart::print(long long value) noexcept { text_ = print_to(buffer_, value); }
+void MessagePart::print(unsigned long long value) noexcept { text_ = print_to(buffer_, value); }
+void MessagePart::print(float value) noexcept { text_ = print_to(buffer_, value); }
+void MessagePart::print(double value) noexcept { text_ = print_to(buffer_, value); }
+
+std::string join(std::span<const MessagePart> parts) {
+  std::size_t size = 0;
+  for (const MessagePart& part : parts) size += part.text().size();
+  std::string out;
+  out.reserve(size);
+  for (const MessagePart& part : parts) out += part.text();
+  return out;
+}
+
+}  // namespace gpt::detail
