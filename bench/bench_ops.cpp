@@ -111,7 +111,7 @@ Work attention(const Name& name) {
   require_isa(name);
   const std::int64_t t = name.number("T"), past = name.number("past", 0);
   const std::int64_t heads = name.number("H"), head_dim = name.number("D");
-  if (name.word() != "f32") fail<ArgumentError>(name.text(), "unknown type of cache ", name.word());
+  const DType dtype = cache_dtype(name.word());
   struct State {
     ops::AttentionShape shape;
     std::vector<nn::KvCache> caches;
@@ -124,15 +124,16 @@ Work attention(const Name& name) {
     Gpt2Config c;
     c.n_layer = 1;
     c.n_embd = heads * head_dim;
+    c.n_head = heads;
     return c;
   }();
-  const double read = kv_bytes(one_layer, past, sizeof(float));
+  const double read = kv_bytes(one_layer, past, dtype);
   for (std::int64_t i = past == 0 ? 1 : cold_copies(read); i > 0; --i) {
-    s->caches.emplace_back(nn::KvShape{1, heads, head_dim}, past + t);
+    s->caches.emplace_back(nn::KvShape{1, heads, head_dim}, past + t, dtype);
     if (past == 0) continue;
     const Tensor before = random_tensor({past, 3 * heads * head_dim});
     Tensor ignored = Tensor::zeros({past, heads * head_dim});
-    const ops::AttentionSpan span{0, past, 0, s->caches.back().keys(0), s->caches.back().values(0)};
+    const ops::AttentionSpan span{0, past, 0, s->caches.back().layer(0)};
     ops::attention(before, {&span, 1}, s->shape, ignored);
   }
   s->qkv = random_tensor({t, 3 * heads * head_dim});
@@ -141,12 +142,12 @@ Work attention(const Name& name) {
   work.run = [s, t, past] {
     nn::KvCache& cache = s->caches[s->next];
     s->next = (s->next + 1) % s->caches.size();
-    const ops::AttentionSpan span{0, t, past, cache.keys(0), cache.values(0)};
+    const ops::AttentionSpan span{0, t, past, cache.layer(0)};
     ops::attention(s->qkv, {&span, 1}, s->shape, s->y);
   };
   work.flops = 2.0 * static_cast<double>(heads * head_dim * t) * static_cast<double>(t + 2 * past);
   work.read_bytes = read;
-  work.memory = s->caches.front().keys(0);
+  work.memory = s->caches.front().layer(0).keys;
   work.rate = "gflops";
   work.amount = work.flops * 1e-9;
   return work;
@@ -184,7 +185,8 @@ Example: bench_ops --benchmark_filter='BM_Matmul/f32/M:512/N:2304/K:768/isa:avx2
     }
     p.names.push_back(concat("BM_Softmax/f32/R:1/C:50257", end));
     for (const auto& [t, past] : {std::pair{512, 0}, {1, 512}, {1, 896}})
-      p.names.push_back(concat("BM_Attention/f32/T:", t, "/past:", past, "/H:12/D:64", end));
+      for (const auto* cache : {"f32", "f16", "bf16", "int8"})
+        p.names.push_back(concat("BM_Attention/", cache, "/T:", t, "/past:", past, "/H:12/D:64", end));
   }
   return p;
 }

@@ -6,6 +6,8 @@
 
 #include "kernels/elementary.inl"  // first: the others use it
 
+#include "kernels/kv_cache.inl"  // second: attention uses it
+
 #include "kernels/activation.inl"
 #include "kernels/attention.inl"
 #include "kernels/layer_norm.inl"
@@ -19,8 +21,8 @@ namespace gpt::kernels {
 namespace {
 
 constexpr KernelTable make_table(const char* name) noexcept {
-  return {name,         linear_tasks, linear_integer_tasks, quantize_rows,  layer_norm_rows, activation_range,
-          softmax_rows, exp_sum_rows, embedding_rows,       attention_tasks};
+  return {name,         linear_tasks, linear_integer_tasks, quantize_rows, layer_norm_rows, activation_range,
+          softmax_rows, exp_sum_rows, embedding_rows,       append_tasks,  attention_tasks};
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "gpt/core/dtype.h"
 #include "gpt/ops/activation.h"
+#include "gpt/ops/attention.h"
 #include "gpt/ops/weight.h"
 
 namespace gpt::kernels {
@@ -39,7 +40,7 @@ struct Matrix {
 
 /// See ops::linear. A task is one panel of 16 columns of one block of kLinearRows rows, panels running
 /// fastest.
-inline constexpr std::int64_t kLinearRows = 96;
+inline constexpr std::int64_t kLinearRows = 192;
 struct LinearArgs : Matrix {
   const float* x = nullptr;  // [M, K]
   Weights bias;              // [N], data may be null
@@ -83,21 +84,25 @@ struct EmbeddingArgs {
   float* y = nullptr;
 };
 
-/// See ops::attention, for one sequence whose keys and values are in the cache already. A task is one head of
-/// one query, queries running fastest.
+/// See ops::attention, for one sequence. A task is one head of one block of the sequence's new tokens; the blocks
+/// are the kAttentionRows positions from a multiple of it on, the last (and longest) one first.
+inline constexpr std::int64_t kAttentionRows = 48;
 struct AttentionArgs {
   const float* query = nullptr;  // of the sequence's first row, head 0
-  std::int64_t query_stride = 0;
-  const float* keys = nullptr;
-  const float* values = nullptr;
-  float* y = nullptr;  // of the sequence's first row, head 0
+  const float* key = nullptr;
+  const float* value = nullptr;
+  std::int64_t stride = 0;  // from row to row of these three
+  float* y = nullptr;       // of the sequence's first row, head 0
   std::int64_t y_stride = 0;
   std::int64_t rows = 0, past = 0;
   std::int64_t n_head = 0, head_dim = 0;
-  std::int64_t padded_head_dim = 0;  // the stride of a key or value
   float scale = 1;
+  ops::KvLayer cache;
 
-  std::int64_t tasks() const noexcept { return rows * n_head; }
+  std::int64_t blocks() const noexcept {
+    return rows == 0 ? 0 : (past + rows - 1) / kAttentionRows - past / kAttentionRows + 1;
+  }
+  std::int64_t tasks() const noexcept { return n_head * blocks(); }
 };
 
 struct KernelTable {
@@ -115,6 +120,9 @@ struct KernelTable {
   void (*exp_sum)(const float* x, std::int64_t columns, float* max, double* sum, std::int64_t begin,
                   std::int64_t end) noexcept;
   void (*embedding)(const EmbeddingArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  /// Puts the keys and values of a task's tokens into the cache.
+  void (*append)(const AttentionArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  /// Needs the keys and values up to the task's last token in the cache.
   void (*attention)(const AttentionArgs&, std::int64_t begin, std::int64_t end) noexcept;
 };
 

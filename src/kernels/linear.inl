@@ -4,6 +4,9 @@
 namespace gpt::kernels {
 namespace {
 
+// An innermost loop stays a function of its own: inlined into a larger one, its sums lose their registers.
+#define GPT_ALONE [[gnu::noinline]]
+
 inline constexpr std::int64_t kBlockK = 256;  // a block of a panel is 16 KiB: half of a small L1 cache
 inline constexpr std::int64_t kBlockPanels =
     4;  // blocks that a block of x, in the L2 cache, meets one after another
@@ -32,8 +35,8 @@ inline void finish_rows(const LinearArgs& a, const float* sums, std::int64_t m0,
 
 /// sums[r][16] += x[r][0 .. count) times w[count][16], for `rows` rows.
 template <class Loader, int rows>
-inline void multiply(const float* x, std::int64_t x_stride, const typename Loader::Element* w,
-                     std::int64_t count, float* sums) noexcept {
+GPT_ALONE void multiply(const float* x, std::int64_t x_stride, const typename Loader::Element* w,
+                        std::int64_t count, float* sums) noexcept {
   F32x16 acc[static_cast<unsigned>(rows)];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) acc[r] = load(sums + r * kLanes);
@@ -160,7 +163,7 @@ void linear_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t panel_beg
 
 /// `rows` rows, few enough for registers, against `panels` panels side by side, each read once from memory.
 template <class Loader, int rows, int panels>
-inline void stream(const LinearArgs& a, std::int64_t panel) noexcept {
+GPT_ALONE void stream(const LinearArgs& a, std::int64_t panel) noexcept {
   const auto* w = static_cast<const typename Loader::Element*>(a.weight) + panel * a.k * kLanes;
   const std::int64_t stride = a.k * kLanes;
   F32x16 acc[static_cast<unsigned>(rows)][static_cast<unsigned>(panels)];

@@ -27,12 +27,13 @@ struct Quanta<ops::WeightFormat::int8> {
   /// Calls f(i, vector) for the four pairs of a step of 8 inputs.
   template <class F>
   static void step(const std::int8_t* q, F f) noexcept {
-    f(0, load_i8(q));
-    f(1, load_i8(q + 32));
-    f(2, load_i8(q + 64));
-    f(3, load_i8(q + 96));
+    f(0, widen_i8(q));
+    f(1, widen_i8(q + 32));
+    f(2, widen_i8(q + 64));
+    f(3, widen_i8(q + 96));
   }
   static constexpr std::int64_t kStepBytes = 128;
+  static constexpr bool kHasZero = false;
   static I32x16 zero(const Matrix&, std::int64_t) noexcept { return broadcast_i32(0); }
 };
 
@@ -51,6 +52,7 @@ struct Quanta<ops::WeightFormat::int4> {
     f(3, nibbles<3>(fours));
   }
   static constexpr std::int64_t kStepBytes = 64;
+  static constexpr bool kHasZero = true;
   static I32x16 zero(const Matrix& a, std::int64_t place) noexcept {
     return a.zero_points == nullptr ? broadcast_i32(8) : load_u8(a.zero_points + place);
   }
@@ -134,7 +136,7 @@ inline void finish_integer(const LinearArgs& a, float* sums, std::int64_t m0, st
 
 /// Few rows: the quanta are widened in registers, `panels` panels side by side; their zero points are taken off the sum.
 template <class Q, int rows, int panels>
-inline void stream_integer(const LinearArgs& a, std::int64_t panel) noexcept {
+GPT_ALONE void stream_integer(const LinearArgs& a, std::int64_t panel) noexcept {
   const std::int64_t k_padded = padded_inputs(a.k), stretch = a.stretch();
   alignas(64) float sums[static_cast<unsigned>(panels)][static_cast<unsigned>(rows) * kLanes];
   for (int p = 0; p < panels; ++p)
@@ -160,7 +162,7 @@ inline void stream_integer(const LinearArgs& a, std::int64_t panel) noexcept {
         Q::step(from, [&](int pair, const I16x32& v) noexcept {
 #pragma GCC unroll 16
           for (int r = 0; r < rows; ++r)
-            multiply_add(acc[p][r], broadcast_pair(x + r * k_padded + 2 * pair), v);
+            acc[p][r] = multiply_add(acc[p][r], broadcast_pair(x + r * k_padded + 2 * pair), v);
         });
       }
     }
@@ -171,7 +173,7 @@ inline void stream_integer(const LinearArgs& a, std::int64_t panel) noexcept {
 #pragma GCC unroll 16
       for (int r = 0; r < rows; ++r) {
         I32x16 product = acc[p][r];
-        if constexpr (Q::kStepBytes == 64)
+        if constexpr (Q::kHasZero)
           product = product - Q::zero(a, place) * broadcast_i32(a.x_sums[r * a.stretches() + s]);
         float* sum = sums[p] + r * kLanes;
         store(sum, fma(to_float(product), scale, load(sum)));
@@ -192,30 +194,64 @@ void integer_streamed(const LinearArgs& a, std::int64_t panel_begin, std::int64_
     for (; panel < panel_end; ++panel) stream_integer<Q, rows, 1>(a, panel);
 }
 
-/// sums[r][16] = fma(float(x16[r] times the stretch), scale, sums[r]); w [stretch / 2][16][2], its zero points taken off.
-template <int rows>
-inline void multiply_stretch(const std::int16_t* x, std::int64_t x_stride, const std::int16_t* w,
-                             std::int64_t count, const F32x16& scale, float* sums) noexcept {
-  I32x16 acc[static_cast<unsigned>(rows)];
-#pragma GCC unroll 16
-  for (int r = 0; r < rows; ++r) acc[r] = broadcast_i32(0);
-  for (std::int64_t k = 0; k < count; k += 2) {
-    const I16x32 v = load_i16(w + k * kLanes);
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) multiply_add(acc[r], broadcast_pair(x + r * x_stride + k), v);
+/// A block of a panel, widened: quanta [count / 2][16][2] less their zero points, and the scales of its stretches.
+struct WideBlock {
+  alignas(64) std::int16_t quanta[kBlockK * kLanes];
+  alignas(64) float scales[kBlockK / 32 * kLanes];
+};
+
+template <class Q>
+inline void widen(const Matrix& a, std::int64_t panel, std::int64_t k0, std::int64_t count,
+                  WideBlock& block) noexcept {
+  const std::int64_t stretch = a.stretch();
+  const auto* q = Q::at(a, panel, k0);
+  for (std::int64_t k = 0, s = 0; k < count; k += stretch, ++s) {
+    const std::int64_t place = group_place(a, panel, (k0 + k) / stretch);
+    store(block.scales + s * kLanes, load_weights(a.scales, place, kLanes));
+    const I16x32 zero = pairs_of(Q::zero(a, place));
+    const std::int64_t end = k + stretch < count ? k + stretch : count;
+    for (std::int64_t i = k; i < end; i += kStep) {
+      prefetch(static_cast<const char*>(static_cast<const void*>(q)) + kPrefetch);
+      if constexpr (Q::kStepBytes > 64)
+        prefetch(static_cast<const char*>(static_cast<const void*>(q)) + kPrefetch + 64);
+      Q::step(q, [&](int pair, const I16x32& v) noexcept {
+        store_i16(block.quanta + (i + 2 * pair) * kLanes, Q::kHasZero ? v - zero : v);
+      });
+      q += Q::kStepBytes / static_cast<std::int64_t>(sizeof(*q));
+    }
   }
+}
+
+/// For each stretch in order: sums[r][16] = fma(float(x16[r] times its quanta), scale, sums[r]).
+template <int rows>
+GPT_ALONE void multiply_wide(const std::int16_t* x, std::int64_t x_stride, const WideBlock& block,
+                             std::int64_t count, std::int64_t stretch, float* sums) noexcept {
+  const std::int16_t* w = block.quanta;
+  const float* scales = block.scales;
+  for (std::int64_t left = count; left > 0; left -= stretch, scales += kLanes) {
+    I32x16 acc[static_cast<unsigned>(rows)];
 #pragma GCC unroll 16
-  for (int r = 0; r < rows; ++r)
-    store(sums + r * kLanes, fma(to_float(acc[r]), scale, load(sums + r * kLanes)));
+    for (int r = 0; r < rows; ++r) acc[r] = broadcast_i32(0);
+    const std::int64_t pairs = (left < stretch ? left : stretch) / 2;
+    for (std::int64_t i = 0; i < pairs; ++i, x += 2, w += 2 * kLanes) {
+      const I16x32 v = load_i16(w);
+#pragma GCC unroll 16
+      for (int r = 0; r < rows; ++r) acc[r] = multiply_add(acc[r], broadcast_pair(x + r * x_stride), v);
+    }
+    const F32x16 scale = load(scales);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+      store(sums + r * kLanes, fma(to_float(acc[r]), scale, load(sums + r * kLanes)));
+  }
 }
 
 template <int most = kMicroRows>
-inline void multiply_stretch_rows(std::int64_t rows, const std::int16_t* x, std::int64_t x_stride,
-                                  const std::int16_t* w, std::int64_t count, const F32x16& scale,
-                                  float* sums) noexcept {
+inline void multiply_wide_rows(std::int64_t rows, const std::int16_t* x, std::int64_t x_stride,
+                               const WideBlock& block, std::int64_t count, std::int64_t stretch,
+                               float* sums) noexcept {
   if constexpr (most > 1)
-    if (rows < most) return multiply_stretch_rows<most - 1>(rows, x, x_stride, w, count, scale, sums);
-  multiply_stretch<most>(x, x_stride, w, count, scale, sums);
+    if (rows < most) return multiply_wide_rows<most - 1>(rows, x, x_stride, block, count, stretch, sums);
+  multiply_wide<most>(x, x_stride, block, count, stretch, sums);
 }
 
 /// Many rows: blocks of up to 256 inputs of a panel are widened once for all of them.
@@ -227,7 +263,7 @@ void integer_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t panel_be
   const std::int64_t k_padded = padded_inputs(a.k), stretch = a.stretch();
   const std::int64_t group = rows > 4 * kMicroRows ? kBlockPanels : 1;
   alignas(64) float sums[kBlockPanels][kLinearRows * kLanes];
-  alignas(64) std::int16_t wide[kBlockK * kLanes];
+  WideBlock block;
   for (std::int64_t p0 = panel_begin; p0 < panel_end; p0 += group) {
     const std::int64_t panels = panel_end - p0 < group ? panel_end - p0 : group;
     for (std::int64_t p = 0; p < panels; ++p)
@@ -235,22 +271,11 @@ void integer_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t panel_be
     for (std::int64_t k0 = 0; k0 < k_padded; k0 += kBlockK) {
       const std::int64_t count = k_padded - k0 < kBlockK ? k_padded - k0 : kBlockK;
       for (std::int64_t p = 0; p < panels; ++p) {
-        const auto* q = Q::at(a, p0 + p, k0);
-        for (std::int64_t k = 0; k < count;
-             k += kStep, q += Q::kStepBytes / static_cast<std::int64_t>(sizeof(*q))) {
-          prefetch(static_cast<const char*>(static_cast<const void*>(q)) + kPrefetch);
-          const I16x32 zero = pairs_of(Q::zero(a, group_place(a, p0 + p, (k0 + k) / stretch)));
-          Q::step(q, [&](int pair, const I16x32& v) noexcept {
-            store_i16(wide + (k + 2 * pair) * kLanes, Q::kStepBytes == 64 ? v - zero : v);
-          });
-        }
+        widen<Q>(a, p0 + p, k0, count, block);
         for (std::int64_t t = 0; t < tiles; ++t) {
-          const std::int64_t r = tile_begin(rows, t, tiles), tile = tile_begin(rows, t + 1, tiles) - r;
-          for (std::int64_t k = 0; k < count; k += stretch) {
-            const F32x16 scale = load_weights(a.scales, group_place(a, p0 + p, (k0 + k) / stretch), kLanes);
-            multiply_stretch_rows(tile, a.x16 + (m0 + r) * k_padded + k0 + k, k_padded, wide + k * kLanes,
-                                  count - k < stretch ? count - k : stretch, scale, sums[p] + r * kLanes);
-          }
+          const std::int64_t r = tile_begin(rows, t, tiles);
+          multiply_wide_rows(tile_begin(rows, t + 1, tiles) - r, a.x16 + (m0 + r) * k_padded + k0, k_padded,
+                             block, count, stretch, sums[p] + r * kLanes);
         }
       }
     }

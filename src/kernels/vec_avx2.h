@@ -33,6 +33,41 @@ inline F32x16 load_bf16(const std::uint16_t* p) noexcept {
 inline F32x16 load_f16(const std::uint16_t* p) noexcept {
   return {_mm256_cvtph_ps(load_half_words(p)), _mm256_cvtph_ps(load_half_words(p + 8))};
 }
+inline __m256 widen_i8(__m128i bytes) noexcept { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)); }
+inline F32x16 load_i8(const std::int8_t* p) noexcept {
+  const __m128i bytes = _mm_loadu_si128(static_cast<const __m128i*>(static_cast<const void*>(p)));
+  return {widen_i8(bytes), widen_i8(_mm_unpackhi_epi64(bytes, bytes))};
+}
+
+/// The lower halves of the words of lo, then those of hi; the upper halves must be zero.
+inline __m256i low_halves(__m256i lo, __m256i hi) noexcept {
+  return _mm256_permute4x64_epi64(_mm256_packus_epi32(lo, hi), 0xd8);
+}
+inline __m256i round_bf16(__m256 v) noexcept {
+  const __m256i u = _mm256_castps_si256(v);
+  const __m256i upper = _mm256_srli_epi32(u, 16);
+  const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+  const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
+  const __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  return _mm256_blendv_epi8(_mm256_srli_epi32(sum, 16), quiet, nan);
+}
+inline void store_bf16(std::uint16_t* p, const F32x16& v) noexcept {
+  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)),
+                      low_halves(round_bf16(v.lo), round_bf16(v.hi)));
+}
+inline void store_f16(std::uint16_t* p, const F32x16& v) noexcept {
+  constexpr int kNearestEven = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(p)), _mm256_cvtps_ph(v.lo, kNearestEven));
+  _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(p + 8)), _mm256_cvtps_ph(v.hi, kNearestEven));
+}
+inline void store_low_bytes(std::int8_t* p, const F32x16& v) noexcept {
+  const __m256i byte = _mm256_set1_epi32(0xff);
+  const __m256i words = low_halves(_mm256_and_si256(_mm256_castps_si256(v.lo), byte),
+                                   _mm256_and_si256(_mm256_castps_si256(v.hi), byte));
+  _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(p)),
+                   _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
 
 inline F32x16 operator+(const F32x16& a, const F32x16& b) noexcept {
   return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
@@ -132,7 +167,7 @@ inline void store_i16(std::int16_t* p, const F32x16& v) noexcept {
 
 inline I16x32 load_i16(const std::int16_t* p) noexcept { return {load_bytes(p), load_bytes(p + 16)}; }
 inline I16x32 load_u16(const std::uint16_t* p) noexcept { return {load_bytes(p), load_bytes(p + 16)}; }
-inline I16x32 load_i8(const std::int8_t* p) noexcept {
+inline I16x32 widen_i8(const std::int8_t* p) noexcept {
   const auto* bytes = static_cast<const __m128i*>(static_cast<const void*>(p));
   return {_mm256_cvtepi8_epi16(_mm_loadu_si128(bytes)), _mm256_cvtepi8_epi16(_mm_loadu_si128(bytes + 1))};
 }
@@ -172,13 +207,13 @@ inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
   return {_mm256_set1_epi32(both), _mm256_set1_epi32(both)};
 }
 /// In assembly, because gcc moves the additions away from the products and then lacks registers for the sums.
-inline void multiply_add(__m256i& sum, __m256i a, __m256i b) noexcept {
+inline __m256i multiply_add(__m256i sum, __m256i a, __m256i b) noexcept {
   __m256i product;
   __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sum), "=&x"(product) : "x"(a), "x"(b));
+  return sum;
 }
-inline void multiply_add(I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
-  multiply_add(sum.lo, a.lo, b.lo);
-  multiply_add(sum.hi, a.hi, b.hi);
+inline I32x16 multiply_add(const I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
+  return {multiply_add(sum.lo, a.lo, b.lo), multiply_add(sum.hi, a.hi, b.hi)};
 }
 
 inline void transpose8(__m256 (&r)[8]) noexcept {

@@ -25,6 +25,30 @@ inline F32x16 load_bf16(const std::uint16_t* p) noexcept {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_half_words(p)), 16))};
 }
 inline F32x16 load_f16(const std::uint16_t* p) noexcept { return {_mm512_cvtph_ps(load_half_words(p))}; }
+inline F32x16 load_i8(const std::int8_t* p) noexcept {
+  const __m128i bytes = _mm_loadu_si128(static_cast<const __m128i*>(static_cast<const void*>(p)));
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))};
+}
+
+inline void store_half_words(std::uint16_t* p, __m256i words) noexcept {
+  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), words);
+}
+inline void store_bf16(std::uint16_t* p, const F32x16& a) noexcept {
+  const __m512i u = _mm512_castps_si512(a.v);
+  const __m512i upper = _mm512_srli_epi32(u, 16);
+  const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+  const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+  const __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+  const __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+  store_half_words(p, _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(nan, _mm512_srli_epi32(sum, 16), quiet)));
+}
+inline void store_f16(std::uint16_t* p, const F32x16& a) noexcept {
+  store_half_words(p, _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+inline void store_low_bytes(std::int8_t* p, const F32x16& a) noexcept {
+  _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(p)),
+                   _mm512_cvtepi32_epi8(_mm512_castps_si512(a.v)));
+}
 
 inline F32x16 operator+(const F32x16& a, const F32x16& b) noexcept { return {_mm512_add_ps(a.v, b.v)}; }
 inline F32x16 operator-(const F32x16& a, const F32x16& b) noexcept { return {_mm512_sub_ps(a.v, b.v)}; }
@@ -86,7 +110,7 @@ inline void store_i16(std::int16_t* p, const F32x16& a) noexcept {
 
 inline I16x32 load_i16(const std::int16_t* p) noexcept { return {_mm512_loadu_si512(p)}; }
 inline I16x32 load_u16(const std::uint16_t* p) noexcept { return {_mm512_loadu_si512(p)}; }
-inline I16x32 load_i8(const std::int8_t* p) noexcept {
+inline I16x32 widen_i8(const std::int8_t* p) noexcept {
   return {_mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(p))))};
 }
 inline void store_i16(std::int16_t* p, const I16x32& a) noexcept { _mm512_storeu_si512(p, a.v); }
@@ -107,8 +131,8 @@ inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
   __builtin_memcpy(&both, p, sizeof both);
   return {_mm512_set1_epi32(both)};
 }
-inline void multiply_add(I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
-  sum.v = _mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v));
+inline I32x16 multiply_add(const I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
+  return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v))};
 }
 
 inline void transpose(F32x16 (&r)[kLanes]) noexcept {

@@ -47,6 +47,38 @@ inline F32x16 load_f16(const std::uint16_t* p) noexcept {
     return float_of_bits(sign | magnitude);
   });
 }
+/// Sixteen signed bytes, widened.
+inline F32x16 load_i8(const std::int8_t* p) noexcept {
+  return map([=](int i) { return static_cast<float>(p[i]); });
+}
+
+/// The other way round, to the nearest, ties to even; a NaN stays one and is quiet afterwards.
+inline void store_bf16(std::uint16_t* p, const F32x16& v) noexcept {
+  for (int i = 0; i < kLanes; ++i) {
+    const std::uint32_t u = bits_of_float(v.lane[i]);
+    const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
+    p[i] = static_cast<std::uint16_t>(nan ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+  }
+}
+inline void store_f16(std::uint16_t* p, const F32x16& v) noexcept {
+  for (int i = 0; i < kLanes; ++i) {
+    const std::uint32_t u = bits_of_float(v.lane[i]);
+    const std::uint32_t m = u & 0x7fffffffu;
+    std::uint32_t half = (m - 0x38000000u + 0xfffu + ((m >> 13) & 1u)) >> 13;
+    if (m > 0x7f800000u)
+      half = 0x7e00u | ((m >> 13) & 0x3ffu);
+    else if (m >= 0x477ff000u)  // rounds to 2^16 or more
+      half = 0x7c00u;
+    else if (m < 0x38800000u)  // subnormal: beside 0.5 a unit in the last place is 2^-24
+      half = bits_of_float(float_of_bits(m) + 0.5f) - 0x3f000000u;
+    p[i] = static_cast<std::uint16_t>(((u >> 16) & 0x8000u) | half);
+  }
+}
+/// The lowest eight bits of every lane.
+inline void store_low_bytes(std::int8_t* p, const F32x16& v) noexcept {
+  for (int i = 0; i < kLanes; ++i)
+    p[i] = static_cast<std::int8_t>(static_cast<std::uint8_t>(bits_of_float(v.lane[i])));
+}
 
 inline F32x16 operator+(const F32x16& a, const F32x16& b) noexcept {
   return map([&](int i) { return a.lane[i] + b.lane[i]; });
@@ -162,7 +194,7 @@ inline I16x32 load_i16(const std::int16_t* p) noexcept {
 inline I16x32 load_u16(const std::uint16_t* p) noexcept {
   return map_i16([=](int i) { return p[i]; });
 }
-inline I16x32 load_i8(const std::int8_t* p) noexcept {
+inline I16x32 widen_i8(const std::int8_t* p) noexcept {
   return map_i16([=](int i) { return p[i]; });
 }
 inline void store_i16(std::int16_t* p, const I16x32& a) noexcept {
@@ -191,10 +223,11 @@ inline I16x32 pairs_of(const I32x16& a) noexcept {
 inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
   return map_i16([=](int i) { return p[i % 2]; });
 }
-/// sum[i] += a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1]; it must not overflow.
-inline void multiply_add(I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
-  for (int i = 0; i < kLanes; ++i)
-    sum.lane[i] += a.lane[2 * i] * b.lane[2 * i] + a.lane[2 * i + 1] * b.lane[2 * i + 1];
+/// sum[i] + a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1]; it must not overflow.
+inline I32x16 multiply_add(const I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
+  return map_i32([&](int i) {
+    return sum.lane[i] + a.lane[2 * i] * b.lane[2 * i] + a.lane[2 * i + 1] * b.lane[2 * i + 1];
+  });
 }
 
 /// Rows become columns.

@@ -82,9 +82,9 @@ void Gpt2::pack() {
   });
 }
 
-nn::KvCache Gpt2::make_cache(std::int64_t capacity) const {
+nn::KvCache Gpt2::make_cache(std::int64_t capacity, DType dtype) const {
   const nn::KvShape shape{config_.n_layer, config_.n_head, config_.head_dim()};
-  return {shape, capacity > 0 ? std::min(capacity, config_.n_positions) : config_.n_positions};
+  return {shape, capacity > 0 ? std::min(capacity, config_.n_positions) : config_.n_positions, dtype};
 }
 
 ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options) const {

@@ -1,22 +1,42 @@
 #include "gpt/nn/kv_cache.h"
 
 #include "gpt/core/error.h"
-#include "gpt/ops/attention.h"
 
 namespace gpt::nn {
 
-KvCache::KvCache(const KvShape& shape, std::int64_t capacity) : shape_(shape), capacity_(capacity) {
+KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype)
+    : shape_(shape), capacity_(capacity) {
   constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
   if (capacity > kMostTokens) fail<MemoryError>("kv_cache", "cannot hold ", capacity, " tokens");
   if (shape.n_layer <= 0 || shape.n_head <= 0 || shape.head_dim <= 0 || capacity <= 0)
     fail<ArgumentError>("kv_cache", "n_layer ", shape.n_layer, ", n_head ", shape.n_head, ", head_dim ",
                         shape.head_dim, ", capacity ", capacity, ": expected positive numbers");
-  const std::int64_t groups = (capacity + ops::kKeyGroup - 1) / ops::kKeyGroup;
-  const Shape whole{shape.n_layer, groups, shape.n_head, ops::padded_head_dim(shape.head_dim),
-                    ops::kKeyGroup};
-  layer_stride_ = whole.numel() / shape.n_layer;
-  keys_ = Tensor::zeros(whole);
-  values_ = Tensor::zeros(whole);
+  if (!ops::is_cache_dtype(dtype))
+    fail<ArgumentError>("kv_cache", "the type is ", name_of(dtype),
+                        ", expected float32, float16, bfloat16 or int8");
+  const std::int64_t tokens = ops::whole_groups(capacity);
+  const std::int64_t padded = ops::padded_head_dim(shape.head_dim);
+  keys_ =
+      Tensor::zeros({shape.n_layer, shape.n_head, tokens / ops::kKeyGroup, padded, ops::kKeyGroup}, dtype);
+  values_ = Tensor::zeros({shape.n_layer, shape.n_head, tokens, padded}, dtype);
+  if (dtype == DType::i8) scales_ = Tensor::zeros({shape.n_layer, 2, shape.n_head, tokens});
+}
+
+ops::KvLayer KvCache::layer(std::int64_t index) noexcept {
+  const auto part = [&](Tensor& t, std::int64_t i, std::int64_t parts) noexcept {
+    return t.view().raw() + t.nbytes() / static_cast<std::size_t>(parts) * static_cast<std::size_t>(i);
+  };
+  ops::KvLayer layer;
+  layer.dtype = keys_.dtype();
+  layer.capacity = values_.dim(2);
+  layer.keys = part(keys_, index, shape_.n_layer);
+  layer.values = part(values_, index, shape_.n_layer);
+  if (!scales_.empty()) {
+    const std::int64_t n = shape_.n_head * layer.capacity;
+    layer.key_scales = scales_.data<float>() + 2 * index * n;
+    layer.value_scales = layer.key_scales + n;
+  }
+  return layer;
 }
 
 KvCache KvCache::clone() const {
@@ -24,9 +44,9 @@ KvCache KvCache::clone() const {
   copy.shape_ = shape_;
   copy.capacity_ = capacity_;
   copy.length_ = length_;
-  copy.layer_stride_ = layer_stride_;
   copy.keys_ = keys_.clone();
   copy.values_ = values_.clone();
+  copy.scales_ = scales_.clone();
   return copy;
 }
 
@@ -34,9 +54,9 @@ void KvCache::swap(KvCache& other) noexcept {
   std::swap(shape_, other.shape_);
   std::swap(capacity_, other.capacity_);
   std::swap(length_, other.length_);
-  std::swap(layer_stride_, other.layer_stride_);
   std::swap(keys_, other.keys_);
   std::swap(values_, other.values_);
+  std::swap(scales_, other.scales_);
 }
 
 void KvCache::truncate(std::int64_t length) {

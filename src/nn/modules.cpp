@@ -35,7 +35,7 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
   const auto spans = context.arena.take_span<ops::AttentionSpan>(batch.size());
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const auto& [row, rows, cache] = batch[i];
-    spans[i] = {row, rows, cache->length(), cache->keys(layer_), cache->values(layer_)};
+    spans[i] = {row, rows, cache->length(), cache->layer(layer_)};
   }
   const TensorView heads = context.arena.take(x.shape());
   ops::attention(qkv, spans, {n_head_, head_dim_, scale_}, heads);

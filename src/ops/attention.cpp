@@ -1,6 +1,7 @@
 #include "gpt/ops/attention.h"
 
-#include <cstring>
+#include <algorithm>
+#include <atomic>
 
 #include "gpt/core/parallel.h"
 #include "ops/checks.h"
@@ -8,17 +9,19 @@
 namespace gpt::ops {
 namespace {
 
-/// Puts one token's key and value at its place in the cache.
-void append(const AttentionShape& shape, const float* key, const float* value, std::int64_t position,
-            float* keys, float* values) noexcept {
-  const std::int64_t padded = padded_head_dim(shape.head_dim);
-  for (std::int64_t h = 0; h < shape.n_head; ++h) {
-    float* group =
-        keys + (position / kKeyGroup * shape.n_head + h) * padded * kKeyGroup + position % kKeyGroup;
-    for (std::int64_t d = 0; d < shape.head_dim; ++d) group[d * kKeyGroup] = key[h * shape.head_dim + d];
-    std::memcpy(values + (position * shape.n_head + h) * padded, value + h * shape.head_dim,
-                static_cast<std::size_t>(shape.head_dim) * sizeof(float));
-  }
+using kernels::AttentionArgs;
+
+void check_cache(const AttentionSpan& s) {
+  constexpr std::string_view op = "attention";
+  const KvLayer& c = s.cache;
+  if (s.past < 0 || c.keys == nullptr || c.values == nullptr) fail<ShapeError>(op, "a sequence has no cache");
+  if (!is_cache_dtype(c.dtype))
+    fail<ShapeError>(op, "a cache is ", name_of(c.dtype), ", expected float32, float16, bfloat16 or int8");
+  if (c.dtype == DType::i8 && (c.key_scales == nullptr || c.value_scales == nullptr))
+    fail<ShapeError>(op, "an int8 cache has no scales");
+  if (c.capacity % kKeyGroup != 0 || s.past + s.rows > c.capacity)
+    fail<ShapeError>(op, s.past, " cached and ", s.rows, " new tokens in a cache of capacity ", c.capacity,
+                     ", expected enough, and a multiple of ", kKeyGroup);
 }
 
 void check(ConstTensorView qkv, std::span<const AttentionSpan> batch, const AttentionShape& shape,
@@ -33,44 +36,94 @@ void check(ConstTensorView qkv, std::span<const AttentionSpan> batch, const Atte
   for (const AttentionSpan& s : batch) {
     if (s.row < 0 || s.rows < 0 || s.row + s.rows > qkv.dim(0))
       fail<ShapeError>(op, "rows [", s.row, ", ", s.row + s.rows, ") are outside qkv's ", qkv.dim(0));
-    if (s.past < 0 || s.keys == nullptr || s.values == nullptr)
-      fail<ShapeError>(op, "a sequence has no cache");
+    check_cache(s);
   }
+}
+
+/// The batch as the kernels take it, one sequence at a time.
+struct Batch {
+  std::span<const AttentionSpan> spans;
+  AttentionShape shape;
+  const float* qkv;
+  float* y;
+
+  AttentionArgs args(std::size_t i) const noexcept {
+    const AttentionSpan& s = spans[i];
+    const std::int64_t d = shape.n_head * shape.head_dim;
+    AttentionArgs a;
+    a.query = qkv + s.row * 3 * d;
+    a.key = a.query + d;
+    a.value = a.key + d;
+    a.stride = 3 * d;
+    a.y = y + s.row * d;
+    a.y_stride = d;
+    a.rows = s.rows;
+    a.past = s.past;
+    a.n_head = shape.n_head;
+    a.head_dim = shape.head_dim;
+    a.scale = shape.scale;
+    a.cache = s.cache;
+    return a;
+  }
+};
+
+/// Calls body(args, task) for every task of every sequence, in one parallel loop whose threads take the next task when they
+/// are done with one: tasks differ in cost, by their sequence's length and by how many keys the mask leaves.
+template <class Body>
+void for_each_task(const Batch& batch, std::int64_t tasks, std::int64_t threads, Body body) noexcept {
+  std::atomic<std::int64_t> next{0};
+  parallel_for(threads, 1, [&](std::int64_t, std::int64_t) noexcept {
+    std::size_t i = 0;
+    std::int64_t first = 0;  // of sequence i
+    AttentionArgs args = batch.args(i);
+    for (;;) {
+      const std::int64_t task = next.fetch_add(1, std::memory_order_relaxed);
+      if (task >= tasks) return;
+      while (task - first >= args.tasks()) {
+        first += args.tasks();
+        args = batch.args(++i);
+      }
+      body(args, task - first);
+    }
+  });
+}
+
+std::int64_t threads_for(std::int64_t work) noexcept {
+  return std::clamp<std::int64_t>(work / grain_for(1), 1, num_threads());
 }
 
 }  // namespace
 
-void attention(ConstTensorView qkv, std::span<const AttentionSpan> batch, const AttentionShape& shape,
+void attention(ConstTensorView qkv, std::span<const AttentionSpan> spans, const AttentionShape& shape,
                TensorView y) {
-  check(qkv, batch, shape, y);
+  check(qkv, spans, shape, y);
   const kernels::KernelTable& table = kernels::table();
-  const std::int64_t d = shape.n_head * shape.head_dim;
-  const float* in = qkv.data<float>();
-  float* out = y.data<float>();
-  for (const AttentionSpan& s : batch) {
-    const float* row = in + s.row * 3 * d;
-    constexpr std::int64_t kWorkPerElement = 4;  // a transposed store
-    parallel_for(s.rows, grain_for(kWorkPerElement * d), [&](std::int64_t begin, std::int64_t end) noexcept {
-      for (std::int64_t r = begin; r < end; ++r)
-        append(shape, row + (3 * r + 1) * d, row + (3 * r + 2) * d, s.past + r, s.keys, s.values);
-    });
-    kernels::AttentionArgs args;
-    args.query = row;
-    args.query_stride = 3 * d;
-    args.keys = s.keys;
-    args.values = s.values;
-    args.y = out + s.row * d;
-    args.y_stride = d;
-    args.rows = s.rows;
-    args.past = s.past;
-    args.n_head = shape.n_head;
-    args.head_dim = shape.head_dim;
-    args.padded_head_dim = padded_head_dim(shape.head_dim);
-    args.scale = shape.scale;
-    const std::int64_t mean_keys = s.past + (s.rows + 1) / 2;
-    parallel_for(args.tasks(), grain_for(2 * mean_keys * shape.head_dim),
-                 [&](std::int64_t begin, std::int64_t end) noexcept { table.attention(args, begin, end); });
+  const Batch batch{spans, shape, qkv.data<float>(), y.data<float>()};
+  std::int64_t tasks = 0, work = 0, rows = 0;
+  bool single = true;  // each head of a sequence is one task
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    const AttentionArgs a = batch.args(i);
+    // A key and value that are read for one query alone take the time of about four multiply-adds per element.
+    const std::int64_t reads = a.rows == 1 ? 4 : 1;
+    tasks += a.tasks();
+    work += 2 * reads * a.rows * (a.past + (a.rows + 1) / 2);
+    rows += a.rows;
+    single = single && a.blocks() <= 1;
   }
+  if (tasks == 0) return;
+  const std::int64_t d = shape.n_head * shape.head_dim;
+  if (single)  // then its keys and values are put away by the task that reads them
+    return for_each_task(batch, tasks, threads_for(work * d),
+                         [&](const AttentionArgs& a, std::int64_t task) noexcept {
+                           table.append(a, task, task + 1);
+                           table.attention(a, task, task + 1);
+                         });
+  constexpr std::int64_t kWorkPerElement = 4;  // a transposed store
+  for_each_task(batch, tasks, threads_for(kWorkPerElement * rows * d),
+                [&](const AttentionArgs& a, std::int64_t task) noexcept { table.append(a, task, task + 1); });
+  for_each_task(batch, tasks, threads_for(work * d), [&](const AttentionArgs& a, std::int64_t task) noexcept {
+    table.attention(a, task, task + 1);
+  });
 }
 
 }  // namespace gpt::ops

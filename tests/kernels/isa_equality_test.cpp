@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "gpt/ops/attention.h"
 #include "kernels/kernels.h"
 #include "ops/checks.h"
 #include "support/random_tensor.h"
@@ -322,41 +321,6 @@ TEST_P(IsaEquality, Embedding) {
                   rows.data<float>()[37 * columns + i] + widened(wpe, 2 * columns + i))
             << gpt::test::describe(wte);
     }
-}
-
-struct AttentionCase {
-  std::int64_t n_head, head_dim, past, rows;
-};
-
-TEST_P(IsaEquality, Attention) {
-  constexpr AttentionCase kCases[] = {{1, 1, 0, 1},   {2, 8, 0, 20},  {3, 24, 5, 3},   {2, 64, 0, 70},
-                                      {1, 16, 63, 2}, {2, 33, 64, 1}, {1, 64, 200, 1}, {5, 8, 15, 18}};
-  for (const AttentionCase& c : kCases) {
-    const std::int64_t d = c.n_head * c.head_dim, tokens = c.past + c.rows;
-    const std::int64_t groups = (tokens + ops::kKeyGroup - 1) / ops::kKeyGroup;
-    const std::int64_t padded = ops::padded_head_dim(c.head_dim);
-    const Tensor query = random_tensor({c.rows, d}, 11);
-    const Tensor keys = random_tensor({groups, c.n_head, padded, ops::kKeyGroup}, 12);
-    const Tensor values = random_tensor({tokens, c.n_head, padded}, 13);
-    Tensor expected = Tensor::empty({c.rows, d}), got = Tensor::empty({c.rows, d});
-    AttentionArgs args;
-    args.query = query.data<float>();
-    args.query_stride = d;
-    args.keys = keys.data<float>();
-    args.values = values.data<float>();
-    args.y = expected.data<float>();
-    args.y_stride = d;
-    args.rows = c.rows;
-    args.past = c.past;
-    args.n_head = c.n_head;
-    args.head_dim = c.head_dim;
-    args.padded_head_dim = padded;
-    args.scale = 0.3f;
-    scalar().attention(args, 0, args.tasks());
-    args.y = got.data<float>();
-    for (std::int64_t task = 0; task < args.tasks(); ++task) candidate().attention(args, task, task + 1);
-    EXPECT_TRUE(same_bits(expected, got)) << "H " << c.n_head << " d " << c.head_dim << " past " << c.past;
-  }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <limits>
 #include <utility>
 
@@ -29,14 +30,16 @@ TEST(KvCache, CountsTokensWithinItsCapacity) {
   EXPECT_EQ(cache.length(), 5);
 }
 
+float& first_key(KvCache& cache) { return *static_cast<float*>(cache.layer(0).keys); }
+
 TEST(KvCache, ClonesGoTheirOwnWay) {
   KvCache cache({1, 1, 16}, 4);
-  cache.keys(0)[0] = 1;
+  first_key(cache) = 1;
   cache.advance(2);
   KvCache copy = cache.clone();
-  copy.keys(0)[0] = 7;
+  first_key(copy) = 7;
   copy.advance(1);
-  EXPECT_EQ(cache.keys(0)[0], 1);
+  EXPECT_EQ(first_key(cache), 1);
   EXPECT_EQ(cache.length(), 2);
   EXPECT_EQ(copy.length(), 3);
   const KvCache moved = std::move(cache);
@@ -45,10 +48,33 @@ TEST(KvCache, ClonesGoTheirOwnWay) {
   EXPECT_EQ(cache.capacity(), 0);
 }
 
+std::ptrdiff_t bytes_between(const void* a, const void* b) {
+  return static_cast<const std::byte*>(b) - static_cast<const std::byte*>(a);
+}
+
 TEST(KvCache, KeepsItsLayersApart) {
-  KvCache cache({2, 3, 8}, 20);  // two groups of 16 tokens, 3 heads, 16 floats for a head of 8
-  EXPECT_EQ(cache.keys(1) - cache.keys(0), 2 * 3 * 16 * 16);
-  EXPECT_EQ(cache.values(1) - cache.values(0), 2 * 3 * 16 * 16);
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
+    KvCache cache({2, 3, 8}, 20, dtype);  // 32 tokens in groups of 16, 3 heads, 16 elements for a head of 8
+    EXPECT_EQ(cache.dtype(), dtype);
+    EXPECT_EQ(cache.capacity(), 20);
+    const ops::KvLayer first = cache.layer(0), second = cache.layer(1);
+    const auto layer = static_cast<std::ptrdiff_t>(32 * 3 * 16 * size_of(dtype));
+    EXPECT_EQ(first.dtype, dtype);
+    EXPECT_EQ(first.capacity, 32);
+    EXPECT_EQ(bytes_between(first.keys, second.keys), layer);
+    EXPECT_EQ(bytes_between(first.values, second.values), layer);
+    const auto scales = static_cast<std::ptrdiff_t>(dtype == DType::i8 ? 32 * 3 * sizeof(float) : 0);
+    EXPECT_EQ(bytes_between(first.key_scales, first.value_scales), scales);
+    EXPECT_EQ(bytes_between(first.value_scales, second.key_scales), scales);
+    EXPECT_EQ(cache.nbytes(), static_cast<std::size_t>(4 * layer + 4 * scales));
+  }
+}
+
+TEST(KvCache, RefusesATypeItCannotHold) {
+  EXPECT_EQ(message_of<ArgumentError>([] {
+              KvCache({2, 3, 8}, 4, DType::f64);
+            }),
+            "[kv_cache] the type is float64, expected float32, float16, bfloat16 or int8");
 }
 
 TEST(KvCache, RefusesExtentsThatHoldNothing) {

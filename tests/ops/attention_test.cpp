@@ -8,134 +8,291 @@
 
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
+#include "ops/attention_cache.h"
 #include "support/expect_error.h"
 #include "support/random_tensor.h"
 
 namespace gpt::ops {
 namespace {
 
+using gpt::test::AttentionCache;
 using gpt::test::random_tensor;
 using gpt::test::same_bits;
 
-/// One layer of a cache.
-struct Cache {
-  Cache(const AttentionShape& shape, std::int64_t tokens)
-      : keys(Tensor::zeros({(tokens + 15) / 16, shape.n_head, padded_head_dim(shape.head_dim), 16})),
-        values(Tensor::zeros({(tokens + 15) / 16 * 16, shape.n_head, padded_head_dim(shape.head_dim)})) {}
-  AttentionSpan span(std::int64_t row, std::int64_t rows, std::int64_t past) {
-    return {row, rows, past, keys.data<float>(), values.data<float>()};
-  }
-  Tensor keys, values;
-};
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-Tensor attend_whole(const Tensor& qkv, const AttentionShape& shape) {
-  Cache cache(shape, qkv.dim(0));
+Tensor attend_whole(const Tensor& qkv, const AttentionShape& shape, AttentionCache& cache) {
   Tensor y = Tensor::empty({qkv.dim(0), shape.n_head * shape.head_dim});
   const AttentionSpan span = cache.span(0, qkv.dim(0), 0);
   attention(qkv, {&span, 1}, shape, y);
   return y;
 }
 
-TEST(Attention, AgreesWithSoftmaxInDoublePrecision) {
-  const AttentionShape shape{3, 20, 0.25f};
-  constexpr std::int64_t kT = 150;
+Tensor attend_whole(const Tensor& qkv, const AttentionShape& shape, DType dtype = DType::f32) {
+  AttentionCache cache(shape.n_head, shape.head_dim, qkv.dim(0), dtype);
+  return attend_whole(qkv, shape, cache);
+}
+
+std::string type_name(const ::testing::TestParamInfo<DType>& info) {
+  return std::string(name_of(info.param));
+}
+
+class AttentionOverCache : public ::testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(Types, AttentionOverCache, ::testing::ValuesIn(test::kCacheTypes), type_name);
+
+// What the cache holds after the call is what counts: the rounding to its type is tested below.
+void expect_softmax_in_double(const AttentionShape& shape, std::int64_t tokens, DType dtype) {
   const std::int64_t d = shape.n_head * shape.head_dim;
-  const Tensor qkv = random_tensor({kT, 3 * d}, 1);
-  const Tensor y = attend_whole(qkv, shape);
-  const float* in = qkv.data<float>();
-  for (std::int64_t t = 0; t < kT; ++t)
+  const Tensor qkv = random_tensor({tokens, 3 * d}, 1);
+  AttentionCache cache(shape.n_head, shape.head_dim, tokens, dtype);
+  const Tensor y = attend_whole(qkv, shape, cache);
+  const auto scale = static_cast<double>(shape.scale);
+  for (std::int64_t t = 0; t < tokens; ++t)
     for (std::int64_t h = 0; h < shape.n_head; ++h) {
+      const float* q = qkv.data<float>() + t * 3 * d + h * shape.head_dim;
       std::vector<double> p(static_cast<std::size_t>(t + 1));
-      double total = 0;
+      double total = 0, largest = 0;  // largest: of the sums of |q_d k_d|, scaled
       for (std::int64_t j = 0; j <= t; ++j) {
-        double s = 0;
-        for (std::int64_t i = 0; i < shape.head_dim; ++i)
-          s += static_cast<double>(in[t * 3 * d + h * shape.head_dim + i]) *
-               static_cast<double>(in[j * 3 * d + d + h * shape.head_dim + i]);
-        total += p[static_cast<std::size_t>(j)] = std::exp(s * 0.25);
+        double s = 0, size = 0;
+        for (std::int64_t i = 0; i < shape.head_dim; ++i) {
+          const double product = static_cast<double>(q[i]) * cache.key(h, j, i);
+          s += product;
+          size += std::abs(product);
+        }
+        total += p[static_cast<std::size_t>(j)] = std::exp(s * scale);
+        largest = std::max(largest, size * scale);
       }
+      // In units of 2^-24. A score: a chain of head_dim, up to three products more, the subtraction of m. Its weight: e^x
+      // within 4 units. For each block of keys a correction: the subtraction, 4 units, a product. All that twice, for
+      // numerator and denominator, whose sums take t + 1 and 4 blocks + 4 steps. Then the quotient.
+      const double keys = static_cast<double>(t + 1), blocks = keys / 64 + 1;
+      const double score = (static_cast<double>(shape.head_dim) + 5) * largest;
+      const double units = 2 * (score + 5 + blocks * (5 + 2 * largest)) + keys + 4 * blocks + 5;
       for (std::int64_t i = 0; i < shape.head_dim; ++i) {
         double expected = 0, size = 0;
         for (std::int64_t j = 0; j <= t; ++j) {
-          const double v = static_cast<double>(in[j * 3 * d + 2 * d + h * shape.head_dim + i]);
+          const double v = cache.value(h, j, i);
           expected += p[static_cast<std::size_t>(j)] / total * v;
           size += p[static_cast<std::size_t>(j)] / total * std::abs(v);
         }
-        // Scores are below 16 in size: their rounding moves e^s by 20 * 16 units, the sums add up to T more.
-        ASSERT_NEAR(y.data<float>()[t * d + h * shape.head_dim + i], expected,
-                    (20 * 16 + kT) * 0x1p-24 * size);
+        ASSERT_NEAR(y.data<float>()[t * d + h * shape.head_dim + i], expected, units * 0x1p-24 * size)
+            << "token " << t << " head " << h << " element " << i;
       }
     }
 }
 
-TEST(Attention, DoesNotDependOnHowTheSequenceIsCutIntoCalls) {
-  const AttentionShape shape{2, 24, 0.2f};
-  constexpr std::int64_t kT = 140;
-  const Tensor qkv = random_tensor({kT, 3 * 48}, 2);
-  const Tensor whole = attend_whole(qkv, shape);
-  for (const std::int64_t step : {1, 3, 16, 63, 64, 65}) {
-    Cache cache(shape, kT);
-    Tensor y = Tensor::empty(whole.shape());
-    for (std::int64_t past = 0; past < kT; past += step) {
-      const std::int64_t rows = std::min(step, kT - past);
-      const ConstTensorView part(qkv.data<float>() + past * 3 * 48, {rows, 3 * 48});
-      const AttentionSpan span = cache.span(0, rows, past);
-      attention(part, {&span, 1}, shape, TensorView(y.data<float>() + past * 48, {rows, 48}));
+TEST_P(AttentionOverCache, AgreesWithSoftmaxInDoublePrecision) {
+  expect_softmax_in_double({3, 20, 0.25f}, 150, GetParam());
+  expect_softmax_in_double({2, 64, 0.125f}, 200, GetParam());
+}
+
+TEST_P(AttentionOverCache, TakesHeadsOfAnyWidth) {
+  for (const std::int64_t head_dim : {1, 15, 16, 17, 65, 128, 144, 200})
+    expect_softmax_in_double({2, head_dim, 0.1f}, 70, GetParam());
+}
+
+TEST_P(AttentionOverCache, RoundsKeysAndValuesToItsType) {
+  const DType dtype = GetParam();
+  const AttentionShape shape{2, 20, 0.25f};
+  constexpr std::int64_t kT = 37;  // two whole groups and a part
+  const Tensor qkv = random_tensor({kT, 3 * 40}, 2, DType::f32, 3.0f);
+  AttentionCache cache(shape.n_head, shape.head_dim, kT, dtype);
+  attend_whole(qkv, shape, cache);
+  for (std::int64_t t = 0; t < kT; ++t)
+    for (std::int64_t h = 0; h < shape.n_head; ++h)
+      for (const int which : {0, 1}) {
+        const float* x = qkv.data<float>() + t * 3 * 40 + (1 + which) * 40 + h * 20;
+        float m = 0;
+        for (int i = 0; i < 20; ++i) m = std::max(m, std::abs(x[i]));
+        EXPECT_EQ(cache.scale(which, h, t), dtype == DType::i8 ? static_cast<double>(m / 127) : 1.0);
+        for (int i = 0; i < 20; ++i) {
+          const double held = which == 0 ? cache.key(h, t, i) : cache.value(h, t, i);
+          double expected = static_cast<double>(x[i]);
+          if (dtype == DType::f16) expected = static_cast<double>(static_cast<float>(Float16(x[i])));
+          if (dtype == DType::bf16) expected = static_cast<double>(static_cast<float>(BFloat16(x[i])));
+          if (dtype == DType::i8)
+            expected = std::nearbyint(static_cast<double>(x[i] * (127 / m))) * static_cast<double>(m / 127);
+          EXPECT_EQ(held, expected) << "token " << t << " head " << h << " element " << i;
+        }
+      }
+}
+
+TEST_P(AttentionOverCache, DoesNotDependOnHowTheSequenceIsCutIntoCalls) {
+  for (const AttentionShape& shape : {AttentionShape{2, 24, 0.2f}, {1, 64, 0.125f}, {1, 150, 0.1f}}) {
+    constexpr std::int64_t kT = 205;
+    const std::int64_t d = shape.n_head * shape.head_dim;
+    const Tensor qkv = random_tensor({kT, 3 * d}, 2);
+    const Tensor whole = attend_whole(qkv, shape, GetParam());
+    for (const std::int64_t step : {1, 2, 3, 7, 16, 47, 48, 49, 63, 64, 65, 129}) {
+      AttentionCache cache(shape.n_head, shape.head_dim, kT, GetParam());
+      Tensor y = Tensor::empty(whole.shape());
+      for (std::int64_t past = 0; past < kT; past += step) {
+        const std::int64_t rows = std::min(step, kT - past);
+        const ConstTensorView part(qkv.data<float>() + past * 3 * d, {rows, 3 * d});
+        const AttentionSpan span = cache.span(0, rows, past);
+        attention(part, {&span, 1}, shape, TensorView(y.data<float>() + past * d, {rows, d}));
+      }
+      EXPECT_TRUE(same_bits(whole, y)) << "head_dim " << shape.head_dim << " in steps of " << step;
     }
-    EXPECT_TRUE(same_bits(whole, y)) << "in steps of " << step;
   }
 }
 
-TEST(Attention, GivesASequenceInABatchWhatItGetsAlone) {
+TEST_P(AttentionOverCache, GivesASequenceInABatchWhatItGetsAlone) {
   const AttentionShape shape{2, 8, 0.35f};
-  const Tensor qkv = random_tensor({30, 3 * 16}, 3);
-  Cache first(shape, 30), second(shape, 30);
-  const AttentionSpan spans[] = {first.span(0, 11, 0), second.span(11, 19, 0)};
-  Tensor y = Tensor::empty({30, 16});
+  // The first parts, then all of them go on in one call: one token, a few, many, none, and one that begins.
+  constexpr std::int64_t kPast[] = {70, 5, 33, 20, 0}, kRows[] = {1, 4, 130, 0, 60};
+  std::vector<AttentionCache> caches;
+  std::vector<Tensor> inputs;
+  std::vector<AttentionSpan> spans;
+  std::int64_t row = 0;
+  for (std::size_t i = 0; i < std::size(kPast); ++i) {
+    const std::int64_t tokens = kPast[i] + kRows[i];
+    inputs.push_back(random_tensor({tokens, 3 * 16}, 3 + i));
+    caches.emplace_back(shape.n_head, shape.head_dim, tokens, GetParam());
+    Tensor y = Tensor::empty({kPast[i], 16});
+    const AttentionSpan first = caches.back().span(0, kPast[i], 0);
+    attention(ConstTensorView(inputs[i].data<float>(), {kPast[i], 48}), {&first, 1}, shape, y);
+    spans.push_back(caches.back().span(row, kRows[i], kPast[i]));
+    row += kRows[i];
+  }
+  Tensor qkv = Tensor::empty({row, 48}), y = Tensor::empty({row, 16});
+  for (std::size_t i = 0; i < spans.size(); ++i)
+    std::copy_n(inputs[i].data<float>() + kPast[i] * 48, kRows[i] * 48,
+                qkv.data<float>() + spans[i].row * 48);
   attention(qkv, spans, shape, y);
-  for (const AttentionSpan& s : spans) {
-    Tensor part = Tensor::empty({s.rows, 3 * 16});
-    std::copy_n(qkv.data<float>() + s.row * 48, s.rows * 48, part.data<float>());
-    const Tensor alone = attend_whole(part, shape);
-    EXPECT_TRUE(same_bits(alone, ConstTensorView(y.data<float>() + s.row * 16, {s.rows, 16})));
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    const Tensor alone = attend_whole(inputs[i], shape, GetParam());
+    EXPECT_TRUE(same_bits(ConstTensorView(alone.data<float>() + kPast[i] * 16, {kRows[i], 16}),
+                          ConstTensorView(y.data<float>() + spans[i].row * 16, {kRows[i], 16})))
+        << "sequence " << i;
   }
 }
 
-TEST(Attention, SkipsKeysBehindTheQueryWhateverTheyHold) {
-  const AttentionShape shape{1, 8, 1.0f};
-  const Tensor qkv = random_tensor({5, 24}, 4);
-  const Tensor expected = attend_whole(qkv, shape);
-  Cache cache(shape, 64);
-  for (float& f : cache.keys.span<float>()) f = std::numeric_limits<float>::quiet_NaN();
-  for (float& f : cache.values.span<float>()) f = std::numeric_limits<float>::quiet_NaN();
-  Tensor y = Tensor::empty({5, 8});
-  const AttentionSpan span = cache.span(0, 5, 0);
-  attention(qkv, {&span, 1}, shape, y);
-  EXPECT_TRUE(same_bits(expected, y));
-}
-
-TEST(Attention, DoesNotDependOnTheNumberOfThreads) {
+TEST_P(AttentionOverCache, DoesNotDependOnTheNumberOfThreads) {
   const AttentionShape shape{4, 32, 0.25f};  // enough work for each thread (ops/checks.h, grain_for)
   const Tensor qkv = random_tensor({401, 3 * 128}, 5);
   set_num_threads(1);
-  const Tensor one = attend_whole(qkv, shape);
-  for (const int threads : {2, 3}) {
+  const Tensor one = attend_whole(qkv, shape, GetParam());
+  for (const int threads : {2, 3, 7}) {
     set_num_threads(threads);
-    EXPECT_TRUE(same_bits(one, attend_whole(qkv, shape))) << threads;
+    EXPECT_TRUE(same_bits(one, attend_whole(qkv, shape, GetParam()))) << threads;
   }
   set_num_threads(0);
+}
+
+TEST_P(AttentionOverCache, SkipsKeysBehindTheQueryWhateverTheyHold) {
+  const AttentionShape shape{1, 8, 1.0f};
+  constexpr std::int64_t kT = 80;
+  Tensor qkv = random_tensor({kT, 24}, 4);
+  const Tensor expected = attend_whole(qkv, shape, GetParam());
+  for (const std::int64_t seen : {1, 5, 16, 63, 70}) {
+    Tensor broken = qkv.clone();
+    for (std::int64_t t = seen; t < kT; ++t)
+      for (std::int64_t i = 8; i < 24; ++i) broken.data<float>()[t * 24 + i] = i % 2 == 0 ? kNaN : kInfinity;
+    const Tensor y = attend_whole(broken, shape, GetParam());
+    EXPECT_TRUE(same_bits(ConstTensorView(expected.data<float>(), {seen, 8}),
+                          ConstTensorView(y.data<float>(), {seen, 8})))
+        << seen;
+    for (std::int64_t i = seen * 8; i < kT * 8; ++i) EXPECT_TRUE(std::isnan(y.data<float>()[i])) << i;
+  }
+}
+
+TEST_P(AttentionOverCache, ReportsANumberThatIsNoneThroughEveryLaterToken) {
+  const AttentionShape shape{2, 24, 0.3f};
+  constexpr std::int64_t kT = 150, kD = 48;
+  const Tensor qkv = random_tensor({kT, 3 * kD}, 6);
+  const Tensor expected = attend_whole(qkv, shape, GetParam());
+  for (const std::int64_t bad : {0, 3, 17, 64, 149})
+    for (const int which : {0, 1, 2}) {  // in the query, key or value of head 1
+      Tensor broken = qkv.clone();
+      broken.data<float>()[bad * 3 * kD + which * kD + 24 + 7] = kNaN;
+      const Tensor y = attend_whole(broken, shape, GetParam());
+      for (std::int64_t t = 0; t < kT; ++t)
+        for (std::int64_t i = 0; i < kD; ++i) {
+          const float got = y.data<float>()[t * kD + i], clean = expected.data<float>()[t * kD + i];
+          const bool sees = i >= 24 && (which == 0 ? t == bad : t >= bad);
+          const bool whole_head = which < 2 || GetParam() == DType::i8;
+          if (sees && (whole_head || i == 24 + 7))
+            EXPECT_TRUE(std::isnan(got)) << bad << " " << which << " token " << t << " element " << i;
+          else
+            EXPECT_EQ(got, clean) << bad << " " << which << " token " << t << " element " << i;
+        }
+    }
+}
+
+TEST_P(AttentionOverCache, IsOfZerosWhereAllValuesAreZero) {
+  const AttentionShape shape{1, 16, 1.0f};
+  const Tensor qkv = Tensor::zeros({70, 48});
+  const Tensor y = attend_whole(qkv, shape, GetParam());
+  EXPECT_TRUE(same_bits(Tensor::zeros({70, 16}), y));
+}
+
+TEST(Int8Cache, HoldsNumbersOfAnySize) {
+  const AttentionShape shape{1, 16, 0.0f};  // equal weights
+  for (const float size : {1e-44f, 1e-38f, 1e-30f, 1.0f, 1e30f, 3e38f}) {
+    Tensor qkv = Tensor::zeros({1, 48});
+    for (int i = 0; i < 16; ++i) qkv.data<float>()[32 + i] = size * (static_cast<float>(i - 8) / 8);
+    const Tensor y = attend_whole(qkv, shape, DType::i8);
+    const float step = std::max(size, 0x1p-100f) / 127;
+    for (int i = 0; i < 16; ++i)
+      EXPECT_NEAR(y.data<float>()[i], qkv.data<float>()[32 + i], 0.501f * step) << size;
+  }
+}
+
+TEST(Int8Cache, DoesNotTurnInfinityIntoANumber) {
+  const AttentionShape shape{1, 16, 1.0f};
+  for (const int which : {1, 2}) {
+    Tensor qkv = random_tensor({40, 48}, 7);
+    qkv.data<float>()[20 * 48 + which * 16 + 3] = -kInfinity;
+    const Tensor y = attend_whole(qkv, shape, DType::i8);
+    for (std::int64_t i = 20 * 16; i < 40 * 16; ++i) EXPECT_TRUE(std::isnan(y.data<float>()[i])) << i;
+  }
+}
+
+TEST(Attention, GivesKeysAtMinusInfinityNoWeight) {
+  const AttentionShape shape{1, 8, 1.0f};
+  constexpr std::int64_t kFirst = 70;  // more than a block
+  Tensor qkv = random_tensor({100, 24}, 8);
+  for (std::int64_t t = 0; t < 100; ++t) qkv.data<float>()[t * 24] = 1.0f;
+  for (std::int64_t t = 0; t < kFirst; ++t) qkv.data<float>()[t * 24 + 8] = -kInfinity;
+  const Tensor y = attend_whole(qkv, shape);
+  for (std::int64_t i = 0; i < 8; ++i) {
+    EXPECT_TRUE(std::isnan(y.data<float>()[(kFirst - 1) * 8 + i]));  // 0 / 0, as in the formula
+    EXPECT_EQ(y.data<float>()[kFirst * 8 + i], qkv.data<float>()[kFirst * 24 + 16 + i]);  // one key is left
+  }
 }
 
 TEST(Attention, RefusesRowsOutsideItsInput) {
   const AttentionShape shape{1, 8, 1.0f};
   const Tensor qkv = random_tensor({5, 24}, 4);
-  Cache cache(shape, 16);
+  AttentionCache cache(1, 8, 16);
   Tensor y = Tensor::empty({5, 8});
   const AttentionSpan span = cache.span(3, 4, 0);
   EXPECT_EQ(test::message_of<ShapeError>([&] {
               attention(qkv, {&span, 1}, shape, y);
             }),
             "[attention] rows [3, 7) are outside qkv's 5");
+}
+
+TEST(Attention, RefusesACacheThatIsTooSmallOrOfAnotherType) {
+  const AttentionShape shape{1, 8, 1.0f};
+  const Tensor qkv = random_tensor({5, 24}, 4);
+  AttentionCache cache(1, 8, 16, DType::i8);
+  Tensor y = Tensor::empty({5, 8});
+  const auto message = [&](auto&& change) {
+    AttentionSpan span = cache.span(0, 5, 0);
+    change(span);
+    return test::message_of<ShapeError>([&] { attention(qkv, {&span, 1}, shape, y); });
+  };
+  EXPECT_EQ(message([](AttentionSpan& s) { s.past = 12; }),
+            "[attention] 12 cached and 5 new tokens in a cache of capacity 16, expected enough, and a "
+            "multiple of 16");
+  EXPECT_EQ(message([](AttentionSpan& s) { s.cache.keys = nullptr; }), "[attention] a sequence has no cache");
+  EXPECT_EQ(message([](AttentionSpan& s) { s.cache.key_scales = nullptr; }),
+            "[attention] an int8 cache has no scales");
+  EXPECT_EQ(message([](AttentionSpan& s) { s.cache.dtype = DType::f64; }),
+            "[attention] a cache is float64, expected float32, float16, bfloat16 or int8");
 }
 
 }  // namespace

@@ -74,8 +74,9 @@ class Gpt2 {
   /// Whether pack() concerns the matrix of that name: not the positions, which are only ever looked up.
   static bool packs(std::string_view matrix) noexcept;
 
-  /// Room for `capacity` tokens of this network (at most n_positions; that many when 0).
-  nn::KvCache make_cache(std::int64_t capacity = 0) const;
+  /// Room for `capacity` tokens of this network (at most n_positions; that many when 0), held as float32, float16,
+  /// bfloat16 or int8. Throws as nn::KvCache.
+  nn::KvCache make_cache(std::int64_t capacity = 0, DType dtype = DType::f32) const;
 
   /// Calls f(name, tensor, expected shape) for every parameter, in the order and with the names of Hugging
   /// Face's checkpoints, without the "transformer." prefix. lm_head.weight appears only when it is not tied

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "gpt/core/tensor.h"
+#include "gpt/ops/attention.h"
 
 namespace gpt::nn {
 
@@ -17,11 +18,12 @@ struct KvShape {
   friend bool operator==(const KvShape&, const KvShape&) = default;
 };
 
-/// One sequence's attention cache, float32, of fixed capacity: filled by the model's forward, owned by its
-/// caller. Memory is reserved at once and used page by page as tokens arrive.
+/// One sequence's attention cache, of fixed capacity: filled by the model's forward, owned by its caller. Memory is
+/// reserved at once and used page by page as tokens arrive.
 ///
-/// Keys lie in groups of 16 tokens, transposed within a group, so that the scores of 16 keys are computed
-/// side by side; values lie row by row. Both are laid out for the attention kernel: see ops/attention.h.
+/// Its elements are float32, float16, bfloat16, or int8 with one float32 scale per layer, head and token for the key and
+/// one for the value. Narrower ones are read faster and round what they hold: ops/attention.h says how, and how
+/// everything lies. A result depends on the type, like on any other option.
 class KvCache {
  public:
   KvCache() = default;                                // capacity 0
@@ -30,13 +32,14 @@ class KvCache {
     KvCache(std::move(other)).swap(*this);
     return *this;
   }
-  /// Room for `capacity` tokens. Throws ArgumentError on a non-positive extent, MemoryError.
-  KvCache(const KvShape& shape, std::int64_t capacity);
+  /// Room for `capacity` tokens. Throws ArgumentError on a non-positive extent or another type, MemoryError.
+  KvCache(const KvShape& shape, std::int64_t capacity, DType dtype = DType::f32);
 
   /// A second cache with the same tokens, which goes its own way. Throws MemoryError.
   KvCache clone() const;
 
   const KvShape& shape() const noexcept { return shape_; }
+  DType dtype() const noexcept { return keys_.dtype(); }
   std::int64_t capacity() const noexcept { return capacity_; }
   /// Tokens held.
   std::int64_t length() const noexcept { return length_; }
@@ -45,14 +48,11 @@ class KvCache {
   /// Makes the `count` tokens written behind length() part of the sequence; for the model's forward.
   void advance(std::int64_t count);
 
-  /// Of one layer, for the attention op: keys [capacity/16][n_head][padded head_dim][16].
-  float* keys(std::int64_t layer) noexcept { return keys_.data<float>() + layer * layer_stride_; }
-  const float* keys(std::int64_t layer) const noexcept { return keys_.data<float>() + layer * layer_stride_; }
-  /// Values [capacity][n_head][padded head_dim].
-  float* values(std::int64_t layer) noexcept { return values_.data<float>() + layer * layer_stride_; }
-  const float* values(std::int64_t layer) const noexcept {
-    return values_.data<float>() + layer * layer_stride_;
-  }
+  /// One layer's part, for the attention op.
+  ops::KvLayer layer(std::int64_t index) noexcept;
+
+  /// Bytes for all `capacity` tokens.
+  std::size_t nbytes() const noexcept { return keys_.nbytes() + values_.nbytes() + scales_.nbytes(); }
 
  private:
   void swap(KvCache& other) noexcept;
@@ -60,9 +60,9 @@ class KvCache {
   KvShape shape_;
   std::int64_t capacity_ = 0;
   std::int64_t length_ = 0;
-  std::int64_t layer_stride_ = 0;  // floats
-  Tensor keys_;
-  Tensor values_;
+  Tensor keys_;    // [n_layer, H, tokens / 16, padded head_dim, 16]
+  Tensor values_;  // [n_layer, H, tokens, padded head_dim]
+  Tensor scales_;  // of int8: [n_layer, 2, H, tokens], the keys' and the values'
 };
 
 }  // namespace gpt::nn

@@ -10,17 +10,40 @@ namespace gpt::ops {
 
 /// Tokens per group of transposed keys, and the lanes of a score vector.
 inline constexpr std::int64_t kKeyGroup = 16;
-/// head_dim rounded up to whole vectors of 16 floats: the stride of a key or value in the cache. The padding
-/// is zero.
-constexpr std::int64_t padded_head_dim(std::int64_t head_dim) noexcept { return (head_dim + 15) / 16 * 16; }
+/// Rounded up to whole groups of 16.
+constexpr std::int64_t whole_groups(std::int64_t n) noexcept {
+  return (n + kKeyGroup - 1) / kKeyGroup * kKeyGroup;
+}
+/// head_dim rounded up to whole vectors of 16 elements: the stride of a key or value in the cache. What the padding holds
+/// does not matter.
+constexpr std::int64_t padded_head_dim(std::int64_t head_dim) noexcept { return whole_groups(head_dim); }
+
+/// f32, f16, bf16 or i8: what the elements of a cache may be.
+constexpr bool is_cache_dtype(DType dtype) noexcept { return is_weight_dtype(dtype) || dtype == DType::i8; }
+
+/// One layer of one sequence's cache. Everything of a head is contiguous, so that it is read as one stream:
+///   keys    [H][capacity / 16][padded head_dim][16]: groups of 16 tokens, transposed
+///   values  [H][capacity][padded head_dim]
+///   key_scales, value_scales  float32 [H][capacity], of an int8 cache alone
+/// A key or value x [head_dim] is rounded to the cache's type before any use, also by the call that brings it:
+///   f16, bf16  to the nearest, ties to even, element by element; beyond float16's range it becomes infinite
+///   i8         x = scale q with m = max(2^-100, max_d |x_d|), scale = m / 127, q_d = rint(x_d (127 / m)); where an
+///              element is NaN or infinite, the scale is NaN, and so is what is computed from it
+struct KvLayer {
+  DType dtype = DType::f32;
+  std::int64_t capacity = 0;  // tokens, a multiple of 16
+  void* keys = nullptr;
+  void* values = nullptr;
+  float* key_scales = nullptr;
+  float* value_scales = nullptr;
+};
 
 /// One sequence's rows in a call, and one layer of its cache.
 struct AttentionSpan {
-  std::int64_t row = 0;     // its first row in qkv and y
-  std::int64_t rows = 0;    // new tokens, at positions past .. past + rows - 1
-  std::int64_t past = 0;    // tokens in the cache before
-  float* keys = nullptr;    // [tokens / 16][H][padded head_dim][16]
-  float* values = nullptr;  // [tokens][H][padded head_dim]
+  std::int64_t row = 0;   // its first row in qkv and y
+  std::int64_t rows = 0;  // new tokens, at positions past .. past + rows - 1
+  std::int64_t past = 0;  // tokens in the cache before
+  KvLayer cache;
 };
 
 struct AttentionShape {
@@ -30,11 +53,18 @@ struct AttentionShape {
 };
 
 /// Appends the new tokens' keys and values to the caches, then, for every head and new token t at position p,
-///   y[t] = sum_j softmax_j(scale q[t] . k[j]) v[j],  j = 0 .. p.
+///   y[t] = sum_j softmax_j(scale q[t] . k[j]) v[j],  j = 0 .. p,  k and v as the cache holds them.
 ///   qkv  float32 [R, 3 D]: query, key, value, heads concatenated in each, D = n_head * head_dim
 ///   y    float32 [R, D], heads concatenated
-/// Online softmax (Milakov, Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135): keys are taken in
-/// blocks of 64 counted from position 0, so that the arithmetic of a token depends on its own sequence alone.
+/// Online softmax (Milakov, Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135) over blocks of 64 keys counted
+/// from position 0, so that the arithmetic of a token depends on its own sequence alone. Starting with m = -FLT_MAX,
+/// l = 0, o = 0, each block does, all in float32:
+///   s_j = scale (fma chain over d of q_d k_jd);                  int8: k_jd = q, and scale times the key's scale
+///   m'  = max(m, max_j s_j),  p_j = e^(s_j - m'),  c = e^(m - m')
+///   l_i = fma(l_i, c, p_i) + p_(i+16) + p_(i+32) + p_(i+48), i = 0 .. 15
+///   o_d = fma chain over j of p_j v_jd, starting at c o_d;       int8: v_jd = q, and p_j times the value's scale
+/// and at the end y_d = o_d / (sum of the l_i by the tree of 16). Keys behind the query take no part; a NaN in what it
+/// sees makes the result NaN.
 /// Throws ShapeError.
 void attention(ConstTensorView qkv, std::span<const AttentionSpan> batch, const AttentionShape& shape,
                TensorView y);

@@ -37,6 +37,49 @@ inline simde__m512 _mm512_cvtph_ps(simde__m256i a) {
   return simde_mm512_loadu_ps(y);
 }
 
+inline simde__m512i _mm512_cvtepi8_epi32(simde__m128i a) {
+  std::int8_t x[16];
+  std::int32_t y[16];
+  simde_mm_storeu_si128(x, a);
+  for (int i = 0; i < 16; ++i) y[i] = x[i];
+  return simde_mm512_loadu_si512(y);
+}
+
+inline simde__m512 _mm512_cvtepi32_ps(simde__m512i a) {
+  std::int32_t x[16];
+  float y[16];
+  simde_mm512_storeu_si512(x, a);
+  for (int i = 0; i < 16; ++i) y[i] = static_cast<float>(x[i]);
+  return simde_mm512_loadu_ps(y);
+}
+
+inline simde__m256i _mm512_cvtepi32_epi16(simde__m512i a) {
+  std::uint32_t x[16];
+  std::uint16_t y[16];
+  simde_mm512_storeu_si512(x, a);
+  for (int i = 0; i < 16; ++i) y[i] = static_cast<std::uint16_t>(x[i]);
+  return simde_mm256_loadu_si256(y);
+}
+
+inline simde__m128i _mm512_cvtepi32_epi8(simde__m512i a) {
+  std::uint32_t x[16];
+  std::uint8_t y[16];
+  simde_mm512_storeu_si512(x, a);
+  for (int i = 0; i < 16; ++i) y[i] = static_cast<std::uint8_t>(x[i]);
+  return simde_mm_loadu_si128(y);
+}
+
+#ifndef _MM_FROUND_NO_EXC
+#define _MM_FROUND_NO_EXC SIMDE_MM_FROUND_NO_EXC
+#endif
+inline simde__m256i _mm512_cvtps_ph(simde__m512 a, int /*to nearest even*/) {
+  float x[16];
+  gpt::Float16 y[16];
+  simde_mm512_storeu_ps(x, a);
+  for (int i = 0; i < 16; ++i) y[i] = gpt::Float16(x[i]);
+  return simde_mm256_loadu_si256(y);
+}
+
 inline simde__m256 _mm512_extractf32x8_ps(simde__m512 a, int part) {
   float x[16];
   simde_mm512_storeu_ps(x, a);
@@ -74,15 +117,8 @@ inline simde__m512i _mm512_cvtepu8_epi32(simde__m128i a) {
   return emulated_map<16, std::uint8_t, std::uint32_t, simde__m128i, simde__m512i>(a,
                                                                                    [](auto x) { return x; });
 }
-inline simde__m512 _mm512_cvtepi32_ps(simde__m512i a) {
-  return emulated_map<16, std::int32_t, float, simde__m512i, simde__m512>(a, [](auto x) { return x; });
-}
 inline simde__m512i _mm512_cvttps_epi32(simde__m512 a) {
   return emulated_map<16, float, std::int32_t, simde__m512, simde__m512i>(a, [](auto x) { return x; });
-}
-inline simde__m256i _mm512_cvtepi32_epi16(simde__m512i a) {
-  return emulated_map<16, std::int32_t, std::int16_t, simde__m512i, simde__m256i>(a,
-                                                                                  [](auto x) { return x; });
 }
 inline simde__m512i _mm512_srai_epi32(simde__m512i a, int n) {
   return emulated_map<16, std::int32_t, std::int32_t, simde__m512i, simde__m512i>(
