@@ -27,11 +27,12 @@ struct Session {
   std::vector<Chunk> batch;
   Arena arena;
 
-  Session(std::shared_ptr<const Gpt2> model, std::int64_t sequences, std::int64_t length)
+  Session(std::shared_ptr<const Gpt2> model, std::int64_t sequences, std::int64_t length,
+          DType cache = DType::f32)
       : network(std::move(model)) {
     const Gpt2Config& c = network->config();
     for (std::int64_t i = 0; i < sequences; ++i) {
-      caches.push_back(network->make_cache(length));
+      caches.push_back(network->make_cache(length, cache));
       tokens.push_back(random_tokens(length, c.vocab_size, static_cast<std::uint64_t>(i + 1)));
     }
     batch.resize(caches.size());
@@ -45,6 +46,15 @@ struct Session {
           &caches[i]};
     arena.reset();
     network->forward(batch, arena, {.logits = logits});
+  }
+
+  // The first tokens, one sequence after the other and in memory that is given back.
+  void prefill(std::int64_t count) {
+    for (std::size_t i = 0; i < caches.size(); ++i) {
+      Arena own;
+      const Chunk chunk{std::span(tokens[i]).first(static_cast<std::size_t>(count)), &caches[i]};
+      network->forward({&chunk, 1}, own, {.logits = LogitsRows::kNone});
+    }
   }
 
   void truncate(std::int64_t length) {
@@ -69,18 +79,12 @@ Work prefill(const Name& name, LogitsRows logits) {
   return work;
 }
 
-// Bytes of an element of a cache, as names spell its type.
-double kv_element_bytes(const Name& name) {
-  if (const std::string& type = name.value("kv"); type != "f32")
-    fail<ArgumentError>(name.text(), "unknown type of cache ", type);
-  return sizeof(float);
-}
-
 Work decode(const Name& name) {
   const std::int64_t past = name.number("ctx", 0), sequences = name.number("batch");
-  const double element_bytes = kv_element_bytes(name);
-  const auto s = std::make_shared<Session>(random_network(name.word()), sequences, past + kTimedTokens);
-  if (past > 0) s->forward(0, past, LogitsRows::kNone);
+  const DType cache = cache_dtype(name.value("kv"));
+  const auto s =
+      std::make_shared<Session>(random_network(name.word()), sequences, past + kTimedTokens, cache);
+  if (past > 0) s->prefill(past);
   Work work;
   work.run = [s, past] {
     for (std::int64_t i = 0; i < kTimedTokens; ++i) s->forward(past + i, 1, LogitsRows::kLast);
@@ -95,7 +99,7 @@ Work decode(const Name& name) {
   for (std::int64_t i = 0; i < kTimedTokens; ++i) {
     work.flops += static_cast<double>(sequences) * attention_ops(c, past + i, 1);
     work.read_bytes +=
-        weight_bytes(*s->network) + static_cast<double>(sequences) * kv_bytes(c, past + i + 1, element_bytes);
+        weight_bytes(*s->network) + static_cast<double>(sequences) * kv_bytes(c, past + i + 1, cache);
   }
   work.memory = largest_matrix(*s->network);
   return work;
@@ -198,7 +202,10 @@ Example: bench_model --benchmark_filter='BM_Decode/f32/kv:f32/ctx:0/batch:1/thre
       for (const int t : {64, 512}) p.names.push_back(concat("BM_Prefill/", format, "/T:", t, end));
       p.names.push_back(concat("BM_PrefillAllLogits/", format, "/T:512", end));
       for (const auto& [context, batch] : {std::pair{0, 1}, {512, 1}, {896, 1}, {0, 8}, {0, 16}, {512, 8}})
-        p.names.push_back(concat("BM_Decode/", format, "/kv:f32/ctx:", context, "/batch:", batch, end));
+        for (const auto* cache : {"f32", "f16", "int8"})
+          if (context > 0 || cache == std::string("f32"))
+            p.names.push_back(
+                concat("BM_Decode/", format, "/kv:", cache, "/ctx:", context, "/batch:", batch, end));
       for (const auto* how : {"mapped", "copied"})
         p.names.push_back(concat("BM_Load/", format, "/", how, end));
     }

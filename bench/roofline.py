@@ -3,6 +3,7 @@
 byte that must come from memory, under the limits measured beside them."""
 import argparse
 import math
+import re
 import sys
 from xml.sax.saxutils import escape
 
@@ -112,9 +113,10 @@ def draw(runs, title):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, epilog="example: bench/roofline.py ops.json model.json "
-                                     "--threads 2 --output bench/roofline.svg")
+                                     "--threads 2 --filter 'Prefill|Decode|M:512' --output bench/roofline.svg")
     parser.add_argument("results", nargs="+", help="what --benchmark_out=FILE wrote")
     parser.add_argument("--threads", type=int, help="only benchmarks with so many threads (default: the most there are)")
+    parser.add_argument("--filter", default="", metavar="REGEX", help="only benchmarks whose names contain this")
     parser.add_argument("--output", default="roofline.svg", help="(default: %(default)s)")
     parser.add_argument("--title", default="")
     arguments = parser.parse_args()
@@ -124,7 +126,8 @@ def main():
         return next((int(p[8:]) for p in name.split("/") if p.startswith("threads:")), 1)
 
     threads = arguments.threads or max(map(threads_of, runs), default=1)
-    chosen = {name: run for name, run in runs.items() if threads_of(name) == threads}
+    chosen = {name: run for name, run in runs.items()
+              if threads_of(name) == threads and re.search(arguments.filter, name)}
     svg = draw(chosen, arguments.title or f"Roofline, {threads} thread{'s' if threads > 1 else ''}")
     with open(arguments.output, "w", encoding="utf-8") as f:
         f.write(svg)

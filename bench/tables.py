@@ -16,7 +16,9 @@ EXTRA = {"first_token_s": "to the first token, s", "beyond_token_s": "beyond the
 
 def nearest_limit(run):
     """"93 % of FMA": the peak of which most is used is the one that bounds."""
-    fractions = [(run[f"frac_{peak}_peak"], label) for peak, label in PEAKS.items() if f"frac_{peak}_peak" in run]
+    integer = "frac_int16_peak" in run  # then float32's peak is no limit
+    fractions = [(run[f"frac_{peak}_peak"], label) for peak, label in PEAKS.items()
+                 if f"frac_{peak}_peak" in run and not (integer and peak == "fma")]
     if not fractions:
         return ""
     fraction, label = max(fractions)
@@ -41,7 +43,7 @@ def table(family, runs):
     extra = [key for key in EXTRA if key in first]
     memory = any("peak_rss_mb" in run for run in runs.values()) and rate in ("tok_per_s", "loads_per_s")
     limits = any(nearest_limit(run) for run in runs.values())
-    heads = [*keys, UNITS.get(rate, "runs/s"), *(EXTRA[e] for e in extra), *(["limit"] if limits else []), "spread",
+    heads = [*(key or "what" for key in keys), UNITS.get(rate, "runs/s"), *(EXTRA[e] for e in extra), *(["limit"] if limits else []), "spread",
              *(["peak memory, MiB"] if memory else [])]
     lines = [f"### {family}", "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for name, run in runs.items():
@@ -67,6 +69,7 @@ def tables(runs):
 def describe(contexts):
     """What the figures were measured on."""
     context = contexts[-1] if contexts else {}
+    # "L2 512 KiB", with i or d where instructions and data have their own
     caches = ", ".join(f"L{c['level']}{c['type'][0].lower() if c['type'] != 'Unified' else ''} {c['size'] // 1024} KiB"
                        for c in context.get("caches", []))
     return (f"Measured {context.get('date', '')[:10]} on {context.get('num_cpus', '?')} CPUs of "

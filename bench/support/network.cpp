@@ -3,6 +3,7 @@
 #include "bench/support/random.h"
 #include "bench/support/runner.h"
 #include "bench/support/weights.h"
+#include "gpt/core/error.h"
 
 namespace gpt::bench {
 namespace {
@@ -79,8 +80,17 @@ double weight_bytes(const Gpt2& network) {
   return bytes;
 }
 
-double kv_bytes(const Gpt2Config& c, std::int64_t tokens, double element_bytes) {
-  return 2 * element_bytes * static_cast<double>(c.n_layer * c.n_embd * tokens);
+DType cache_dtype(const std::string& text) {
+  if (text == "int8") return DType::i8;
+  const auto dtype = dtype_from_name(text);
+  if (!dtype || !is_weight_dtype(*dtype)) fail<ArgumentError>(text, "unknown type of cache");
+  return *dtype;
+}
+
+double kv_bytes(const Gpt2Config& c, std::int64_t tokens, DType dtype) {
+  const auto elements = static_cast<double>(c.n_embd) * static_cast<double>(size_of(dtype));
+  const double scales = dtype == DType::i8 ? static_cast<double>(c.n_head) * sizeof(float) : 0;
+  return 2 * static_cast<double>(c.n_layer * tokens) * (elements + scales);
 }
 
 const void* largest_matrix(const Gpt2& network) {

@@ -22,8 +22,11 @@ double attention_ops(const Gpt2Config& config, std::int64_t past, std::int64_t t
 
 /// The bytes of all parameters that a forward pass reads: all but the position embedding.
 double weight_bytes(const Gpt2& network);
-/// The bytes of the keys and values of so many tokens, elements of `element_bytes` (with their scales, if any).
-double kv_bytes(const Gpt2Config& config, std::int64_t tokens, double element_bytes);
+
+/// The type of a cache's elements, as names spell it: f32, f16, bf16, int8. Throws ArgumentError.
+DType cache_dtype(const std::string& text);
+/// The bytes of the keys and values of so many tokens, with their scales.
+double kv_bytes(const Gpt2Config& config, std::int64_t tokens, DType dtype);
 
 /// Where the largest matrix lies.
 const void* largest_matrix(const Gpt2& network);

@@ -67,8 +67,9 @@ class Names(unittest.TestCase):
         for name in (f"BM_LayerNorm/f32/R:3/C:40/{end}", f"BM_Softmax/f32/R:3/C:40/{end}",
                      f"BM_Activation/gelu_new/R:3/C:40/{end}"):
             self.check("bench_ops", name, ("gb_per_s", "frac_cache_peak", "peak_rss_mb"))
-        self.check("bench_ops", f"BM_Attention/f32/T:5/past:0/H:2/D:16/{end}", ("gflops", "frac_fma_peak"))
-        self.check("bench_ops", f"BM_Attention/f32/T:1/past:20/H:2/D:16/{end}", ("gflops", "frac_read_peak"))
+        for cache in ("f32", "f16", "bf16", "int8"):
+            self.check("bench_ops", f"BM_Attention/{cache}/T:5/past:0/H:2/D:16/{end}", ("gflops", "frac_fma_peak"))
+            self.check("bench_ops", f"BM_Attention/{cache}/T:1/past:20/H:2/D:16/{end}", ("gflops", "frac_read_peak"))
 
     def test_prefill(self):
         for form in ("f32", "int8", "f32-file"):
@@ -78,8 +79,8 @@ class Names(unittest.TestCase):
 
     def test_decode(self):
         for form in ("f32", "f16", "bf16", "int8", "int4"):
-            for context, batch in ((0, 1), (512, 2)):
-                self.check("bench_model", f"BM_Decode/{form}/kv:f32/ctx:{context}/batch:{batch}/threads:2",
+            for cache, context, batch in (("f32", 0, 1), ("int8", 512, 2)):
+                self.check("bench_model", f"BM_Decode/{form}/kv:{cache}/ctx:{context}/batch:{batch}/threads:2",
                            ("tok_per_s", "frac_read_peak", "peak_rss_mb"))
 
     def test_load(self):
