@@ -24,6 +24,7 @@ struct Request {
   std::optional<std::vector<gpt::TokenId>> input_ids;
   gpt::GenerateOptions options;
   gpt::LoadOptions load;
+  std::optional<bool> pack;
   int threads = 0;
   bool json = false;
 };
@@ -101,8 +102,23 @@ void add_machine_options(CLI::App& app, Request& request) {
          },
          "Convert the weights: auto (as they are), float32, bfloat16, float16")
       ->type_name("NAME");
+  app.add_option_function<std::string>(
+         "--kv-dtype",
+         [&request](const std::string& name) {
+           const auto dtype = gpt::dtype_from_name(name);
+           if (!dtype || !gpt::ops::is_cache_dtype(*dtype))
+             throw program::UsageError("--kv-dtype: " + name +
+                                       " is none of float32, bfloat16, float16, int8");
+           request.options.kv_cache_dtype = *dtype;
+         },
+         "Hold keys and values as float32, bfloat16, float16, int8 (float32)")
+      ->type_name("NAME");
   program::add_number<int>(app, "--threads", request.threads, "Threads at most, 0 = one per CPU (0)");
   app.add_flag("--json", request.json, "Print one JSON object instead of text")->disable_flag_override();
+  app.add_flag_function(
+         "--pack,!--no-pack", [&request](std::int64_t count) { request.pack = count > 0; },
+         "Lay the weights out for speed while loading (when at least 64 new tokens are asked for)")
+      ->disable_flag_override();
   app.add_flag_callback(
       "--no-mmap", [&request] { request.load.map = false; }, "Read the weights instead of mapping the file");
 }
@@ -210,6 +226,9 @@ int generate(Request& request) {
   gpt::set_num_threads(request.threads);
   const auto warn = [](std::string_view message) { std::cerr << "warning: " << message << '\n'; };
   request.load.on_warning = warn;
+  constexpr std::int64_t kTokensThatPayForPacking = 64;
+  request.load.pack =
+      request.pack.value_or(request.options.max_new_tokens.value_or(0) >= kTokensThatPayForPacking);
   const auto start = std::chrono::steady_clock::now();
   const gpt::Model model = gpt::Model::load(request.model, request.load);
   const double load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "core/parallel_state.h"
 #include "gpt/core/parallel.h"
@@ -25,11 +26,13 @@ void parallel_for(std::int64_t n, std::int64_t grain, ParallelBody body, void* c
   const int threads =
       omp_in_parallel() ? 1 : useful_threads(n, grain, std::min(num_threads(), most_threads()));
   if (threads <= 1) return body(context, 0, n);
+  const std::int64_t pieces = pieces_of(n, grain, threads);
+  std::atomic<std::int64_t> next{0};
 #pragma omp parallel num_threads(threads)
-  {
-    // The runtime may give fewer threads than asked for.
-    const Range r = range_of_thread(n, omp_get_thread_num(), omp_get_num_threads());
-    if (r.begin < r.end) body(context, r.begin, r.end);
+  for (std::int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < pieces;
+       i = next.fetch_add(1, std::memory_order_relaxed)) {
+    const Range r = piece(n, i, pieces);
+    body(context, r.begin, r.end);
   }
 }
 

@@ -9,13 +9,20 @@ namespace gpt::detail {
 /// How many threads the machine or OMP_NUM_THREADS suggests; each back end has its own answer.
 int default_num_threads() noexcept;
 
-/// The part of [0, n) that belongs to thread `index` of `count`, as even as possible.
+/// The piece `index` of [0, n) cut into `count`, as even as possible.
 struct Range {
   std::int64_t begin, end;
 };
-inline Range range_of_thread(std::int64_t n, int index, int count) noexcept {
+inline Range piece(std::int64_t n, std::int64_t index, std::int64_t count) noexcept {
   const auto edge = [&](std::int64_t i) { return n / count * i + std::min<std::int64_t>(i, n % count); };
   return {edge(index), edge(index + 1)};
+}
+
+/// How many pieces to cut n items into for so many threads, which take one after another: a few more than threads, so that
+/// one whose CPU is busy with something else does not hold up the others.
+inline std::int64_t pieces_of(std::int64_t n, std::int64_t grain, int threads) noexcept {
+  constexpr std::int64_t kPiecesPerThread = 4;
+  return std::clamp<std::int64_t>(n / grain, threads, threads * kPiecesPerThread);
 }
 
 /// Threads worth using for n items, `grain` of which are the least to give to one.

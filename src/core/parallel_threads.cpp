@@ -1,6 +1,7 @@
 // parallel_for on a pool of std::thread, for hosts that cannot have an OpenMP runtime (and for
 // ThreadSanitizer, which does not understand libgomp's synchronization).
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -34,34 +35,38 @@ class Pool {
     for (std::thread& t : workers_) t.join();
   }
 
-  void run(std::int64_t n, int threads, ParallelBody body, void* context) noexcept {
+  void run(std::int64_t n, std::int64_t grain, int threads, ParallelBody body, void* context) noexcept {
     std::unique_lock turn(turn_, std::try_to_lock);
     if (!turn.owns_lock()) return body(context, 0, n);
     threads = 1 + grow_to(threads - 1);
     {
       const std::lock_guard lock(mutex_);
-      job_ = {n, threads, body, context};
+      job_ = {n, pieces_of(n, grain, threads), threads, body, context};
+      next_.store(0, std::memory_order_relaxed);
       pending_ = threads - 1;
       ++generation_;
     }
     work_.notify_all();
-    run_part(job_, 0);
+    run_pieces(job_);
     std::unique_lock lock(mutex_);
     done_.wait(lock, [this] { return pending_ == 0; });
   }
 
  private:
   struct Job {
-    std::int64_t n = 0;
+    std::int64_t n = 0, pieces = 0;
     int threads = 0;
     ParallelBody body = nullptr;
     void* context = nullptr;
   };
 
-  static void run_part(const Job& job, int index) noexcept {
+  void run_pieces(const Job& job) noexcept {
     t_in_parallel = true;
-    const Range r = range_of_thread(job.n, index, job.threads);
-    if (r.begin < r.end) job.body(job.context, r.begin, r.end);
+    for (std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed); i < job.pieces;
+         i = next_.fetch_add(1, std::memory_order_relaxed)) {
+      const Range r = piece(job.n, i, job.pieces);
+      job.body(job.context, r.begin, r.end);
+    }
     t_in_parallel = false;
   }
 
@@ -86,7 +91,7 @@ class Pool {
       if (index >= job_.threads) continue;
       const Job job = job_;
       lock.unlock();
-      run_part(job, index);
+      run_pieces(job);
       lock.lock();
       if (--pending_ == 0) done_.notify_one();
     }
@@ -97,7 +102,8 @@ class Pool {
   std::mutex mutex_;  // guards all below
   std::condition_variable work_, done_;
   Job job_;
-  std::uint64_t generation_ = 0;  // of job_; written only by the holder of turn_
+  std::atomic<std::int64_t> next_{0};  // the piece that is taken next
+  std::uint64_t generation_ = 0;       // of job_; written only by the holder of turn_
   int pending_ = 0;
   bool stopping_ = false;
 };
@@ -112,7 +118,7 @@ void parallel_for(std::int64_t n, std::int64_t grain, ParallelBody body, void* c
   if (n <= 0) return;
   const int threads = t_in_parallel ? 1 : useful_threads(n, grain, num_threads());
   if (threads <= 1) return body(context, 0, n);
-  Pool::instance().run(n, threads, body, context);
+  Pool::instance().run(n, grain, threads, body, context);
 }
 
 }  // namespace gpt::detail

@@ -113,7 +113,8 @@ void Session::plan() {
     Sequence& sequence = sequences_[index];
     const auto length = static_cast<std::int64_t>(sequence.tokens.size());
     if (sequence.fed == 0)
-      sequence.cache = model_->network().make_cache(length + sequence.max_new_tokens - 1);
+      sequence.cache = model_->network().make_cache(length + sequence.max_new_tokens - 1,
+                                                    settings_.options.kv_cache_dtype);
     const std::int64_t count = std::min(length - sequence.fed, room);
     room -= count;
     feeds_.push_back({.sequence = index, .count = count, .completes = sequence.fed + count == length});

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "gpt/core/error.h"
+#include "gpt/ops/attention.h"
 
 namespace gpt::generate {
 namespace {
@@ -312,6 +313,9 @@ void GenerateOptions::validate() const {
     fail<ArgumentError>("generate", "logprobs is ", *logprobs, ", expected 0 or more");
   if (num_threads < 0)
     fail<ArgumentError>("generate", "num_threads is ", num_threads, ", expected 0 (no limit) or more");
+  if (!ops::is_cache_dtype(kv_cache_dtype))
+    fail<ArgumentError>("generate", "kv_cache_dtype is ", name_of(kv_cache_dtype),
+                        ", expected float32, float16, bfloat16 or int8");
   if (stop_strings) generate::check_stop_strings(*stop_strings);
 }
 

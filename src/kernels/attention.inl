@@ -41,23 +41,43 @@ inline void with_count(std::int64_t n, F&& f) noexcept {
   f.template operator()<most>();
 }
 
-/// scores[r][16 g ..] = the chains over d of q[r] and the keys of `groups` groups.
-template <DType dtype, int rows, int groups>
-inline void multiply_keys(const float* q, std::int64_t q_stride,
-                          const typename CacheType<dtype>::Element* keys, std::int64_t group_stride,
-                          std::int64_t head_dim, float* scores) noexcept {
-  F32x16 acc[static_cast<unsigned>(rows * groups)];
-  for (int i = 0; i < rows * groups; ++i) acc[i] = broadcast(0.0f);
+/// scores[r][..] = the chains over d of q[r] and the 16 keys of a group.
+template <int rows>
+inline void multiply_keys(const float* q, std::int64_t q_stride, const float* keys, std::int64_t head_dim,
+                          float* scores) noexcept {
+  F32x16 acc[static_cast<unsigned>(rows)];
+  for (int r = 0; r < rows; ++r) acc[r] = broadcast(0.0f);
   for (std::int64_t d = 0; d < head_dim; ++d) {
-    F32x16 k[static_cast<unsigned>(groups)];
-    for (int g = 0; g < groups; ++g) k[g] = CacheType<dtype>::load(keys + g * group_stride + d * kLanes);
-    for (int r = 0; r < rows; ++r) {
-      const F32x16 x = broadcast(q[r * q_stride + d]);
-      for (int g = 0; g < groups; ++g) acc[r * groups + g] = fma(x, k[g], acc[r * groups + g]);
-    }
+    const F32x16 k = load(keys + d * kLanes);
+    for (int r = 0; r < rows; ++r) acc[r] = fma(broadcast(q[r * q_stride + d]), k, acc[r]);
   }
-  for (int r = 0; r < rows; ++r)
-    for (int g = 0; g < groups; ++g) store(scores + r * kKeyBlock + g * kLanes, acc[r * groups + g]);
+  for (int r = 0; r < rows; ++r) store(scores + r * kKeyBlock, acc[r]);
+}
+
+/// Asks for n elements that will be read soon. Narrow elements take so much work that the processor does not look far enough
+/// ahead; for float32 it does.
+template <DType dtype, int n>
+inline void prefetch(const typename CacheType<dtype>::Element* p) noexcept {
+  constexpr int kLine = 64 / static_cast<int>(sizeof(*p));
+  if constexpr (dtype != DType::f32)
+    for (int i = 0; i < n; i += kLine) __builtin_prefetch(p + i);
+}
+
+/// The same for one query and `groups` groups of a block. `ahead` is how many keys follow in the next block.
+template <DType dtype, int groups>
+inline void stream_keys(const float* q, const typename CacheType<dtype>::Element* keys, std::int64_t padded,
+                        std::int64_t head_dim, std::int64_t ahead, float* scores) noexcept {
+  const auto* const next = keys + kKeyBlock * padded;
+  const std::int64_t next_steps = (ahead + kLanes - 1) / kLanes * padded / kKeyGroups;
+  F32x16 acc[static_cast<unsigned>(groups)];
+  for (int g = 0; g < groups; ++g) acc[g] = broadcast(0.0f);
+  for (std::int64_t d = 0; d < head_dim; ++d) {
+    if (groups == kKeyGroups && d < next_steps) prefetch<dtype, kKeyBlock>(next + d * kKeyBlock);
+    const F32x16 x = broadcast(q[d]);
+    for (int g = 0; g < groups; ++g)
+      acc[g] = fma(x, CacheType<dtype>::load(keys + (g * padded + d) * kLanes), acc[g]);
+  }
+  for (int g = 0; g < groups; ++g) store(scores + g * kLanes, acc[g]);
 }
 
 /// The state of one query between blocks, beside its y, which holds o.
@@ -131,11 +151,13 @@ inline void add_values(const float* weights, std::int64_t count, std::int64_t ex
 /// The same for one query and `vectors` times 16 elements, the last of them `lanes`.
 template <DType dtype, int vectors>
 inline void stream_values(const float* weights, int count, const typename CacheType<dtype>::Element* values,
-                          std::int64_t stride, float c, float* y, int lanes) noexcept {
+                          std::int64_t stride, std::int64_t ahead, float c, float* y, int lanes) noexcept {
+  const auto* const next = values + kKeyBlock * stride;
   F32x16 acc[static_cast<unsigned>(vectors)];
   for (int v = 0; v < vectors; ++v)
     acc[v] = load_first(y + v * kLanes, v < vectors - 1 ? kLanes : lanes) * broadcast(c);
   for (int j = 0; j < count; ++j) {
+    if (j < ahead) prefetch<dtype, vectors * kLanes>(next + j * stride);
     const F32x16 w = broadcast(weights[j]);
     for (int v = 0; v < vectors; ++v)
       acc[v] = fma(w, CacheType<dtype>::load(values + j * stride + v * kLanes), acc[v]);
@@ -158,34 +180,42 @@ inline void finish_softmax(const RunningSoftmax& state, float* y, std::int64_t h
   }
 }
 
+/// From scores to weights, for one query; returns c. See weigh_block for several.
+inline float weigh_row(float* s, int keys, float scale, const float* key_scales, const float* value_scales,
+                       RunningSoftmax& state) noexcept {
+  alignas(64) float c[kLanes];
+  if (keys == kKeyBlock) {
+    store(c, exp_nonpositive(broadcast(scale_scores<true>(s, keys, scale, key_scales, state.m))));
+    weigh<true>(s, keys, value_scales, c[0], state);
+  } else {
+    store(c, exp_nonpositive(broadcast(scale_scores<false>(s, keys, scale, key_scales, state.m))));
+    weigh<false>(s, keys, value_scales, c[0], state);
+  }
+  return c[0];
+}
+
 /// The answer to one query with `count` keys, which reads the cache once.
 template <DType dtype>
 void attend_row(const AttentionArgs& a, const HeadCache<dtype>& cache, const float* q, std::int64_t count,
                 float* y) noexcept {
   constexpr std::int64_t kVectors = 4;
+  const std::int64_t padded = cache.padded;
   alignas(64) float scores[kKeyBlock];
   alignas(64) RunningSoftmax state;
   start(state, y, a.head_dim);
-  const std::int64_t padded = cache.padded;
   for (std::int64_t first = 0; first < count; first += kKeyBlock) {
     const int keys = static_cast<int>(count - first < kKeyBlock ? count - first : kKeyBlock);
+    const std::int64_t left = count - first - keys;
+    const std::int64_t ahead = left < kKeyBlock ? left : kKeyBlock;
     with_count<kKeyGroups>((keys + kLanes - 1) / kLanes, [&]<int groups>() noexcept {
-      multiply_keys<dtype, 1, groups>(q, 0, cache.keys + first * padded, padded * kLanes, a.head_dim, scores);
+      stream_keys<dtype, groups>(q, cache.keys + first * padded, padded, a.head_dim, ahead, scores);
     });
-    const float* key_scales = dtype == DType::i8 ? cache.key_scales + first : nullptr;
-    const float* value_scales = dtype == DType::i8 ? cache.value_scales + first : nullptr;
-    const float delta = keys == kKeyBlock ? scale_scores<true>(scores, keys, a.scale, key_scales, state.m)
-                                          : scale_scores<false>(scores, keys, a.scale, key_scales, state.m);
-    alignas(64) float c[kLanes];
-    store(c, exp_nonpositive(broadcast(delta)));
-    if (keys == kKeyBlock)
-      weigh<true>(scores, keys, value_scales, c[0], state);
-    else
-      weigh<false>(scores, keys, value_scales, c[0], state);
+    const float c =
+        weigh_row(scores, keys, a.scale, cache.key_scales_from(first), cache.value_scales_from(first), state);
     for (std::int64_t d = 0; d < padded; d += kVectors * kLanes)
       with_count<kVectors>((padded - d) / kLanes, [&]<int vectors>() noexcept {
-        stream_values<dtype, vectors>(scores, keys, cache.values + first * padded + d, padded, c[0], y + d,
-                                      lanes_left(d + (vectors - 1) * kLanes, a.head_dim));
+        stream_values<dtype, vectors>(scores, keys, cache.values + first * padded + d, padded, ahead, c,
+                                      y + d, lanes_left(d + (vectors - 1) * kLanes, a.head_dim));
       });
   }
   finish_softmax(state, y, a.head_dim);
@@ -203,66 +233,93 @@ inline const float* widen(const typename CacheType<dtype>::Element* from, std::i
   }
 }
 
+/// Queries that are answered together, and one block of keys: those from `first` on.
+struct QueryBlock {
+  const float* q;  // of the first query
+  std::int64_t q_stride;
+  float* y;  // holds o meanwhile
+  std::int64_t y_stride;
+  std::int64_t count, position;  // of the first query
+  std::int64_t first;
+
+  /// Of the block's keys, query r sees this many.
+  int keys_of(std::int64_t r) const noexcept {
+    const std::int64_t n = position + r + 1 - first;
+    return static_cast<int>(n < kKeyBlock ? n : kKeyBlock);
+  }
+  /// The first query that sees any.
+  std::int64_t active() const noexcept { return first > position ? first - position : 0; }
+};
+
+inline void multiply_block(const QueryBlock& b, const float* keys, std::int64_t head_dim, std::int64_t padded,
+                           float* scores) noexcept {
+  for (std::int64_t r = b.active(); r < b.count; r += kMicroRows)
+    with_count<kMicroRows>(b.count - r, [&]<int tile>() noexcept {
+      const int groups = (b.keys_of(r + tile - 1) + kLanes - 1) / kLanes;
+      for (int g = 0; g < groups; ++g)
+        multiply_keys<tile>(b.q + r * b.q_stride, b.q_stride, keys + g * kLanes * padded, head_dim,
+                            scores + r * kKeyBlock + g * kLanes);
+    });
+}
+
+inline void weigh_block(const QueryBlock& b, float scale, const float* key_scales, const float* value_scales,
+                        RunningSoftmax* state, float* scores, float* c) noexcept {
+  for (std::int64_t r = b.active(); r < b.count; ++r) {
+    float* s = scores + r * kKeyBlock;
+    const int keys = b.keys_of(r);
+    c[r] = keys == kKeyBlock ? scale_scores<true>(s, keys, scale, key_scales, state[r].m)
+                             : scale_scores<false>(s, keys, scale, key_scales, state[r].m);
+  }
+  for (std::int64_t r = b.active() / kLanes * kLanes; r < b.count; r += kLanes)
+    store(c + r, exp_nonpositive(load(c + r)));
+  for (std::int64_t r = b.active(); r < b.count; ++r) {
+    float* s = scores + r * kKeyBlock;
+    const int keys = b.keys_of(r);
+    if (keys == kKeyBlock)
+      weigh<true>(s, keys, value_scales, c[r], state[r]);
+    else
+      weigh<false>(s, keys, value_scales, c[r], state[r]);
+  }
+}
+
+inline void add_block(const QueryBlock& b, const float* values, std::int64_t head_dim, std::int64_t padded,
+                      const float* weights, const float* c) noexcept {
+  for (std::int64_t r = b.active(); r < b.count; r += kMicroRows)
+    with_count<kMicroRows>(b.count - r, [&]<int tile>() noexcept {
+      const int keys = b.keys_of(r);
+      for (std::int64_t d = 0; d < head_dim; d += kLanes)
+        add_values<tile>(weights + r * kKeyBlock, keys, b.keys_of(r + tile - 1) - keys, values + d, padded,
+                         c + r, b.y + r * b.y_stride + d, b.y_stride, lanes_left(d, head_dim));
+    });
+}
+
 /// Rows rows.begin .. rows.end of a sequence, at most kAttentionRows.
 template <DType dtype>
 void attend_block(const AttentionArgs& a, const HeadCache<dtype>& cache, const TaskRows& rows) noexcept {
   alignas(64) float scores[kAttentionRows * kKeyBlock];
   alignas(64) float widened[dtype == DType::f32 ? 1 : kKeyBlock * kWidenedHeadDim];
   alignas(64) RunningSoftmax state[kAttentionRows];
-  alignas(64) float c[kAttentionRows];
-  const std::int64_t count = rows.end - rows.begin;
-  const std::int64_t position = a.past + rows.begin;
+  alignas(64) float c[kAttentionRows] = {};
   const std::int64_t padded = cache.padded;
-  const float* q = a.query + rows.begin * a.stride + rows.head * a.head_dim;
-  float* y = a.y + rows.begin * a.y_stride + rows.head * a.head_dim;
-  for (std::int64_t r = 0; r < count; ++r) start(state[r], y + r * a.y_stride, a.head_dim);
-
-  for (std::int64_t first = 0; first < position + count; first += kKeyBlock) {
-    // Row r sees this many of the block's keys; a row in front of `active` sees none.
-    const auto keys_of = [&](std::int64_t r) noexcept {
-      const std::int64_t n = position + r + 1 - first;
-      return static_cast<int>(n < kKeyBlock ? n : kKeyBlock);
-    };
-    const std::int64_t active = first > position ? first - position : 0;
-    const std::int64_t width = (keys_of(count - 1) + kLanes - 1) / kLanes * kLanes;
-    const float* block = widen<dtype>(cache.keys + first * padded, width * padded, widened);
-    for (std::int64_t r = active; r < count; r += kMicroRows)
-      with_count<kMicroRows>(count - r, [&]<int tile>() noexcept {
-        const int groups = (keys_of(r + tile - 1) + kLanes - 1) / kLanes;
-        for (int g = 0; g < groups; ++g)
-          multiply_keys<DType::f32, tile, 1>(q + r * a.stride, a.stride, block + g * kLanes * padded, 0,
-                                             a.head_dim, scores + r * kKeyBlock + g * kLanes);
-      });
-
-    const float* key_scales = dtype == DType::i8 ? cache.key_scales + first : nullptr;
-    const float* value_scales = dtype == DType::i8 ? cache.value_scales + first : nullptr;
-    for (std::int64_t r = active; r < count; ++r) {
-      float* s = scores + r * kKeyBlock;
-      const int keys = keys_of(r);
-      c[r] = keys == kKeyBlock ? scale_scores<true>(s, keys, a.scale, key_scales, state[r].m)
-                               : scale_scores<false>(s, keys, a.scale, key_scales, state[r].m);
-    }
-    for (std::int64_t r = active / kLanes * kLanes; r < count; r += kLanes)
-      store(c + r, exp_nonpositive(load(c + r)));
-    for (std::int64_t r = active; r < count; ++r) {
-      float* s = scores + r * kKeyBlock;
-      const int keys = keys_of(r);
-      if (keys == kKeyBlock)
-        weigh<true>(s, keys, value_scales, c[r], state[r]);
-      else
-        weigh<false>(s, keys, value_scales, c[r], state[r]);
-    }
-
-    block = widen<dtype>(cache.values + first * padded, keys_of(count - 1) * padded, widened);
-    for (std::int64_t r = active; r < count; r += kMicroRows)
-      with_count<kMicroRows>(count - r, [&]<int tile>() noexcept {
-        const int keys = keys_of(r);
-        for (std::int64_t d = 0; d < a.head_dim; d += kLanes)
-          add_values<tile>(scores + r * kKeyBlock, keys, keys_of(r + tile - 1) - keys, block + d, padded,
-                           c + r, y + r * a.y_stride + d, a.y_stride, lanes_left(d, a.head_dim));
-      });
+  QueryBlock b{a.query + rows.begin * a.stride + rows.head * a.head_dim,
+               a.stride,
+               a.y + rows.begin * a.y_stride + rows.head * a.head_dim,
+               a.y_stride,
+               rows.end - rows.begin,
+               a.past + rows.begin,
+               0};
+  for (std::int64_t r = 0; r < b.count; ++r) start(state[r], b.y + r * b.y_stride, a.head_dim);
+  for (; b.first < b.position + b.count; b.first += kKeyBlock) {
+    const std::int64_t keys = b.keys_of(b.count - 1);
+    const std::int64_t groups = (keys + kLanes - 1) / kLanes;
+    multiply_block(b, widen<dtype>(cache.keys + b.first * padded, groups * kLanes * padded, widened),
+                   a.head_dim, padded, scores);
+    weigh_block(b, a.scale, cache.key_scales_from(b.first), cache.value_scales_from(b.first), state, scores,
+                c);
+    add_block(b, widen<dtype>(cache.values + b.first * padded, keys * padded, widened), a.head_dim, padded,
+              scores, c);
   }
-  for (std::int64_t r = 0; r < count; ++r) finish_softmax(state[r], y + r * a.y_stride, a.head_dim);
+  for (std::int64_t r = 0; r < b.count; ++r) finish_softmax(state[r], b.y + r * b.y_stride, a.head_dim);
 }
 
 void attention_tasks(const AttentionArgs& a, std::int64_t begin, std::int64_t end) noexcept {

@@ -38,8 +38,9 @@ struct Matrix {
   std::int64_t stretches() const noexcept { return (k + stretch() - 1) / stretch(); }
 };
 
-/// See ops::linear. A task is one panel of 16 columns of one block of kLinearRows rows, panels running
-/// fastest.
+/// See ops::linear. A task is kTaskPanels neighbouring panels of one block of at most kLinearRows rows, panels running
+/// fastest; the blocks are as even as possible, so that tasks cost the same.
+inline constexpr std::int64_t kTaskPanels = 4;
 inline constexpr std::int64_t kLinearRows = 192;
 struct LinearArgs : Matrix {
   const float* x = nullptr;  // [M, K]
@@ -53,7 +54,10 @@ struct LinearArgs : Matrix {
   const float* x_scales = nullptr;
   const std::int32_t* x_sums = nullptr;
 
-  std::int64_t tasks() const noexcept { return panels() * ((m + kLinearRows - 1) / kLinearRows); }
+  std::int64_t blocks() const noexcept { return (m + kLinearRows - 1) / kLinearRows; }
+  std::int64_t block_begin(std::int64_t block) const noexcept { return m * block / blocks(); }
+  std::int64_t panel_groups() const noexcept { return (panels() + kTaskPanels - 1) / kTaskPanels; }
+  std::int64_t tasks() const noexcept { return panel_groups() * blocks(); }
 };
 
 /// Activations rounded to 16-bit integers for linear_integer; the range is of rows.

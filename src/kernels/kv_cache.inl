@@ -54,6 +54,14 @@ struct HeadCache {
     }
   }
 
+  /// Null unless the cache has scales.
+  const float* key_scales_from(std::int64_t token) const noexcept {
+    return dtype == DType::i8 ? key_scales + token : nullptr;
+  }
+  const float* value_scales_from(std::int64_t token) const noexcept {
+    return dtype == DType::i8 ? value_scales + token : nullptr;
+  }
+
   std::int64_t padded;
   Element* keys;
   Element* values;

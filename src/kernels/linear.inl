@@ -8,7 +8,7 @@ namespace {
 #define GPT_ALONE [[gnu::noinline]]
 
 inline constexpr std::int64_t kBlockK = 256;  // a block of a panel is 16 KiB: half of a small L1 cache
-inline constexpr std::int64_t kBlockPanels =
+inline constexpr std::int64_t kTaskPanels =
     4;  // blocks that a block of x, in the L2 cache, meets one after another
 inline constexpr std::int64_t kPrefetch = 2048;  // bytes ahead of a stream from memory
 
@@ -33,15 +33,31 @@ inline void finish_rows(const LinearArgs& a, const float* sums, std::int64_t m0,
   });
 }
 
+/// What to ask memory for while a tile is computed: `bytes` of every input's share of the block that comes next.
+struct Upcoming {
+  const void* data = nullptr;
+  std::int64_t bytes = 0;
+};
+
+/// The part of a next block of `bytes` bytes that tile t of `tiles` asks for, over `count` inputs. Only where a block is soon
+/// done with: otherwise the processor's own prefetching is in time.
+inline Upcoming part_of(const void* block, std::int64_t bytes, std::int64_t t, std::int64_t tiles,
+                        std::int64_t count) noexcept {
+  return {static_cast<const char*>(block) + bytes * t / tiles, bytes / (tiles * count)};
+}
+constexpr std::int64_t kTilesToFetch = 4;
+
 /// sums[r][16] += x[r][0 .. count) times w[count][16], for `rows` rows.
 template <class Loader, int rows>
 GPT_ALONE void multiply(const float* x, std::int64_t x_stride, const typename Loader::Element* w,
-                        std::int64_t count, float* sums) noexcept {
+                        std::int64_t count, float* sums, Upcoming next) noexcept {
+  const auto* ahead = static_cast<const char*>(next.data);
   F32x16 acc[static_cast<unsigned>(rows)];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) acc[r] = load(sums + r * kLanes);
   for (std::int64_t k = 0; k < count; ++k) {
     const F32x16 v = Loader::load(w + k * kLanes);
+    prefetch(ahead + k * next.bytes);
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) acc[r] = fma(broadcast(x[r * x_stride + k]), v, acc[r]);
   }
@@ -52,10 +68,11 @@ GPT_ALONE void multiply(const float* x, std::int64_t x_stride, const typename Lo
 /// The same for a number of rows known at run time, 1 .. kMicroRows.
 template <class Loader, int most = kMicroRows>
 inline void multiply_rows(std::int64_t rows, const float* x, std::int64_t x_stride,
-                          const typename Loader::Element* w, std::int64_t count, float* sums) noexcept {
+                          const typename Loader::Element* w, std::int64_t count, float* sums,
+                          Upcoming next) noexcept {
   if constexpr (most > 1)
-    if (rows < most) return multiply_rows<Loader, most - 1>(rows, x, x_stride, w, count, sums);
-  multiply<Loader, most>(x, x_stride, w, count, sums);
+    if (rows < most) return multiply_rows<Loader, most - 1>(rows, x, x_stride, w, count, sums, next);
+  multiply<Loader, most>(x, x_stride, w, count, sums, next);
 }
 
 /// Rows of tile t of `tiles`, as even as possible: with the few left over in a tile of their own, the pipelines would idle.
@@ -72,10 +89,12 @@ inline void multiply_block(const float* x, std::int64_t x_stride, std::int64_t r
   const std::int64_t bytes = count * kLanes * static_cast<std::int64_t>(sizeof(typename Loader::Element));
   for (std::int64_t t = 0; t < tiles; ++t) {
     const std::int64_t r = tile_begin(rows, t, tiles);
-    for (std::int64_t line = bytes * t / tiles; line < bytes * (t + 1) / tiles; line += 64)
-      prefetch(static_cast<const char*>(next) + line);
+    const Upcoming part = tiles <= kTilesToFetch ? part_of(next, bytes, t, tiles, count) : Upcoming{w, 0};
+    if (tiles > kTilesToFetch)
+      for (std::int64_t line = bytes * t / tiles; line < bytes * (t + 1) / tiles; line += 64)
+        prefetch(static_cast<const char*>(next) + line);
     multiply_rows<Loader>(tile_begin(rows, t + 1, tiles) - r, x + r * x_stride, x_stride, w, count,
-                          sums + r * kLanes);
+                          sums + r * kLanes, part);
   }
 }
 
@@ -126,15 +145,14 @@ struct PanelSource {
   }
 };
 
-/// Many rows: a block of x meets kBlockPanels blocks of panels, each used for all its rows before it leaves the cache.
-void linear_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t panel_begin,
+/// Many rows: a block of x meets kTaskPanels blocks of panels, each used for all its rows before it leaves the cache.
+void linear_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
                     std::int64_t panel_end) noexcept {
-  const std::int64_t rows = a.m - m0 < kLinearRows ? a.m - m0 : kLinearRows;
   const PanelSource source{a};
-  alignas(64) float sums[kBlockPanels][kLinearRows * kLanes];
+  alignas(64) float sums[kTaskPanels][kLinearRows * kLanes];
   alignas(64) float copied[kBlockK * kLanes];
   // What few rows ask of a panel is soon done: then panels in order keep memory streaming.
-  const std::int64_t group = rows > 4 * kMicroRows ? kBlockPanels : 1;
+  const std::int64_t group = rows > 4 * kMicroRows ? kTaskPanels : 1;
   for (std::int64_t p0 = panel_begin; p0 < panel_end; p0 += group) {
     const std::int64_t panels = panel_end - p0 < group ? panel_end - p0 : group;
     for (std::int64_t p = 0; p < panels; ++p)
@@ -249,35 +267,38 @@ void linear_in_out(const LinearArgs& a, std::int64_t panel_begin, std::int64_t p
   }
 }
 
-/// Few rows where a special loop pays; false when linear_blocked is to do it.
+/// A block of rows in the loop that suits their number and the weight.
 template <DType dtype>
-bool linear_few_rows(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
-  if (a.layout == ops::WeightLayout::kPanels && a.m <= kMicroRows) {
-    linear_streamed<Loader<dtype>>(a, begin, end);
-    return true;
+void linear_typed(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
+                  std::int64_t panel_end) noexcept {
+  if (a.layout == ops::WeightLayout::kPanels && a.m <= kMicroRows)
+    linear_streamed<Loader<dtype>>(a, panel_begin, panel_end);
+  else if (a.layout == ops::WeightLayout::kInOut && a.m <= kStreamRows)
+    linear_in_out<dtype>(a, panel_begin, panel_end);
+  else
+    linear_blocked(a, m0, rows, panel_begin, panel_end);
+}
+
+/// Calls f(a, first row, rows, first panel, last panel) for the blocks of rows that a range of tasks touches.
+template <class F>
+inline void for_each_block(const LinearArgs& a, std::int64_t begin, std::int64_t end, F f) noexcept {
+  const std::int64_t groups = a.panel_groups(), panels = a.panels();
+  while (begin < end) {
+    const std::int64_t block = begin / groups;
+    const std::int64_t stop = (block + 1) * groups < end ? (block + 1) * groups : end;
+    const std::int64_t m0 = a.block_begin(block), last = (stop - block * groups) * kTaskPanels;
+    f(a, m0, a.block_begin(block + 1) - m0, (begin - block * groups) * kTaskPanels,
+      last < panels ? last : panels);
+    begin = stop;
   }
-  if (a.layout == ops::WeightLayout::kInOut && a.m <= kStreamRows) {
-    linear_in_out<dtype>(a, begin, end);
-    return true;
-  }
-  return false;
 }
 
 void linear_tasks(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
-  bool done = false;
   switch (a.format) {
-    case ops::WeightFormat::f32: done = linear_few_rows<DType::f32>(a, begin, end); break;
-    case ops::WeightFormat::f16: done = linear_few_rows<DType::f16>(a, begin, end); break;
-    case ops::WeightFormat::bf16: done = linear_few_rows<DType::bf16>(a, begin, end); break;
-    default: break;
-  }
-  if (done) return;
-  const std::int64_t panels = a.panels();
-  while (begin < end) {
-    const std::int64_t block = begin / panels;
-    const std::int64_t stop = (block + 1) * panels < end ? (block + 1) * panels : end;
-    linear_blocked(a, block * kLinearRows, begin - block * panels, stop - block * panels);
-    begin = stop;
+    case ops::WeightFormat::f32: return for_each_block(a, begin, end, linear_typed<DType::f32>);
+    case ops::WeightFormat::f16: return for_each_block(a, begin, end, linear_typed<DType::f16>);
+    case ops::WeightFormat::bf16: return for_each_block(a, begin, end, linear_typed<DType::bf16>);
+    default: return for_each_block(a, begin, end, linear_blocked);  // weight-only
   }
 }
 

@@ -223,9 +223,10 @@ inline void widen(const Matrix& a, std::int64_t panel, std::int64_t k0, std::int
 }
 
 /// For each stretch in order: sums[r][16] = fma(float(x16[r] times its quanta), scale, sums[r]).
-template <int rows>
+template <int rows, bool fetch>
 GPT_ALONE void multiply_wide(const std::int16_t* x, std::int64_t x_stride, const WideBlock& block,
-                             std::int64_t count, std::int64_t stretch, float* sums) noexcept {
+                             std::int64_t count, std::int64_t stretch, float* sums, Upcoming next) noexcept {
+  const auto* ahead = static_cast<const char*>(next.data);
   const std::int16_t* w = block.quanta;
   const float* scales = block.scales;
   for (std::int64_t left = count; left > 0; left -= stretch, scales += kLanes) {
@@ -235,6 +236,10 @@ GPT_ALONE void multiply_wide(const std::int16_t* x, std::int64_t x_stride, const
     const std::int64_t pairs = (left < stretch ? left : stretch) / 2;
     for (std::int64_t i = 0; i < pairs; ++i, x += 2, w += 2 * kLanes) {
       const I16x32 v = load_i16(w);
+      if constexpr (fetch) {
+        prefetch(ahead);
+        ahead += 2 * next.bytes;
+      }
 #pragma GCC unroll 16
       for (int r = 0; r < rows; ++r) acc[r] = multiply_add(acc[r], broadcast_pair(x + r * x_stride), v);
     }
@@ -245,24 +250,24 @@ GPT_ALONE void multiply_wide(const std::int16_t* x, std::int64_t x_stride, const
   }
 }
 
-template <int most = kMicroRows>
+template <bool fetch, int most = kMicroRows>
 inline void multiply_wide_rows(std::int64_t rows, const std::int16_t* x, std::int64_t x_stride,
-                               const WideBlock& block, std::int64_t count, std::int64_t stretch,
-                               float* sums) noexcept {
+                               const WideBlock& block, std::int64_t count, std::int64_t stretch, float* sums,
+                               Upcoming next) noexcept {
   if constexpr (most > 1)
-    if (rows < most) return multiply_wide_rows<most - 1>(rows, x, x_stride, block, count, stretch, sums);
-  multiply_wide<most>(x, x_stride, block, count, stretch, sums);
+    if (rows < most)
+      return multiply_wide_rows<fetch, most - 1>(rows, x, x_stride, block, count, stretch, sums, next);
+  multiply_wide<most, fetch>(x, x_stride, block, count, stretch, sums, next);
 }
 
 /// Many rows: blocks of up to 256 inputs of a panel are widened once for all of them.
 template <class Q>
-void integer_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t panel_begin,
+void integer_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
                      std::int64_t panel_end) noexcept {
-  const std::int64_t rows = a.m - m0 < kLinearRows ? a.m - m0 : kLinearRows;
   const std::int64_t tiles = (rows + kMicroRows - 1) / kMicroRows;
   const std::int64_t k_padded = padded_inputs(a.k), stretch = a.stretch();
-  const std::int64_t group = rows > 4 * kMicroRows ? kBlockPanels : 1;
-  alignas(64) float sums[kBlockPanels][kLinearRows * kLanes];
+  const std::int64_t group = rows > 4 * kMicroRows ? kTaskPanels : 1;
+  alignas(64) float sums[kTaskPanels][kLinearRows * kLanes];
   WideBlock block;
   for (std::int64_t p0 = panel_begin; p0 < panel_end; p0 += group) {
     const std::int64_t panels = panel_end - p0 < group ? panel_end - p0 : group;
@@ -272,10 +277,18 @@ void integer_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t panel_be
       const std::int64_t count = k_padded - k0 < kBlockK ? k_padded - k0 : kBlockK;
       for (std::int64_t p = 0; p < panels; ++p) {
         widen<Q>(a, p0 + p, k0, count, block);
+        // Where panels come one by one, the next block follows in memory.
+        const auto* next = Q::at(a, p0 + p, k0 + count);
+        const std::int64_t bytes = count / kStep * Q::kStepBytes;
         for (std::int64_t t = 0; t < tiles; ++t) {
-          const std::int64_t r = tile_begin(rows, t, tiles);
-          multiply_wide_rows(tile_begin(rows, t + 1, tiles) - r, a.x16 + (m0 + r) * k_padded + k0, k_padded,
-                             block, count, stretch, sums[p] + r * kLanes);
+          const std::int64_t r = tile_begin(rows, t, tiles), tile = tile_begin(rows, t + 1, tiles) - r;
+          const std::int16_t* x = a.x16 + (m0 + r) * k_padded + k0;
+          float* to = sums[p] + r * kLanes;
+          if (tiles <= kTilesToFetch)
+            multiply_wide_rows<true>(tile, x, k_padded, block, count, stretch, to,
+                                     part_of(next, bytes, t, tiles, count));
+          else
+            multiply_wide_rows<false>(tile, x, k_padded, block, count, stretch, to, {});
         }
       }
     }
@@ -285,14 +298,12 @@ void integer_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t panel_be
 
 void linear_integer_tasks(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
   with_quanta(a.format, [&]<class Q>() noexcept {
-    if (a.m <= kMicroRows) return integer_streamed<Q>(a, begin, end);
-    const std::int64_t panels = a.panels();
-    for (std::int64_t task = begin; task < end;) {
-      const std::int64_t block = task / panels;
-      const std::int64_t stop = (block + 1) * panels < end ? (block + 1) * panels : end;
-      integer_blocked<Q>(a, block * kLinearRows, task - block * panels, stop - block * panels);
-      task = stop;
-    }
+    for_each_block(a, begin, end,
+                   [](const LinearArgs& args, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
+                      std::int64_t panel_end) noexcept {
+                     if (args.m <= kMicroRows) return integer_streamed<Q>(args, panel_begin, panel_end);
+                     integer_blocked<Q>(args, m0, rows, panel_begin, panel_end);
+                   });
   });
 }
 

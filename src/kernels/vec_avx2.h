@@ -33,11 +33,11 @@ inline F32x16 load_bf16(const std::uint16_t* p) noexcept {
 inline F32x16 load_f16(const std::uint16_t* p) noexcept {
   return {_mm256_cvtph_ps(load_half_words(p)), _mm256_cvtph_ps(load_half_words(p + 8))};
 }
-inline __m256 widen_i8(__m128i bytes) noexcept { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)); }
-inline F32x16 load_i8(const std::int8_t* p) noexcept {
-  const __m128i bytes = _mm_loadu_si128(static_cast<const __m128i*>(static_cast<const void*>(p)));
-  return {widen_i8(bytes), widen_i8(_mm_unpackhi_epi64(bytes, bytes))};
+inline __m256 load_i8_half(const std::int8_t* p) noexcept {
+  const __m128i bytes = _mm_loadl_epi64(static_cast<const __m128i*>(static_cast<const void*>(p)));
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
 }
+inline F32x16 load_i8(const std::int8_t* p) noexcept { return {load_i8_half(p), load_i8_half(p + 8)}; }
 
 /// The lower halves of the words of lo, then those of hi; the upper halves must be zero.
 inline __m256i low_halves(__m256i lo, __m256i hi) noexcept {

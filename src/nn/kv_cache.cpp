@@ -1,8 +1,32 @@
 #include "gpt/nn/kv_cache.h"
 
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "core/memory.h"
 #include "gpt/core/error.h"
 
 namespace gpt::nn {
+namespace {
+
+/// Uninitialized, in pages of 2 MiB where it is large and the system gives them: a decode step reads all of it once.
+Tensor allocate(const Shape& shape, DType dtype) {
+  const auto n = static_cast<std::size_t>(shape.numel());
+  if (n > std::numeric_limits<std::size_t>::max() / 4 / size_of(dtype))
+    fail<MemoryError>("kv_cache", "shape ", shape.to_string(), " does not fit into memory");
+  auto memory = allocate_pages(n * size_of(dtype), "kv_cache");
+  std::byte* const data = memory.get();
+  return Tensor::borrow(std::move(memory), data, shape, dtype);
+}
+
+Tensor copy_of(const Tensor& from) {
+  Tensor copy = allocate(from.shape(), from.dtype());
+  if (!from.empty()) std::memcpy(copy.view().raw(), from.view().raw(), from.nbytes());
+  return copy;
+}
+
+}  // namespace
 
 KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype)
     : shape_(shape), capacity_(capacity) {
@@ -16,10 +40,9 @@ KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype)
                         ", expected float32, float16, bfloat16 or int8");
   const std::int64_t tokens = ops::whole_groups(capacity);
   const std::int64_t padded = ops::padded_head_dim(shape.head_dim);
-  keys_ =
-      Tensor::zeros({shape.n_layer, shape.n_head, tokens / ops::kKeyGroup, padded, ops::kKeyGroup}, dtype);
-  values_ = Tensor::zeros({shape.n_layer, shape.n_head, tokens, padded}, dtype);
-  if (dtype == DType::i8) scales_ = Tensor::zeros({shape.n_layer, 2, shape.n_head, tokens});
+  keys_ = allocate({shape.n_layer, shape.n_head, tokens / ops::kKeyGroup, padded, ops::kKeyGroup}, dtype);
+  values_ = allocate({shape.n_layer, shape.n_head, tokens, padded}, dtype);
+  if (dtype == DType::i8) scales_ = allocate({shape.n_layer, 2, shape.n_head, tokens}, DType::f32);
 }
 
 ops::KvLayer KvCache::layer(std::int64_t index) noexcept {
@@ -44,9 +67,9 @@ KvCache KvCache::clone() const {
   copy.shape_ = shape_;
   copy.capacity_ = capacity_;
   copy.length_ = length_;
-  copy.keys_ = keys_.clone();
-  copy.values_ = values_.clone();
-  copy.scales_ = scales_.clone();
+  copy.keys_ = copy_of(keys_);
+  copy.values_ = copy_of(values_);
+  if (!scales_.empty()) copy.scales_ = copy_of(scales_);
   return copy;
 }
 

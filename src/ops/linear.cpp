@@ -59,7 +59,7 @@ void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilo
   if (integer) quantize_rows(args, scratch);
   const kernels::KernelTable& table = kernels::table();
   const auto run = integer ? table.linear_integer : table.linear;
-  const std::int64_t work = std::min(m, kernels::kLinearRows) * kPanelWidth * k;
+  const std::int64_t work = std::min(m, kernels::kLinearRows) * kernels::kTaskPanels * kPanelWidth * k;
   parallel_for(args.tasks(), grain_for(work),
                [&](std::int64_t begin, std::int64_t end) noexcept { run(args, begin, end); });
 }

@@ -166,6 +166,8 @@ TEST(GenerateProgram, ThreadsAndMappingDoNotChangeTheResultAndTypesAreConverted)
   EXPECT_EQ(with({"--threads", "2", "--no-mmap"}), expected);
   EXPECT_EQ(with({"--dtype", "float32"}), expected);  // widening is exact
   EXPECT_EQ(with({"--dtype", "bf16"}), with({"--dtype", "auto"}));
+  EXPECT_EQ(with({"--kv-dtype", "f32"}), expected);
+  EXPECT_NE(with({"--kv-dtype", "int8"}), expected);
 }
 
 TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
@@ -192,6 +194,7 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
   refuse({"--prompt", "A", "--logprobs", "-1"}, "logprobs");
   refuse({"--prompt", "A", "--threads", "-1"}, "--threads");
   refuse({"--prompt", "A", "--dtype", "int8"}, "int8");
+  refuse({"--prompt", "A", "--kv-dtype", "float64"}, "--kv-dtype: float64");
   refuse({"--prompt", "A", "--eos-token-id", "999999"}, "eos_token_id 999999");
   refuse({"--prompt", "A", "--stop", ""}, "stop");
   refuse({"--input-ids", "1,,2"}, "--input-ids");

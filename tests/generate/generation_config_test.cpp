@@ -114,6 +114,8 @@ TEST(GenerationConfig, ValuesOutsideTheirRangeAreRefusedByName) {
   expect_error<ArgumentError>([&] { generate(model, {.logprobs = -1}); }, {"logprobs is -1"});
   expect_error<ArgumentError>([&] { generate(model, {.logprobs = 98}); }, {"logprobs is 98", "97"});
   expect_error<ArgumentError>([&] { generate(model, {.num_threads = -2}); }, {"num_threads is -2"});
+  expect_error<ArgumentError>([&] { generate(model, {.kv_cache_dtype = DType::f64}); },
+                              {"kv_cache_dtype is float64", "int8"});
   expect_error<ArgumentError>(
       [&] {
         generate(model, {.stop_strings = std::vector<std::string>{"a", ""}});

@@ -180,6 +180,21 @@ TEST(Generator, ThreadsDoNotChangeTheBits) {
   EXPECT_TRUE(same_bits(one.logprobs, two.logprobs));
 }
 
+TEST(Generator, CachesOfNarrowTypesComputeAlmostTheSame) {
+  const Model model = Model::load(GPT_SOURCE_DIR "/examples/models/demo");
+  const Generator generator(model);
+  const std::vector<TokenId> prompt(100, 40);
+  const auto first_logprob = [&](DType dtype) {
+    return generator.generate(prompt, {.max_new_tokens = 2, .logprobs = 0, .kv_cache_dtype = dtype})
+        .logprobs.at(1);
+  };
+  const double expected = first_logprob(DType::f32);
+  for (const DType dtype : {DType::f16, DType::bf16, DType::i8}) {
+    EXPECT_NE(first_logprob(dtype), expected) << name_of(dtype);  // the type is heeded
+    EXPECT_NEAR(first_logprob(dtype), expected, 0.05) << name_of(dtype);
+  }
+}
+
 TEST(Generator, LogprobsAreTheLogSoftmaxOfTheRawLogits) {
   const Model model = tiny_model();
   auto options = sampling(5);

@@ -92,6 +92,31 @@ TEST_P(Gpt2Bits, DoNotDependOnTheRestOfTheBatch) {
   }
 }
 
+TEST_P(Gpt2Bits, DoNotDependOnChunksOrTheBatchWhateverTypeTheCachesHave) {
+  const Gpt2 network = random_network(tiny_config(), 1, GetParam());
+  const auto ids = tokens(32);
+  std::vector<nn::KvCache> caches;
+  std::vector<Chunk> batch;
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::i8})
+    caches.push_back(network.make_cache(0, dtype));
+  for (nn::KvCache& cache : caches) batch.push_back({ids, &cache});
+  Arena arena, single;
+  const TensorView together = network.forward(batch, arena, {.logits = LogitsRows::kAll}).logits;
+  for (std::size_t i = 0; i < caches.size(); ++i) {
+    nn::KvCache cache = network.make_cache(32, caches[i].dtype());
+    for (std::size_t t = 0; t < 32; ++t) {
+      single.reset();
+      const Chunk chunk{std::span(ids).subspan(t, 1), &cache};
+      const ConstTensorView row(together.data<float>() + (i * 32 + t) * 97, {1, 97});
+      EXPECT_TRUE(same_bits(row, network.forward({&chunk, 1}, single).logits))
+          << name_of(caches[i].dtype()) << " token " << t;
+    }
+    for (std::size_t j = 0; j < i; ++j)  // the type is heeded
+      EXPECT_FALSE(same_bits(ConstTensorView(together.data<float>() + i * 32 * 97, {32, 97}),
+                             ConstTensorView(together.data<float>() + j * 32 * 97, {32, 97})));
+  }
+}
+
 TEST(Gpt2, GivesTheSameLastLogitsAsWhenAllAreAskedFor) {
   const Gpt2 network = random_network(tiny_config(), 2);
   const auto a = tokens(9), b = tokens(4, 70);

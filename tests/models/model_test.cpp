@@ -132,6 +132,31 @@ TEST(ModelLoad, ConvertsWhenAsked) {
               HasSubstr("int8"));
 }
 
+TEST(ModelLoad, PackedGivesTheSameBitsAndSavesTheSameFile) {
+  const TempDir tmp;
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
+    for (const bool tied : {true, false})
+      for (const bool map : {true, false}) {
+        Gpt2Config config = tiny_config();
+        config.tie_word_embeddings = tied;
+        const fs::path directory = CheckpointFiles(config, dtype).write(tmp / "m");
+        const Model plain = Model::load(directory),
+                    packed = Model::load(directory, {.map = map, .pack = true});
+        packed.network().visit_matrices([](const std::string& name, const ops::Weight& w) {
+          EXPECT_EQ(w.layout == ops::WeightLayout::kPanels, name != "wpe.weight") << name;
+        });
+        EXPECT_TRUE(same_bits(logits_of(plain), logits_of(packed))) << name_of(dtype) << " tied " << tied;
+        plain.save(tmp / "a");
+        packed.save(tmp / "b");
+        for (const char* file : {"model.safetensors", "config.json"})
+          EXPECT_EQ(read_text_file(tmp / "a" / file), read_text_file(tmp / "b" / file)) << file;
+        EXPECT_THAT(message_of<UnsupportedError>([&] {
+                      packed.network().visit([](const std::string&, const Tensor&, const Shape&) {});
+                    }),
+                    HasSubstr("wte.weight"));
+      }
+}
+
 TEST(ModelLoad, MapsWithoutCopying) {
   const TempDir tmp;
   const fs::path directory = CheckpointFiles().write(tmp / "m");

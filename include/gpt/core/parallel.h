@@ -36,9 +36,9 @@ using ParallelBody = void (*)(void* context, std::int64_t begin, std::int64_t en
 void parallel_for(std::int64_t n, std::int64_t grain, ParallelBody body, void* context) noexcept;
 }  // namespace detail
 
-/// Calls body(begin, end) on disjoint ranges that together cover [0, n), and returns when all are done: one range for
-/// each of up to num_threads() threads, as even as possible, none shorter than `grain` (positive: the least that is
-/// worth waking a thread for) unless n is. The body must be noexcept and must not let its result depend on where the
+/// Calls body(begin, end) on disjoint ranges that together cover [0, n), and returns when all are done: up to num_threads()
+/// threads take ranges one after another, which are as even as possible, a few for each thread, and none shorter than
+/// `grain` (positive: the least that is worth waking a thread for) unless n is. The body must be noexcept and must not let its result depend on where the
 /// ranges are cut. Runs inline when there is one range only, or inside another parallel_for.
 template <class Body>
 void parallel_for(std::int64_t n, std::int64_t grain, Body&& body) noexcept {

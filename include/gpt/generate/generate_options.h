@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gpt/core/dtype.h"
 #include "gpt/core/token.h"
 
 namespace gpt {
@@ -72,6 +73,9 @@ struct GenerateOptions {
   std::stop_token stop = {};
   /// Threads that this generation may use at most; 0: as many as gpt::num_threads() says.
   int num_threads = 0;
+  /// What the attention cache holds keys and values as: f32, f16, bf16 or i8. Narrower is smaller and faster at long contexts;
+  /// it rounds them, and so changes the result a little. See nn/kv_cache.h.
+  DType kv_cache_dtype = DType::f32;
 
   /// Checks what can be judged without a checkpoint. Throws ArgumentError naming the option.
   void validate() const;

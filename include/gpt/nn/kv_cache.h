@@ -19,7 +19,7 @@ struct KvShape {
 };
 
 /// One sequence's attention cache, of fixed capacity: filled by the model's forward, owned by its caller. Memory is
-/// reserved at once and used page by page as tokens arrive.
+/// reserved at once, in pages of 2 MiB where the system gives them, and used page by page as tokens arrive.
 ///
 /// Its elements are float32, float16, bfloat16, or int8 with one float32 scale per layer, head and token for the key and
 /// one for the value. Narrower ones are read faster and round what they hold: ops/attention.h says how, and how
