@@ -32,6 +32,7 @@ tests libgmock-dev       gmock/gmock.h
 tests libeigen3-dev      eigen3/Eigen/src/Core/Map.h
 tests libbenchmark-dev   benchmark/benchmark.h
 tests libsimde-dev       simde/x86/avx512.h
+tests python3            python3
 all   clang              clang++
 all   clang-format       clang-format
 all   llvm               llvm-symbolizer
