@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "gpt/core/parallel.h"
 #include "ops/checks.h"
+#include "ops/quantized_weight.h"
 
 namespace gpt::ops {
 namespace {
@@ -79,16 +80,6 @@ void copy_panels(const Weight& w, WeightLayout plain, void* elements, void* pane
 
 float value_of(const Tensor& t, std::int64_t i) {
   return t.dtype() == DType::f32 ? t.data<float>()[i] : static_cast<float>(t.data<Float16>()[i]);
-}
-
-/// q of input k to output n, and the place of its group in scales and zero_points.
-int quantum(const Weight& w, std::int64_t k, std::int64_t n) {
-  const std::int64_t panel = n / kPanelWidth, lane = n % kPanelWidth, s = steps_of(w.in);
-  if (w.format() == WeightFormat::int8)
-    return w.values.data<std::int8_t>()[((panel * 4 * s + k / 2) * kPanelWidth + lane) * 2 + k % 2];
-  const std::uint16_t four =
-      w.values.data<std::uint16_t>()[((panel * s + k / kQuantizedStep) * kPanelWidth + lane) * 2 + k % 2];
-  return four >> (4 * (k % kQuantizedStep / 2)) & 15;
 }
 
 }  // namespace
@@ -171,16 +162,20 @@ Tensor dequantize(const Weight& weight, WeightLayout layout) {
   weight.check("dequantize");
   Tensor out = Tensor::empty(plain_shape(weight, layout));
   float* y = out.data<float>();
-  const std::int64_t groups = groups_of(weight.in, weight.group_size);
-  for (std::int64_t p = 0; p < panels_of(weight.out); ++p)
-    for_each_in_panel(weight, layout, p, [&](std::int64_t k, std::int64_t n, std::int64_t at) {
-      const std::int64_t group = weight.group_size == 0 ? 0 : k / weight.group_size;
-      const std::int64_t place = (p * groups + group) * kPanelWidth + n % kPanelWidth;
-      const int symmetric_zero = weight.format() == WeightFormat::int4 ? 8 : 0;
-      const int zero =
-          weight.zero_points.empty() ? symmetric_zero : weight.zero_points.data<std::uint8_t>()[place];
-      y[at] = value_of(weight.scales, place) * static_cast<float>(quantum(weight, k, n) - zero);
-    });
+  const ConstQuantizedElements elements(weight);
+  const int symmetric_zero = weight.format() == WeightFormat::int4 ? 8 : 0;
+  const std::uint8_t* const zero_points =
+      weight.zero_points.empty() ? nullptr : weight.zero_points.data<std::uint8_t>();
+  parallel_for(panels_of(weight.out), grain_for(4 * kPanelWidth * weight.in),
+               [&](std::int64_t begin, std::int64_t end) noexcept {
+                 for (std::int64_t p = begin; p < end; ++p)
+                   for_each_in_panel(weight, layout, p, [&](std::int64_t k, std::int64_t n, std::int64_t at) {
+                     const std::int64_t place =
+                         elements.group(weight.group_size == 0 ? 0 : k / weight.group_size, n);
+                     const int zero = zero_points == nullptr ? symmetric_zero : zero_points[place];
+                     y[at] = value_of(weight.scales, place) * static_cast<float>(elements.get(k, n) - zero);
+                   });
+               });
   return out;
 }
 

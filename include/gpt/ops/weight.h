@@ -28,7 +28,7 @@ inline constexpr std::int64_t kQuantizedStep = 8;
 
 /// How a matrix is quantized. w = scale (q - zero), scale and zero shared by a group of inputs of one output.
 struct QuantizationFormat {
-  WeightFormat format = WeightFormat::int8;  // int8: q in [-127, 127], zero = 0; int4: q in [0, 15]
+  WeightFormat format = WeightFormat::int8;  // int8: q in [-128, 127], zero = 0; int4: q in [0, 15]
   /// Inputs per group: 32, 64, 128 or 256; 0: all inputs of an output (per channel). The last group may be shorter.
   std::int64_t group_size = 64;
   bool symmetric = true;  // int4 alone may be asymmetric; the zero of a symmetric int4 is 8
