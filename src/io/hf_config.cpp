@@ -224,6 +224,9 @@ void HfConfig::set_string_map(std::string_view key, const MapOf<std::string>& va
 void HfConfig::set_int_map(std::string_view key, const MapOf<std::int64_t>& values) {
   document_->set(key, json::Value::object_t(values.begin(), values.end()));
 }
+void HfConfig::set_object(std::string_view key, const HfConfig& value) {
+  document_->set(key, value.document_->object);
+}
 void HfConfig::erase(std::string_view key) { document_->object.erase(std::string(key)); }
 
 std::string HfConfig::dump() const { return json::dump(document_->object, 2) + "\n"; }

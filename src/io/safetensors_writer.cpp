@@ -15,6 +15,10 @@
 namespace gpt {
 namespace {
 
+// The format asks for 8 bytes. Kernels read panels of weights where they are mapped, faster when no vector crosses a cache
+// line.
+constexpr std::size_t kDataAlignment = 64;
+
 std::string json_string(const std::string& text, std::string_view source) {
   auto json = json::dump_string(text);
   if (!json) fail<ArgumentError>(source, "cannot store ", quote(text), ": it is not UTF-8");
@@ -46,7 +50,8 @@ std::string header_of(std::span<const NamedTensor* const> tensors, const Metadat
     offset = end;
   }
   finish_list('}');
-  header.append((8 - header.size() % 8) % 8, ' ');
+  const std::size_t begin = sizeof(std::uint64_t) + header.size();  // of the data
+  header.append((kDataAlignment - begin % kDataAlignment) % kDataAlignment, ' ');
   return header;
 }
 

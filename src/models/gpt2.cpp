@@ -89,7 +89,7 @@ nn::KvCache Gpt2::make_cache(std::int64_t capacity, DType dtype) const {
 
 ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options) const {
   const std::int64_t rows = check_batch(batch);
-  nn::Context context{arena, options.stop};
+  nn::Context context{arena, options.stop, options.on_product ? &options.on_product : nullptr};
   const auto [ids, positions, segments] = gather(batch, static_cast<std::size_t>(rows), arena);
   ForwardOutput out;
 
@@ -120,10 +120,12 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     const TensorView normal = arena.take(x.shape());
     ln_f_.forward(x, normal);
     out.logits = arena.take({x.dim(0), config_.vocab_size});
-    if (lm_head_)
+    if (lm_head_) {
       lm_head_->forward(context, normal, out.logits);
-    else
+    } else {
+      context.observe(wte_.weight(), normal);
       ops::linear(normal, wte_.weight(), {}, out.logits, arena);
+    }
   }
   for (const nn::Segment& s : segments) s.cache->advance(s.rows);
   return out;

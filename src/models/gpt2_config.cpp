@@ -6,6 +6,7 @@
 
 #include "gpt/core/error.h"
 #include "gpt/io/hf_config.h"
+#include "models/quantization_config.h"
 
 namespace gpt {
 namespace {
@@ -72,10 +73,7 @@ void refuse_unsupported(const HfConfig& file) {
   for (const std::string_view key : {"add_cross_attention", "is_encoder_decoder"})
     if (file.get_bool(key).value_or(false))
       fail<UnsupportedError>(file.source(), key, " is true, which is not supported");
-  if (!file.is_null("quantization_config"))
-    fail<UnsupportedError>(file.source(),
-                           "quantization_config is set: quantized checkpoints of other libraries are "
-                           "not supported");
+  read_quantization(file);  // refuses another library's
   if (const auto pruned = file.get_object("pruned_heads"); pruned && !pruned->keys().empty())
     fail<UnsupportedError>(file.source(), "pruned_heads is not empty, which is not supported");
 }

@@ -10,6 +10,7 @@
 #include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
+#include "models/quantization_config.h"
 
 namespace gpt {
 namespace {
@@ -69,20 +70,33 @@ void compare_tied_head(const Checkpoint& file, const std::string& head, const Lo
                          " and is not used, because config.json ties them (tie_word_embeddings)"));
 }
 
-Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, const LoadOptions& options) {
+Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, QuantizedMatrices quantized,
+                  const LoadOptions& options) {
   // Before memory is spent on as many layers as config.json claims.
   name_in(file, concat("h.", config.n_layer - 1, ".ln_1.weight"));
   Gpt2 network(config);
   std::set<std::string, std::less<>> used;
-  network.visit([&](const std::string& parameter, Tensor& tensor, const Shape& expected) {
+  const auto load = [&](const std::string& parameter, Tensor& tensor, const Shape& expected) {
     const std::string name = name_in(file, parameter);
     tensor = load_parameter(file, name, expected, options);
     used.insert(name);
-  });
+  };
+  network.visit(Overloaded{load, [&](const std::string& parameter, ops::Weight& weight) {
+                             const auto format = quantized.find(parameter);
+                             if (format == quantized.end())
+                               return load(parameter, weight.values, weight.file_shape());
+                             const std::string name = name_in(file, parameter);
+                             load_quantized(file, name, format->second, weight);
+                             used.insert({name, scales_of(name), zero_points_of(name)});
+                             quantized.erase(format);
+                           }});
+  if (!quantized.empty())
+    fail<FormatError>(file.source(), "config.json says that ", quantized.begin()->first,
+                      " is quantized, but the network has no such matrix");
   if (options.pack) {
     // One after another, so that a matrix in the file and its copy take memory together only once.
     network.visit_matrices([&](const std::string& parameter, ops::Weight& weight) {
-      if (!Gpt2::packs(parameter)) return;
+      if (!Gpt2::packs(parameter) || weight.layout == ops::WeightLayout::kPanels) return;
       weight = ops::pack(weight);
       file.drop_pages(name_in(file, parameter));
     });
@@ -105,12 +119,15 @@ std::optional<HfConfig> load_if_present(const std::filesystem::path& path) {
   return HfConfig::load(path);
 }
 
-/// The element type of all matrices, or of the first when they differ.
+/// The element type of all parameters that are not quantized, or of the first when they differ.
 DType weight_dtype(const Gpt2& network) {
   std::optional<DType> first;
-  network.visit_matrices([&](const std::string&, const ops::Weight& weight) {
-    if (!first) first = weight.values.dtype();
-  });
+  const auto see = [&first](const std::string&, const Tensor& tensor, const Shape&) {
+    if (!first) first = tensor.dtype();
+  };
+  network.visit(Overloaded{see, [&](const std::string& name, const ops::Weight& weight) {
+                             if (!weight.quantized()) see(name, weight.values, {});
+                           }});
   return first.value_or(DType::f32);
 }
 
@@ -148,7 +165,7 @@ Model Model::load_files(const std::filesystem::path& directory, const LoadOption
   const HfConfig file = HfConfig::load(directory / "config.json");
   const Gpt2Config config = Gpt2Config::from_hf(file, options.on_warning);
   const Checkpoint weights(directory, options.map ? MappedFile::Mode::kMap : MappedFile::Mode::kRead);
-  Gpt2 network = load_network(weights, config, options);
+  Gpt2 network = load_network(weights, config, read_quantization(file), options);
   std::shared_ptr<const Tokenizer> tokenizer;
   if (gpt::has_tokenizer(directory)) {
     tokenizer = load_tokenizer(directory);
@@ -171,24 +188,38 @@ void Model::save(const std::filesystem::path& directory) const {
 void Model::save_files(const std::filesystem::path& directory) const {
   std::vector<NamedTensor> tensors;
   std::vector<Tensor> unpacked;  // keeps the elements of packed matrices
-  const auto add = [&](const std::string& name, const Tensor& tensor, const Shape& expected) {
+  QuantizedMatrices quantized;
+  // As transformers' GPT2LMHeadModel: everything but the head belongs to its transformer.
+  const auto add = [&](const std::string& name, ConstTensorView tensor) {
+    tensors.push_back({name.starts_with("lm_head.") ? name : concat(kPrefix, name), tensor});
+  };
+  const auto add_plain = [&](const std::string& name, const Tensor& tensor, const Shape& expected) {
     if (tensor.shape() != expected)
       fail<ShapeError>("model", "cannot save: ", name, " has shape ", tensor.shape().to_string(),
                        ", expected ", expected.to_string());
-    // As transformers' GPT2LMHeadModel: everything but the head belongs to its transformer.
-    tensors.push_back({name.starts_with("lm_head.") ? name : concat(kPrefix, name), tensor.view()});
+    add(name, tensor.view());
   };
-  network_.visit(Overloaded{add, [&](const std::string& name, const ops::Weight& weight) {
-                              if (weight.layout != ops::WeightLayout::kPanels)
-                                return add(name, weight.values, weight.file_shape());
-                              unpacked.push_back(ops::unpack(weight, weight.file_layout));
-                              add(name, unpacked.back(), weight.file_shape());
+  network_.visit(Overloaded{add_plain, [&](const std::string& name, const ops::Weight& weight) {
+                              if (weight.quantized()) {
+                                weight.check(name);
+                                quantized.emplace(name, weight.quantization());
+                                add(name, weight.values.view());
+                                add(scales_of(name), weight.scales.view());
+                                if (!weight.zero_points.empty())
+                                  add(zero_points_of(name), weight.zero_points.view());
+                              } else if (weight.layout == ops::WeightLayout::kPanels) {
+                                unpacked.push_back(ops::unpack(weight, weight.file_layout));
+                                add_plain(name, unpacked.back(), weight.file_shape());
+                              } else {
+                                add_plain(name, weight.values, weight.file_shape());
+                              }
                             }});
   make_directory(directory);
   save_safetensors(directory / "model.safetensors", tensors, {{"format", "pt"}});
 
   HfConfig config = config_;
   network_.config().to_hf(config);
+  write_quantization(quantized, config);
   const std::vector<std::string> architecture{"GPT2LMHeadModel"};
   if (!config.has("architectures")) config.set_string_list("architectures", architecture);
   config.set_string(config.has("dtype") ? "dtype" : "torch_dtype", name_of(weight_dtype(network_)));

@@ -13,6 +13,7 @@ namespace gpt::nn {
 
 void Linear::forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f,
                      ConstTensorView residual) const {
+  context.observe(weight_, x);
   ops::linear(x, weight_, {.bias = bias_.view(), .activation = f, .residual = residual}, y, context.arena);
 }
 

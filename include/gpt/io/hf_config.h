@@ -73,6 +73,7 @@ class HfConfig {
   void set_string_list(std::string_view key, std::span<const std::string> values);
   void set_string_map(std::string_view key, const MapOf<std::string>& values);
   void set_int_map(std::string_view key, const MapOf<std::int64_t>& values);
+  void set_object(std::string_view key, const HfConfig& value);  // a copy of it
   void erase(std::string_view key);
 
   /// JSON text, indented by 2, ending in a line feed. Numbers read back exactly.

@@ -130,7 +130,8 @@ struct NamedTensor {
 };
 
 /// Writes a safetensors file as the reference implementation lays it out: larger element types first, then by
-/// name, every tensor aligned to its element size; the header padded with spaces to a multiple of 8. The file
+/// name, every tensor aligned to its element size; the header padded with spaces so that the data begin at a multiple of
+/// 64 bytes (the reference implementation: 8). The file
 /// is replaced atomically (AtomicFile), so the tensors may lie in the very file that is being replaced.
 /// transformers wants
 /// {"format", "pt"} among the metadata.

@@ -39,7 +39,8 @@ enum class LogitsRows {
 struct ForwardOptions {
   LogitsRows logits = LogitsRows::kLast;
   bool hidden_states = false;
-  std::stop_token stop = {};  // checked before every layer
+  std::stop_token stop = {};          // checked before every layer
+  nn::InputObserver on_product = {};  // sees the inputs of every matrix product
 };
 
 /// Results live in the arena of the call.

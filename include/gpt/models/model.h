@@ -21,7 +21,7 @@ struct LoadOptions {
   /// reading them twice, and pays after a few tokens.
   bool pack = false;
   /// Convert the weights to f32, f16 or bf16 (rounding to nearest even); unset keeps the file's types without
-  /// a copy.
+  /// a copy. Quantized matrices stay as they are.
   std::optional<DType> dtype = {};
   /// Told of what the checkpoint contains and libgpt does not use: unknown config keys, tensors.
   std::function<void(std::string_view message)> on_warning = {};
@@ -39,7 +39,8 @@ class Model {
   Model(Gpt2 network, HfConfig config, std::shared_ptr<const Tokenizer> tokenizer = nullptr,
         std::optional<HfConfig> generation_config = std::nullopt);
 
-  /// Writes a directory that transformers (and load) read, creating it if needed. Every file is replaced
+  /// Writes a directory that transformers (and load) read, creating it if needed. Quantized matrices are written as they
+  /// lie in memory, for load alone (transformers refuses their quant_method). Every file is replaced
   /// atomically: a failure leaves the old one. Throws IoError; ShapeError for a network whose weights were never set.
   void save(const std::filesystem::path& directory) const;
 

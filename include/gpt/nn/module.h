@@ -5,6 +5,7 @@
 #pragma once
 
 #include <concepts>
+#include <functional>
 #include <stop_token>
 #include <string>
 
@@ -14,10 +15,18 @@
 
 namespace gpt::nn {
 
+/// Sees what a matrix is multiplied by, float32 [R, in], before the product is computed.
+using InputObserver = std::function<void(const ops::Weight& weight, ConstTensorView x)>;
+
 /// What a forward pass carries through the modules.
 struct Context {
-  Arena& arena;          // intermediate results
-  std::stop_token stop;  // asked between layers
+  Arena& arena;                             // intermediate results
+  std::stop_token stop;                     // asked between layers
+  const InputObserver* observer = nullptr;  // told of every matrix product
+
+  void observe(const ops::Weight& weight, ConstTensorView x) const {
+    if (observer != nullptr) (*observer)(weight, x);
+  }
 };
 
 /// Shows a matrix to a visitor; Weight is ops::Weight or const ops::Weight.
