@@ -1,0 +1,171 @@
+// gpt-quantize as its user meets it: files, output, exit status and messages.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "examples/process.h"
+#include "gpt/gpt.h"
+#include "support/random_model.h"
+#include "support/temp_dir.h"
+
+namespace gpt::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using Json = nlohmann::json;
+
+const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+
+ProcessResult run(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), GPT_QUANTIZE);
+  return Process(arguments).wait();
+}
+
+void expect_failure(int status, const std::vector<std::string>& arguments, const std::string& part) {
+  const ProcessResult result = run(arguments);
+  SCOPED_TRACE(::testing::PrintToString(arguments));
+  EXPECT_EQ(result.status, status);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, StartsWith("error: "));
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  EXPECT_THAT(result.err, HasSubstr(part));
+}
+
+ops::QuantizationFormat format_in(const Model& model, const std::string& matrix) {
+  ops::QuantizationFormat f;
+  model.network().visit_matrices([&](const std::string& name, const ops::Weight& w) {
+    if (name == matrix) f = w.quantization();
+  });
+  return f;
+}
+
+/// A checkpoint without a tokenizer, saved into the directory.
+void save_random(const std::filesystem::path& directory) {
+  HfConfig file;
+  tiny_config().to_hf(file);
+  Model(random_network(tiny_config(), 1), file).save(directory);
+}
+
+TEST(QuantizeProgram, WritesWhatTheLibraryMakes) {
+  const TempDir directory;
+  const ProcessResult result = run({"--model", kDemo, "--output-dir", directory / "out", "--format", "int4",
+                                    "--group-size", "32", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  Model expected = Model::load(kDemo);
+  const auto report =
+      quantize(expected.network(), {.format = {.format = ops::WeightFormat::int4, .group_size = 32}});
+  expected.save(directory / "expected");
+  for (const char* file : {"model.safetensors", "config.json"})
+    EXPECT_EQ(read_file(directory / "out" / file), read_file(directory / "expected" / file)) << file;
+
+  const Json object = Json::parse(result.out);
+  ASSERT_EQ(object.at("matrices").size(), report.size());
+  const Json& first = object.at("matrices").at(0);
+  EXPECT_EQ(first.at("name"), "wte.weight");
+  EXPECT_EQ(first.at("format"), "int4");
+  EXPECT_EQ(first.at("group_size"), 32);
+  EXPECT_EQ(first.at("bytes_after"), report[0].bytes_after);
+  EXPECT_EQ(first.at("relative_error").get<double>(), report[0].relative_error);
+  EXPECT_EQ(object.at("bytes_before"), std::filesystem::file_size(kDemo + "/model.safetensors"));
+  EXPECT_EQ(object.at("bytes_after"), std::filesystem::file_size(directory / "out/model.safetensors"));
+  for (const char* key : {"load_s", "quantize_s", "save_s"}) EXPECT_GT(object.at("timing").at(key), 0.0);
+
+  // The tokenizer came along, and the new checkpoint works.
+  const Model model = Model::load(directory / "out");
+  EXPECT_THAT(Generator(model).generate("ROMEO:", {.max_new_tokens = 5}).ids, ::testing::SizeIs(5));
+}
+
+TEST(QuantizeProgram, TakesFormatsOverridesAndACalibrationText) {
+  const TempDir directory;
+  write_file(directory / "text", "ROMEO:\nBut soft, what light through yonder window breaks?\n");
+  const ProcessResult result =
+      run({"--model", kDemo, "--output-dir", directory / "out", "--format", "int4", "--asymmetric",
+           "--weight-only", "--group-size", "0", "--override", "h.0.mlp.c_fc.weight=int8", "--override",
+           "h.1.mlp.c_fc.weight=none", "--no-embeddings", "--calibration-file", directory / "text",
+           "--threads", "1"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, HasSubstr("h.0.attn.c_attn.weight"));
+  EXPECT_THAT(result.err, HasSubstr("int4/0 asymmetric weight-only"));
+  const Model model = Model::load(directory / "out");
+  const ops::QuantizationFormat int4{ops::WeightFormat::int4, 0, false, true},
+      int8{ops::WeightFormat::int8, 0, true, true};
+  EXPECT_EQ(format_in(model, "h.0.attn.c_attn.weight"), int4);
+  EXPECT_EQ(format_in(model, "h.0.mlp.c_fc.weight"), int8);
+  EXPECT_EQ(format_in(model, "h.1.mlp.c_fc.weight").format, ops::WeightFormat::bf16);
+  EXPECT_EQ(format_in(model, "wte.weight").format, ops::WeightFormat::bf16);
+  Model expected = Model::load(kDemo);
+  const auto ids = expected.tokenizer().encode(read_file(directory / "text"));
+  quantize(expected.network(),
+           {.format = int4,
+            .quantize_embeddings = false,
+            .overrides = {{"h.0.mlp.c_fc.weight", int8}, {"h.1.mlp.c_fc.weight", std::nullopt}},
+            .calibration = ids});
+  expected.save(directory / "expected");
+  EXPECT_EQ(read_file(directory / "out/model.safetensors"),
+            read_file(directory / "expected/model.safetensors"));
+}
+
+TEST(QuantizeProgram, MayReplaceTheCheckpointItReads) {
+  const TempDir directory;
+  save_random(directory.path());
+  ASSERT_EQ(run({"--model", directory.path(), "--output-dir", directory.path()}).status, 0);
+  EXPECT_EQ(format_in(Model::load(directory.path()), "wte.weight").format, ops::WeightFormat::int8);
+  expect_failure(1, {"--model", directory.path(), "--output-dir", directory.path()},
+                 "no matrix left to quantize");
+}
+
+TEST(QuantizeProgram, RefusesAWrongCommandLineWithStatusTwo) {
+  const auto refuse = [](std::vector<std::string> arguments, const std::string& part) {
+    arguments.insert(arguments.begin(), {"--model", kDemo, "--output-dir", "/nonexistent/x"});
+    expect_failure(2, arguments, part);
+  };
+  expect_failure(2, {"--output-dir", "x"}, "--model");
+  expect_failure(2, {"--model", kDemo}, "--output-dir");
+  refuse({"--format", "int3"}, "int3");
+  refuse({"--group-size", "48"}, "group_size is 48");
+  refuse({"--group-size", "x"}, "--group-size");
+  refuse({"--asymmetric"}, "--asymmetric");
+  refuse({"--override", "wte.weight"}, "MATRIX=FORMAT");
+  refuse({"--override", "wte.weight=f16"}, "f16");
+  refuse({"--threads", "-1"}, "--threads");
+  refuse({"stray"}, "stray");
+}
+
+TEST(QuantizeProgram, ReportsWorkThatFailsWithStatusOne) {
+  const TempDir directory;
+  expect_failure(1, {"--model", "/nonexistent", "--output-dir", directory / "out"}, "/nonexistent");
+  expect_failure(1, {"--model", kDemo, "--output-dir", directory / "out", "--override", "h.9.x=int8"},
+                 "h.9.x");
+  expect_failure(1,
+                 {"--model", kDemo, "--output-dir", directory / "out", "--calibration-file", "/nonexistent"},
+                 "/nonexistent");
+  write_file(directory / "empty", "");
+  expect_failure(
+      1, {"--model", kDemo, "--output-dir", directory / "out", "--calibration-file", directory / "empty"},
+      "no tokens");
+  save_random(directory / "no_tokenizer");
+  expect_failure(1,
+                 {"--model", directory / "no_tokenizer", "--output-dir", directory / "out",
+                  "--calibration-file", directory / "empty"},
+                 "tokenizer");
+  write_file(directory / "file", "");
+  expect_failure(1, {"--model", kDemo, "--output-dir", directory / "file"}, "cannot create the directory");
+  EXPECT_FALSE(std::filesystem::exists(directory / "out"));
+}
+
+TEST(QuantizeProgram, HelpsOnRequest) {
+  const ProcessResult result = run({"--help"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.out, HasSubstr("gpt-quantize --model gpt2 --output-dir gpt2-int8"));
+  EXPECT_EQ(result.err, "");
+}
+
+}  // namespace
+}  // namespace gpt::test
