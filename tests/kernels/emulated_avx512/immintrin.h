@@ -134,3 +134,13 @@ inline simde__m512i _mm512_madd_epi16(simde__m512i a, simde__m512i b) {
   for (int i = 0; i < 16; ++i) z[i] = x[2 * i] * y[2 * i] + x[2 * i + 1] * y[2 * i + 1];
   return simde_mm512_loadu_si512(z);
 }
+
+// SIMDe adds as signed integers, where an overflow is undefined; the instruction wraps around.
+#undef _mm512_add_epi32
+inline simde__m512i _mm512_add_epi32(simde__m512i a, simde__m512i b) {
+  std::uint32_t x[16], y[16];
+  simde_mm512_storeu_si512(x, a);
+  simde_mm512_storeu_si512(y, b);
+  for (int i = 0; i < 16; ++i) x[i] += y[i];
+  return simde_mm512_loadu_si512(x);
+}
