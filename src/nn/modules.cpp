@@ -14,7 +14,9 @@ namespace gpt::nn {
 void Linear::forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f,
                      ConstTensorView residual) const {
   context.observe(weight_, x);
-  ops::linear(x, weight_, {.bias = has_bias_ ? bias_.view() : ConstTensorView(), .activation = f, .residual = residual}, y, context.arena);
+  ops::linear(x, weight_,
+              {.bias = has_bias_ ? bias_.view() : ConstTensorView(), .activation = f, .residual = residual},
+              y, context.arena);
 }
 
 void LayerNorm::forward(ConstTensorView x, TensorView y) const {
