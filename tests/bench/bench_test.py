@@ -176,6 +176,10 @@ class Scripts(unittest.TestCase):
                         "--option=--smoke", "--option=--no-peaks", "--peer=echo 10 t/s", "--pairs=2", "--json")
         self.assertGreater(json.loads(out)["ours"], 0)
 
+    def test_compare_refuses_trees_inside_the_sources(self):
+        _, err = script("compare", "HEAD", ".", "--filter=x", f"--trees={SOURCES}/trees", "--option=--pairs=1", status=2)
+        self.assertIn("outside the sources", err)
+
     def test_compare_names_a_revision_that_is_not_there(self):
         with tempfile.TemporaryDirectory() as directory:
             _, err = script("compare", "no-such-revision", "HEAD", "--filter=x", f"--trees={directory}", status=2)
