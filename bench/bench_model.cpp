@@ -133,7 +133,9 @@ Work load(const Name& name) {
   const LoadOptions options{.map = how != "copied", .pack = how == "packed"};
   const auto files = std::make_shared<TempDir>();
   {
-    const auto network = random_network(name.word() + "-file");
+    const bool floats = Format(name.word()).dtype.has_value();
+    const auto network =
+        random_network(name.word() + (floats ? "-file" : ""));  // quantized files hold panels
     HfConfig file;
     network->config().to_hf(file);
     Model(*network, std::move(file)).save(files->path());
@@ -206,7 +208,7 @@ Example: bench_model --benchmark_filter='BM_Decode/f32/kv:f32/ctx:0/batch:1/thre
           if (context > 0 || cache == std::string("f32"))
             p.names.push_back(
                 concat("BM_Decode/", format, "/kv:", cache, "/ctx:", context, "/batch:", batch, end));
-      for (const auto* how : {"mapped", "copied"})
+      for (const auto* how : {"mapped", "copied", "packed"})
         p.names.push_back(concat("BM_Load/", format, "/", how, end));
     }
   return p;

@@ -85,7 +85,8 @@ class Names(unittest.TestCase):
 
     def test_load(self):
         for how in ("mapped", "copied", "packed"):
-            self.check("bench_model", f"BM_Load/f32/{how}/threads:1", ("first_token_s", "peak_rss_mb"))
+            for form in ("f32", "int8", "int4"):
+                self.check("bench_model", f"BM_Load/{form}/{how}/threads:1", ("first_token_s", "peak_rss_mb"))
 
     def test_text(self):
         for family in ("BM_Encode", "BM_DecodeText"):
