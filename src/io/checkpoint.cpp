@@ -19,14 +19,24 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kPickle = "pytorch_model.bin";
 constexpr const char* kPickleIndex = "pytorch_model.bin.index.json";
 
-fs::file_type type_of(const fs::path& path) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
+fs::file_type checked_type(const fs::path& path, const fs::file_status& status,
+                           const std::error_code& error) {
   if (status.type() == fs::file_type::none) fail<IoError>(path.string(), "cannot stat: ", error.message());
   return status.type();
 }
 
-bool is_there(const fs::path& path) { return type_of(path) != fs::file_type::not_found; }
+fs::file_type type_of(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  return checked_type(path, status, error);
+}
+
+// Of the link itself: one that leads nowhere is there, and opening it says what is wrong with it.
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::symlink_status(path, error);
+  return checked_type(path, status, error) != fs::file_type::not_found;
+}
 
 // A shard's name comes from a file that may come from anywhere: it must not lead out of the directory.
 bool stays_inside(const std::string& name) {

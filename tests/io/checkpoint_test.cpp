@@ -157,6 +157,16 @@ TEST(Checkpoint, SendsPickledWeightsToConvert) {
   }
 }
 
+// As a cache of downloads leaves it when the file itself is deleted.
+TEST(Checkpoint, NamesALinkThatLeadsNowhere) {
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
+    const TempDir dir;
+    std::filesystem::create_symlink("missing", dir / name);
+    expect_error<IoError>([&] { Checkpoint checkpoint(dir.path()); },
+                          {concat(name, "]"), "cannot open: No such file or directory"});
+  }
+}
+
 TEST(Checkpoint, NamesADirectoryInTheWeightsPlace) {
   const TempDir dir;
   std::filesystem::create_directory(dir / "model.safetensors");
