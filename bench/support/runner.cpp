@@ -52,6 +52,14 @@ double time_runs(const Work& work, std::int64_t runs) {
   return seconds;
 }
 
+// The threads have slept while the peaks were measured, and may wake up on the same core: the first milliseconds of work are
+// slow. A sample that is long enough does not notice.
+void warm_up(const Work& work, double sample_seconds) {
+  constexpr double kLong = 0.25, kEnough = 0.02;
+  if (sample_seconds >= kLong || settings.smoke) return;
+  for (const double start = now(); now() - start < kEnough;) time_runs(work, 1);
+}
+
 // How many runs take `seconds`; at least 1. The first run finds cold caches and is not counted.
 std::int64_t runs_in(double seconds, const Work& work) {
   if (time_runs(work, 1) >= seconds) return 1;
@@ -111,6 +119,7 @@ void report(benchmark::State& state, const Work& work, const std::vector<double>
 struct Current {
   std::string name;
   std::optional<Work> work;
+  std::int64_t runs = 0;  // of a sample: all repetitions must have the same number of iterations
 } current;
 
 void run_benchmark(benchmark::State& state, const Family& family, const Name& name) {
@@ -121,16 +130,19 @@ void run_benchmark(benchmark::State& state, const Family& family, const Name& na
     current = {};
     current = {name.text(), family.make(name)};
     reset_peak_rss();
+    current.runs = runs_in(settings.smoke ? 0 : 1.2 * settings.min_time / settings.pairs, *current.work);
   }
   const Work& work = *current.work;
-  const double sample = settings.smoke ? 0 : 1.2 * settings.min_time / settings.pairs;
-  const std::int64_t runs = runs_in(sample, work);
+  const std::int64_t runs = current.runs;
   std::vector<Limit> limits = limits_of(work);
   std::vector<double> samples;
   // One batch is the whole measurement. The timer of Google Benchmark stands still while the peaks are measured and
   // while the work is prepared, as far as that matters: its time is wall-clock time of the runs.
   while (state.KeepRunningBatch(settings.pairs * runs)) {
     for (int pair = 0; pair < settings.pairs; ++pair) {
+      state.PauseTiming();
+      warm_up(work, samples.empty() ? 0 : samples.back() * static_cast<double>(runs));
+      state.ResumeTiming();
       const double seconds = time_runs(work, runs) / static_cast<double>(runs);
       state.PauseTiming();
       samples.push_back(seconds);

@@ -92,6 +92,14 @@ class Names(unittest.TestCase):
         for family in ("BM_Encode", "BM_DecodeText"):
             self.check("bench_text", f"{family}/byte_bpe/bytes:300/threads:1", ("mb_per_s", "tok_per_s", "peak_rss_mb"))
 
+    def test_repetitions_have_the_same_name_and_iterations(self):
+        name = f"BM_LayerNorm/f32/R:3/C:40/isa:{self.best_isa()}/threads:1"
+        out, _ = run(PROGRAMS / "bench_ops", "--no-peaks", "--benchmark_min_time=0.01", "--benchmark_repetitions=3",
+                     "--benchmark_format=json", f"--benchmark_filter=^{name}$")
+        runs = [r for r in json.loads(out)["benchmarks"] if r["run_type"] == "iteration"]
+        self.assertEqual({r["name"] for r in runs}, {name})
+        self.assertEqual((len(runs), len({r["iterations"] for r in runs})), (3, 1))
+
     def test_default_names_have_no_suffix(self):
         for program in ("bench_ops", "bench_model", "bench_text"):
             names = listed(program)
