@@ -7,9 +7,7 @@ namespace {
 // An innermost loop stays a function of its own: inlined into a larger one, its sums lose their registers.
 #define GPT_ALONE [[gnu::noinline]]
 
-inline constexpr std::int64_t kBlockK = 256;  // a block of a panel is 16 KiB: half of a small L1 cache
-inline constexpr std::int64_t kTaskPanels =
-    4;  // blocks that a block of x, in the L2 cache, meets one after another
+inline constexpr std::int64_t kBlockK = 256;     // a block of a panel is 16 KiB: half of a small L1 cache
 inline constexpr std::int64_t kPrefetch = 2048;  // bytes ahead of a stream from memory
 
 /// y = residual + f(sum + bias) of up to 16 columns of one row.

@@ -5,6 +5,7 @@
 
 #include "core/memory.h"
 #include "gpt/core/parallel.h"
+#include "gpt/ops/quantize.h"
 #include "ops/checks.h"
 #include "ops/quantized_weight.h"
 
@@ -124,6 +125,7 @@ void Weight::check(std::string_view what) const {
     fail<ShapeError>(what, "weight has shape ", values.shape().to_string(), ", expected ",
                      expected.to_string());
   if (!quantized()) return;
+  ops::check(quantization());
   if (layout != WeightLayout::kPanels) fail<ShapeError>(what, "a quantized weight must be in panels");
   const Shape groups{panels_of(out), groups_of(in, group_size), kPanelWidth};
   if (scales.shape() != groups || (scales.dtype() != DType::f32 && scales.dtype() != DType::f16))

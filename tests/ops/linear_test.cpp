@@ -143,6 +143,25 @@ TEST(Linear, RoundsActivationsOfAnIntegerProductToSixteenBits) {
   }
 }
 
+// The kernels sum exactly, and split rows as they like, over the group sizes that exist, and over no others.
+TEST(Linear, RefusesAWeightOfAFormatThatDoesNotExist) {
+  const auto refusal = [](WeightFormat format, std::int64_t group_size, bool symmetric) {
+    const Weight w = gpt::test::random_quantized(1024, 16, {format, group_size, symmetric}, 2);
+    const Tensor x = random_tensor({8, 1024}, 1);
+    Tensor y = Tensor::empty({8, 16});
+    Arena scratch;
+    return message_of<ArgumentError>([&] { linear(x, w, {}, y, scratch); });
+  };
+  for (const WeightFormat format : {WeightFormat::int8, WeightFormat::int4})
+    for (const std::int64_t group_size : {1, 8, 48, 512, 1024})
+      EXPECT_THAT(refusal(format, group_size, true),
+                  HasSubstr("group_size is " + std::to_string(group_size)));
+  EXPECT_THAT(refusal(WeightFormat::int8, 64, false), HasSubstr("int8 is symmetric"));
+  Weight negative = gpt::test::random_quantized(64, 16, {WeightFormat::int8, 64}, 2);
+  negative.group_size = -64;
+  EXPECT_THAT(message_of<ArgumentError>([&] { negative.check("w"); }), HasSubstr("group_size is -64"));
+}
+
 TEST(Linear, NamesTheOperandThatDoesNotFit) {
   const Tensor x = random_tensor({2, 3}, 1), bias = random_tensor({5}, 3);
   const Weight w = gpt::test::random_weight(3, 4, WeightLayout::kInOut, DType::f32, 2);

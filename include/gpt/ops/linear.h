@@ -26,7 +26,8 @@ struct LinearEpilogue {
 ///   int8, int4                   the row of x rounded to x16 = rint(x 32767 / max|x|); over the groups in order (stretches
 ///                                of 256 inputs where the scale is per channel) sum = fma(S, scale, sum), where S is the
 ///                                exact integer sum of x16 (q - zero), rounded to float32; then sum * (max|x| / 32767)
-/// A row of x that is not finite makes all its results NaN. Throws ShapeError, MemoryError.
+/// There, a row whose largest magnitude is below 2^-100 counts as zeros, and one that is not finite makes all its results
+/// NaN. Throws ShapeError, MemoryError; ArgumentError for a quantization that does not exist.
 void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilogue, TensorView y,
             Arena& scratch);
 

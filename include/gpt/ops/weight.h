@@ -68,7 +68,8 @@ struct Weight {
   Shape file_shape() const;
   /// Bytes of values, scales and zero points.
   std::size_t nbytes() const noexcept;
-  /// Throws ShapeError naming what does not fit: `what` is the matrix' name.
+  /// Throws ShapeError naming what does not fit, `what` being the matrix' name; ArgumentError for a quantization that does
+  /// not exist (ops::check).
   void check(std::string_view what) const;
 };
 
