@@ -136,6 +136,15 @@ void Weight::check(std::string_view what) const {
                      zero_points.shape().to_string(), ", expected uint8 ", groups.to_string());
 }
 
+namespace {
+
+void require_plain(std::string_view op, WeightLayout layout) {
+  if (layout != WeightLayout::kInOut && layout != WeightLayout::kOutIn)
+    fail<ArgumentError>(op, "layout is panels, expected [in, out] or [out, in]");
+}
+
+}  // namespace
+
 Weight pack(const Weight& weight) {
   weight.check("pack");
   if (weight.layout == WeightLayout::kPanels) return weight;
@@ -151,6 +160,7 @@ Weight pack(const Weight& weight) {
 
 Tensor unpack(const Weight& weight, WeightLayout layout) {
   weight.check("unpack");
+  require_plain("unpack", layout);
   if (weight.quantized()) fail<UnsupportedError>("unpack", "the weight is quantized: use dequantize");
   if (weight.layout == layout) return weight.values;
   Weight panels = pack(weight);
@@ -162,6 +172,7 @@ Tensor unpack(const Weight& weight, WeightLayout layout) {
 Tensor dequantize(const Weight& weight, WeightLayout layout) {
   if (!weight.quantized()) return unpack(weight, layout).to(DType::f32);
   weight.check("dequantize");
+  require_plain("dequantize", layout);
   Tensor out = Tensor::empty(plain_shape(weight, layout));
   float* y = out.data<float>();
   const ConstQuantizedElements elements(weight);

@@ -162,6 +162,16 @@ TEST(Linear, RefusesAWeightOfAFormatThatDoesNotExist) {
   EXPECT_THAT(message_of<ArgumentError>([&] { negative.check("w"); }), HasSubstr("group_size is -64"));
 }
 
+TEST(Weight, UnpacksAndDequantizesIntoAFilesLayoutOnly) {
+  const Weight plain = gpt::test::random_weight(20, 40, WeightLayout::kOutIn, DType::f32, 2);
+  const Weight quantized = gpt::test::random_quantized(64, 16, {WeightFormat::int8, 64}, 2);
+  for (const Weight& w : {plain, pack(plain)})
+    EXPECT_THAT(message_of<ArgumentError>([&] { unpack(w, WeightLayout::kPanels); }),
+                HasSubstr("[unpack] layout"));
+  EXPECT_THAT(message_of<ArgumentError>([&] { dequantize(quantized, WeightLayout::kPanels); }),
+              HasSubstr("[dequantize] layout"));
+}
+
 TEST(Linear, NamesTheOperandThatDoesNotFit) {
   const Tensor x = random_tensor({2, 3}, 1), bias = random_tensor({5}, 3);
   const Weight w = gpt::test::random_weight(3, 4, WeightLayout::kInOut, DType::f32, 2);

@@ -82,7 +82,8 @@ constexpr std::int64_t groups_of(std::int64_t in, std::int64_t group_size) noexc
 /// where the system gives them. Throws MemoryError, ShapeError.
 Weight pack(const Weight& weight);
 
-/// The inverse: f32, f16 or bf16 panels as [in, out] or [out, in]. Throws UnsupportedError for a quantized matrix.
+/// The inverse: f32, f16 or bf16 panels as [in, out] or [out, in]. Throws UnsupportedError for a quantized matrix,
+/// ArgumentError when layout is kPanels; so does dequantize.
 Tensor unpack(const Weight& weight, WeightLayout layout);
 
 /// The matrix as float32 [in, out] or [out, in], exactly what the float kernels compute with: widened, or
