@@ -64,8 +64,8 @@ void fill_quantized(ops::Weight& w, const ops::QuantizationFormat& f, std::uint6
     w.values = paged_tensor({panels, 4 * steps, ops::kPanelWidth, 2}, DType::i8);
     fill_bits<std::int8_t>(w.values, seed, 127);  // -128 is not a quantum
   } else {
-    w.values = paged_tensor({panels, steps, ops::kPanelWidth, 2}, DType::u16);
-    fill_bits<std::uint16_t>(w.values, seed, 0xffff);
+    w.values = paged_tensor({panels, steps, ops::kPanelWidth, 4}, DType::u8);
+    fill_bits<std::uint8_t>(w.values, seed, 0xff);
   }
   w.scales = Tensor::empty(scales, DType::f16);
   const float scale = kDeviation / (f.format == ops::WeightFormat::int8 ? 64.0f : 4.0f);

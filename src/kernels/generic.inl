@@ -14,6 +14,8 @@
 #include "kernels/linear.inl"
 #include "kernels/quantized.inl"
 
+#include "kernels/linear_integer.inl"
+
 #include "kernels/embedding.inl"
 #include "kernels/softmax.inl"
 

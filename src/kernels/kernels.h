@@ -21,6 +21,10 @@ struct Weights {
   DType dtype = DType::f32;
 };
 
+inline constexpr std::int64_t kInt4Span = 32;
+
+constexpr std::int64_t spans_of(std::int64_t k, std::int64_t span) noexcept { return (k + span - 1) / span; }
+
 /// A weight matrix, as ops::Weight describes it, from K inputs to N outputs.
 struct Matrix {
   const void* weight = nullptr;
@@ -33,9 +37,28 @@ struct Matrix {
 
   std::int64_t panels() const noexcept { return (n + ops::kPanelWidth - 1) / ops::kPanelWidth; }
   std::int64_t groups() const noexcept { return ops::groups_of(k, group_size); }
-  /// Inputs whose integer products are summed exactly, and how many such stretches there are.
-  std::int64_t stretch() const noexcept { return group_size == 0 ? 256 : group_size; }
-  std::int64_t stretches() const noexcept { return (k + stretch() - 1) / stretch(); }
+  /// Inputs whose integer products are summed exactly (kernels/linear_integer.inl).
+  std::int64_t span() const noexcept {
+    if (format == ops::WeightFormat::int4) return kInt4Span;
+    return group_size == 0 ? 256 : group_size;
+  }
+};
+
+/// Activations rounded to integers for linear_integer, as the format of its matrix wants them. K is rounded up to a multiple
+/// of 8; the numbers beyond it are zeros.
+struct QuantizedRows {
+  std::int16_t* x16 = nullptr;         // int8: [M, K]
+  std::int8_t* x8 = nullptr;           // int4: [M, K]
+  float* scales = nullptr;             // int8: [M]; int4: [M, spans]
+  std::int16_t* minus_sums = nullptr;  // int4: [M, spans, 2]: minus the sums of x8 where k % 4 < 2, and of the others
+};
+
+/// The range is of rows.
+struct QuantizeRowsArgs {
+  const float* x = nullptr;  // [M, K]
+  std::int64_t k = 0;
+  ops::WeightFormat format = ops::WeightFormat::int8;
+  QuantizedRows to;
 };
 
 /// See ops::linear. A task is kTaskPanels neighbouring panels of one block of at most kLinearRows rows, panels running
@@ -49,26 +72,12 @@ struct LinearArgs : Matrix {
   const float* residual = nullptr;  // [M, N] or null
   float* y = nullptr;               // [M, N]
   std::int64_t m = 0;
-  // What linear_integer reads in place of x: see QuantizeRowsArgs.
-  const std::int16_t* x16 = nullptr;
-  const float* x_scales = nullptr;
-  const std::int32_t* x_sums = nullptr;
+  QuantizedRows x_rows;  // what linear_integer reads in place of x
 
   std::int64_t blocks() const noexcept { return (m + kLinearRows - 1) / kLinearRows; }
   std::int64_t block_begin(std::int64_t block) const noexcept { return m * block / blocks(); }
   std::int64_t panel_groups() const noexcept { return (panels() + kTaskPanels - 1) / kTaskPanels; }
   std::int64_t tasks() const noexcept { return panel_groups() * blocks(); }
-};
-
-/// Activations rounded to 16-bit integers for linear_integer; the range is of rows.
-struct QuantizeRowsArgs {
-  const float* x = nullptr;         // [M, K]
-  std::int16_t* x16 = nullptr;      // [M, K rounded up to a multiple of 8], padded with zeros
-  float* x_scales = nullptr;        // [M]
-  std::int32_t* x_sums = nullptr;   // [M, stretches]: sums of x16
-  std::int64_t k = 0, stretch = 0;  // as in LinearArgs
-
-  std::int64_t stretches() const noexcept { return (k + stretch - 1) / stretch; }
 };
 
 /// See ops::layer_norm; the range is of rows.

@@ -208,14 +208,14 @@ GPT_ALONE void stream(const LinearArgs& a, std::int64_t panel) noexcept {
   }
 }
 
-/// Panels side by side that leave registers for their weights.
-constexpr int streamed_panels(int rows) noexcept { return kMicroRows / rows > 4 ? 4 : kMicroRows / rows; }
+/// Panels side by side that leave registers for their weights, where there is room for `most` rows of one.
+constexpr int streamed_panels(int most, int rows) noexcept { return most / rows > 4 ? 4 : most / rows; }
 
 template <class Loader, int rows = kMicroRows>
 void linear_streamed(const LinearArgs& a, std::int64_t panel_begin, std::int64_t panel_end) noexcept {
   if constexpr (rows > 1)
     if (a.m < rows) return linear_streamed<Loader, rows - 1>(a, panel_begin, panel_end);
-  constexpr int together = streamed_panels(rows);
+  constexpr int together = streamed_panels(kMicroRows, rows);
   std::int64_t panel = panel_begin;
   for (; panel + together <= panel_end; panel += together) stream<Loader, rows, together>(a, panel);
   if constexpr (together > 1)

@@ -156,17 +156,23 @@ inline I32x16 operator*(const I32x16& a, const I32x16& b) noexcept {
 inline F32x16 to_float(const I32x16& a) noexcept {
   return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
 }
-inline void store_i16(std::int16_t* p, const F32x16& v) noexcept {
+inline __m256i round_to_i16(const F32x16& v) noexcept {
   const __m256 to_integer =
       _mm256_set1_ps(0x1.8p23f);  // not the conversion: that rounds as the host has set it
   const __m256i lo = _mm256_cvttps_epi32(_mm256_sub_ps(_mm256_add_ps(v.lo, to_integer), to_integer));
   const __m256i hi = _mm256_cvttps_epi32(_mm256_sub_ps(_mm256_add_ps(v.hi, to_integer), to_integer));
-  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(lo, hi), 0xd8);
-  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), packed);
+  return _mm256_permute4x64_epi64(_mm256_packs_epi32(lo, hi), 0xd8);
+}
+inline void store_rounded(std::int16_t* p, const F32x16& v) noexcept {
+  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), round_to_i16(v));
+}
+inline void store_rounded(std::int8_t* p, const F32x16& v) noexcept {
+  const __m256i words = round_to_i16(v);
+  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(p)), bytes);
 }
 
 inline I16x32 load_i16(const std::int16_t* p) noexcept { return {load_bytes(p), load_bytes(p + 16)}; }
-inline I16x32 load_u16(const std::uint16_t* p) noexcept { return {load_bytes(p), load_bytes(p + 16)}; }
 inline I16x32 widen_i8(const std::int8_t* p) noexcept {
   const auto* bytes = static_cast<const __m128i*>(static_cast<const void*>(p));
   return {_mm256_cvtepi8_epi16(_mm_loadu_si128(bytes)), _mm256_cvtepi8_epi16(_mm_loadu_si128(bytes + 1))};
@@ -178,14 +184,17 @@ inline void store_i16(std::int16_t* p, const I16x32& a) noexcept {
 inline I16x32 operator-(const I16x32& a, const I16x32& b) noexcept {
   return {_mm256_sub_epi16(a.lo, b.lo), _mm256_sub_epi16(a.hi, b.hi)};
 }
-template <int n>
-inline __m256i nibbles(__m256i a) noexcept {
-  const __m256i shifted = n == 0 ? a : _mm256_srli_epi16(a, 4 * n);
-  return n == 3 ? shifted : _mm256_and_si256(shifted, _mm256_set1_epi16(15));
+inline I16x32 multiply_low(const I16x32& a, const I16x32& b) noexcept {
+  return {_mm256_mullo_epi16(a.lo, b.lo), _mm256_mullo_epi16(a.hi, b.hi)};
+}
+inline I32x16 load_i32(const void* p) noexcept {
+  return {load_bytes(p), load_bytes(static_cast<const std::int32_t*>(p) + 8)};
 }
 template <int n>
-inline I16x32 nibbles(const I16x32& a) noexcept {
-  return {nibbles<n>(a.lo), nibbles<n>(a.hi)};
+inline I32x16 nibble(const I32x16& a) noexcept {
+  const __m256i mask = _mm256_set1_epi32(15);
+  return {_mm256_and_si256(_mm256_srli_epi32(a.lo, 4 * n), mask),
+          _mm256_and_si256(_mm256_srli_epi32(a.hi, 4 * n), mask)};
 }
 inline I32x16 even_lanes(const I16x32& a) noexcept {
   return {_mm256_srai_epi32(_mm256_slli_epi32(a.lo, 16), 16),
@@ -214,6 +223,42 @@ inline __m256i multiply_add(__m256i sum, __m256i a, __m256i b) noexcept {
 }
 inline I32x16 multiply_add(const I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
   return {multiply_add(sum.lo, a.lo, b.lo), multiply_add(sum.hi, a.hi, b.hi)};
+}
+
+struct U8x64 {
+  __m256i lo, hi;
+};
+struct I8x64 {
+  __m256i both;  // only broadcasts exist
+};
+inline U8x64 load_u8x64(const std::uint8_t* p) noexcept { return {load_bytes(p), load_bytes(p + 32)}; }
+inline void store(std::uint8_t* p, const U8x64& a) noexcept {
+  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), a.lo);
+  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p + 32)), a.hi);
+}
+inline U8x64 low_nibbles(const U8x64& a) noexcept {
+  const __m256i mask = _mm256_set1_epi8(15);
+  return {_mm256_and_si256(a.lo, mask), _mm256_and_si256(a.hi, mask)};
+}
+inline U8x64 high_nibbles(const U8x64& a) noexcept {
+  return low_nibbles(U8x64{_mm256_srli_epi16(a.lo, 4), _mm256_srli_epi16(a.hi, 4)});
+}
+inline I8x64 broadcast_four(const std::int8_t* p) noexcept {
+  std::int32_t four;
+  __builtin_memcpy(&four, p, sizeof four);
+  return {_mm256_set1_epi32(four)};
+}
+inline __m256i multiply_add_bytes(__m256i sum, __m256i a, __m256i b) noexcept {
+  __m256i product;
+  __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+x"(sum), "=&x"(product) : "x"(a), "x"(b));
+  return sum;
+}
+inline I16x32 multiply_add(const I16x32& sum, const U8x64& a, const I8x64& b) noexcept {
+  return {multiply_add_bytes(sum.lo, a.lo, b.both), multiply_add_bytes(sum.hi, a.hi, b.both)};
+}
+inline I32x16 sum_pairs(const I16x32& a) noexcept {
+  const __m256i ones = _mm256_set1_epi16(1);
+  return {_mm256_madd_epi16(a.lo, ones), _mm256_madd_epi16(a.hi, ones)};
 }
 
 inline void transpose8(__m256 (&r)[8]) noexcept {

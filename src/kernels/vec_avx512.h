@@ -101,23 +101,31 @@ inline I32x16 load_u8(const std::uint8_t* p) noexcept {
 inline I32x16 operator-(const I32x16& a, const I32x16& b) noexcept { return {_mm512_sub_epi32(a.v, b.v)}; }
 inline I32x16 operator*(const I32x16& a, const I32x16& b) noexcept { return {_mm512_mullo_epi32(a.v, b.v)}; }
 inline F32x16 to_float(const I32x16& a) noexcept { return {_mm512_cvtepi32_ps(a.v)}; }
-inline void store_i16(std::int16_t* p, const F32x16& a) noexcept {
+inline __m512i round_to_i32(const F32x16& a) noexcept {
   const __m512 to_integer =
       _mm512_set1_ps(0x1.8p23f);  // not the conversion: that rounds as the host has set it
-  const __m512i rounded = _mm512_cvttps_epi32(_mm512_sub_ps(_mm512_add_ps(a.v, to_integer), to_integer));
-  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), _mm512_cvtepi32_epi16(rounded));
+  return _mm512_cvttps_epi32(_mm512_sub_ps(_mm512_add_ps(a.v, to_integer), to_integer));
+}
+inline void store_rounded(std::int16_t* p, const F32x16& a) noexcept {
+  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), _mm512_cvtepi32_epi16(round_to_i32(a)));
+}
+inline void store_rounded(std::int8_t* p, const F32x16& a) noexcept {
+  _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(p)), _mm512_cvtepi32_epi8(round_to_i32(a)));
 }
 
 inline I16x32 load_i16(const std::int16_t* p) noexcept { return {_mm512_loadu_si512(p)}; }
-inline I16x32 load_u16(const std::uint16_t* p) noexcept { return {_mm512_loadu_si512(p)}; }
 inline I16x32 widen_i8(const std::int8_t* p) noexcept {
   return {_mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(p))))};
 }
 inline void store_i16(std::int16_t* p, const I16x32& a) noexcept { _mm512_storeu_si512(p, a.v); }
 inline I16x32 operator-(const I16x32& a, const I16x32& b) noexcept { return {_mm512_sub_epi16(a.v, b.v)}; }
+inline I16x32 multiply_low(const I16x32& a, const I16x32& b) noexcept {
+  return {_mm512_mullo_epi16(a.v, b.v)};
+}
+inline I32x16 load_i32(const void* p) noexcept { return {_mm512_loadu_si512(p)}; }
 template <int n>
-inline I16x32 nibbles(const I16x32& a) noexcept {
-  return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4 * n), _mm512_set1_epi16(15))};
+inline I32x16 nibble(const I32x16& a) noexcept {
+  return {_mm512_and_si512(_mm512_srli_epi32(a.v, 4 * n), _mm512_set1_epi32(15))};
 }
 inline I32x16 even_lanes(const I16x32& a) noexcept {
   return {_mm512_srai_epi32(_mm512_slli_epi32(a.v, 16), 16)};
@@ -133,6 +141,30 @@ inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
 }
 inline I32x16 multiply_add(const I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
   return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v))};
+}
+
+struct U8x64 {
+  __m512i v;
+};
+struct I8x64 {
+  __m512i v;
+};
+inline U8x64 load_u8x64(const std::uint8_t* p) noexcept { return {_mm512_loadu_si512(p)}; }
+inline void store(std::uint8_t* p, const U8x64& a) noexcept { _mm512_storeu_si512(p, a.v); }
+inline U8x64 low_nibbles(const U8x64& a) noexcept { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
+inline U8x64 high_nibbles(const U8x64& a) noexcept {
+  return low_nibbles(U8x64{_mm512_srli_epi16(a.v, 4)});
+}
+inline I8x64 broadcast_four(const std::int8_t* p) noexcept {
+  std::int32_t four;
+  __builtin_memcpy(&four, p, sizeof four);
+  return {_mm512_set1_epi32(four)};
+}
+inline I16x32 multiply_add(const I16x32& sum, const U8x64& a, const I8x64& b) noexcept {
+  return {_mm512_add_epi16(sum.v, _mm512_maddubs_epi16(a.v, b.v))};
+}
+inline I32x16 sum_pairs(const I16x32& a) noexcept {
+  return {_mm512_madd_epi16(a.v, _mm512_set1_epi16(1))};
 }
 
 inline void transpose(F32x16 (&r)[kLanes]) noexcept {

@@ -182,16 +182,14 @@ inline I32x16 operator*(const I32x16& a, const I32x16& b) noexcept {
 inline F32x16 to_float(const I32x16& a) noexcept {
   return map([&](int i) { return static_cast<float>(a.lane[i]); });
 }
-/// Rounded to nearest, ties to even; |v| must be below 32767.5.
-inline void store_i16(std::int16_t* p, const F32x16& v) noexcept {
+/// Rounded to nearest, ties to even; the result must fit.
+template <class Integer>
+inline void store_rounded(Integer* p, const F32x16& v) noexcept {
   // Adding it leaves the nearest integer in the low bits.
-  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<std::int16_t>((v.lane[i] + 0x1.8p23f) - 0x1.8p23f);
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<Integer>((v.lane[i] + 0x1.8p23f) - 0x1.8p23f);
 }
 
 inline I16x32 load_i16(const std::int16_t* p) noexcept {
-  return map_i16([=](int i) { return p[i]; });
-}
-inline I16x32 load_u16(const std::uint16_t* p) noexcept {
   return map_i16([=](int i) { return p[i]; });
 }
 inline I16x32 widen_i8(const std::int8_t* p) noexcept {
@@ -203,10 +201,19 @@ inline void store_i16(std::int16_t* p, const I16x32& a) noexcept {
 inline I16x32 operator-(const I16x32& a, const I16x32& b) noexcept {
   return map_i16([&](int i) { return a.lane[i] - b.lane[i]; });
 }
-/// The nibbles 4 n .. 4 n + 3 of every lane.
+/// The products' low 16 bits.
+inline I16x32 multiply_low(const I16x32& a, const I16x32& b) noexcept {
+  return map_i16([&](int i) { return a.lane[i] * b.lane[i]; });
+}
+inline I32x16 load_i32(const void* p) noexcept {
+  I32x16 r;
+  __builtin_memcpy(r.lane, p, sizeof r.lane);
+  return r;
+}
+/// Bits 4 n .. 4 n + 3 of every lane.
 template <int n>
-inline I16x32 nibbles(const I16x32& a) noexcept {
-  return map_i16([&](int i) { return static_cast<std::uint16_t>(a.lane[i]) >> (4 * n) & 15; });
+inline I32x16 nibble(const I32x16& a) noexcept {
+  return map_i32([&](int i) { return a.lane[i] >> (4 * n) & 15; });
 }
 /// Lanes 0, 2, 4, ... and lanes 1, 3, 5, ...
 inline I32x16 even_lanes(const I16x32& a) noexcept {
@@ -228,6 +235,46 @@ inline I32x16 multiply_add(const I32x16& sum, const I16x32& a, const I16x32& b) 
   return map_i32([&](int i) {
     return sum.lane[i] + a.lane[2 * i] * b.lane[2 * i] + a.lane[2 * i + 1] * b.lane[2 * i + 1];
   });
+}
+
+/// 64 bytes, four to each of 16 outputs.
+struct U8x64 {
+  std::uint8_t byte[4 * kLanes];
+};
+struct I8x64 {
+  std::int8_t byte[4 * kLanes];
+};
+inline U8x64 load_u8x64(const std::uint8_t* p) noexcept {
+  U8x64 r;
+  __builtin_memcpy(r.byte, p, sizeof r.byte);
+  return r;
+}
+inline void store(std::uint8_t* p, const U8x64& a) noexcept { __builtin_memcpy(p, a.byte, sizeof a.byte); }
+inline U8x64 low_nibbles(const U8x64& a) noexcept {
+  U8x64 r;
+  for (int i = 0; i < 4 * kLanes; ++i) r.byte[i] = a.byte[i] & 15;
+  return r;
+}
+inline U8x64 high_nibbles(const U8x64& a) noexcept {
+  U8x64 r;
+  for (int i = 0; i < 4 * kLanes; ++i) r.byte[i] = static_cast<std::uint8_t>(a.byte[i] >> 4);
+  return r;
+}
+/// The four integers at p, 16 times.
+inline I8x64 broadcast_four(const std::int8_t* p) noexcept {
+  I8x64 r;
+  for (int i = 0; i < 4 * kLanes; ++i) r.byte[i] = p[i % 4];
+  return r;
+}
+/// The low 16 bits of sum[i] + a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1]; the two products must fit them.
+inline I16x32 multiply_add(const I16x32& sum, const U8x64& a, const I8x64& b) noexcept {
+  return map_i16([&](int i) {
+    return sum.lane[i] + a.byte[2 * i] * b.byte[2 * i] + a.byte[2 * i + 1] * b.byte[2 * i + 1];
+  });
+}
+/// a[2 i] + a[2 i + 1]
+inline I32x16 sum_pairs(const I16x32& a) noexcept {
+  return map_i32([&](int i) { return a.lane[2 * i] + a.lane[2 * i + 1]; });
 }
 
 /// Rows become columns.

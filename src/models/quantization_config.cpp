@@ -126,7 +126,7 @@ void load_quantized(const Checkpoint& file, const std::string& name, const ops::
                      .weight_only = format.weight_only};
   const std::string why = concat("config.json says that ", name, " is ", name_of(format.format));
   loaded.values = int8 ? tensor_of(file, name, {DType::i8}, "I8, as config.json says", why)
-                       : tensor_of(file, name, {DType::u16}, "U16, as config.json says", why);
+                       : tensor_of(file, name, {DType::u8}, "U8, as config.json says", why);
   loaded.scales = tensor_of(file, scales_of(name), {DType::f16, DType::f32}, "F16 or F32", why);
   const std::string zero_points = zero_points_of(name);
   if (!format.symmetric)

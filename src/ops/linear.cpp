@@ -6,23 +6,27 @@
 namespace gpt::ops {
 namespace {
 
-/// Rounds x to 16-bit integers in `scratch` and points args at them.
+/// Rounds x to integers in `scratch` and points args at them.
 void quantize_rows(kernels::LinearArgs& args, Arena& scratch) {
   kernels::QuantizeRowsArgs q;
   const std::int64_t padded = (args.k + kQuantizedStep - 1) / kQuantizedStep * kQuantizedStep;
   q.x = args.x;
-  q.x16 = scratch.take({args.m, padded}, DType::i16).data<std::int16_t>();
-  q.x_scales = scratch.take({args.m}).data<float>();
-  q.x_sums = scratch.take({args.m, args.stretches()}, DType::i32).data<std::int32_t>();
   q.k = args.k;
-  q.stretch = args.stretch();
+  q.format = args.format;
+  if (args.format == WeightFormat::int8) {
+    q.to.x16 = scratch.take({args.m, padded}, DType::i16).data<std::int16_t>();
+    q.to.scales = scratch.take({args.m}).data<float>();
+  } else {
+    const std::int64_t spans = kernels::spans_of(args.k, kernels::kInt4Span);
+    q.to.x8 = scratch.take({args.m, padded}, DType::i8).data<std::int8_t>();
+    q.to.scales = scratch.take({args.m, spans}).data<float>();
+    q.to.minus_sums = scratch.take({args.m, spans, 2}, DType::i16).data<std::int16_t>();
+  }
   const kernels::KernelTable& table = kernels::table();
   constexpr std::int64_t kWorkPerElement = 2;
   parallel_for(args.m, grain_for(kWorkPerElement * args.k),
                [&](std::int64_t begin, std::int64_t end) noexcept { table.quantize_rows(q, begin, end); });
-  args.x16 = q.x16;
-  args.x_scales = q.x_scales;
-  args.x_sums = q.x_sums;
+  args.x_rows = q.to;
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ class Quantizer {
     const QuantizedElements elements(q);
     const std::int64_t groups = groups_of(in_, format_.group_size);
     parallel_for(panels_ * groups, 1, [&](std::int64_t begin, std::int64_t end) noexcept {
-      // Four inputs share a word of int4, and no group is cut inside one: groups are independent.
+      // Two inputs share a byte of int4, and no group is cut inside a step: groups are independent.
       for (std::int64_t i = begin; i < end; ++i) fill(q, elements, i / groups, i % groups, scale_dtype);
     });
     return q;
@@ -160,7 +160,7 @@ Weight empty_quantized(std::int64_t in, std::int64_t out, const QuantizationForm
   w.layout = WeightLayout::kPanels;
   w.values = format.format == WeightFormat::int8
                  ? zeroed({panels, 4 * steps, kPanelWidth, 2}, DType::i8, true)
-                 : zeroed({panels, steps, kPanelWidth, 2}, DType::u16, true);
+                 : zeroed({panels, steps, kPanelWidth, 4}, DType::u8, true);
   w.scales = zeroed(groups, scale_dtype, false);
   if (!format.symmetric) w.zero_points = zeroed(groups, DType::u8, false);
   w.group_size = format.group_size;

@@ -23,7 +23,7 @@ class BasicQuantizedElements {
       : steps_((w.in + kQuantizedStep - 1) / kQuantizedStep),
         groups_(groups_of(w.in, w.group_size)),
         int8_(w.format() == WeightFormat::int8 ? w.values.template data<std::int8_t>() : nullptr),
-        int4_(w.format() == WeightFormat::int4 ? w.values.template data<std::uint16_t>() : nullptr) {}
+        int4_(w.format() == WeightFormat::int4 ? w.values.template data<std::uint8_t>() : nullptr) {}
 
   /// The place of a group's scale and zero point.
   std::int64_t group(std::int64_t g, std::int64_t n) const noexcept {
@@ -39,22 +39,22 @@ class BasicQuantizedElements {
     if (int8_ != nullptr)
       int8_[int8_at(k, n)] = static_cast<std::int8_t>(q);
     else
-      int4_[int4_at(k, n)] = static_cast<std::uint16_t>(int4_[int4_at(k, n)] | q << shift(k));
+      int4_[int4_at(k, n)] = static_cast<std::uint8_t>(int4_[int4_at(k, n)] | q << shift(k));
   }
 
  private:
-  static int shift(std::int64_t k) noexcept { return static_cast<int>(4 * (k % kQuantizedStep / 2)); }
+  static int shift(std::int64_t k) noexcept { return k % kQuantizedStep < 4 ? 0 : 4; }
   std::int64_t int8_at(std::int64_t k, std::int64_t n) const noexcept {
     return ((n / kPanelWidth * 4 * steps_ + k / 2) * kPanelWidth + n % kPanelWidth) * 2 + k % 2;
   }
   std::int64_t int4_at(std::int64_t k, std::int64_t n) const noexcept {
-    return ((n / kPanelWidth * steps_ + k / kQuantizedStep) * kPanelWidth + n % kPanelWidth) * 2 + k % 2;
+    return ((n / kPanelWidth * steps_ + k / kQuantizedStep) * kPanelWidth + n % kPanelWidth) * 4 + k % 4;
   }
 
   std::int64_t steps_;
   std::int64_t groups_;
   Like<std::int8_t>* int8_;
-  Like<std::uint16_t>* int4_;
+  Like<std::uint8_t>* int4_;
 };
 
 using QuantizedElements = BasicQuantizedElements<Weight>;

@@ -23,7 +23,7 @@ Shape panel_shape(const Weight& w) {
   const std::int64_t p = panels_of(w.out), s = steps_of(w.in);
   switch (w.format()) {
     case WeightFormat::int8: return {p, 4 * s, kPanelWidth, 2};
-    case WeightFormat::int4: return {p, s, kPanelWidth, 2};
+    case WeightFormat::int4: return {p, s, kPanelWidth, 4};
     default: return {p, w.in, kPanelWidth};
   }
 }
@@ -101,7 +101,7 @@ WeightFormat Weight::format() const noexcept {
     case DType::f16: return WeightFormat::f16;
     case DType::bf16: return WeightFormat::bf16;
     case DType::i8: return WeightFormat::int8;
-    case DType::u16: return WeightFormat::int4;
+    case DType::u8: return WeightFormat::int4;
     default: return WeightFormat::f32;
   }
 }
@@ -117,7 +117,7 @@ std::size_t Weight::nbytes() const noexcept {
 }
 
 void Weight::check(std::string_view what) const {
-  if (!is_weight_dtype(values.dtype()) && values.dtype() != DType::i8 && values.dtype() != DType::u16)
+  if (!is_weight_dtype(values.dtype()) && values.dtype() != DType::i8 && values.dtype() != DType::u8)
     fail<ShapeError>(what, "weight is ", gpt::name_of(values.dtype()),
                      ", expected float32, float16, bfloat16, or panels of int8 or int4");
   const Shape expected = layout == WeightLayout::kPanels ? panel_shape(*this) : plain_shape(*this, layout);

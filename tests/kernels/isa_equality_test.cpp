@@ -75,19 +75,23 @@ struct LinearData {
     args.residual = residual.data<float>();
     args.y = y.data<float>();
     args.m = c.m;
-    x16 = Tensor::zeros({c.m, (c.k + 7) / 8 * 8}, DType::i16);
-    x_scales = Tensor::zeros({c.m});
-    x_sums = Tensor::zeros({c.m, args.stretches()}, DType::i32);
-    args.x16 = x16.data<std::int16_t>();
-    args.x_scales = x_scales.data<float>();
-    args.x_sums = x_sums.data<std::int32_t>();
+    const std::int64_t padded = (c.k + 7) / 8 * 8, spans = spans_of(c.k, kInt4Span);
+    if (weight.format() == ops::WeightFormat::int4) {
+      x_quanta = Tensor::zeros({c.m, padded}, DType::i8);
+      x_scales = Tensor::zeros({c.m, spans});
+      x_sums = Tensor::zeros({c.m, spans, 2}, DType::i16);
+      args.x_rows.x8 = x_quanta.data<std::int8_t>();
+      args.x_rows.minus_sums = x_sums.data<std::int16_t>();
+    } else {
+      x_quanta = Tensor::zeros({c.m, padded}, DType::i16);
+      x_scales = Tensor::zeros({c.m});
+      args.x_rows.x16 = x_quanta.data<std::int16_t>();
+    }
+    args.x_rows.scales = x_scales.data<float>();
   }
   bool integer() const { return weight.quantized() && !weight.weight_only; }
   void quantize(const KernelTable& table) {
-    const QuantizeRowsArgs q{
-        args.x,        x16.data<std::int16_t>(), x_scales.data<float>(), x_sums.data<std::int32_t>(), args.k,
-        args.stretch()};
-    table.quantize_rows(q, 0, args.m);
+    table.quantize_rows({args.x, args.k, args.format, args.x_rows}, 0, args.m);
   }
   void run(const KernelTable& table, std::int64_t begin, std::int64_t end) {
     if (integer()) quantize(table);
@@ -97,7 +101,7 @@ struct LinearData {
 
   Tensor x;
   ops::Weight weight;
-  Tensor bias, residual, y, x16, x_scales, x_sums;
+  Tensor bias, residual, y, x_quanta, x_scales, x_sums;
   LinearArgs args;
 };
 
@@ -116,26 +120,28 @@ float expected_element(const LinearData& d, const Tensor& dequantized, std::int6
     for (std::int64_t k = 0; k < w.in; ++k)
       sum = std::fma(d.x.data<float>()[m * w.in + k], dequantized.data<float>()[k * w.out + n], sum);
   } else {
-    const std::int64_t stretch = w.group_size == 0 ? 256 : w.group_size, steps = (w.in + 7) / 8;
+    const bool int8 = w.format() == ops::WeightFormat::int8;
+    const std::int64_t span = !int8 ? 32 : w.group_size == 0 ? 256 : w.group_size, steps = (w.in + 7) / 8;
     const std::int64_t groups = ops::groups_of(w.in, w.group_size), panel = n / 16, lane = n % 16;
-    for (std::int64_t begin = 0; begin < w.in; begin += stretch) {
-      const std::int64_t place = (panel * groups + (w.group_size == 0 ? 0 : begin / stretch)) * 16 + lane;
-      const int zero = !w.zero_points.empty()                  ? w.zero_points.data<std::uint8_t>()[place]
-                       : w.format() == ops::WeightFormat::int4 ? 8
-                                                               : 0;
+    for (std::int64_t begin = 0; begin < w.in; begin += span) {
+      const std::int64_t group = w.group_size == 0 ? 0 : begin / w.group_size;
+      const std::int64_t place = (panel * groups + group) * 16 + lane;
+      const int zero = !w.zero_points.empty() ? w.zero_points.data<std::uint8_t>()[place] : int8 ? 0 : 8;
       std::int64_t exact = 0;
-      for (std::int64_t k = begin; k < std::min(begin + stretch, w.in); ++k) {
+      for (std::int64_t k = begin; k < std::min(begin + span, w.in); ++k) {
         const int q =
-            w.format() == ops::WeightFormat::int8
-                ? w.values.data<std::int8_t>()[((panel * 4 * steps + k / 2) * 16 + lane) * 2 + k % 2]
-                : w.values.data<std::uint16_t>()[((panel * steps + k / 8) * 16 + lane) * 2 + k % 2] >>
-                          (4 * (k % 8 / 2)) &
-                      15;
-        exact += std::int64_t{d.args.x16[m * (steps * 8) + k]} * (q - zero);
+            int8 ? w.values.data<std::int8_t>()[((panel * 4 * steps + k / 2) * 16 + lane) * 2 + k % 2]
+                 : w.values.data<std::uint8_t>()[((panel * steps + k / 8) * 16 + lane) * 4 + k % 4] >>
+                           (k % 8 < 4 ? 0 : 4) &
+                       15;
+        const std::int64_t at = m * (steps * 8) + k;
+        exact += std::int64_t{int8 ? d.args.x_rows.x16[at] : d.args.x_rows.x8[at]} * (q - zero);
       }
-      sum = std::fma(static_cast<float>(exact), widened(w.scales, place), sum);
+      const float scale = widened(w.scales, place);
+      const float x_scale = int8 ? 1.0f : d.args.x_rows.scales[m * spans_of(w.in, 32) + begin / 32];
+      sum = std::fma(static_cast<float>(exact), scale * x_scale, sum);
     }
-    sum *= d.args.x_scales[m];
+    if (int8) sum *= d.args.x_rows.scales[m];
   }
   return d.residual.data<float>()[m * w.out + n] + (sum + widened(d.bias, n));
 }
@@ -161,11 +167,35 @@ TEST(ScalarQuantizeRows, RoundToSixteenBitsOfTheRowsLargest) {
     const float* x = d.args.x + m * c.k;
     float largest = 0;
     for (std::int64_t k = 0; k < c.k; ++k) largest = std::max(largest, std::abs(x[k]));
-    EXPECT_EQ(d.args.x_scales[m], largest / 32767.0f);
+    EXPECT_EQ(d.args.x_rows.scales[m], largest / 32767.0f);
     for (std::int64_t k = 0; k < c.k; ++k)
-      ASSERT_EQ(d.args.x16[m * 304 + k], std::lrint(x[k] * (32767.0f / largest))) << "m " << m << " k " << k;
-    for (std::int64_t k = c.k; k < 304; ++k) EXPECT_EQ(d.args.x16[m * 304 + k], 0);
+      ASSERT_EQ(d.args.x_rows.x16[m * 304 + k], std::lrint(x[k] * (32767.0f / largest)))
+          << "m " << m << " k " << k;
+    for (std::int64_t k = c.k; k < 304; ++k) EXPECT_EQ(d.args.x_rows.x16[m * 304 + k], 0);
   }
+}
+
+TEST(ScalarQuantizeRows, RoundToEightBitsOfTheSpansLargest) {
+  const LinearCase c{3, 300, 16};
+  LinearData d(c, gpt::test::random_quantized(c.k, c.n, {ops::WeightFormat::int4, 64}, 2));
+  d.quantize(scalar());
+  constexpr std::int64_t kSpans = 10;
+  for (std::int64_t m = 0; m < c.m; ++m)
+    for (std::int64_t s = 0; s < kSpans; ++s) {
+      const float* x = d.args.x + m * c.k;
+      const std::int8_t* q = d.args.x_rows.x8 + m * 304;
+      const std::int64_t begin = 32 * s, end = std::min(begin + 32, c.k);
+      float largest = 0;
+      for (std::int64_t k = begin; k < end; ++k) largest = std::max(largest, std::abs(x[k]));
+      EXPECT_EQ(d.args.x_rows.scales[m * kSpans + s], largest / 127.0f);
+      int sums[2] = {0, 0};
+      for (std::int64_t k = begin; k < end; ++k) {
+        ASSERT_EQ(q[k], std::lrint(x[k] * (127.0f / largest))) << "m " << m << " k " << k;
+        sums[k % 4 / 2] += q[k];
+      }
+      for (std::int64_t k = end; k < std::min<std::int64_t>(begin + 32, 304); ++k) EXPECT_EQ(q[k], 0);
+      for (const int i : {0, 1}) EXPECT_EQ(d.args.x_rows.minus_sums[(m * kSpans + s) * 2 + i], -sums[i]);
+    }
 }
 
 TEST_P(IsaEquality, Linear) {
@@ -174,7 +204,7 @@ TEST_P(IsaEquality, Linear) {
       LinearData expected(c, w, ops::Activation::kGeluNew), got(c, w, ops::Activation::kGeluNew);
       expected.run(scalar());
       got.run(candidate());
-      EXPECT_TRUE(same_bits(expected.x16, got.x16) && same_bits(expected.x_scales, got.x_scales) &&
+      EXPECT_TRUE(same_bits(expected.x_quanta, got.x_quanta) && same_bits(expected.x_scales, got.x_scales) &&
                   same_bits(expected.x_sums, got.x_sums))
           << describe(c, w);
       EXPECT_TRUE(same_bits(expected.y, got.y)) << describe(c, w);
@@ -200,9 +230,15 @@ TEST_P(IsaEquality, LinearRowByRow) {
       for (std::int64_t m = 0; m < c.m; ++m) {
         LinearArgs row = rows.args;
         row.x += m * c.k;
-        row.x16 += m * ((c.k + 7) / 8 * 8);
-        row.x_scales += m;
-        row.x_sums += m * row.stretches();
+        const std::int64_t padded = (c.k + 7) / 8 * 8, spans = spans_of(c.k, kInt4Span);
+        if (w.format() == ops::WeightFormat::int4) {
+          row.x_rows.x8 += m * padded;
+          row.x_rows.scales += m * spans;
+          row.x_rows.minus_sums += m * spans * 2;
+        } else {
+          row.x_rows.x16 += m * padded;
+          row.x_rows.scales += m;
+        }
         row.residual += m * c.n;
         row.y += m * c.n;
         row.m = 1;
@@ -215,25 +251,47 @@ TEST_P(IsaEquality, LinearRowByRow) {
 TEST_P(IsaEquality, QuantizedRowsOfExtremeActivations) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   const LinearCase c{9, 40, 16};
-  const ops::Weight w = gpt::test::random_quantized(c.k, c.n, {ops::WeightFormat::int8, 32}, 2);
-  LinearData expected(c, w), got(c, w);
-  for (LinearData* d : {&expected, &got}) {
-    float* x = d->x.data<float>();
-    const float firsts[] = {
-        std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity, 3e38f, 1e-45f, 1e-38f};
-    for (std::int64_t m = 0; m < 6; ++m) {
-      std::fill_n(x + m * c.k, c.k, 0.0f);
-      x[m * c.k + 39] = firsts[m];
+  for (const auto format : {ops::WeightFormat::int8, ops::WeightFormat::int4}) {
+    const ops::Weight w = gpt::test::random_quantized(c.k, c.n, {format, 32}, 2);
+    LinearData expected(c, w), got(c, w);
+    for (LinearData* d : {&expected, &got}) {
+      float* x = d->x.data<float>();
+      const float firsts[] = {
+          std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity, 3e38f, 1e-45f, 1e-38f};
+      for (std::int64_t m = 0; m < 6; ++m) {
+        std::fill_n(x + m * c.k, c.k, 0.0f);
+        x[m * c.k + 39] = firsts[m];
+      }
+      std::fill_n(x + 6 * c.k, c.k, 0.0f);
     }
-    std::fill_n(x + 6 * c.k, c.k, 0.0f);
+    expected.run(scalar());
+    got.run(candidate());
+    for (std::int64_t i = 0; i < c.m * c.n; ++i) {
+      const float e = expected.y.data<float>()[i], g = got.y.data<float>()[i];
+      EXPECT_EQ(std::isnan(e), i < 3 * c.n) << ops::name_of(format) << " row " << i / c.n;
+      EXPECT_TRUE(std::isnan(e) ? std::isnan(g) : e == g) << ops::name_of(format) << " row " << i / c.n;
+    }
   }
-  expected.run(scalar());
-  got.run(candidate());
-  for (std::int64_t i = 0; i < c.m * c.n; ++i) {
-    const float e = expected.y.data<float>()[i], g = got.y.data<float>()[i];
-    EXPECT_EQ(std::isnan(e), i < 3 * c.n) << "row " << i / c.n;
-    EXPECT_TRUE(std::isnan(e) ? std::isnan(g) : e == g) << "row " << i / c.n;
-  }
+}
+
+// The largest sums that 16 bits must hold: all activations alike and all weights at an end of their range.
+TEST_P(IsaEquality, Int4SumsThatJustFit) {
+  for (const std::uint8_t both : {std::uint8_t{0x00}, std::uint8_t{0xff}})
+    for (const std::uint8_t zero : {std::uint8_t{0}, std::uint8_t{8}, std::uint8_t{15}})
+      for (const float x : {1.0f, -1.0f})
+        for (const std::int64_t m : {1, 3, 20}) {
+          const LinearCase c{m, 64, 16};
+          ops::Weight w = gpt::test::random_quantized(c.k, c.n, {ops::WeightFormat::int4, 32, false}, 2);
+          std::fill_n(w.values.data<std::uint8_t>(), w.values.numel(), both);
+          std::fill_n(w.zero_points.data<std::uint8_t>(), w.zero_points.numel(), zero);
+          LinearData expected(c, w), got(c, w);
+          for (LinearData* d : {&expected, &got}) std::fill_n(d->x.data<float>(), d->x.numel(), x);
+          expected.run(scalar());
+          got.run(candidate());
+          EXPECT_TRUE(same_bits(expected.y, got.y)) << int{both} << " " << int{zero} << " " << x;
+          const Tensor dequantized = ops::dequantize(w, ops::WeightLayout::kInOut);
+          EXPECT_EQ(got.y.data<float>()[0], expected_element(got, dequantized, 0, 0));
+        }
 }
 
 TEST_P(IsaEquality, LayerNorm) {

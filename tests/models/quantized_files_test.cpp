@@ -179,7 +179,7 @@ TEST(QuantizedFiles, NameTheTensorThatDoesNotFit) {
       [](Files& f) {
         f.tensor(kInt4Name) = Tensor::zeros({3, 2, 16, 2}, DType::i16);
       },
-      {kInt4Name + " is I16, expected U16"});
+      {kInt4Name + " is I16, expected U8"});
   expect_refused<FormatError>(
       [](Files& f) {
         f.tensor(kInt8Name + ".scales") = Tensor::zeros({4, 1, 16}, DType::bf16);

@@ -122,8 +122,8 @@ TEST(Linear, WeightOnlyIsTheProductWithTheDequantizedMatrix) {
   }
 }
 
-// Sixteen bits leave little: half a step of max|x| / 32767 on every term, and the roundings of the sums.
-TEST(Linear, RoundsActivationsOfAnIntegerProductToSixteenBits) {
+// Half a step on every term: max|x| / 32767 of the row, or max|x| / 127 of the 32 inputs, and the roundings of the sums.
+TEST(Linear, RoundsActivationsOfAnIntegerProduct) {
   constexpr std::int64_t kK = 300, kN = 70, kM = 8;
   for (const Weight& w : gpt::test::weights_in_all_forms(kK, kN, 2)) {
     if (!w.quantized() || w.weight_only) continue;
@@ -134,10 +134,17 @@ TEST(Linear, RoundsActivationsOfAnIntegerProductToSixteenBits) {
     const Eigen::MatrixXd xd = matrix(x), wd = matrix(dequantized), product = xd * wd;
     for (std::int64_t m = 0; m < kM; ++m)
       for (std::int64_t n = 0; n < kN; ++n) {
-        const double step = xd.row(m).cwiseAbs().maxCoeff() / 32767;
-        const double size = (xd.row(m).cwiseAbs() * wd.col(n).cwiseAbs())(0);
-        // A stretch's sum, its product and the total round once each; a weight's dequantization once more.
-        const double bound = 0.5 * step * wd.col(n).cwiseAbs().sum() + 16 * 0x1p-24 * size;
+        const Eigen::VectorXd x_sizes = xd.row(m).cwiseAbs(), w_sizes = wd.col(n).cwiseAbs();
+        double rounding = 0;
+        const bool int8 = w.format() == WeightFormat::int8;
+        for (std::int64_t k = 0, span = int8 ? kK : 32; k < kK; k += span) {
+          const std::int64_t count = std::min(span, kK - k);
+          const double step = x_sizes.segment(k, count).maxCoeff() / (int8 ? 32767 : 127);
+          rounding += 0.5 * step * w_sizes.segment(k, count).sum();
+        }
+        // The integers' scale and factor are rounded (3), a weight's dequantization (1), a span's sum, its scales and their
+        // product (3) and the sum over the spans (at most 10), each by half a unit of at most all terms' sizes.
+        const double bound = rounding * (1 + 4 * 0x1p-24) + 17 * 0x1p-24 * x_sizes.dot(w_sizes);
         ASSERT_NEAR(y.data<float>()[m * kN + n], product(m, n), bound) << gpt::test::describe(w);
       }
   }

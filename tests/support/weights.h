@@ -39,7 +39,7 @@ inline ops::Weight random_quantized(std::int64_t in, std::int64_t out, const ops
   w.scales = random_tensor({panels, groups, 16}, seed, scale_dtype, 0.01f);
   const CounterRng rng(seed, 1);
   if (int4)
-    w.values = Tensor::zeros({panels, steps, 16, 2}, DType::u16);
+    w.values = Tensor::zeros({panels, steps, 16, 4}, DType::u8);
   else
     w.values = Tensor::zeros({panels, 4 * steps, 16, 2}, DType::i8);
   for (std::int64_t n = 0; n < out; ++n)
@@ -47,8 +47,8 @@ inline ops::Weight random_quantized(std::int64_t in, std::int64_t out, const ops
       const std::int64_t panel = n / 16, lane = n % 16;
       const double u = rng.uniform(static_cast<std::uint64_t>(n * in + k));
       if (int4) {
-        auto& four = w.values.data<std::uint16_t>()[((panel * steps + k / 8) * 16 + lane) * 2 + k % 2];
-        four = static_cast<std::uint16_t>(four | static_cast<unsigned>(u * 16) << (4 * (k % 8 / 2)));
+        auto& two = w.values.data<std::uint8_t>()[((panel * steps + k / 8) * 16 + lane) * 4 + k % 4];
+        two = static_cast<std::uint8_t>(two | static_cast<unsigned>(u * 16) << (k % 8 < 4 ? 0 : 4));
       } else {
         w.values.data<std::int8_t>()[((panel * 4 * steps + k / 2) * 16 + lane) * 2 + k % 2] =
             static_cast<std::int8_t>(static_cast<int>(u * 255) - 127);

@@ -32,7 +32,8 @@ struct QuantizationFormat {
   /// Inputs per group: 32, 64, 128 or 256; 0: all inputs of an output (per channel). The last group may be shorter.
   std::int64_t group_size = 64;
   bool symmetric = true;  // int4 alone may be asymmetric; the zero of a symmetric int4 is 8
-  /// false: activations are rounded to 16-bit integers, one scale per token, and products are integers.
+  /// false: activations are rounded to integers and so are products: beside int8, to 16 bits with one scale per token; beside
+  /// int4, to 8 bits with one scale per token and 32 inputs.
   /// true: a weight is w = round_to_float32(scale (q - zero)), then the arithmetic of a float32 matrix.
   bool weight_only = false;
 
@@ -47,7 +48,7 @@ struct QuantizationFormat {
 ///   kOutIn   f32 f16 bf16  [N, K]
 ///   kPanels  f32 f16 bf16  [P, K, 16]: element (p, k, j) is the weight from input k to output 16 p + j
 ///   kPanels  int8          i8 [P, 4 S, 16, 2]: (p, i, j, t) is q of input 2 i + t, output 16 p + j
-///   kPanels  int4          u16 [P, S, 16, 2]: bits 4 i .. 4 i + 3 of (p, s, j, t) are q of input 8 s + 2 i + t
+///   kPanels  int4          u8 [P, S, 16, 4]: of (p, s, j, t), bits 0 .. 3 are q of input 8 s + t, 4 .. 7 of 8 s + 4 + t
 ///
 ///   scales   f16 or f32 [P, G, 16]     zero_points   u8 [P, G, 16], of an asymmetric int4; else empty
 struct Weight {
