@@ -22,7 +22,8 @@ inline Range piece(std::int64_t n, std::int64_t index, std::int64_t count) noexc
 /// one whose CPU is busy with something else does not hold up the others.
 inline std::int64_t pieces_of(std::int64_t n, std::int64_t grain, int threads) noexcept {
   constexpr std::int64_t kPiecesPerThread = 4;
-  return std::clamp<std::int64_t>(n / grain, threads, threads * kPiecesPerThread);
+  const std::int64_t each = std::clamp<std::int64_t>(n / grain / threads, 1, kPiecesPerThread);
+  return each * threads;
 }
 
 /// Threads worth using for n items, `grain` of which are the least to give to one.

@@ -11,6 +11,8 @@
 #include "kernels/activation.inl"
 #include "kernels/attention.inl"
 #include "kernels/layer_norm.inl"
+#include "kernels/pack_rows.inl"
+
 #include "kernels/linear.inl"
 #include "kernels/quantized.inl"
 
@@ -23,8 +25,8 @@ namespace gpt::kernels {
 namespace {
 
 constexpr KernelTable make_table(const char* name) noexcept {
-  return {name,         linear_tasks, linear_integer_tasks, quantize_rows, layer_norm_rows, activation_range,
-          softmax_rows, exp_sum_rows, embedding_rows,       append_tasks,  attention_tasks};
+  return {name,         pack_rows,    linear_tasks,   layer_norm_rows, activation_range,
+          softmax_rows, exp_sum_rows, embedding_rows, append_tasks,    attention_tasks};
 }
 
 }  // namespace

@@ -21,10 +21,6 @@ struct Weights {
   DType dtype = DType::f32;
 };
 
-inline constexpr std::int64_t kInt4Span = 32;
-
-constexpr std::int64_t spans_of(std::int64_t k, std::int64_t span) noexcept { return (k + span - 1) / span; }
-
 /// A weight matrix, as ops::Weight describes it, from K inputs to N outputs.
 struct Matrix {
   const void* weight = nullptr;
@@ -39,26 +35,20 @@ struct Matrix {
   std::int64_t groups() const noexcept { return ops::groups_of(k, group_size); }
   /// Inputs whose integer products are summed exactly (kernels/linear_integer.inl).
   std::int64_t span() const noexcept {
-    if (format == ops::WeightFormat::int4) return kInt4Span;
-    return group_size == 0 ? 256 : group_size;
+    if (format != ops::WeightFormat::int4) return group_size == 0 ? 256 : group_size;
+    return group_size == 32 || zero_points != nullptr ? 32 : 64;
   }
+  std::int64_t spans() const noexcept { return (k + span() - 1) / span(); }
 };
 
-/// Activations rounded to integers for linear_integer, as the format of its matrix wants them. K is rounded up to a multiple
-/// of 8; the numbers beyond it are zeros.
-struct QuantizedRows {
-  std::int16_t* x16 = nullptr;         // int8: [M, K]
-  std::int8_t* x8 = nullptr;           // int4: [M, K]
-  float* scales = nullptr;             // int8: [M]; int4: [M, spans]
-  std::int16_t* minus_sums = nullptr;  // int4: [M, spans, 2]: minus the sums of x8 where k % 4 < 2, and of the others
-};
-
-/// The range is of rows.
-struct QuantizeRowsArgs {
-  const float* x = nullptr;  // [M, K]
-  std::int64_t k = 0;
-  ops::WeightFormat format = ops::WeightFormat::int8;
-  QuantizedRows to;
+/// The rows of x rounded to integers, in the register tiles of the instruction set: a tile of R rows that begins at row m is
+/// an array [.., R, ..] that begins where row m of an array of whole rows would. K is rounded up to a multiple of 8 with zeros.
+struct PackedRows {
+  std::int16_t* x16 = nullptr;  // beside int8: tiles [K / 2, R, 2]
+  std::int8_t* x8 = nullptr;    // beside int4: tiles [K / 4, R, 4]
+  float* scales = nullptr;      // int8: [M]; int4: tiles [spans, R]
+  std::int16_t* minus_sums =
+      nullptr;  // int4: tiles [spans, R, 2], minus the sums of x8 where k % 4 < 2, and where not
 };
 
 /// See ops::linear. A task is kTaskPanels neighbouring panels of one block of at most kLinearRows rows, panels running
@@ -67,12 +57,12 @@ inline constexpr std::int64_t kTaskPanels = 4;
 inline constexpr std::int64_t kLinearRows = 192;
 struct LinearArgs : Matrix {
   const float* x = nullptr;  // [M, K]
+  PackedRows packed;         // x for a product of integers, or nothing
   Weights bias;              // [N], data may be null
   ops::Activation activation = ops::Activation::kNone;
   const float* residual = nullptr;  // [M, N] or null
   float* y = nullptr;               // [M, N]
   std::int64_t m = 0;
-  QuantizedRows x_rows;  // what linear_integer reads in place of x
 
   std::int64_t blocks() const noexcept { return (m + kLinearRows - 1) / kLinearRows; }
   std::int64_t block_begin(std::int64_t block) const noexcept { return m * block / blocks(); }
@@ -120,10 +110,10 @@ struct AttentionArgs {
 
 struct KernelTable {
   const char* name;
+  /// Fills the arrays of args.packed from x; the range is of rows.
+  void (*pack_rows)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  /// A product of integers where args.packed holds them, else of floats.
   void (*linear)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
-  /// Over a quantized weight that is not weight-only, and activations from quantize_rows.
-  void (*linear_integer)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
-  void (*quantize_rows)(const QuantizeRowsArgs&, std::int64_t begin, std::int64_t end) noexcept;
   void (*layer_norm)(const LayerNormArgs&, std::int64_t begin, std::int64_t end) noexcept;
   void (*activation)(ops::Activation, const float* x, float* y, std::int64_t begin,
                      std::int64_t end) noexcept;

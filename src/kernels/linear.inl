@@ -73,26 +73,20 @@ inline void multiply_rows(std::int64_t rows, const float* x, std::int64_t x_stri
   multiply<Loader, most>(x, x_stride, w, count, sums, next);
 }
 
-/// Rows of tile t of `tiles`, as even as possible: with the few left over in a tile of their own, the pipelines would idle.
-inline std::int64_t tile_begin(std::int64_t rows, std::int64_t t, std::int64_t tiles) noexcept {
-  return rows * t / tiles;
-}
-
 /// sums[rows][16] += x[rows][0 .. count) times a block of a panel.
 template <class Loader>
 inline void multiply_block(const float* x, std::int64_t x_stride, std::int64_t rows,
                            const typename Loader::Element* w, std::int64_t count, float* sums,
                            const void* next) noexcept {
-  const std::int64_t tiles = (rows + kMicroRows - 1) / kMicroRows;
+  const std::int64_t tiles = tiles_of(rows);
   const std::int64_t bytes = count * kLanes * static_cast<std::int64_t>(sizeof(typename Loader::Element));
   for (std::int64_t t = 0; t < tiles; ++t) {
-    const std::int64_t r = tile_begin(rows, t, tiles);
+    const std::int64_t r = tile_begin(rows, t), tile = tile_begin(rows, t + 1) - r;
     const Upcoming part = tiles <= kTilesToFetch ? part_of(next, bytes, t, tiles, count) : Upcoming{w, 0};
     if (tiles > kTilesToFetch)
       for (std::int64_t line = bytes * t / tiles; line < bytes * (t + 1) / tiles; line += 64)
         prefetch(static_cast<const char*>(next) + line);
-    multiply_rows<Loader>(tile_begin(rows, t + 1, tiles) - r, x + r * x_stride, x_stride, w, count,
-                          sums + r * kLanes, part);
+    multiply_rows<Loader>(tile, x + r * x_stride, x_stride, w, count, sums + r * kLanes, part);
   }
 }
 
@@ -293,7 +287,7 @@ inline void for_each_block(const LinearArgs& a, std::int64_t begin, std::int64_t
   }
 }
 
-void linear_tasks(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
+void linear_float(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
   switch (a.format) {
     case ops::WeightFormat::f32: return for_each_block(a, begin, end, linear_typed<DType::f32>);
     case ops::WeightFormat::f16: return for_each_block(a, begin, end, linear_typed<DType::f16>);

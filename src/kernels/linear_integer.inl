@@ -1,77 +1,16 @@
-// Products of quantized matrices with quantized activations. The integer product of a span of inputs is exact; spans follow
+// Products of quantized matrices with quantized activations (pack_rows.inl). The integer product of a span of inputs is exact; spans follow
 // one another in order.
 //
 //   int8: x rounded to 16 bits, one scale per row. A span is a group, or 256 inputs where scales are per channel.
 //     sum = fma(float(sum over the span of x16 q), scale, sum),   y = sum * x_scale
-//   int4: x rounded to 8 bits, one scale per row and span; a span is 32 inputs, whose products fit 16-bit sums.
+//   int4: x rounded to 8 bits, one scale per row and span. A span is 64 inputs, or 32 where groups are or matrices are
+//   asymmetric: what 16-bit sums can hold.
 //     sum = fma(float(sum over the span of x8 (q - zero)), scale * x_scale, sum),   y = sum
 //
 // Sixteen bits cost AVX2 nothing beside int8 weights, where products of bytes would need 32-bit sums as well.
 
 namespace gpt::kernels {
 namespace {
-
-/// What the values of a span have in common: the factor that makes them integers up to `most` and the scale that undoes it. A
-/// span that is not finite gets the scale NaN, which shows in all its results.
-struct RowScale {
-  float scale, factor;
-};
-
-inline RowScale row_scale(const float* x, std::int64_t count, float most) noexcept {
-  F32x16 largest = broadcast(0.0f), not_finite = broadcast(0.0f);
-  for (std::int64_t i = 0; i < count; i += kLanes) {
-    const F32x16 v = load_first(x + i, lanes_left(i, count));
-    largest = max(abs(v), largest);
-    not_finite = fma(v, broadcast(0.0f), not_finite);  // 0, or NaN once there is an infinity or a NaN
-  }
-  const float max = max_lanes(largest), check = sum_lanes(not_finite);
-  if (!(check == 0.0f && max > 0.0f)) return {check, 0.0f};
-  // In a span of subnormal numbers most / max would be infinite.
-  return {max / most, max >= 0x1p-100f ? most / max : 0.0f};
-}
-
-/// q = rint(x * factor), followed by zeros up to a whole step.
-template <class Q>
-inline void round_row(const float* x, std::int64_t count, float factor, Q* q) noexcept {
-  for (std::int64_t i = 0; i < count; i += kLanes) {
-    const int lanes = lanes_left(i, count);
-    const F32x16 v = factor == 0.0f ? broadcast(0.0f) : load_first(x + i, lanes);
-    Q rounded[kLanes];
-    store_rounded(rounded, v * broadcast(factor));
-    copy_elements(q + i, rounded, lanes);
-  }
-  for (std::int64_t i = count; i < padded_inputs(count); ++i) q[i] = 0;
-}
-
-void quantize_rows_16(const QuantizeRowsArgs& a, std::int64_t row) noexcept {
-  const float* x = a.x + row * a.k;
-  const RowScale s = row_scale(x, a.k, 32767.0f);
-  a.to.scales[row] = s.scale;
-  round_row(x, a.k, s.factor, a.to.x16 + row * padded_inputs(a.k));
-}
-
-void quantize_rows_8(const QuantizeRowsArgs& a, std::int64_t row) noexcept {
-  const std::int64_t spans = spans_of(a.k, kInt4Span);
-  for (std::int64_t s = 0; s < spans; ++s) {
-    const std::int64_t k = s * kInt4Span, count = a.k - k < kInt4Span ? a.k - k : kInt4Span;
-    const float* x = a.x + row * a.k + k;
-    std::int8_t* q = a.to.x8 + row * padded_inputs(a.k) + k;
-    const RowScale scale = row_scale(x, count, 127.0f);
-    a.to.scales[row * spans + s] = scale.scale;
-    round_row(x, count, scale.factor, q);
-    std::int16_t sums[2] = {0, 0};
-    for (std::int64_t i = 0; i < padded_inputs(count); i += 4) {
-      sums[0] = static_cast<std::int16_t>(sums[0] - q[i] - q[i + 1]);
-      sums[1] = static_cast<std::int16_t>(sums[1] - q[i + 2] - q[i + 3]);
-    }
-    copy_elements(a.to.minus_sums + (row * spans + s) * 2, sums, 2);
-  }
-}
-
-void quantize_rows(const QuantizeRowsArgs& a, std::int64_t begin, std::int64_t end) noexcept {
-  for (std::int64_t row = begin; row < end; ++row)
-    a.format == ops::WeightFormat::int8 ? quantize_rows_16(a, row) : quantize_rows_8(a, row);
-}
 
 inline void prefetch_step(const void* q, std::int64_t bytes) noexcept {
   const char* ahead = static_cast<const char*>(q) + kPrefetch;
@@ -108,8 +47,8 @@ struct Int8 : Quanta<ops::WeightFormat::int8> {
   template <int rows, bool fetch>
   GPT_ALONE static void multiply(const LinearArgs& a, std::int64_t row, std::int64_t k0, const Block& block,
                                  std::int64_t count, float* sums, Upcoming next) noexcept {
-    const std::int64_t x_stride = padded_inputs(a.k), span = a.span();
-    const std::int16_t* x = a.x_rows.x16 + row * x_stride + k0;
+    const std::int64_t span = a.span();
+    const std::int16_t* x = a.packed.x16 + row * padded_inputs(a.k) + k0 * rows;
     const auto* ahead = static_cast<const char*>(next.data);
     const std::int16_t* w = block.quanta;
     const float* scales = block.scales;
@@ -118,14 +57,14 @@ struct Int8 : Quanta<ops::WeightFormat::int8> {
 #pragma GCC unroll 16
       for (int r = 0; r < rows; ++r) acc[r] = broadcast_i32(0);
       const std::int64_t pairs = (left < span ? left : span) / 2;
-      for (std::int64_t i = 0; i < pairs; ++i, x += 2, w += 2 * kLanes) {
+      for (std::int64_t i = 0; i < pairs; ++i, x += 2 * rows, w += 2 * kLanes) {
         const I16x32 v = load_i16(w);
         if constexpr (fetch) {
           prefetch(ahead);
           ahead += 2 * next.bytes;
         }
 #pragma GCC unroll 16
-        for (int r = 0; r < rows; ++r) acc[r] = multiply_add(acc[r], broadcast_pair(x + r * x_stride), v);
+        for (int r = 0; r < rows; ++r) acc[r] = multiply_add(acc[r], broadcast_pair(x + 2 * r), v);
       }
       const F32x16 scale = load(scales);
 #pragma GCC unroll 16
@@ -141,7 +80,7 @@ struct Int8 : Quanta<ops::WeightFormat::int8> {
     alignas(64) float sums[static_cast<unsigned>(panels)][static_cast<unsigned>(rows) * kLanes] = {};
     const std::int8_t* q = at(a, panel, 0);
     const std::int64_t panel_stride = k_padded * kLanes;
-    const std::int16_t* x = a.x_rows.x16;
+    const std::int16_t* x = a.packed.x16;
     for (std::int64_t k = 0, s = 0; k < a.k; k += span, ++s) {
       const std::int64_t end = k + span < k_padded ? k + span : k_padded;
       I32x16 acc[static_cast<unsigned>(panels)][static_cast<unsigned>(rows)];
@@ -149,7 +88,7 @@ struct Int8 : Quanta<ops::WeightFormat::int8> {
       for (int p = 0; p < panels; ++p)
 #pragma GCC unroll 16
         for (int r = 0; r < rows; ++r) acc[p][r] = broadcast_i32(0);
-      for (std::int64_t i = k; i < end; i += kStep, q += kStepBytes, x += kStep) {
+      for (std::int64_t i = k; i < end; i += kStep, q += kStepBytes, x += kStep * rows) {
 #pragma GCC unroll 16
         for (int p = 0; p < panels; ++p) {
           const std::int8_t* from = q + p * panel_stride;
@@ -159,7 +98,7 @@ struct Int8 : Quanta<ops::WeightFormat::int8> {
             const I16x32 v = widen_i8(from + pair * 2 * kLanes);
 #pragma GCC unroll 16
             for (int r = 0; r < rows; ++r)
-              acc[p][r] = multiply_add(acc[p][r], broadcast_pair(x + r * k_padded + 2 * pair), v);
+              acc[p][r] = multiply_add(acc[p][r], broadcast_pair(x + 2 * (pair * rows + r)), v);
           }
         }
       }
@@ -179,22 +118,22 @@ struct Int8 : Quanta<ops::WeightFormat::int8> {
   static void finish(const LinearArgs& a, float* sums, std::int64_t m0, std::int64_t rows,
                      std::int64_t panel) noexcept {
     for (std::int64_t r = 0; r < rows; ++r)
-      store(sums + r * kLanes, load(sums + r * kLanes) * broadcast(a.x_rows.scales[m0 + r]));
+      store(sums + r * kLanes, load(sums + r * kLanes) * broadcast(a.packed.scales[m0 + r]));
     finish_rows(a, sums, m0, rows, panel);
   }
 };
 
 /// Products with int4 weights: a vector of fours of inputs at a time. The sums of a span begin at -zero times the sums of x,
-/// in the same lanes as its products, and end within 16 bits: 16 products of at most 15 and 127; on the way they may wrap.
+/// in the same lanes as its products. On the way they may wrap; they end within 16 bits: 32 products of at most 8 and 127, or
+/// 16 of 15 and 127.
 struct Int4 : Quanta<ops::WeightFormat::int4> {
   static constexpr int kStreamRows = kMicroRows * 2 / 3;  // the nibbles need registers, too
-  static constexpr std::int64_t kSpan = kInt4Span;
 
   /// q of a block of a panel as bytes [count / 4][16][4], and the scales and zero points of its spans.
   struct Block {
     alignas(64) std::uint8_t quanta[kBlockK * kLanes];
-    alignas(64) float scales[kBlockK / kSpan * kLanes];
-    alignas(64) std::int16_t zeros[kBlockK / kSpan * 2 * kLanes];
+    alignas(64) float scales[kBlockK / 32 * kLanes];
+    alignas(64) std::int16_t zeros[kBlockK / 32 * 2 * kLanes];
   };
 
   static std::int64_t place_of(const Matrix& a, std::int64_t panel, std::int64_t k) noexcept {
@@ -203,7 +142,8 @@ struct Int4 : Quanta<ops::WeightFormat::int4> {
 
   static void widen(const Matrix& a, std::int64_t panel, std::int64_t k0, std::int64_t count,
                     Block& block) noexcept {
-    for (std::int64_t k = 0, s = 0; k < count; k += kSpan, ++s) {
+    const std::int64_t span = a.span();
+    for (std::int64_t k = 0, s = 0; k < count; k += span, ++s) {
       const std::int64_t place = place_of(a, panel, k0 + k);
       store(block.scales + s * kLanes, load_weights(a.scales, place, kLanes));
       store_i16(block.zeros + s * 2 * kLanes, pairs_of(zero(a, place)));
@@ -217,65 +157,73 @@ struct Int4 : Quanta<ops::WeightFormat::int4> {
     }
   }
 
+  /// What the spans of a tile of x have beside its integers, from input k0 on.
   template <int rows>
-  static void begin_span(const LinearArgs& a, std::int64_t row, std::int64_t span, const I16x32& zeros,
-                         I16x32* acc) noexcept {
-    const std::int64_t spans = spans_of(a.k, kSpan);
+  struct Spans {
+    Spans(const LinearArgs& a, std::int64_t row, std::int64_t k0) noexcept
+        : at(row * a.spans() + k0 / a.span() * rows),
+          scales(a.packed.scales + at),
+          minus_sums(a.packed.minus_sums + 2 * at) {}
+
+    void begin(std::int64_t s, const I16x32& zeros, I16x32* acc) const noexcept {
 #pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r)
-      acc[r] = multiply_low(zeros, broadcast_pair(a.x_rows.minus_sums + ((row + r) * spans + span) * 2));
-  }
-  template <int rows>
-  static void end_span(const LinearArgs& a, std::int64_t row, std::int64_t span, const F32x16& scale,
-                       const I16x32* acc, float* sums) noexcept {
-    const std::int64_t spans = spans_of(a.k, kSpan);
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) {
-      float* sum = sums + r * kLanes;
-      const F32x16 both = scale * broadcast(a.x_rows.scales[(row + r) * spans + span]);
-      store(sum, fma(to_float(sum_pairs(acc[r])), both, load(sum)));
+      for (int r = 0; r < rows; ++r)
+        acc[r] = multiply_low(zeros, broadcast_pair(minus_sums + 2 * (s * rows + r)));
     }
-  }
+    void end(std::int64_t s, const F32x16& scale, const I16x32* acc, float* sums) const noexcept {
+#pragma GCC unroll 16
+      for (int r = 0; r < rows; ++r) {
+        float* sum = sums + r * kLanes;
+        const F32x16 both = scale * broadcast(scales[s * rows + r]);
+        store(sum, fma(to_float(sum_pairs(acc[r])), both, load(sum)));
+      }
+    }
+
+    std::int64_t at;
+    const float* scales;
+    const std::int16_t* minus_sums;
+  };
 
   /// For each span in order: sums[r][16] = fma(float(x8[r] times its quanta), scale * x_scale[r], sums[r]).
   template <int rows, bool fetch>
   GPT_ALONE static void multiply(const LinearArgs& a, std::int64_t row, std::int64_t k0, const Block& block,
                                  std::int64_t count, float* sums, Upcoming next) noexcept {
-    const std::int64_t x_stride = padded_inputs(a.k);
-    const std::int8_t* x = a.x_rows.x8 + row * x_stride + k0;
+    const std::int64_t span = a.span();
+    const Spans<rows> spans(a, row, k0);
+    const std::int8_t* x = a.packed.x8 + row * padded_inputs(a.k) + k0 * rows;
     const auto* ahead = static_cast<const char*>(next.data);
     const std::uint8_t* w = block.quanta;
-    for (std::int64_t k = 0, s = 0; k < count; k += kSpan, ++s) {
+    for (std::int64_t k = 0, s = 0; k < count; k += span, ++s) {
       I16x32 acc[static_cast<unsigned>(rows)];
-      begin_span<rows>(a, row, k0 / kSpan + s, load_i16(block.zeros + s * 2 * kLanes), acc);
-      const std::int64_t fours = (count - k < kSpan ? count - k : kSpan) / 4;
-      for (std::int64_t i = 0; i < fours; ++i, x += 4, w += 4 * kLanes) {
+      spans.begin(s, load_i16(block.zeros + s * 2 * kLanes), acc);
+      const std::int64_t fours = (count - k < span ? count - k : span) / 4;
+      for (std::int64_t i = 0; i < fours; ++i, x += 4 * rows, w += 4 * kLanes) {
         const U8x64 v = load_u8x64(w);
         if constexpr (fetch) {
           prefetch(ahead);
           ahead += 4 * next.bytes;
         }
 #pragma GCC unroll 16
-        for (int r = 0; r < rows; ++r) acc[r] = multiply_add(acc[r], v, broadcast_four(x + r * x_stride));
+        for (int r = 0; r < rows; ++r) acc[r] = multiply_add(acc[r], v, broadcast_four(x + 4 * r));
       }
-      end_span<rows>(a, row, k0 / kSpan + s, load(block.scales + s * kLanes), acc, sums);
+      spans.end(s, load(block.scales + s * kLanes), acc, sums);
     }
   }
 
   template <int rows, int panels>
   GPT_ALONE static void stream(const LinearArgs& a, std::int64_t panel) noexcept {
-    const std::int64_t k_padded = padded_inputs(a.k);
+    const std::int64_t k_padded = padded_inputs(a.k), span = a.span();
     alignas(64) float sums[static_cast<unsigned>(panels)][static_cast<unsigned>(rows) * kLanes] = {};
     const std::uint8_t* q = at(a, panel, 0);
     const std::int64_t panel_stride = k_padded / kStep * kStepBytes;
-    const std::int8_t* x = a.x_rows.x8;
-    for (std::int64_t k = 0, s = 0; k < a.k; k += kSpan, ++s) {
-      const std::int64_t end = k + kSpan < k_padded ? k + kSpan : k_padded;
+    const Spans<rows> spans(a, 0, 0);
+    const std::int8_t* x = a.packed.x8;
+    for (std::int64_t k = 0, s = 0; k < a.k; k += span, ++s) {
+      const std::int64_t end = k + span < k_padded ? k + span : k_padded;
       I16x32 acc[static_cast<unsigned>(panels)][static_cast<unsigned>(rows)];
 #pragma GCC unroll 16
-      for (int p = 0; p < panels; ++p)
-        begin_span<rows>(a, 0, s, pairs_of(zero(a, place_of(a, panel + p, k))), acc[p]);
-      for (std::int64_t i = k; i < end; i += kStep, q += kStepBytes, x += kStep) {
+      for (int p = 0; p < panels; ++p) spans.begin(s, pairs_of(zero(a, place_of(a, panel + p, k))), acc[p]);
+      for (std::int64_t i = k; i < end; i += kStep, q += kStepBytes, x += kStep * rows) {
 #pragma GCC unroll 16
         for (int p = 0; p < panels; ++p) {
           const std::uint8_t* from = q + p * panel_stride;
@@ -283,14 +231,14 @@ struct Int4 : Quanta<ops::WeightFormat::int4> {
           const U8x64 both = load_u8x64(from), low = low_nibbles(both), high = high_nibbles(both);
 #pragma GCC unroll 16
           for (int r = 0; r < rows; ++r) {
-            acc[p][r] = multiply_add(acc[p][r], low, broadcast_four(x + r * k_padded));
-            acc[p][r] = multiply_add(acc[p][r], high, broadcast_four(x + r * k_padded + 4));
+            acc[p][r] = multiply_add(acc[p][r], low, broadcast_four(x + 4 * r));
+            acc[p][r] = multiply_add(acc[p][r], high, broadcast_four(x + 4 * (rows + r)));
           }
         }
       }
 #pragma GCC unroll 16
       for (int p = 0; p < panels; ++p)
-        end_span<rows>(a, 0, s, load_weights(a.scales, place_of(a, panel + p, k), kLanes), acc[p], sums[p]);
+        spans.end(s, load_weights(a.scales, place_of(a, panel + p, k), kLanes), acc[p], sums[p]);
     }
     for (int p = 0; p < panels; ++p) finish(a, sums[p], 0, rows, panel + p);
   }
@@ -317,7 +265,8 @@ inline void integer_rows(std::int64_t rows, const LinearArgs& a, std::int64_t ro
                          const typename Product::Block& block, std::int64_t count, float* sums,
                          Upcoming next) noexcept {
   if constexpr (most > 1)
-    if (rows < most) return integer_rows<Product, fetch, most - 1>(rows, a, row, k0, block, count, sums, next);
+    if (rows < most)
+      return integer_rows<Product, fetch, most - 1>(rows, a, row, k0, block, count, sums, next);
   Product::template multiply<most, fetch>(a, row, k0, block, count, sums, next);
 }
 
@@ -325,7 +274,7 @@ inline void integer_rows(std::int64_t rows, const LinearArgs& a, std::int64_t ro
 template <class Product>
 void integer_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
                      std::int64_t panel_end) noexcept {
-  const std::int64_t tiles = (rows + kMicroRows - 1) / kMicroRows;
+  const std::int64_t tiles = tiles_of(rows);
   const std::int64_t k_padded = padded_inputs(a.k);
   const std::int64_t group = rows > 4 * kMicroRows ? kTaskPanels : 1;
   alignas(64) float sums[kTaskPanels][kLinearRows * kLanes];
@@ -342,7 +291,7 @@ void integer_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, st
         const auto* next = Product::at(a, p0 + p, k0 + count);
         const std::int64_t bytes = count / kStep * Product::kStepBytes;
         for (std::int64_t t = 0; t < tiles; ++t) {
-          const std::int64_t r = tile_begin(rows, t, tiles), tile = tile_begin(rows, t + 1, tiles) - r;
+          const std::int64_t r = tile_begin(rows, t), tile = tile_begin(rows, t + 1) - r;
           float* to = sums[p] + r * kLanes;
           if (tiles <= kTilesToFetch)
             integer_rows<Product, true>(tile, a, m0 + r, k0, block, count, to,
@@ -363,9 +312,10 @@ void integer_typed(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std:
   integer_blocked<Product>(a, m0, rows, panel_begin, panel_end);
 }
 
-void linear_integer_tasks(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
-  if (a.format == ops::WeightFormat::int8) return for_each_block(a, begin, end, integer_typed<Int8>);
-  for_each_block(a, begin, end, integer_typed<Int4>);
+void linear_tasks(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
+  if (a.packed.x16 != nullptr) return for_each_block(a, begin, end, integer_typed<Int8>);
+  if (a.packed.x8 != nullptr) return for_each_block(a, begin, end, integer_typed<Int4>);
+  linear_float(a, begin, end);
 }
 
 }  // namespace

@@ -4,10 +4,6 @@
 namespace gpt::kernels {
 namespace {
 
-inline constexpr std::int64_t kStep = ops::kQuantizedStep;
-
-constexpr std::int64_t padded_inputs(std::int64_t k) noexcept { return (k + kStep - 1) / kStep * kStep; }
-
 /// The scales or zero points of a panel's group begin here.
 inline std::int64_t group_place(const Matrix& a, std::int64_t panel, std::int64_t group) noexcept {
   return (panel * a.groups() + (a.group_size == 0 ? 0 : group)) * kLanes;

@@ -152,9 +152,7 @@ struct I8x64 {
 inline U8x64 load_u8x64(const std::uint8_t* p) noexcept { return {_mm512_loadu_si512(p)}; }
 inline void store(std::uint8_t* p, const U8x64& a) noexcept { _mm512_storeu_si512(p, a.v); }
 inline U8x64 low_nibbles(const U8x64& a) noexcept { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
-inline U8x64 high_nibbles(const U8x64& a) noexcept {
-  return low_nibbles(U8x64{_mm512_srli_epi16(a.v, 4)});
-}
+inline U8x64 high_nibbles(const U8x64& a) noexcept { return low_nibbles(U8x64{_mm512_srli_epi16(a.v, 4)}); }
 inline I8x64 broadcast_four(const std::int8_t* p) noexcept {
   std::int32_t four;
   __builtin_memcpy(&four, p, sizeof four);
@@ -163,9 +161,7 @@ inline I8x64 broadcast_four(const std::int8_t* p) noexcept {
 inline I16x32 multiply_add(const I16x32& sum, const U8x64& a, const I8x64& b) noexcept {
   return {_mm512_add_epi16(sum.v, _mm512_maddubs_epi16(a.v, b.v))};
 }
-inline I32x16 sum_pairs(const I16x32& a) noexcept {
-  return {_mm512_madd_epi16(a.v, _mm512_set1_epi16(1))};
-}
+inline I32x16 sum_pairs(const I16x32& a) noexcept { return {_mm512_madd_epi16(a.v, _mm512_set1_epi16(1))}; }
 
 inline void transpose(F32x16 (&r)[kLanes]) noexcept {
   __m512 t[kLanes], u[kLanes];

@@ -6,27 +6,23 @@
 namespace gpt::ops {
 namespace {
 
-/// Rounds x to integers in `scratch` and points args at them.
-void quantize_rows(kernels::LinearArgs& args, Arena& scratch) {
-  kernels::QuantizeRowsArgs q;
+/// Rounds x to integers in `scratch`.
+void pack_rows(kernels::LinearArgs& args, Arena& scratch) {
   const std::int64_t padded = (args.k + kQuantizedStep - 1) / kQuantizedStep * kQuantizedStep;
-  q.x = args.x;
-  q.k = args.k;
-  q.format = args.format;
+  kernels::PackedRows& rows = args.packed;
   if (args.format == WeightFormat::int8) {
-    q.to.x16 = scratch.take({args.m, padded}, DType::i16).data<std::int16_t>();
-    q.to.scales = scratch.take({args.m}).data<float>();
+    rows.x16 = scratch.take({args.m, padded}, DType::i16).data<std::int16_t>();
+    rows.scales = scratch.take({args.m}).data<float>();
   } else {
-    const std::int64_t spans = kernels::spans_of(args.k, kernels::kInt4Span);
-    q.to.x8 = scratch.take({args.m, padded}, DType::i8).data<std::int8_t>();
-    q.to.scales = scratch.take({args.m, spans}).data<float>();
-    q.to.minus_sums = scratch.take({args.m, spans, 2}, DType::i16).data<std::int16_t>();
+    const std::int64_t spans = args.spans();
+    rows.x8 = scratch.take({args.m, padded}, DType::i8).data<std::int8_t>();
+    rows.scales = scratch.take({args.m, spans}).data<float>();
+    rows.minus_sums = scratch.take({args.m, spans, 2}, DType::i16).data<std::int16_t>();
   }
   const kernels::KernelTable& table = kernels::table();
   constexpr std::int64_t kWorkPerElement = 2;
   parallel_for(args.m, grain_for(kWorkPerElement * args.k),
-               [&](std::int64_t begin, std::int64_t end) noexcept { table.quantize_rows(q, begin, end); });
-  args.x_rows = q.to;
+               [&](std::int64_t begin, std::int64_t end) noexcept { table.pack_rows(args, begin, end); });
 }
 
 }  // namespace
@@ -59,13 +55,11 @@ void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilo
   args.y = y.data<float>();
   args.m = m;
   const Arena::Scope scope(scratch);
-  const bool integer = weight.quantized() && !weight.weight_only;
-  if (integer) quantize_rows(args, scratch);
+  if (weight.quantized() && !weight.weight_only) pack_rows(args, scratch);
   const kernels::KernelTable& table = kernels::table();
-  const auto run = integer ? table.linear_integer : table.linear;
   const std::int64_t work = std::min(m, kernels::kLinearRows) * kernels::kTaskPanels * kPanelWidth * k;
   parallel_for(args.tasks(), grain_for(work),
-               [&](std::int64_t begin, std::int64_t end) noexcept { run(args, begin, end); });
+               [&](std::int64_t begin, std::int64_t end) noexcept { table.linear(args, begin, end); });
 }
 
 }  // namespace gpt::ops

@@ -75,27 +75,25 @@ struct LinearData {
     args.residual = residual.data<float>();
     args.y = y.data<float>();
     args.m = c.m;
-    const std::int64_t padded = (c.k + 7) / 8 * 8, spans = spans_of(c.k, kInt4Span);
+    if (!integer()) return;
+    const std::int64_t padded = (c.k + 7) / 8 * 8, spans = args.spans();
     if (weight.format() == ops::WeightFormat::int4) {
       x_quanta = Tensor::zeros({c.m, padded}, DType::i8);
       x_scales = Tensor::zeros({c.m, spans});
       x_sums = Tensor::zeros({c.m, spans, 2}, DType::i16);
-      args.x_rows.x8 = x_quanta.data<std::int8_t>();
-      args.x_rows.minus_sums = x_sums.data<std::int16_t>();
+      args.packed.x8 = x_quanta.data<std::int8_t>();
+      args.packed.minus_sums = x_sums.data<std::int16_t>();
     } else {
       x_quanta = Tensor::zeros({c.m, padded}, DType::i16);
       x_scales = Tensor::zeros({c.m});
-      args.x_rows.x16 = x_quanta.data<std::int16_t>();
+      args.packed.x16 = x_quanta.data<std::int16_t>();
     }
-    args.x_rows.scales = x_scales.data<float>();
+    args.packed.scales = x_scales.data<float>();
   }
   bool integer() const { return weight.quantized() && !weight.weight_only; }
-  void quantize(const KernelTable& table) {
-    table.quantize_rows({args.x, args.k, args.format, args.x_rows}, 0, args.m);
-  }
   void run(const KernelTable& table, std::int64_t begin, std::int64_t end) {
-    if (integer()) quantize(table);
-    (integer() ? table.linear_integer : table.linear)(args, begin, end);
+    if (integer()) table.pack_rows(args, 0, args.m);
+    table.linear(args, begin, end);
   }
   void run(const KernelTable& table) { run(table, 0, args.tasks()); }
 
@@ -112,38 +110,59 @@ std::string describe(const LinearCase& c, const ops::Weight& w) {
 
 float widened(const Tensor& t, std::int64_t i) { return t.to(DType::f32).data<float>()[i]; }
 
+/// The definition of a row's integers: one scale for each `span` of inputs.
+struct RoundedRow {
+  RoundedRow(const float* x, std::int64_t count, std::int64_t span, float most) {
+    for (std::int64_t begin = 0; begin < count; begin += span) {
+      const std::int64_t end = std::min(begin + span, count);
+      float largest = 0;
+      for (std::int64_t k = begin; k < end; ++k) largest = std::max(largest, std::abs(x[k]));
+      scales.push_back(largest / most);
+      for (std::int64_t k = begin; k < end; ++k) q.push_back(std::lrint(x[k] * (most / largest)));
+    }
+  }
+  std::vector<std::int64_t> q;
+  std::vector<float> scales;
+};
+
 /// The definition of the product, term by term.
-float expected_element(const LinearData& d, const Tensor& dequantized, std::int64_t m, std::int64_t n) {
+float expected_sum(const LinearData& d, const Tensor& dequantized, std::int64_t m, std::int64_t n) {
   const ops::Weight& w = d.weight;
+  const float* x = d.x.data<float>() + m * w.in;
   float sum = 0;
   if (!d.integer()) {
     for (std::int64_t k = 0; k < w.in; ++k)
-      sum = std::fma(d.x.data<float>()[m * w.in + k], dequantized.data<float>()[k * w.out + n], sum);
-  } else {
-    const bool int8 = w.format() == ops::WeightFormat::int8;
-    const std::int64_t span = !int8 ? 32 : w.group_size == 0 ? 256 : w.group_size, steps = (w.in + 7) / 8;
-    const std::int64_t groups = ops::groups_of(w.in, w.group_size), panel = n / 16, lane = n % 16;
-    for (std::int64_t begin = 0; begin < w.in; begin += span) {
-      const std::int64_t group = w.group_size == 0 ? 0 : begin / w.group_size;
-      const std::int64_t place = (panel * groups + group) * 16 + lane;
-      const int zero = !w.zero_points.empty() ? w.zero_points.data<std::uint8_t>()[place] : int8 ? 0 : 8;
-      std::int64_t exact = 0;
-      for (std::int64_t k = begin; k < std::min(begin + span, w.in); ++k) {
-        const int q =
-            int8 ? w.values.data<std::int8_t>()[((panel * 4 * steps + k / 2) * 16 + lane) * 2 + k % 2]
-                 : w.values.data<std::uint8_t>()[((panel * steps + k / 8) * 16 + lane) * 4 + k % 4] >>
-                           (k % 8 < 4 ? 0 : 4) &
-                       15;
-        const std::int64_t at = m * (steps * 8) + k;
-        exact += std::int64_t{int8 ? d.args.x_rows.x16[at] : d.args.x_rows.x8[at]} * (q - zero);
-      }
-      const float scale = widened(w.scales, place);
-      const float x_scale = int8 ? 1.0f : d.args.x_rows.scales[m * spans_of(w.in, 32) + begin / 32];
-      sum = std::fma(static_cast<float>(exact), scale * x_scale, sum);
-    }
-    if (int8) sum *= d.args.x_rows.scales[m];
+      sum = std::fma(x[k], dequantized.data<float>()[k * w.out + n], sum);
+    return sum;
   }
-  return d.residual.data<float>()[m * w.out + n] + (sum + widened(d.bias, n));
+  const bool int8 = w.format() == ops::WeightFormat::int8;
+  const std::int64_t int4_span = w.group_size == 32 || !w.zero_points.empty() ? 32 : 64;
+  const std::int64_t span = !int8 ? int4_span : w.group_size == 0 ? 256 : w.group_size;
+  const RoundedRow row(x, w.in, int8 ? w.in : span, int8 ? 32767.0f : 127.0f);
+  const std::int64_t groups = ops::groups_of(w.in, w.group_size), panel = n / 16, lane = n % 16;
+  const std::int64_t steps = (w.in + 7) / 8;
+  for (std::int64_t begin = 0; begin < w.in; begin += span) {
+    const std::int64_t group = w.group_size == 0 ? 0 : begin / w.group_size;
+    const std::int64_t place = (panel * groups + group) * 16 + lane;
+    const int zero = !w.zero_points.empty() ? w.zero_points.data<std::uint8_t>()[place] : int8 ? 0 : 8;
+    std::int64_t exact = 0;
+    for (std::int64_t k = begin; k < std::min(begin + span, w.in); ++k) {
+      const int q = int8 ? w.values.data<std::int8_t>()[((panel * 4 * steps + k / 2) * 16 + lane) * 2 + k % 2]
+                         : w.values.data<std::uint8_t>()[((panel * steps + k / 8) * 16 + lane) * 4 + k % 4] >>
+                                   (k % 8 < 4 ? 0 : 4) &
+                               15;
+      exact += row.q[static_cast<std::size_t>(k)] * (q - zero);
+    }
+    float scale = widened(w.scales, place);
+    if (!int8) scale *= row.scales[static_cast<std::size_t>(begin / span)];
+    sum = std::fma(static_cast<float>(exact), scale, sum);
+  }
+  return int8 ? sum * row.scales[0] : sum;
+}
+
+float expected_element(const LinearData& d, const Tensor& dequantized, std::int64_t m, std::int64_t n) {
+  return d.residual.data<float>()[m * d.weight.out + n] +
+         (expected_sum(d, dequantized, m, n) + widened(d.bias, n));
 }
 
 TEST(ScalarLinear, IsTheDefinedOrderOfArithmetic) {
@@ -159,54 +178,12 @@ TEST(ScalarLinear, IsTheDefinedOrderOfArithmetic) {
     }
 }
 
-TEST(ScalarQuantizeRows, RoundToSixteenBitsOfTheRowsLargest) {
-  const LinearCase c{3, 300, 16};
-  LinearData d(c, gpt::test::random_quantized(c.k, c.n, {ops::WeightFormat::int8, 64}, 2));
-  d.quantize(scalar());
-  for (std::int64_t m = 0; m < c.m; ++m) {
-    const float* x = d.args.x + m * c.k;
-    float largest = 0;
-    for (std::int64_t k = 0; k < c.k; ++k) largest = std::max(largest, std::abs(x[k]));
-    EXPECT_EQ(d.args.x_rows.scales[m], largest / 32767.0f);
-    for (std::int64_t k = 0; k < c.k; ++k)
-      ASSERT_EQ(d.args.x_rows.x16[m * 304 + k], std::lrint(x[k] * (32767.0f / largest)))
-          << "m " << m << " k " << k;
-    for (std::int64_t k = c.k; k < 304; ++k) EXPECT_EQ(d.args.x_rows.x16[m * 304 + k], 0);
-  }
-}
-
-TEST(ScalarQuantizeRows, RoundToEightBitsOfTheSpansLargest) {
-  const LinearCase c{3, 300, 16};
-  LinearData d(c, gpt::test::random_quantized(c.k, c.n, {ops::WeightFormat::int4, 64}, 2));
-  d.quantize(scalar());
-  constexpr std::int64_t kSpans = 10;
-  for (std::int64_t m = 0; m < c.m; ++m)
-    for (std::int64_t s = 0; s < kSpans; ++s) {
-      const float* x = d.args.x + m * c.k;
-      const std::int8_t* q = d.args.x_rows.x8 + m * 304;
-      const std::int64_t begin = 32 * s, end = std::min(begin + 32, c.k);
-      float largest = 0;
-      for (std::int64_t k = begin; k < end; ++k) largest = std::max(largest, std::abs(x[k]));
-      EXPECT_EQ(d.args.x_rows.scales[m * kSpans + s], largest / 127.0f);
-      int sums[2] = {0, 0};
-      for (std::int64_t k = begin; k < end; ++k) {
-        ASSERT_EQ(q[k], std::lrint(x[k] * (127.0f / largest))) << "m " << m << " k " << k;
-        sums[k % 4 / 2] += q[k];
-      }
-      for (std::int64_t k = end; k < std::min<std::int64_t>(begin + 32, 304); ++k) EXPECT_EQ(q[k], 0);
-      for (const int i : {0, 1}) EXPECT_EQ(d.args.x_rows.minus_sums[(m * kSpans + s) * 2 + i], -sums[i]);
-    }
-}
-
 TEST_P(IsaEquality, Linear) {
   for (const LinearCase& c : kLinearCases)
     for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
       LinearData expected(c, w, ops::Activation::kGeluNew), got(c, w, ops::Activation::kGeluNew);
       expected.run(scalar());
       got.run(candidate());
-      EXPECT_TRUE(same_bits(expected.x_quanta, got.x_quanta) && same_bits(expected.x_scales, got.x_scales) &&
-                  same_bits(expected.x_sums, got.x_sums))
-          << describe(c, w);
       EXPECT_TRUE(same_bits(expected.y, got.y)) << describe(c, w);
     }
 }
@@ -224,28 +201,28 @@ TEST_P(IsaEquality, LinearInAnyDivisionIntoTasks) {
 TEST_P(IsaEquality, LinearRowByRow) {
   for (const LinearCase& c : kLinearCases)
     for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
-      LinearData whole(c, w), rows(c, w);
+      LinearData whole(c, w), row({1, c.k, c.n}, w);
       whole.run(candidate());
-      if (rows.integer()) rows.quantize(candidate());
       for (std::int64_t m = 0; m < c.m; ++m) {
-        LinearArgs row = rows.args;
-        row.x += m * c.k;
-        const std::int64_t padded = (c.k + 7) / 8 * 8, spans = spans_of(c.k, kInt4Span);
-        if (w.format() == ops::WeightFormat::int4) {
-          row.x_rows.x8 += m * padded;
-          row.x_rows.scales += m * spans;
-          row.x_rows.minus_sums += m * spans * 2;
-        } else {
-          row.x_rows.x16 += m * padded;
-          row.x_rows.scales += m;
-        }
-        row.residual += m * c.n;
-        row.y += m * c.n;
-        row.m = 1;
-        (rows.integer() ? candidate().linear_integer : candidate().linear)(row, 0, row.tasks());
+        std::copy_n(whole.args.x + m * c.k, c.k, row.x.data<float>());
+        row.args.residual = whole.args.residual + m * c.n;
+        row.run(candidate());
+        EXPECT_TRUE(std::equal(row.y.data<float>(), row.y.data<float>() + c.n, whole.args.y + m * c.n))
+            << describe(c, w) << " m " << m;
       }
-      EXPECT_TRUE(same_bits(whole.y, rows.y)) << describe(c, w);
     }
+}
+
+TEST_P(IsaEquality, PackedRowsInAnyDivision) {
+  for (const auto format : {ops::WeightFormat::int8, ops::WeightFormat::int4}) {
+    const ops::Weight w = gpt::test::random_quantized(70, 16, {format, 64}, 2);
+    const LinearCase c{201, 70, 16};
+    LinearData whole(c, w), parts(c, w);
+    candidate().pack_rows(whole.args, 0, c.m);
+    for (std::int64_t m = 0; m < c.m; ++m) candidate().pack_rows(parts.args, m, m + 1);
+    EXPECT_TRUE(same_bits(whole.x_quanta, parts.x_quanta) && same_bits(whole.x_scales, parts.x_scales) &&
+                same_bits(whole.x_sums, parts.x_sums));
+  }
 }
 
 TEST_P(IsaEquality, QuantizedRowsOfExtremeActivations) {
@@ -276,22 +253,22 @@ TEST_P(IsaEquality, QuantizedRowsOfExtremeActivations) {
 
 // The largest sums that 16 bits must hold: all activations alike and all weights at an end of their range.
 TEST_P(IsaEquality, Int4SumsThatJustFit) {
-  for (const std::uint8_t both : {std::uint8_t{0x00}, std::uint8_t{0xff}})
-    for (const std::uint8_t zero : {std::uint8_t{0}, std::uint8_t{8}, std::uint8_t{15}})
-      for (const float x : {1.0f, -1.0f})
-        for (const std::int64_t m : {1, 3, 20}) {
-          const LinearCase c{m, 64, 16};
-          ops::Weight w = gpt::test::random_quantized(c.k, c.n, {ops::WeightFormat::int4, 32, false}, 2);
-          std::fill_n(w.values.data<std::uint8_t>(), w.values.numel(), both);
-          std::fill_n(w.zero_points.data<std::uint8_t>(), w.zero_points.numel(), zero);
-          LinearData expected(c, w), got(c, w);
-          for (LinearData* d : {&expected, &got}) std::fill_n(d->x.data<float>(), d->x.numel(), x);
-          expected.run(scalar());
-          got.run(candidate());
-          EXPECT_TRUE(same_bits(expected.y, got.y)) << int{both} << " " << int{zero} << " " << x;
-          const Tensor dequantized = ops::dequantize(w, ops::WeightLayout::kInOut);
-          EXPECT_EQ(got.y.data<float>()[0], expected_element(got, dequantized, 0, 0));
-        }
+  for (const bool symmetric : {true, false})
+    for (const std::uint8_t both : {std::uint8_t{0x00}, std::uint8_t{0xff}})
+      for (const std::uint8_t zero : {std::uint8_t{0}, std::uint8_t{15}})
+        for (const float x : {1.0f, -1.0f})
+          for (const std::int64_t m : {1, 3, 20}) {
+            const LinearCase c{m, 128, 16};
+            ops::Weight w =
+                gpt::test::random_quantized(c.k, c.n, {ops::WeightFormat::int4, 64, symmetric}, 2);
+            std::fill_n(w.values.data<std::uint8_t>(), w.values.numel(), both);
+            if (!symmetric) std::fill_n(w.zero_points.data<std::uint8_t>(), w.zero_points.numel(), zero);
+            LinearData got(c, w);
+            std::fill_n(got.x.data<float>(), got.x.numel(), x);
+            got.run(candidate());
+            EXPECT_EQ(got.y.data<float>()[0], expected_element(got, {}, 0, 0))
+                << symmetric << " " << int{both} << " " << int{zero} << " " << x << " M " << m;
+          }
 }
 
 TEST_P(IsaEquality, LayerNorm) {

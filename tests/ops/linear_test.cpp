@@ -122,7 +122,7 @@ TEST(Linear, WeightOnlyIsTheProductWithTheDequantizedMatrix) {
   }
 }
 
-// Half a step on every term: max|x| / 32767 of the row, or max|x| / 127 of the 32 inputs, and the roundings of the sums.
+// Half a step on every term: max|x| / 32767 of the row, or max|x| / 127 of at most 64 inputs, and the roundings of the sums.
 TEST(Linear, RoundsActivationsOfAnIntegerProduct) {
   constexpr std::int64_t kK = 300, kN = 70, kM = 8;
   for (const Weight& w : gpt::test::weights_in_all_forms(kK, kN, 2)) {
@@ -137,7 +137,7 @@ TEST(Linear, RoundsActivationsOfAnIntegerProduct) {
         const Eigen::VectorXd x_sizes = xd.row(m).cwiseAbs(), w_sizes = wd.col(n).cwiseAbs();
         double rounding = 0;
         const bool int8 = w.format() == WeightFormat::int8;
-        for (std::int64_t k = 0, span = int8 ? kK : 32; k < kK; k += span) {
+        for (std::int64_t k = 0, span = int8 ? kK : 64; k < kK; k += span) {
           const std::int64_t count = std::min(span, kK - k);
           const double step = x_sizes.segment(k, count).maxCoeff() / (int8 ? 32767 : 127);
           rounding += 0.5 * step * w_sizes.segment(k, count).sum();
