@@ -56,7 +56,7 @@ void add_options(CLI::App& app, Request& request) {
   app.add_flag("--asymmetric", request.asymmetric, "Give the groups of int4 zero points")
       ->disable_flag_override();
   app.add_flag("--weight-only", request.weight_only,
-               "Compute with activations in float32 instead of 16-bit integers")
+               "Compute with activations in float32 instead of integers")
       ->disable_flag_override();
   app.add_flag("--no-embeddings", request.no_embeddings, "Leave embeddings and head as they are")
       ->disable_flag_override();

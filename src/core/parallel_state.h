@@ -21,7 +21,7 @@ inline Range piece(std::int64_t n, std::int64_t index, std::int64_t count) noexc
 /// How many pieces to cut n items into for so many threads, which take one after another: a few more than threads, so that
 /// one whose CPU is busy with something else does not hold up the others.
 inline std::int64_t pieces_of(std::int64_t n, std::int64_t grain, int threads) noexcept {
-  constexpr std::int64_t kPiecesPerThread = 4;
+  constexpr std::int64_t kPiecesPerThread = 16;
   const std::int64_t each = std::clamp<std::int64_t>(n / grain / threads, 1, kPiecesPerThread);
   return each * threads;
 }
