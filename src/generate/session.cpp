@@ -14,7 +14,7 @@ namespace {
 
 // Tokens per forward pass: enough to keep the matrix products busy, and a bound on the memory for
 // intermediate results. Results do not depend on it.
-constexpr std::int64_t kTokensPerPass = 256;
+constexpr std::int64_t kTokensPerPass = 512;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -54,7 +54,7 @@ struct PackedRows {
 /// See ops::linear. A task is kTaskPanels neighbouring panels of one block of at most kLinearRows rows, panels running
 /// fastest; the blocks are as even as possible, so that tasks cost the same.
 inline constexpr std::int64_t kTaskPanels = 4;
-inline constexpr std::int64_t kLinearRows = 192;
+inline constexpr std::int64_t kLinearRows = 128;
 struct LinearArgs : Matrix {
   const float* x = nullptr;  // [M, K]
   PackedRows packed;         // x for a product of integers, or nothing
