@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <limits>
 #include <new>
@@ -64,6 +65,21 @@ std::shared_ptr<std::byte> allocate_pages(std::size_t size, std::string_view wha
   } catch (const std::bad_alloc&) {  // the deleter has run already
     fail<MemoryError>(what, "cannot allocate ", size, " bytes");
   }
+}
+
+std::shared_ptr<std::byte> PagePool::take(std::size_t size, std::string_view what) {
+  constexpr std::size_t kRegion = std::size_t{32} << 20;  // what is never used of it takes addresses, but no memory
+  require_sane(size, what);
+  const std::size_t rounded = (size + kAlignment - 1) / kAlignment * kAlignment;
+  if (region_ == nullptr || rounded > size_ - used_) {
+    const std::size_t region = std::max(kRegion, rounded);
+    region_ = allocate_pages(region, what);
+    size_ = region;
+    used_ = 0;
+  }
+  std::byte* const part = region_.get() + used_;
+  used_ += rounded;
+  return {region_, part};
 }
 
 }  // namespace gpt

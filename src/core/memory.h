@@ -23,6 +23,17 @@ std::shared_ptr<std::byte> allocate_zeroed(std::size_t size, std::string_view wh
 /// MemoryError naming `what`.
 std::shared_ptr<std::byte> allocate_pages(std::size_t size, std::string_view what);
 
+/// Parts of large regions of 2 MiB pages, for many matrices that are read one after another. A part keeps its region alive.
+class PagePool {
+ public:
+  /// Uninitialized bytes aligned to kAlignment. Throws MemoryError naming `what`.
+  std::shared_ptr<std::byte> take(std::size_t size, std::string_view what);
+
+ private:
+  std::shared_ptr<std::byte> region_;
+  std::size_t size_ = 0, used_ = 0;
+};
+
 /// f(), for the functions that callers see: where a standard container inside finds no memory, that is a MemoryError
 /// naming `what`, as everywhere in the library.
 template <class F>

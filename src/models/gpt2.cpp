@@ -7,6 +7,7 @@
 
 #include "gpt/core/error.h"
 #include "gpt/ops/embedding.h"
+#include "ops/pack.h"
 
 namespace gpt {
 namespace {
@@ -77,8 +78,9 @@ Gpt2::Gpt2(const Gpt2Config& config)
 bool Gpt2::packs(std::string_view matrix) noexcept { return matrix != "wpe.weight"; }
 
 void Gpt2::pack() {
-  visit_matrices([](const std::string& name, ops::Weight& weight) {
-    if (packs(name)) weight = ops::pack(weight);
+  PagePool pool;
+  visit_matrices([&pool](const std::string& name, ops::Weight& weight) {
+    if (packs(name) && weight.layout != ops::WeightLayout::kPanels) weight = ops::pack(weight, pool);
   });
 }
 

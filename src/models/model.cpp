@@ -11,6 +11,7 @@
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
 #include "models/quantization_config.h"
+#include "ops/pack.h"
 
 namespace gpt {
 namespace {
@@ -95,10 +96,13 @@ Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, QuantizedMat
                       " is quantized, but the network has no such matrix");
   if (options.pack) {
     // One after another, so that a matrix in the file and its copy take memory together only once.
+    PagePool pool;
     network.visit_matrices([&](const std::string& parameter, ops::Weight& weight) {
-      if (!Gpt2::packs(parameter) || weight.layout == ops::WeightLayout::kPanels) return;
-      weight = ops::pack(weight);
-      file.drop_pages(name_in(file, parameter));
+      if (!Gpt2::packs(parameter)) return;
+      weight = ops::pack(weight, pool);
+      const std::string name = name_in(file, parameter);
+      for (const std::string& part : {name, scales_of(name), zero_points_of(name)})
+        if (file.contains(part)) file.drop_pages(part);
     });
   }
   for (const std::string& name : file.names()) {

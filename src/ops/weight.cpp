@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "core/memory.h"
 #include "gpt/core/parallel.h"
 #include "gpt/ops/quantize.h"
 #include "ops/checks.h"
+#include "ops/pack.h"
 #include "ops/quantized_weight.h"
 
 namespace gpt::ops {
@@ -148,11 +150,28 @@ void require_plain(std::string_view op, WeightLayout layout) {
 Weight pack(const Weight& weight) {
   weight.check("pack");
   if (weight.layout == WeightLayout::kPanels) return weight;
+  PagePool pool;
+  return pack(weight, pool);
+}
+
+Weight pack(const Weight& weight, PagePool& pool) {
+  weight.check("pack");
+  const auto moved = [&pool](const Tensor& tensor) {
+    if (tensor.empty()) return tensor;
+    auto memory = pool.take(tensor.nbytes(), "pack");
+    std::memcpy(memory.get(), tensor.view().raw(), tensor.nbytes());
+    return Tensor::borrow(memory, memory.get(), tensor.shape(), tensor.dtype());
+  };
   Weight packed = weight;
+  if (weight.layout == WeightLayout::kPanels) {
+    packed.values = moved(weight.values);
+    packed.scales = moved(weight.scales);
+    packed.zero_points = moved(weight.zero_points);
+    return packed;
+  }
   packed.layout = WeightLayout::kPanels;
   const Shape shape = panel_shape(weight);
-  const auto bytes = static_cast<std::size_t>(shape.numel()) * size_of(weight.values.dtype());
-  const auto memory = allocate_pages(bytes, "pack");
+  const auto memory = pool.take(static_cast<std::size_t>(shape.numel()) * size_of(weight.values.dtype()), "pack");
   packed.values = Tensor::borrow(memory, memory.get(), shape, weight.values.dtype());
   copy_panels<true>(weight, weight.layout, const_cast<std::byte*>(weight.values.view().raw()), memory.get());
   return packed;
