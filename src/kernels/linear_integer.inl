@@ -73,14 +73,14 @@ struct Int8 : Quanta<ops::WeightFormat::int8> {
     }
   }
 
-  /// `rows` rows, few enough for registers, against `panels` panels side by side, widened in registers.
+  /// The tile of `rows` rows from `row` on, few enough for registers, against `panels` panels side by side, widened in registers.
   template <int rows, int panels>
-  GPT_ALONE static void stream(const LinearArgs& a, std::int64_t panel) noexcept {
+  GPT_ALONE static void stream(const LinearArgs& a, std::int64_t row, std::int64_t panel) noexcept {
     const std::int64_t k_padded = padded_inputs(a.k), span = a.span();
     alignas(64) float sums[static_cast<unsigned>(panels)][static_cast<unsigned>(rows) * kLanes] = {};
     const std::int8_t* q = at(a, panel, 0);
     const std::int64_t panel_stride = k_padded * kLanes;
-    const std::int16_t* x = a.packed.x16;
+    const std::int16_t* x = a.packed.x16 + row * k_padded;
     for (std::int64_t k = 0, s = 0; k < a.k; k += span, ++s) {
       const std::int64_t end = k + span < k_padded ? k + span : k_padded;
       I32x16 acc[static_cast<unsigned>(panels)][static_cast<unsigned>(rows)];
@@ -112,7 +112,7 @@ struct Int8 : Quanta<ops::WeightFormat::int8> {
         }
       }
     }
-    for (int p = 0; p < panels; ++p) finish(a, sums[p], 0, rows, panel + p);
+    for (int p = 0; p < panels; ++p) finish(a, sums[p], row, rows, panel + p);
   }
 
   static void finish(const LinearArgs& a, float* sums, std::int64_t m0, std::int64_t rows,
@@ -211,13 +211,13 @@ struct Int4 : Quanta<ops::WeightFormat::int4> {
   }
 
   template <int rows, int panels>
-  GPT_ALONE static void stream(const LinearArgs& a, std::int64_t panel) noexcept {
+  GPT_ALONE static void stream(const LinearArgs& a, std::int64_t row, std::int64_t panel) noexcept {
     const std::int64_t k_padded = padded_inputs(a.k), span = a.span();
     alignas(64) float sums[static_cast<unsigned>(panels)][static_cast<unsigned>(rows) * kLanes] = {};
     const std::uint8_t* q = at(a, panel, 0);
     const std::int64_t panel_stride = k_padded / kStep * kStepBytes;
-    const Spans<rows> spans(a, 0, 0);
-    const std::int8_t* x = a.packed.x8;
+    const Spans<rows> spans(a, row, 0);
+    const std::int8_t* x = a.packed.x8 + row * k_padded;
     for (std::int64_t k = 0, s = 0; k < a.k; k += span, ++s) {
       const std::int64_t end = k + span < k_padded ? k + span : k_padded;
       I16x32 acc[static_cast<unsigned>(panels)][static_cast<unsigned>(rows)];
@@ -240,7 +240,7 @@ struct Int4 : Quanta<ops::WeightFormat::int4> {
       for (int p = 0; p < panels; ++p)
         spans.end(s, load_weights(a.scales, place_of(a, panel + p, k), kLanes), acc[p], sums[p]);
     }
-    for (int p = 0; p < panels; ++p) finish(a, sums[p], 0, rows, panel + p);
+    for (int p = 0; p < panels; ++p) finish(a, sums[p], row, rows, panel + p);
   }
 
   static void finish(const LinearArgs& a, float* sums, std::int64_t m0, std::int64_t rows,
@@ -249,15 +249,35 @@ struct Int4 : Quanta<ops::WeightFormat::int4> {
   }
 };
 
-template <class Product, int rows = Product::kStreamRows>
-void integer_streamed(const LinearArgs& a, std::int64_t panel_begin, std::int64_t panel_end) noexcept {
-  if constexpr (rows > 1)
-    if (a.m < rows) return integer_streamed<Product, rows - 1>(a, panel_begin, panel_end);
-  constexpr int together = streamed_panels(Product::kStreamRows, rows);
+/// One tile against a range of panels.
+template <class Product, int most = Product::kStreamRows>
+void stream_tile(const LinearArgs& a, std::int64_t row, std::int64_t rows, std::int64_t panel_begin,
+                 std::int64_t panel_end) noexcept {
+  if constexpr (most > 1)
+    if (rows < most) return stream_tile<Product, most - 1>(a, row, rows, panel_begin, panel_end);
+  constexpr int together = streamed_panels(Product::kStreamRows, most);
   std::int64_t panel = panel_begin;
-  for (; panel + together <= panel_end; panel += together) Product::template stream<rows, together>(a, panel);
+  for (; panel + together <= panel_end; panel += together)
+    Product::template stream<most, together>(a, row, panel);
   if constexpr (together > 1)
-    for (; panel < panel_end; ++panel) Product::template stream<rows, 1>(a, panel);
+    for (; panel < panel_end; ++panel) Product::template stream<most, 1>(a, row, panel);
+}
+
+/// Few rows. Where they are two tiles, the second reads each panel from the cache.
+template <class Product>
+void integer_streamed(const LinearArgs& a, std::int64_t panel_begin, std::int64_t panel_end) noexcept {
+  if (tiles_of(a.m) == 1) return stream_tile<Product>(a, 0, a.m, panel_begin, panel_end);
+  const std::int64_t half = tile_begin(a.m, 1);
+  for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
+    stream_tile<Product>(a, 0, half, panel, panel + 1);
+    stream_tile<Product>(a, half, a.m - half, panel, panel + 1);
+  }
+}
+
+template <class Product>
+constexpr bool streams(std::int64_t rows) noexcept {
+  const std::int64_t tiles = tiles_of(rows);
+  return tiles <= 2 && rows - tile_begin(rows, tiles - 1) <= Product::kStreamRows;
 }
 
 template <class Product, bool fetch, int most = kMicroRows>
@@ -308,7 +328,7 @@ void integer_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, st
 template <class Product>
 void integer_typed(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
                    std::int64_t panel_end) noexcept {
-  if (a.m <= Product::kStreamRows) return integer_streamed<Product>(a, panel_begin, panel_end);
+  if (streams<Product>(a.m)) return integer_streamed<Product>(a, panel_begin, panel_end);
   integer_blocked<Product>(a, m0, rows, panel_begin, panel_end);
 }
 
