@@ -10,24 +10,33 @@ namespace {
 inline constexpr std::int64_t kBlockK = 256;     // a block of a panel is 16 KiB: half of a small L1 cache
 inline constexpr std::int64_t kPrefetch = 2048;  // bytes ahead of a stream from memory
 
-/// y = residual + f(sum + bias) of up to 16 columns of one row.
+/// What 16 columns from n0 on have in common, where the sums become y = residual + f(sum + bias).
 template <ops::Activation f>
-inline void finish(const LinearArgs& a, const F32x16& sum, std::int64_t row, std::int64_t n0,
-                   int columns) noexcept {
-  F32x16 y = sum;
-  if (a.bias.data != nullptr) y = y + load_weights(a.bias, n0, columns);
-  y = activate<f>(y);
-  if (a.residual != nullptr) y = load_first(a.residual + row * a.n + n0, columns) + y;
-  store_first(a.y + row * a.n + n0, y, columns);
-}
+struct Finish {
+  Finish(const LinearArgs& args, std::int64_t first, std::int64_t end) noexcept
+      : a(args), n0(first), columns(lanes_left(first, end)) {
+    if (a.bias.data != nullptr) bias = load_weights(a.bias, n0, columns);
+  }
 
-/// The same of `rows` rows whose sums lie one after another.
+  void row(std::int64_t m, const F32x16& sum) const noexcept {
+    const std::int64_t at = m * a.n + n0;
+    F32x16 y = activate<f>(a.bias.data != nullptr ? sum + bias : sum);
+    if (a.residual != nullptr) y = load_first(a.residual + at, columns) + y;
+    store_first(a.y + at, y, columns);
+  }
+
+  const LinearArgs& a;
+  std::int64_t n0;
+  int columns;
+  F32x16 bias = broadcast(0.0f);
+};
+
+/// `rows` rows of a panel, whose sums lie one after another.
 inline void finish_rows(const LinearArgs& a, const float* sums, std::int64_t m0, std::int64_t rows,
                         std::int64_t panel) noexcept {
-  const std::int64_t n0 = panel * kLanes;
-  const int columns = lanes_left(n0, a.n);
   with_activation(a.activation, [&]<ops::Activation f>() noexcept {
-    for (std::int64_t r = 0; r < rows; ++r) finish<f>(a, load(sums + r * kLanes), m0 + r, n0, columns);
+    const Finish<f> finish(a, panel * kLanes, a.n);
+    for (std::int64_t r = 0; r < rows; ++r) finish.row(m0 + r, load(sums + r * kLanes));
   });
 }
 
@@ -254,9 +263,10 @@ void linear_in_out(const LinearArgs& a, std::int64_t panel_begin, std::int64_t p
                 fma(broadcast(a.x[m * a.k + k]),
                     load_weights<dtype>(w + k * a.n + n0 + j, lanes_left(j, width)), load(sums[m] + j)));
     with_activation(a.activation, [&]<ops::Activation f>() noexcept {
-      for (std::int64_t m = 0; m < a.m; ++m)
-        for (std::int64_t j = 0; j < width; j += kLanes)
-          finish<f>(a, load(sums[m] + j), m, n0 + j, lanes_left(j, width));
+      for (std::int64_t j = 0; j < width; j += kLanes) {
+        const Finish<f> finish(a, n0 + j, n0 + width);
+        for (std::int64_t m = 0; m < a.m; ++m) finish.row(m, load(sums[m] + j));
+      }
     });
   }
 }
