@@ -73,7 +73,7 @@ Work prefill(const Name& name, LogitsRows logits) {
   const Gpt2Config& c = s->network->config();
   const double matrices = matrix_ops(c, t, logits == LogitsRows::kAll ? t : 1);
   work.flops = matrices + attention_ops(c, 0, t);
-  if (Format(name.word()).integer()) work.integer_ops = matrices;
+  Format(name.word()).count_products(work, matrices);
   work.read_bytes = weight_bytes(*s->network);
   work.memory = largest_matrix(*s->network);
   return work;
@@ -95,7 +95,7 @@ Work decode(const Name& name) {
   const Gpt2Config& c = s->network->config();
   const double matrices = static_cast<double>(kTimedTokens) * matrix_ops(c, sequences, sequences);
   work.flops = matrices;
-  if (Format(name.word()).integer()) work.integer_ops = matrices;
+  Format(name.word()).count_products(work, matrices);
   for (std::int64_t i = 0; i < kTimedTokens; ++i) {
     work.flops += static_cast<double>(sequences) * attention_ops(c, past + i, 1);
     work.read_bytes +=

@@ -37,6 +37,7 @@ struct Kind {
 constexpr Kind kKinds[] = {
     {"fma", "GFLOP/s", "float32 multiply-adds"},
     {"int8", "GOP/s", "8-bit integer products, 32-bit sums"},
+    {"int8_sum16", "GOP/s", "8-bit integer products, 16-bit sums"},
     {"int16", "GOP/s", "16-bit integer products, 32-bit sums"},
     {"read_4k", "GB/s", "memory read, pages of 4 KiB"},
     {"read_2m", "GB/s", "memory read, pages of 2 MiB"},
@@ -130,6 +131,7 @@ double read_rate(const Array& array, int threads) {
 double measure(std::string_view kind, int threads) {
   if (kind == "fma") return compute_rate(loops->fma, threads);
   if (kind == "int8") return compute_rate(loops->int8, threads);
+  if (kind == "int8_sum16") return compute_rate(loops->int8_sum16, threads);
   if (kind == "int16") return compute_rate(loops->int16, threads);
   static std::map<std::pair<std::string, int>, Array> arrays;
   const auto key = std::pair(std::string(kind), threads);

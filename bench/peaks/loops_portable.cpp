@@ -60,6 +60,7 @@ void read(const std::byte* begin, std::size_t bytes) {
 const Loops kPortableLoops = {"portable",
                               {2 * 8 * 4, multiply_add<Floats>},
                               {2 * 8 * 16, multiply_add<Bytes>},
+                              {2 * 8 * 16, multiply_add<Bytes>},
                               {2 * 8 * 8, multiply_add<Words>},
                               read};
 

@@ -28,6 +28,14 @@ namespace {
   "vpmaddwd %%zmm14, %%zmm" T ", %%zmm" T \
   "\n"                                    \
   "vpaddd %%zmm" T ", %%zmm" A ", %%zmm" A "\n"
+#define GPT_BENCH_INT8_SUM16_YMM(A, T)   \
+  "vpmaddubsw %%ymm13, %%ymm12, %%ymm" T \
+  "\n"                                   \
+  "vpaddw %%ymm" T ", %%ymm" A ", %%ymm" A "\n"
+#define GPT_BENCH_INT8_SUM16_ZMM(A, T)   \
+  "vpmaddubsw %%zmm13, %%zmm12, %%zmm" T \
+  "\n"                                   \
+  "vpaddw %%zmm" T ", %%zmm" A ", %%zmm" A "\n"
 #define GPT_BENCH_INT16_YMM(A, T)      \
   "vpmaddwd %%ymm13, %%ymm12, %%ymm" T \
   "\n"                                 \
@@ -73,9 +81,11 @@ namespace {
 
 GPT_BENCH_LOOP(fma_avx2, "ymm", GPT_BENCH_12(GPT_BENCH_FMA_YMM), GPT_BENCH_FLOATS)
 GPT_BENCH_LOOP(int8_avx2, "ymm", GPT_BENCH_6(GPT_BENCH_INT8_YMM), GPT_BENCH_BYTES)
+GPT_BENCH_LOOP(int8_sum16_avx2, "ymm", GPT_BENCH_6(GPT_BENCH_INT8_SUM16_YMM), GPT_BENCH_BYTES)
 GPT_BENCH_LOOP(int16_avx2, "ymm", GPT_BENCH_6(GPT_BENCH_INT16_YMM), GPT_BENCH_WORDS)
 GPT_BENCH_LOOP(fma_avx512, "zmm", GPT_BENCH_12(GPT_BENCH_FMA_ZMM), GPT_BENCH_FLOATS)
 GPT_BENCH_LOOP(int8_avx512, "zmm", GPT_BENCH_6(GPT_BENCH_INT8_ZMM), GPT_BENCH_BYTES)
+GPT_BENCH_LOOP(int8_sum16_avx512, "zmm", GPT_BENCH_6(GPT_BENCH_INT8_SUM16_ZMM), GPT_BENCH_BYTES)
 GPT_BENCH_LOOP(int16_avx512, "zmm", GPT_BENCH_6(GPT_BENCH_INT16_ZMM), GPT_BENCH_WORDS)
 GPT_BENCH_LOOP(int8_vnni, "zmm", GPT_BENCH_12(GPT_BENCH_VNNI8_ZMM), GPT_BENCH_BYTES)
 GPT_BENCH_LOOP(int16_vnni, "zmm", GPT_BENCH_12(GPT_BENCH_VNNI16_ZMM), GPT_BENCH_WORDS)
@@ -106,16 +116,19 @@ constexpr double kYmmFloats = 8, kYmmBytes = 32, kYmmWords = 16;
 constexpr Loops kAvx2 = {"avx2",
                          {2 * 12 * kYmmFloats, fma_avx2},
                          {2 * 6 * kYmmBytes, int8_avx2},
+                         {2 * 6 * kYmmBytes, int8_sum16_avx2},
                          {2 * 6 * kYmmWords, int16_avx2},
                          read_avx};
 constexpr Loops kAvx512 = {"avx512",
                            {4 * 12 * kYmmFloats, fma_avx512},
                            {4 * 6 * kYmmBytes, int8_avx512},
+                           {4 * 6 * kYmmBytes, int8_sum16_avx512},
                            {4 * 6 * kYmmWords, int16_avx512},
                            read_avx};
 constexpr Loops kAvx512Vnni = {"avx512",
                                {4 * 12 * kYmmFloats, fma_avx512},
                                {4 * 12 * kYmmBytes, int8_vnni},
+                               {4 * 12 * kYmmBytes, int8_vnni},  // which needs no sums of 16 bits
                                {4 * 12 * kYmmWords, int16_vnni},
                                read_avx};
 

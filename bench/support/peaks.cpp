@@ -20,6 +20,7 @@ std::string_view name_of(Peak peak) {
   switch (peak) {
     case Peak::kFma: return "fma";
     case Peak::kInt8: return "int8";
+    case Peak::kInt8Sum16: return "int8_sum16";
     case Peak::kInt16: return "int16";
     case Peak::kRead4k: return "read_4k";
     case Peak::kRead2m: return "read_2m";

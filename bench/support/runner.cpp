@@ -85,7 +85,8 @@ std::vector<Limit> limits_of(const Work& work) {
     if (amount > 0) limits.push_back({peak, name, amount * 1e-9, {}, {}});
   };
   add(Peak::kFma, "fma", work.flops);
-  add(Peak::kInt16, "int16", work.integer_ops);
+  add(Peak::kInt16, "int16", work.int16_ops);
+  add(Peak::kInt8Sum16, "int8_sum16", work.int8_ops);
   add(on_huge_pages(work.memory) ? Peak::kRead2m : Peak::kRead4k, "read", work.read_bytes);
   add(Peak::kReadCache, "cache", work.cache_bytes);
   return limits;
@@ -104,8 +105,8 @@ void report(benchmark::State& state, const Work& work, const std::vector<double>
     state.counters["peak_" + limit.name] = median(limit.peaks);
     if (limit.name == "read") label = limit.peak == Peak::kRead2m ? "pages: 2 MiB" : "pages: 4 KiB";
   }
-  if (work.read_bytes > 0 && work.flops + work.integer_ops > 0)
-    state.counters["ops_per_byte"] = (work.flops + work.integer_ops) / work.read_bytes;
+  const double ops = work.flops + work.int16_ops + work.int8_ops;
+  if (work.read_bytes > 0 && ops > 0) state.counters["ops_per_byte"] = ops / work.read_bytes;
   if (const auto peak = peak_rss_mib()) state.counters["peak_rss_mb"] = *peak;
   if (work.more) {
     Counters more;

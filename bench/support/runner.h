@@ -23,7 +23,8 @@ struct Work {
   double amount = 0;      // of one run, in that counter's unit times seconds
 
   double flops = 0;              // floating-point operations: frac_fma_peak
-  double integer_ops = 0;        // multiplications and additions of 16-bit integers: frac_int16_peak
+  double int16_ops = 0;          // multiplications and additions of 16-bit integers: frac_int16_peak
+  double int8_ops = 0;           // those of 8-bit integers, summed in 16 bits: frac_int8_sum16_peak
   double read_bytes = 0;         // that must come from memory: frac_read_peak
   double cache_bytes = 0;        // that are read or written where the last cache holds them: frac_cache_peak
   const void* memory = nullptr;  // where most of read_bytes lie: the peak is that of the same size of pages

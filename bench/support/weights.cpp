@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "bench/support/random.h"
+#include "bench/support/runner.h"
 #include "gpt/core/error.h"
 
 namespace gpt::bench {
@@ -15,7 +16,10 @@ namespace {
 
 constexpr float kDeviation = 0.02f;
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+template <class T>
+T divide_up(T a, T b) {
+  return (a + b - 1) / b;
+}
 
 Tensor random_floats(const Shape& shape, DType dtype, bool paged, std::uint64_t seed) {
   Tensor t = paged ? paged_tensor(shape, dtype) : Tensor::empty(shape, dtype);
@@ -125,21 +129,34 @@ const std::vector<std::string>& formats() {
   return all;
 }
 
+void Format::count_products(Work& work, double ops) const {
+  if (dtype || quantization.weight_only) return;
+  (quantization.format == ops::WeightFormat::int8 ? work.int16_ops : work.int8_ops) = ops;
+}
+
 Tensor paged_tensor(const Shape& shape, DType dtype) {
-  constexpr std::size_t kHugePage = std::size_t{2} << 20;
+  constexpr std::size_t kHugePage = std::size_t{2} << 20, kRegion = std::size_t{32} << 20, kAlignment = 64;
+  static std::shared_ptr<std::byte> region;  // the tensors in it share it
+  static std::size_t used = 0, size = 0;
   const std::size_t bytes = static_cast<std::size_t>(shape.numel()) * size_of(dtype);
-  if (bytes < kHugePage) return Tensor::empty(shape, dtype);
-  const std::size_t mapped = bytes + kHugePage;
-  void* const start = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (start == MAP_FAILED) fail<MemoryError>("paged_tensor", "cannot allocate ", bytes, " bytes");
-  const std::shared_ptr<const void> owner(start, [mapped](void* p) { ::munmap(p, mapped); });
-  void* aligned = start;
-  std::size_t space = mapped;
-  std::align(kHugePage, bytes, aligned, space);
+  const std::size_t rounded = divide_up(bytes, kAlignment) * kAlignment;
+  if (region == nullptr || rounded > size - used) {
+    size = std::max(rounded, kRegion);
+    used = 0;
+    const std::size_t mapped = size + kHugePage;
+    void* const start = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED) fail<MemoryError>("paged_tensor", "cannot allocate ", bytes, " bytes");
+    void* aligned = start;
+    std::size_t space = mapped;
+    std::align(kHugePage, size, aligned, space);
 #ifdef MADV_HUGEPAGE
-  ::madvise(aligned, bytes, MADV_HUGEPAGE);
+    ::madvise(aligned, size, MADV_HUGEPAGE);
 #endif
-  return Tensor::borrow(owner, aligned, shape, dtype);
+    region = {static_cast<std::byte*>(aligned), [start, mapped](std::byte*) { ::munmap(start, mapped); }};
+  }
+  std::byte* const at = region.get() + used;
+  used += rounded;
+  return Tensor::borrow(region, at, shape, dtype);
 }
 
 ops::Weight random_weight(const Format& format, std::int64_t in, std::int64_t out,

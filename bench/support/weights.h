@@ -10,6 +10,8 @@
 
 namespace gpt::bench {
 
+struct Work;
+
 /// "f32", "f16", "bf16", "int8", "int4" in panels, as the kernels stream them. What follows is optional:
 ///   f32-inout, f32-outin   a layout of files, for a matrix; f32-file: for a network, the layout of its checkpoint
 ///   int4-g32               inputs per group (default 64; g0: per channel)
@@ -23,8 +25,8 @@ struct Format {
 
   /// Throws ArgumentError.
   explicit Format(const std::string& text);
-  /// Whether products are of integers.
-  bool integer() const { return !dtype && !quantization.weight_only; }
+  /// Counts the operations of products with such matrices as what they are: of floats, or of 16-bit or 8-bit integers.
+  void count_products(Work& work, double ops) const;
 };
 
 /// Formats that are measured without being asked for.

@@ -68,7 +68,8 @@ std::shared_ptr<std::byte> allocate_pages(std::size_t size, std::string_view wha
 }
 
 std::shared_ptr<std::byte> PagePool::take(std::size_t size, std::string_view what) {
-  constexpr std::size_t kRegion = std::size_t{32} << 20;  // what is never used of it takes addresses, but no memory
+  constexpr std::size_t kRegion = std::size_t{32}
+                                  << 20;  // what is never used of it takes addresses, but no memory
   require_sane(size, what);
   const std::size_t rounded = (size + kAlignment - 1) / kAlignment * kAlignment;
   if (region_ == nullptr || rounded > size_ - used_) {

@@ -34,11 +34,11 @@ struct Matrix {
   std::int64_t panels() const noexcept { return (n + ops::kPanelWidth - 1) / ops::kPanelWidth; }
   std::int64_t groups() const noexcept { return ops::groups_of(k, group_size); }
   /// Inputs whose integer products are summed exactly (kernels/linear_integer.inl).
-  std::int64_t span() const noexcept {
+  [[gnu::always_inline]] std::int64_t span() const noexcept {  // always: see tests/structure/isa_objects.sh
     if (format != ops::WeightFormat::int4) return group_size == 0 ? 256 : group_size;
     return group_size == 32 || zero_points != nullptr ? 32 : 64;
   }
-  std::int64_t spans() const noexcept { return (k + span() - 1) / span(); }
+  [[gnu::always_inline]] std::int64_t spans() const noexcept { return (k + span() - 1) / span(); }
 };
 
 /// The rows of x rounded to integers, in the register tiles of the instruction set: a tile of R rows that begins at row m is

@@ -171,7 +171,8 @@ Weight pack(const Weight& weight, PagePool& pool) {
   }
   packed.layout = WeightLayout::kPanels;
   const Shape shape = panel_shape(weight);
-  const auto memory = pool.take(static_cast<std::size_t>(shape.numel()) * size_of(weight.values.dtype()), "pack");
+  const auto memory =
+      pool.take(static_cast<std::size_t>(shape.numel()) * size_of(weight.values.dtype()), "pack");
   packed.values = Tensor::borrow(memory, memory.get(), shape, weight.values.dtype());
   copy_panels<true>(weight, weight.layout, const_cast<std::byte*>(weight.values.view().raw()), memory.get());
   return packed;
