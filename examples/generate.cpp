@@ -1,4 +1,5 @@
 // gpt-generate: continues a prompt with a GPT-2 checkpoint.
+#include <algorithm>
 #include <chrono>
 #include <iomanip>
 #include <iostream>
@@ -117,7 +118,7 @@ void add_machine_options(CLI::App& app, Request& request) {
   app.add_flag("--json", request.json, "Print one JSON object instead of text")->disable_flag_override();
   app.add_flag_function(
          "--pack,!--no-pack", [&request](std::int64_t count) { request.pack = count > 0; },
-         "Lay the weights out for speed while loading (when at least 64 new tokens are asked for)")
+         "Lay the weights out for speed while loading (when --max-new-tokens or --max-length is at least 64)")
       ->disable_flag_override();
   app.add_flag_callback(
       "--no-mmap", [&request] { request.load.map = false; }, "Read the weights instead of mapping the file");
@@ -224,15 +225,15 @@ std::string summary(const gpt::GenerateResult& result, double load_s) {
 int generate(Request& request) {
   check(request);
   gpt::set_num_threads(request.threads);
-  const auto warn = [](std::string_view message) { std::cerr << "warning: " << message << '\n'; };
-  request.load.on_warning = warn;
+  request.load.on_warning = program::warn;
   constexpr std::int64_t kTokensThatPayForPacking = 64;
   request.load.pack =
-      request.pack.value_or(request.options.max_new_tokens.value_or(0) >= kTokensThatPayForPacking);
+      request.pack.value_or(std::max(request.options.max_new_tokens.value_or(0),
+                                     request.options.max_length.value_or(0)) >= kTokensThatPayForPacking);
   const auto start = std::chrono::steady_clock::now();
   const gpt::Model model = gpt::Model::load(request.model, request.load);
   const double load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const gpt::Generator generator(model, warn);
+  const gpt::Generator generator(model, program::warn);
   check(generator, request.options);
 
   const program::Interrupt interrupt;

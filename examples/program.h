@@ -146,15 +146,20 @@ inline std::int64_t peak_rss_bytes() {
 inline std::string one_line(std::string_view message) {
   constexpr char kDigits[] = "0123456789abcdef";
   std::string out;
-  for (const char c : message) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7f)
-      out += c;
+  for (std::size_t i = 0; i < message.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(message[i]);
+    const auto next = i + 1 < message.size() ? static_cast<unsigned char>(message[i + 1]) : 0;
+    // In UTF-8, 0xc2 0x80 .. 0xc2 0x9f are control characters, too.
+    if (byte >= 0x20 && byte != 0x7f && !(byte == 0xc2 && next >= 0x80 && next < 0xa0))
+      out += message[i];
     else
       (out += "\\x").append({kDigits[byte >> 4], kDigits[byte & 15]});
   }
   return out;
 }
+
+/// A LoadOptions::on_warning: one line on standard error.
+inline void warn(std::string_view message) { std::cerr << "warning: " << one_line(message) << '\n'; }
 
 /// The body of main: parses the command line, does the work, and turns every failure into an exit status and
 /// one line on standard error.

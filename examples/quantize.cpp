@@ -170,9 +170,7 @@ int quantize(const Request& request) {
   };
   Report report;
   auto start = Clock::now();
-  gpt::Model model = gpt::Model::load(request.model, {.on_warning = [](std::string_view message) {
-                                        std::cerr << "warning: " << message << '\n';
-                                      }});
+  gpt::Model model = gpt::Model::load(request.model, {.on_warning = program::warn});
   report.load_s = seconds_since(start);
   std::vector<gpt::TokenId> calibration;
   if (request.calibration_file) {

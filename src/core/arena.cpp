@@ -20,7 +20,7 @@ TensorView Arena::take(const Shape& shape, DType dtype) {
   if (block_ == blocks_.size()) {
     constexpr std::size_t kSmallestBlock = std::size_t{1} << 16;
     const std::size_t block = std::max({size, capacity(), kSmallestBlock});
-    blocks_.push_back({allocate_pages(block, "arena"), block});
+    with_memory_errors("arena", [&] { blocks_.push_back({allocate_pages(block, "arena"), block}); });
   }
   std::byte* data = blocks_[block_].memory.get() + used_;
   used_ += size;

@@ -71,7 +71,9 @@ MappedFile::MappedFile(const std::filesystem::path& path, Mode mode) : path_(pat
   }
   void* address = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.get(), 0);
   if (address == MAP_FAILED) fail_with_errno(path, "cannot map");
-  data_ = {static_cast<std::byte*>(address), [size = size_](std::byte* p) { ::munmap(p, size); }};
+  with_memory_errors(path.string(), [&] {  // the deleter runs when its own memory is missing
+    data_ = {static_cast<std::byte*>(address), [size = size_](std::byte* p) { ::munmap(p, size); }};
+  });
   mapped_ = true;
 }
 

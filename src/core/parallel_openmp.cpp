@@ -25,14 +25,20 @@ void parallel_for(std::int64_t n, std::int64_t grain, ParallelBody body, void* c
   if (n <= 0) return;
   const int threads =
       omp_in_parallel() ? 1 : useful_threads(n, grain, std::min(num_threads(), most_threads()));
-  if (threads <= 1) return body(context, 0, n);
+  if (threads <= 1) {
+    const DefaultFloatEnvironment environment;
+    return body(context, 0, n);
+  }
   const std::int64_t pieces = pieces_of(n, grain, threads);
   std::atomic<std::int64_t> next{0};
 #pragma omp parallel num_threads(threads)
-  for (std::int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < pieces;
-       i = next.fetch_add(1, std::memory_order_relaxed)) {
-    const Range r = piece(n, i, pieces);
-    body(context, r.begin, r.end);
+  {
+    const DefaultFloatEnvironment environment;
+    for (std::int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < pieces;
+         i = next.fetch_add(1, std::memory_order_relaxed)) {
+      const Range r = piece(n, i, pieces);
+      body(context, r.begin, r.end);
+    }
   }
 }
 

@@ -2,12 +2,29 @@
 #pragma once
 
 #include <algorithm>
+#include <cfenv>
 #include <cstdint>
 
 namespace gpt::detail {
 
 /// How many threads the machine or OMP_NUM_THREADS suggests; each back end has its own answer.
 int default_num_threads() noexcept;
+
+/// The default floating-point environment for this thread while it lives: rounding to nearest, subnormal numbers kept, no
+/// traps, whatever the host has set; its flags come back unchanged. Results must not depend on which thread takes a piece.
+class DefaultFloatEnvironment {
+ public:
+  DefaultFloatEnvironment() noexcept {
+    std::fegetenv(&saved_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  ~DefaultFloatEnvironment() { std::fesetenv(&saved_); }
+  DefaultFloatEnvironment(const DefaultFloatEnvironment&) = delete;
+  DefaultFloatEnvironment& operator=(const DefaultFloatEnvironment&) = delete;
+
+ private:
+  std::fenv_t saved_;
+};
 
 /// The piece `index` of [0, n) cut into `count`, as even as possible.
 struct Range {
@@ -18,8 +35,8 @@ inline Range piece(std::int64_t n, std::int64_t index, std::int64_t count) noexc
   return {edge(index), edge(index + 1)};
 }
 
-/// How many pieces to cut n items into for so many threads, which take one after another: a few more than threads, so that
-/// one whose CPU is busy with something else does not hold up the others.
+/// How many pieces to cut n items into for so many threads, which take one after another: a multiple of the threads, and up to
+/// sixteen for each, so that one whose CPU is busy with something else does not hold up the others.
 inline std::int64_t pieces_of(std::int64_t n, std::int64_t grain, int threads) noexcept {
   constexpr std::int64_t kPiecesPerThread = 16;
   const std::int64_t each = std::clamp<std::int64_t>(n / grain / threads, 1, kPiecesPerThread);

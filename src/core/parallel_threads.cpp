@@ -17,6 +17,11 @@ namespace {
 
 thread_local bool t_in_parallel = false;
 
+void run_inline(std::int64_t n, ParallelBody body, void* context) noexcept {
+  const DefaultFloatEnvironment environment;
+  body(context, 0, n);
+}
+
 /// Workers sleep on a condition variable and never spin. One loop runs at a time; a loop that finds the pool
 /// taken by another thread of the host runs inline instead of waiting.
 class Pool {
@@ -37,7 +42,7 @@ class Pool {
 
   void run(std::int64_t n, std::int64_t grain, int threads, ParallelBody body, void* context) noexcept {
     std::unique_lock turn(turn_, std::try_to_lock);
-    if (!turn.owns_lock()) return body(context, 0, n);
+    if (!turn.owns_lock()) return run_inline(n, body, context);
     threads = 1 + grow_to(threads - 1);
     {
       const std::lock_guard lock(mutex_);
@@ -61,6 +66,7 @@ class Pool {
   };
 
   void run_pieces(const Job& job) noexcept {
+    const DefaultFloatEnvironment environment;
     t_in_parallel = true;
     for (std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed); i < job.pieces;
          i = next_.fetch_add(1, std::memory_order_relaxed)) {
@@ -117,7 +123,7 @@ int default_num_threads() noexcept {
 void parallel_for(std::int64_t n, std::int64_t grain, ParallelBody body, void* context) noexcept {
   if (n <= 0) return;
   const int threads = t_in_parallel ? 1 : useful_threads(n, grain, num_threads());
-  if (threads <= 1) return body(context, 0, n);
+  if (threads <= 1) return run_inline(n, body, context);
   Pool::instance().run(n, grain, threads, body, context);
 }
 

@@ -150,15 +150,12 @@ inline I32x16 load_u8(const std::uint8_t* p) noexcept {
 inline I32x16 operator-(const I32x16& a, const I32x16& b) noexcept {
   return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)};
 }
-inline I32x16 operator*(const I32x16& a, const I32x16& b) noexcept {
-  return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)};
-}
 inline F32x16 to_float(const I32x16& a) noexcept {
   return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
 }
 inline __m256i round_to_i16(const F32x16& v) noexcept {
   const __m256 to_integer =
-      _mm256_set1_ps(0x1.8p23f);  // not the conversion: that rounds as the host has set it
+      _mm256_set1_ps(0x1.8p23f);  // as in vec_scalar.h: the nearest integer in the low bits
   const __m256i lo = _mm256_cvttps_epi32(_mm256_sub_ps(_mm256_add_ps(v.lo, to_integer), to_integer));
   const __m256i hi = _mm256_cvttps_epi32(_mm256_sub_ps(_mm256_add_ps(v.hi, to_integer), to_integer));
   return _mm256_permute4x64_epi64(_mm256_packs_epi32(lo, hi), 0xd8);
@@ -180,9 +177,6 @@ inline I16x32 widen_i8(const std::int8_t* p) noexcept {
 inline void store_i16(std::int16_t* p, const I16x32& a) noexcept {
   _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), a.lo);
   _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p + 16)), a.hi);
-}
-inline I16x32 operator-(const I16x32& a, const I16x32& b) noexcept {
-  return {_mm256_sub_epi16(a.lo, b.lo), _mm256_sub_epi16(a.hi, b.hi)};
 }
 inline I16x32 multiply_low(const I16x32& a, const I16x32& b) noexcept {
   return {_mm256_mullo_epi16(a.lo, b.lo), _mm256_mullo_epi16(a.hi, b.hi)};

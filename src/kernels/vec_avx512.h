@@ -99,11 +99,10 @@ inline I32x16 load_u8(const std::uint8_t* p) noexcept {
   return {_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(static_cast<const void*>(p))))};
 }
 inline I32x16 operator-(const I32x16& a, const I32x16& b) noexcept { return {_mm512_sub_epi32(a.v, b.v)}; }
-inline I32x16 operator*(const I32x16& a, const I32x16& b) noexcept { return {_mm512_mullo_epi32(a.v, b.v)}; }
 inline F32x16 to_float(const I32x16& a) noexcept { return {_mm512_cvtepi32_ps(a.v)}; }
 inline __m512i round_to_i32(const F32x16& a) noexcept {
   const __m512 to_integer =
-      _mm512_set1_ps(0x1.8p23f);  // not the conversion: that rounds as the host has set it
+      _mm512_set1_ps(0x1.8p23f);  // as in vec_scalar.h: the nearest integer in the low bits
   return _mm512_cvttps_epi32(_mm512_sub_ps(_mm512_add_ps(a.v, to_integer), to_integer));
 }
 inline void store_rounded(std::int16_t* p, const F32x16& a) noexcept {
@@ -118,7 +117,6 @@ inline I16x32 widen_i8(const std::int8_t* p) noexcept {
   return {_mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(p))))};
 }
 inline void store_i16(std::int16_t* p, const I16x32& a) noexcept { _mm512_storeu_si512(p, a.v); }
-inline I16x32 operator-(const I16x32& a, const I16x32& b) noexcept { return {_mm512_sub_epi16(a.v, b.v)}; }
 inline I16x32 multiply_low(const I16x32& a, const I16x32& b) noexcept {
   return {_mm512_mullo_epi16(a.v, b.v)};
 }

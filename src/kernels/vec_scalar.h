@@ -175,9 +175,6 @@ inline I32x16 load_u8(const std::uint8_t* p) noexcept {
 inline I32x16 operator-(const I32x16& a, const I32x16& b) noexcept {
   return map_i32([&](int i) { return a.lane[i] - b.lane[i]; });
 }
-inline I32x16 operator*(const I32x16& a, const I32x16& b) noexcept {
-  return map_i32([&](int i) { return a.lane[i] * b.lane[i]; });
-}
 /// Rounded to nearest, ties to even.
 inline F32x16 to_float(const I32x16& a) noexcept {
   return map([&](int i) { return static_cast<float>(a.lane[i]); });
@@ -197,9 +194,6 @@ inline I16x32 widen_i8(const std::int8_t* p) noexcept {
 }
 inline void store_i16(std::int16_t* p, const I16x32& a) noexcept {
   for (int i = 0; i < 2 * kLanes; ++i) p[i] = a.lane[i];
-}
-inline I16x32 operator-(const I16x32& a, const I16x32& b) noexcept {
-  return map_i16([&](int i) { return a.lane[i] - b.lane[i]; });
 }
 /// The products' low 16 bits.
 inline I16x32 multiply_low(const I16x32& a, const I16x32& b) noexcept {
@@ -228,7 +222,9 @@ inline I16x32 pairs_of(const I32x16& a) noexcept {
 }
 /// The two integers at p, 16 times.
 inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
-  return map_i16([=](int i) { return p[i % 2]; });
+  std::int16_t pair[2];  // copied: it may have been stored as a word
+  __builtin_memcpy(pair, p, sizeof pair);
+  return map_i16([&](int i) { return pair[i % 2]; });
 }
 /// sum[i] + a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1]; it must not overflow.
 inline I32x16 multiply_add(const I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
@@ -262,8 +258,10 @@ inline U8x64 high_nibbles(const U8x64& a) noexcept {
 }
 /// The four integers at p, 16 times.
 inline I8x64 broadcast_four(const std::int8_t* p) noexcept {
+  std::int8_t four[4];
+  __builtin_memcpy(four, p, sizeof four);
   I8x64 r;
-  for (int i = 0; i < 4 * kLanes; ++i) r.byte[i] = p[i % 4];
+  for (int i = 0; i < 4 * kLanes; ++i) r.byte[i] = four[i % 4];
   return r;
 }
 /// The low 16 bits of sum[i] + a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1]; the two products must fit them.

@@ -80,7 +80,7 @@ bool Gpt2::packs(std::string_view matrix) noexcept { return matrix != "wpe.weigh
 void Gpt2::pack() {
   PagePool pool;
   visit_matrices([&pool](const std::string& name, ops::Weight& weight) {
-    if (packs(name) && weight.layout != ops::WeightLayout::kPanels) weight = ops::pack(weight, pool);
+    if (packs(name)) weight = ops::pack(weight, pool);
   });
 }
 

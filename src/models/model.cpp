@@ -104,6 +104,13 @@ Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, QuantizedMat
       for (const std::string& part : {name, scales_of(name), zero_points_of(name)})
         if (file.contains(part)) file.drop_pages(part);
     });
+    // A file that was read is one buffer: what is small must not keep it.
+    if (!options.map)
+      network.visit(
+          Overloaded{[](const std::string&, Tensor& tensor, const Shape&) { tensor = tensor.clone(); },
+                     [](const std::string& parameter, ops::Weight& weight) {
+                       if (!Gpt2::packs(parameter)) weight.values = weight.values.clone();
+                     }});
   }
   for (const std::string& name : file.names()) {
     if (used.contains(name) || is_mask_buffer(name)) continue;

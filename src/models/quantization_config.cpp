@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::string_view kKey = "quantization_config";
 constexpr std::string_view kMethod = "libgpt";
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 2;  // 1 had other panels of int4
 constexpr std::string_view kSuffix = ".weight";
 
 template <class T>
@@ -91,7 +91,8 @@ QuantizedMatrices read_quantization(const HfConfig& file) {
                            " are not supported");
   if (const std::int64_t version = require(*config, "version", config->get_int("version"));
       version != kVersion)
-    fail<UnsupportedError>(config->source(), "version is ", version, ", expected ", kVersion);
+    fail<UnsupportedError>(config->source(), "version is ", version, ", expected ", kVersion,
+                           ": quantize the original checkpoint again");
   const HfConfig modules = require(*config, "modules", config->get_object("modules"));
   refuse_unread(*config);
   QuantizedMatrices matrices;

@@ -1,9 +1,9 @@
 // Quantized matrices in checkpoints: what config.json says of them, and their tensors in the safetensors file.
 //
-//   config.json    "quantization_config": {"quant_method": "libgpt", "version": 1, "modules": {
+//   config.json    "quantization_config": {"quant_method": "libgpt", "version": 2, "modules": {
 //                     "h.0.attn.c_attn": {"bits": 4, "group_size": 64, "symmetric": true, "weight_only": false}, ...}}
 //                  Every quantized matrix is listed, without ".weight"; "wte" is the embedding, and with it a tied head.
-//   safetensors    <name>.weight              I8 or U16: the panels of gpt/ops/weight.h, as they lie in memory
+//   safetensors    <name>.weight              I8 or U8: the panels of gpt/ops/weight.h, as they lie in memory
 //                  <name>.weight.scales       F16 or F32 [P, G, 16]
 //                  <name>.weight.zero_points  U8 [P, G, 16], of an asymmetric matrix
 #pragma once

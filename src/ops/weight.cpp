@@ -147,35 +147,44 @@ void require_plain(std::string_view op, WeightLayout layout) {
 
 }  // namespace
 
+namespace {
+
+std::size_t panel_bytes(const Weight& w) {
+  return static_cast<std::size_t>(panel_shape(w).numel()) * size_of(w.values.dtype());
+}
+
+/// A matrix in a file's layout, in panels in this memory.
+Weight packed_into(const Weight& weight, const std::shared_ptr<std::byte>& memory) {
+  Weight packed = weight;
+  packed.layout = WeightLayout::kPanels;
+  packed.values = Tensor::borrow(memory, memory.get(), panel_shape(weight), weight.values.dtype());
+  copy_panels<true>(weight, weight.layout, const_cast<std::byte*>(weight.values.view().raw()), memory.get());
+  return packed;
+}
+
+}  // namespace
+
 Weight pack(const Weight& weight) {
   weight.check("pack");
   if (weight.layout == WeightLayout::kPanels) return weight;
-  PagePool pool;
-  return pack(weight, pool);
+  return packed_into(weight, allocate_pages(panel_bytes(weight), "pack"));
 }
 
 Weight pack(const Weight& weight, PagePool& pool) {
   weight.check("pack");
+  if (weight.layout != WeightLayout::kPanels)
+    return packed_into(weight, pool.take(panel_bytes(weight), "pack"));
   const auto moved = [&pool](const Tensor& tensor) {
     if (tensor.empty()) return tensor;
     auto memory = pool.take(tensor.nbytes(), "pack");
     std::memcpy(memory.get(), tensor.view().raw(), tensor.nbytes());
     return Tensor::borrow(memory, memory.get(), tensor.shape(), tensor.dtype());
   };
-  Weight packed = weight;
-  if (weight.layout == WeightLayout::kPanels) {
-    packed.values = moved(weight.values);
-    packed.scales = moved(weight.scales);
-    packed.zero_points = moved(weight.zero_points);
-    return packed;
-  }
-  packed.layout = WeightLayout::kPanels;
-  const Shape shape = panel_shape(weight);
-  const auto memory =
-      pool.take(static_cast<std::size_t>(shape.numel()) * size_of(weight.values.dtype()), "pack");
-  packed.values = Tensor::borrow(memory, memory.get(), shape, weight.values.dtype());
-  copy_panels<true>(weight, weight.layout, const_cast<std::byte*>(weight.values.view().raw()), memory.get());
-  return packed;
+  Weight copy = weight;
+  copy.values = moved(weight.values);
+  copy.scales = moved(weight.scales);
+  copy.zero_points = moved(weight.zero_points);
+  return copy;
 }
 
 Tensor unpack(const Weight& weight, WeightLayout layout) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cfenv>
 #include <cstdint>
 #include <mutex>
 #include <set>
@@ -174,6 +175,49 @@ TEST_F(Parallel, ServesSeveralHostThreadsAtOnce) {
   for (std::thread& t : hosts) t.join();
   for (const std::int64_t sum : sums) EXPECT_EQ(sum, 50'000);
 }
+
+TEST_F(Parallel, RunsInTheDefaultFloatingPointEnvironmentAndLeavesTheHostsAsItWas) {
+  constexpr int kRoundings[] = {FE_UPWARD, FE_TOWARDZERO};
+  for (const int threads : {1, 2}) {
+    set_num_threads(threads);
+    for (const int rounding : kRoundings) {
+      std::fesetround(rounding);
+      std::feclearexcept(FE_ALL_EXCEPT);
+      std::atomic<int> others{0};
+      parallel_for(1000, 1, [&](std::int64_t, std::int64_t) noexcept {
+        if (std::fegetround() != FE_TONEAREST) ++others;
+        volatile float zero = 0.0f, one = 1.0f;
+        zero = one / zero;
+      });
+      const int after = std::fegetround();
+      const bool raised = std::fetestexcept(FE_DIVBYZERO) != 0;
+      std::fesetround(FE_TONEAREST);
+      EXPECT_EQ(others, 0) << threads;
+      EXPECT_EQ(after, rounding) << threads;
+      EXPECT_FALSE(raised) << threads;
+    }
+  }
+}
+
+#if defined(__SSE__)
+TEST_F(Parallel, KeepsSubnormalNumbersWhereTheHostFlushesThem) {
+  constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
+  const unsigned host = __builtin_ia32_stmxcsr();
+  for (const int threads : {1, 2}) {
+    set_num_threads(threads);
+    __builtin_ia32_ldmxcsr(host | kFlushToZero | kDenormalsAreZero);
+    std::atomic<int> flushed{0};
+    parallel_for(1000, 1, [&](std::int64_t, std::int64_t) noexcept {
+      volatile float small = 1e-40f, half = 0.5f;
+      if (small * half == 0.0f) ++flushed;
+    });
+    const unsigned after = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(host);
+    EXPECT_EQ(flushed, 0) << threads;
+    EXPECT_EQ(after & (kFlushToZero | kDenormalsAreZero), kFlushToZero | kDenormalsAreZero) << threads;
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace gpt

@@ -56,9 +56,10 @@ INSTANTIATE_TEST_SUITE_P(Isas, IsaEquality,
 struct LinearCase {
   std::int64_t m, k, n;
 };
-constexpr LinearCase kLinearCases[] = {{1, 1, 1},    {1, 17, 16},  {1, 255, 33}, {1, 520, 80},  {2, 256, 100},
-                                       {3, 257, 15}, {4, 3, 1040}, {5, 600, 17}, {6, 16, 31},   {7, 64, 64},
-                                       {11, 33, 48}, {13, 31, 1},  {95, 20, 18}, {97, 300, 19}, {193, 7, 40}};
+constexpr LinearCase kLinearCases[] = {
+    {1, 1, 1},    {1, 17, 16},   {1, 255, 33},  {1, 520, 80},   {2, 256, 100}, {3, 257, 15}, {4, 3, 1040},
+    {5, 600, 17}, {6, 16, 31},   {7, 64, 64},   {11, 33, 48},   {13, 31, 1},   {95, 20, 18}, {97, 300, 19},
+    {193, 7, 40}, {17, 300, 40}, {29, 520, 40}, {60, 300, 130}, {3, 0, 17}};
 
 /// A product of random operands; its memory and the arguments of the kernel.
 struct LinearData {
@@ -135,6 +136,7 @@ float expected_sum(const LinearData& d, const Tensor& dequantized, std::int64_t 
       sum = std::fma(x[k], dequantized.data<float>()[k * w.out + n], sum);
     return sum;
   }
+  if (w.in == 0) return 0;
   const bool int8 = w.format() == ops::WeightFormat::int8;
   const std::int64_t int4_span = w.group_size == 32 || !w.zero_points.empty() ? 32 : 64;
   const std::int64_t span = !int8 ? int4_span : w.group_size == 0 ? 256 : w.group_size;

@@ -214,10 +214,11 @@ TEST(QuantizedFiles, NameWhatIsWrongInTheConfiguration) {
   };
   expect_refused<UnsupportedError>(refused("\"quant_method\": \"libgpt\"", "\"quant_method\": \"gptq\""),
                                    {"config.json: quantization_config", "\"gptq\""});
-  expect_refused<UnsupportedError>(refused("\"version\": 1", "\"version\": 2"), {"version is 2, expected 1"});
-  expect_refused<FormatError>(refused("\"version\": 1,", ""), {"version is missing"});
+  expect_refused<UnsupportedError>(refused("\"version\": 2", "\"version\": 1"),
+                                   {"version is 1, expected 2", "quantize the original checkpoint again"});
+  expect_refused<FormatError>(refused("\"version\": 2,", ""), {"version is missing"});
   expect_refused<FormatError>(refused("\"modules\"", "\"module\""), {"modules is missing"});
-  expect_refused<UnsupportedError>(refused("\"version\": 1", "\"version\": 1, \"desc_act\": true"),
+  expect_refused<UnsupportedError>(refused("\"version\": 2", "\"version\": 2, \"desc_act\": true"),
                                    {"desc_act"});
   expect_refused<ArgumentError>(refused("\"bits\": 4", "\"bits\": 3"), {"h.0.attn.c_attn", "bits is 3"});
   expect_refused<ArgumentError>(refused("\"group_size\": 32", "\"group_size\": 33"), {"group_size is 33"});

@@ -24,7 +24,8 @@ class Arena {
     return *this;
   }
 
-  /// An uninitialized tensor, aligned to 64 bytes, valid until reset() or the arena's end. Throws
+  /// An uninitialized tensor, aligned to 64 bytes, valid until reset(), the end of a Scope around it, or the
+  /// arena's. Throws
   /// MemoryError.
   TensorView take(const Shape& shape, DType dtype = DType::f32);
 

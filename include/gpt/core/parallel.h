@@ -1,7 +1,8 @@
 // The one place where libgpt runs on more than one thread. The caller owns the threads: libgpt uses at most
 // as many as it is allowed here, through OpenMP's num_threads clause alone or, in a build with
 // GPT_WITH_OPENMP=OFF, through a pool of std::thread.
-// Neither survives fork(): a child of a process that has run a loop must not run one.
+// Neither survives fork(): a child of a process that has run a loop must not run one. An OpenMP runtime ends the process when
+// the system lets it start no thread (RLIMIT_NPROC); the pool goes on with fewer.
 #pragma once
 
 #include <cstdint>
@@ -37,9 +38,9 @@ void parallel_for(std::int64_t n, std::int64_t grain, ParallelBody body, void* c
 }  // namespace detail
 
 /// Calls body(begin, end) on disjoint ranges that together cover [0, n), and returns when all are done: up to num_threads()
-/// threads take ranges one after another, which are as even as possible, a few for each thread, and none shorter than
-/// `grain` (positive: the least that is worth waking a thread for) unless n is. The body must be noexcept and must not let its result depend on where the
-/// ranges are cut. Runs inline when there is one range only, or inside another parallel_for.
+/// threads take ranges one after another, which are as even as possible, up to sixteen for each, and none shorter
+/// than `grain` (positive: the least that is worth waking a thread for) unless n is. The body must be noexcept and must not let
+/// its result depend on where the ranges are cut; it runs in the default floating-point environment. Runs inline when there is one range only, or inside another parallel_for.
 template <class Body>
 void parallel_for(std::int64_t n, std::int64_t grain, Body&& body) noexcept {
   using B = std::remove_reference_t<Body>;

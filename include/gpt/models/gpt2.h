@@ -69,8 +69,9 @@ class Gpt2 {
   /// ShapeError (weights that were never set).
   ForwardOutput forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options = {}) const;
 
-  /// Lays every matrix out in panels, as the kernels stream it; elements and results stay the same. Each matrix' old memory
-  /// is let go before the next is packed. Throws MemoryError.
+  /// Lays every matrix out in panels, as the kernels stream it, and all of them in regions of 2 MiB pages that they share;
+  /// elements and results stay the same. A region lives as long as one matrix in it: quantize before packing. Each matrix' old
+  /// memory is let go before the next is packed. Throws MemoryError.
   void pack();
   /// Whether pack() concerns the matrix of that name: not the positions, which are only ever looked up.
   static bool packs(std::string_view matrix) noexcept;

@@ -18,7 +18,8 @@ struct LoadOptions {
   /// Map the weights into memory (nothing is read before it is used); false reads them at once.
   bool map = true;
   /// Lay the matrices out in panels, in memory of their own, as the kernels stream them (Gpt2::pack): costs about the time of
-  /// reading them twice, and pays after a few tokens.
+  /// reading them twice, and pays after some tens of tokens. Quantized matrices, which are in panels in the file, are copied out
+  /// of it, too.
   bool pack = false;
   /// Convert the weights to f32, f16 or bf16 (rounding to nearest even); unset keeps the file's types without
   /// a copy. Quantized matrices stay as they are.

@@ -50,7 +50,9 @@ struct QuantizationFormat {
 ///   kPanels  int8          i8 [P, 4 S, 16, 2]: (p, i, j, t) is q of input 2 i + t, output 16 p + j
 ///   kPanels  int4          u8 [P, S, 16, 4]: of (p, s, j, t), bits 0 .. 3 are q of input 8 s + t, 4 .. 7 of 8 s + 4 + t
 ///
-///   scales   f16 or f32 [P, G, 16]     zero_points   u8 [P, G, 16], of an asymmetric int4; else empty
+///   scales        f16 or f32 [P, G, 16]
+///   zero_points   u8 [P, G, 16], of an asymmetric int4; else empty. From 0 to 15, which no op checks: files are checked when
+///                 they are loaded, and products with others are wrong
 struct Weight {
   std::int64_t in = 0;
   std::int64_t out = 0;
@@ -88,7 +90,7 @@ Weight pack(const Weight& weight);
 Tensor unpack(const Weight& weight, WeightLayout layout);
 
 /// The matrix as float32 [in, out] or [out, in], exactly what the float kernels compute with: widened, or
-/// round(scale (q - zero)).
+/// round(scale (q - zero)). Throws MemoryError, ShapeError.
 Tensor dequantize(const Weight& weight, WeightLayout layout);
 
 }  // namespace gpt::ops
