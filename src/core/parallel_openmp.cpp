@@ -2,7 +2,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <atomic>
 
 #include "core/parallel_state.h"
 #include "gpt/core/parallel.h"
@@ -21,7 +20,8 @@ int most_threads() noexcept {
 
 int default_num_threads() noexcept { return omp_get_max_threads(); }
 
-void parallel_for(std::int64_t n, std::int64_t grain, ParallelBody body, void* context) noexcept {
+void parallel_for(std::int64_t n, std::int64_t grain, Sharing sharing, ParallelBody body,
+                  void* context) noexcept {
   if (n <= 0) return;
   const int threads =
       omp_in_parallel() ? 1 : useful_threads(n, grain, std::min(num_threads(), most_threads()));
@@ -29,16 +29,13 @@ void parallel_for(std::int64_t n, std::int64_t grain, ParallelBody body, void* c
     const DefaultFloatEnvironment environment;
     return body(context, 0, n);
   }
-  const std::int64_t pieces = pieces_of(n, grain, threads);
-  std::atomic<std::int64_t> next{0};
+  Pieces pieces;
+  pieces.reset(n, pieces_of(n, grain, threads), threads, sharing);
 #pragma omp parallel num_threads(threads)
   {
     const DefaultFloatEnvironment environment;
-    for (std::int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < pieces;
-         i = next.fetch_add(1, std::memory_order_relaxed)) {
-      const Range r = piece(n, i, pieces);
-      body(context, r.begin, r.end);
-    }
+    pieces.run(omp_get_thread_num(),
+               [&](std::int64_t begin, std::int64_t end) noexcept { body(context, begin, end); });
   }
 }
 

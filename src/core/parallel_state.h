@@ -2,8 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cfenv>
 #include <cstdint>
+
+#include "gpt/core/parallel.h"
 
 namespace gpt::detail {
 
@@ -42,6 +45,44 @@ inline std::int64_t pieces_of(std::int64_t n, std::int64_t grain, int threads) n
   const std::int64_t each = std::clamp<std::int64_t>(n / grain / threads, 1, kPiecesPerThread);
   return each * threads;
 }
+
+/// The pieces of a loop, as Sharing says who takes which.
+class Pieces {
+ public:
+  void reset(std::int64_t n, std::int64_t count, int threads, Sharing sharing) noexcept {
+    n_ = n;
+    count_ = count;
+    stretches_ = sharing == Sharing::kInterleaved ? 1 : std::clamp(threads, 1, kMostStretches);
+    for (int s = 0; s < stretches_; ++s) stretch_[s].next.store(begin_of(s), std::memory_order_relaxed);
+  }
+
+  /// Calls body(begin, end) for pieces, those of `thread` first, until none is left.
+  template <class Body>
+  void run(int thread, const Body& body) noexcept {
+    for (int i = 0; i < stretches_; ++i) {
+      const int s = (thread + i) % stretches_;
+      for (std::int64_t p = take(s); p < begin_of(s + 1); p = take(s)) {
+        const Range r = piece(n_, p, count_);
+        body(r.begin, r.end);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kMostStretches = 64;  // more threads share them
+  struct alignas(64) Stretch {
+    std::atomic<std::int64_t> next{0};
+  };
+
+  std::int64_t begin_of(int stretch) const noexcept { return count_ * stretch / stretches_; }
+  std::int64_t take(int stretch) noexcept {
+    return stretch_[stretch].next.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  std::int64_t n_ = 0, count_ = 0;
+  int stretches_ = 1;
+  Stretch stretch_[kMostStretches];
+};
 
 /// Threads worth using for n items, `grain` of which are the least to give to one.
 inline int useful_threads(std::int64_t n, std::int64_t grain, int allowed) noexcept {

@@ -40,39 +40,36 @@ class Pool {
     for (std::thread& t : workers_) t.join();
   }
 
-  void run(std::int64_t n, std::int64_t grain, int threads, ParallelBody body, void* context) noexcept {
+  void run(std::int64_t n, std::int64_t grain, int threads, Sharing sharing, ParallelBody body,
+           void* context) noexcept {
     std::unique_lock turn(turn_, std::try_to_lock);
     if (!turn.owns_lock()) return run_inline(n, body, context);
     threads = 1 + grow_to(threads - 1);
     {
       const std::lock_guard lock(mutex_);
-      job_ = {n, pieces_of(n, grain, threads), threads, body, context};
-      next_.store(0, std::memory_order_relaxed);
+      job_ = {threads, body, context};
+      pieces_.reset(n, pieces_of(n, grain, threads), threads, sharing);
       pending_ = threads - 1;
       ++generation_;
     }
     work_.notify_all();
-    run_pieces(job_);
+    run_pieces(0, job_);
     std::unique_lock lock(mutex_);
     done_.wait(lock, [this] { return pending_ == 0; });
   }
 
  private:
   struct Job {
-    std::int64_t n = 0, pieces = 0;
     int threads = 0;
     ParallelBody body = nullptr;
     void* context = nullptr;
   };
 
-  void run_pieces(const Job& job) noexcept {
+  void run_pieces(int thread, const Job& job) noexcept {
     const DefaultFloatEnvironment environment;
     t_in_parallel = true;
-    for (std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed); i < job.pieces;
-         i = next_.fetch_add(1, std::memory_order_relaxed)) {
-      const Range r = piece(job.n, i, job.pieces);
-      job.body(job.context, r.begin, r.end);
-    }
+    pieces_.run(thread,
+                [&job](std::int64_t begin, std::int64_t end) noexcept { job.body(job.context, begin, end); });
     t_in_parallel = false;
   }
 
@@ -97,7 +94,7 @@ class Pool {
       if (index >= job_.threads) continue;
       const Job job = job_;
       lock.unlock();
-      run_pieces(job);
+      run_pieces(index, job);
       lock.lock();
       if (--pending_ == 0) done_.notify_one();
     }
@@ -108,8 +105,8 @@ class Pool {
   std::mutex mutex_;  // guards all below
   std::condition_variable work_, done_;
   Job job_;
-  std::atomic<std::int64_t> next_{0};  // the piece that is taken next
-  std::uint64_t generation_ = 0;       // of job_; written only by the holder of turn_
+  Pieces pieces_;
+  std::uint64_t generation_ = 0;  // of job_; written only by the holder of turn_
   int pending_ = 0;
   bool stopping_ = false;
 };
@@ -120,11 +117,12 @@ int default_num_threads() noexcept {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-void parallel_for(std::int64_t n, std::int64_t grain, ParallelBody body, void* context) noexcept {
+void parallel_for(std::int64_t n, std::int64_t grain, Sharing sharing, ParallelBody body,
+                  void* context) noexcept {
   if (n <= 0) return;
   const int threads = t_in_parallel ? 1 : useful_threads(n, grain, num_threads());
   if (threads <= 1) return run_inline(n, body, context);
-  Pool::instance().run(n, grain, threads, body, context);
+  Pool::instance().run(n, grain, threads, sharing, body, context);
 }
 
 }  // namespace gpt::detail

@@ -58,8 +58,10 @@ void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilo
   if (weight.quantized() && !weight.weight_only) pack_rows(args, scratch);
   const kernels::KernelTable& table = kernels::table();
   const std::int64_t work = std::min(m, kernels::kLinearRows) * kernels::kTaskPanels * kPanelWidth * k;
-  parallel_for(args.tasks(), grain_for(work),
-               [&](std::int64_t begin, std::int64_t end) noexcept { table.linear(args, begin, end); });
+  parallel_for(
+      args.tasks(), grain_for(work),
+      [&](std::int64_t begin, std::int64_t end) noexcept { table.linear(args, begin, end); },
+      args.blocks() == 1 ? Sharing::kStretches : Sharing::kInterleaved);
 }
 
 }  // namespace gpt::ops

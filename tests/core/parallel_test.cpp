@@ -28,13 +28,16 @@ struct Visit {
 };
 
 // All ranges that a loop calls its body with, by their begin.
-std::vector<Visit> visits(std::int64_t n, std::int64_t grain) {
+std::vector<Visit> visits(std::int64_t n, std::int64_t grain, Sharing sharing = Sharing::kInterleaved) {
   std::mutex mutex;
   std::vector<Visit> all;
-  parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) noexcept {
-    const std::lock_guard lock(mutex);
-    all.push_back({begin, end, std::this_thread::get_id()});
-  });
+  parallel_for(
+      n, grain,
+      [&](std::int64_t begin, std::int64_t end) noexcept {
+        const std::lock_guard lock(mutex);
+        all.push_back({begin, end, std::this_thread::get_id()});
+      },
+      sharing);
   std::sort(all.begin(), all.end(), [](const Visit& a, const Visit& b) { return a.begin < b.begin; });
   return all;
 }
@@ -49,18 +52,19 @@ TEST_F(Parallel, CoversEveryIndexOnceInEvenRangesOfAGrainOrMore) {
   for (const int threads : {1, 2, 3, 7, 16}) {
     set_num_threads(threads);
     for (const std::int64_t n : {1, 2, 5, 16, 17, 100, 1001}) {
-      for (const std::int64_t grain : {1, 3, 16, 2000}) {
-        std::int64_t covered = 0, shortest = n, longest = 0;
-        for (const Visit& v : visits(n, grain)) {
-          ASSERT_EQ(v.begin, covered) << n << " in " << grain;
-          shortest = std::min(shortest, v.end - v.begin);
-          longest = std::max(longest, v.end - v.begin);
-          covered = v.end;
+      for (const std::int64_t grain : {1, 3, 16, 2000})
+        for (const Sharing sharing : {Sharing::kInterleaved, Sharing::kStretches}) {
+          std::int64_t covered = 0, shortest = n, longest = 0;
+          for (const Visit& v : visits(n, grain, sharing)) {
+            ASSERT_EQ(v.begin, covered) << n << " in " << grain;
+            shortest = std::min(shortest, v.end - v.begin);
+            longest = std::max(longest, v.end - v.begin);
+            covered = v.end;
+          }
+          ASSERT_GE(shortest, std::min(n, grain)) << n << " in " << grain;
+          ASSERT_LE(longest - shortest, 1) << n << " in " << grain;
+          ASSERT_EQ(covered, n);
         }
-        ASSERT_GE(shortest, std::min(n, grain)) << n << " in " << grain;
-        ASSERT_LE(longest - shortest, 1) << n << " in " << grain;
-        ASSERT_EQ(covered, n);
-      }
     }
   }
 }

@@ -32,22 +32,31 @@ class ThreadLimit {
   int outer_;
 };
 
+/// Which ranges of a parallel loop a thread takes.
+enum class Sharing : std::uint8_t {
+  kInterleaved,  // the next one: neighbours run at the same time, and share what they read
+  kStretches,    // those of a stretch of its own, then others': for loops that stream memory
+};
+
 namespace detail {
 using ParallelBody = void (*)(void* context, std::int64_t begin, std::int64_t end) noexcept;
-void parallel_for(std::int64_t n, std::int64_t grain, ParallelBody body, void* context) noexcept;
+void parallel_for(std::int64_t n, std::int64_t grain, Sharing sharing, ParallelBody body,
+                  void* context) noexcept;
 }  // namespace detail
 
-/// Calls body(begin, end) on disjoint ranges that together cover [0, n), and returns when all are done: up to num_threads()
-/// threads take ranges one after another, which are as even as possible, up to sixteen for each, and none shorter
-/// than `grain` (positive: the least that is worth waking a thread for) unless n is. The body must be noexcept and must not let
-/// its result depend on where the ranges are cut; it runs in the default floating-point environment. Runs inline when there is one range only, or inside another parallel_for.
+/// Calls body(begin, end) on disjoint ranges that together cover [0, n), and returns when all are done: up to
+/// num_threads() threads take ranges one after another, as `sharing` says. The ranges are as even as possible, up to
+/// sixteen for each thread, and none shorter than `grain` (positive: the least that is worth waking a thread for)
+/// unless n is. The body must be noexcept and must not let its result depend on where the ranges are cut; it runs in
+/// the default floating-point environment. Runs inline when there is one range only, or inside another parallel_for.
 template <class Body>
-void parallel_for(std::int64_t n, std::int64_t grain, Body&& body) noexcept {
+void parallel_for(std::int64_t n, std::int64_t grain, Body&& body,
+                  Sharing sharing = Sharing::kInterleaved) noexcept {
   using B = std::remove_reference_t<Body>;
   static_assert(std::is_nothrow_invocable_v<B&, std::int64_t, std::int64_t>,
                 "the body of a parallel_for must be noexcept: check shapes before the loop");
   detail::parallel_for(
-      n, grain,
+      n, grain, sharing,
       [](void* context, std::int64_t begin, std::int64_t end) noexcept {
         (*static_cast<B*>(context))(begin, end);
       },
