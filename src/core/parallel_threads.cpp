@@ -1,10 +1,15 @@
-// parallel_for on a pool of std::thread, for hosts that cannot have an OpenMP runtime (and for
-// ThreadSanitizer, which does not understand libgomp's synchronization).
+// parallel_for on std::thread, the default: it goes on with fewer threads where the system allows no more, and it
+// survives fork().
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <csignal>
 #include <cstdint>
+#include <memory>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -17,112 +22,188 @@ namespace {
 
 thread_local bool t_in_parallel = false;
 
-void run_inline(std::int64_t n, ParallelBody body, void* context) noexcept {
-  const DefaultFloatEnvironment environment;
-  body(context, 0, n);
+int cpus() noexcept {
+  static const int n = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));  // reads files
+  return n;
 }
 
-/// Workers sleep on a condition variable and never spin. One loop runs at a time; a loop that finds the pool
-/// taken by another thread of the host runs inline instead of waiting.
+void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  asm volatile("pause");
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// Blocks all signals for this thread, and for those that it starts, while it lives: a host's handlers run on its
+/// own threads.
+class NoSignals {
+ public:
+  NoSignals() noexcept {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before_);
+  }
+  ~NoSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  NoSignals(const NoSignals&) = delete;
+  NoSignals& operator=(const NoSignals&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+/// Workers of one thread of the host, which alone starts loops on them. A worker that has nothing to do looks for the
+/// next loop for a moment and then sleeps.
 class Pool {
  public:
-  static Pool& instance() {
-    static Pool pool;
-    return pool;
-  }
-
+  Pool() = default;
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
   ~Pool() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    work_.notify_all();
+    signal(kStop);
     for (std::thread& t : workers_) t.join();
   }
 
   void run(std::int64_t n, std::int64_t grain, int threads, Sharing sharing, ParallelBody body,
            void* context) noexcept {
-    std::unique_lock turn(turn_, std::try_to_lock);
-    if (!turn.owns_lock()) return run_inline(n, body, context);
     threads = 1 + grow_to(threads - 1);
-    {
-      const std::lock_guard lock(mutex_);
-      job_ = {threads, body, context};
-      pieces_.reset(n, pieces_of(n, grain, threads), threads, sharing);
-      pending_ = threads - 1;
-      ++generation_;
-    }
-    work_.notify_all();
-    run_pieces(0, job_);
+    body_ = body;
+    context_ = context;
+    spins_ = threads <= cpus() ? kSpins : 0;
+    pieces_.reset(n, pieces_of(n, grain, threads), threads, sharing);
+    pending_.store(threads - 1, std::memory_order_relaxed);
+    if (threads > 1) signal(threads);
+    run_pieces(0);
+    const auto all_done = [this] { return pending_.load(std::memory_order_acquire) == 0; };
+    if (spin(all_done)) return;
     std::unique_lock lock(mutex_);
-    done_.wait(lock, [this] { return pending_ == 0; });
+    done_.wait(lock, all_done);
   }
 
  private:
-  struct Job {
-    int threads = 0;
-    ParallelBody body = nullptr;
-    void* context = nullptr;
-  };
-
-  void run_pieces(int thread, const Job& job) noexcept {
-    const DefaultFloatEnvironment environment;
-    t_in_parallel = true;
-    pieces_.run(thread,
-                [&job](std::int64_t begin, std::int64_t end) noexcept { job.body(job.context, begin, end); });
-    t_in_parallel = false;
-  }
+  static constexpr int kSpins =
+      10000;  // 0.1 to 0.4 ms; a gap between two loops of a forward pass is some microseconds
+  static constexpr int kThreadBits = 16, kStop = (1 << kThreadBits) - 1;
 
   /// Makes sure of `wanted` workers where the system allows it; returns how many can take part.
   int grow_to(int wanted) noexcept {
-    try {
-      while (static_cast<int>(workers_.size()) < wanted) {
-        const int index = static_cast<int>(workers_.size()) + 1;
-        workers_.emplace_back([this, index, seen = generation_] { work(index, seen); });
+    wanted = std::min(wanted, kStop - 2);
+    if (static_cast<int>(workers_.size()) < wanted) {
+      const NoSignals inherited;
+      try {
+        while (static_cast<int>(workers_.size()) < wanted) {
+          const int index = static_cast<int>(workers_.size()) + 1;
+          workers_.emplace_back([this, index, seen = signal_.load()] { work(index, seen); });
+        }
+      } catch (const std::exception&) {  // no more threads or memory: go on with those there are
       }
-    } catch (const std::exception&) {  // no more threads or memory: go on with those there are
     }
     return std::min(wanted, static_cast<int>(workers_.size()));
   }
 
-  void work(int index, std::uint64_t seen) noexcept {
-    std::unique_lock lock(mutex_);
+  /// Starts a loop on the workers below `threads`, or ends all.
+  void signal(int threads) noexcept {
+    {
+      const std::lock_guard lock(mutex_);  // a worker between its last look and its sleep must not miss it
+      const std::int64_t loop = (signal_.load(std::memory_order_relaxed) >> kThreadBits) + 1;
+      signal_.store(loop << kThreadBits | threads, std::memory_order_release);
+    }
+    work_.notify_all();
+  }
+
+  template <class Condition>
+  bool spin(const Condition& holds) const noexcept {
+    for (int i = spins_.load(std::memory_order_relaxed); i > 0; --i, pause())
+      if (holds()) return true;
+    return holds();
+  }
+
+  void work(int index, std::int64_t seen) noexcept {
+    t_in_parallel = true;
     for (;;) {
-      work_.wait(lock, [&] { return stopping_ || generation_ != seen; });
-      if (stopping_) return;
-      seen = generation_;
-      if (index >= job_.threads) continue;
-      const Job job = job_;
-      lock.unlock();
-      run_pieces(index, job);
-      lock.lock();
-      if (--pending_ == 0) done_.notify_one();
+      // The fields of a loop are read only by the workers that take part in it, and these it waits for.
+      const auto called = [&] {
+        const std::int64_t now = signal_.load(std::memory_order_acquire);
+        return now != seen && index < (now & kStop);
+      };
+      if (!spin(called)) {
+        std::unique_lock lock(mutex_);
+        work_.wait(lock, called);
+      }
+      seen = signal_.load(std::memory_order_relaxed);
+      if ((seen & kStop) == kStop) return;
+      run_pieces(index);
+      if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        { const std::lock_guard lock(mutex_); }
+        done_.notify_one();
+      }
     }
   }
 
-  std::mutex turn_;  // held by the thread whose loop is running; also guards workers_
+  void run_pieces(int thread) noexcept {
+    const DefaultFloatEnvironment environment;
+    pieces_.run(thread,
+                [this](std::int64_t begin, std::int64_t end) noexcept { body_(context_, begin, end); });
+  }
+
   std::vector<std::thread> workers_;
-  std::mutex mutex_;  // guards all below
+  std::mutex mutex_;
   std::condition_variable work_, done_;
-  Job job_;
+  std::atomic<std::int64_t> signal_{0};  // the number of the loop, and how many threads it has
+  std::atomic<int> pending_{0};          // workers that have not finished the loop
+  std::atomic<int> spins_{kSpins};
+  ParallelBody body_ = nullptr;
+  void* context_ = nullptr;
   Pieces pieces_;
-  std::uint64_t generation_ = 0;  // of job_; written only by the holder of turn_
-  int pending_ = 0;
-  bool stopping_ = false;
+};
+
+std::atomic<int> g_forks{0};  // of this process and those it comes from
+
+/// The pool of a thread. A child of fork() has none of its parent's workers: it leaves the pool behind and makes a
+/// new one.
+class OwnPool {
+ public:
+  OwnPool() = default;
+  OwnPool(const OwnPool&) = delete;
+  OwnPool& operator=(const OwnPool&) = delete;
+  ~OwnPool() { leave_behind_after_fork(); }
+
+  /// Null when there is no memory for one.
+  Pool* get() noexcept {
+    static const bool forks_are_counted [[maybe_unused]] =
+        pthread_atfork(nullptr, nullptr, [] { g_forks.fetch_add(1, std::memory_order_relaxed); }) == 0;
+    leave_behind_after_fork();
+    if (!pool_) pool_.reset(new (std::nothrow) Pool);
+    return pool_.get();
+  }
+
+ private:
+  void leave_behind_after_fork() noexcept {
+    if (forks_ != g_forks.load(std::memory_order_relaxed)) static_cast<void>(pool_.release());
+    forks_ = g_forks.load(std::memory_order_relaxed);
+  }
+
+  std::unique_ptr<Pool> pool_;
+  int forks_ = g_forks.load(std::memory_order_relaxed);
 };
 
 }  // namespace
 
-int default_num_threads() noexcept {
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-}
+int default_num_threads() noexcept { return cpus(); }
 
 void parallel_for(std::int64_t n, std::int64_t grain, Sharing sharing, ParallelBody body,
                   void* context) noexcept {
   if (n <= 0) return;
+  thread_local OwnPool own;
   const int threads = t_in_parallel ? 1 : useful_threads(n, grain, num_threads());
-  if (threads <= 1) return run_inline(n, body, context);
-  Pool::instance().run(n, grain, threads, sharing, body, context);
+  Pool* const pool = threads > 1 ? own.get() : nullptr;
+  if (!pool) {
+    const DefaultFloatEnvironment environment;
+    return body(context, 0, n);
+  }
+  t_in_parallel = true;
+  pool->run(n, grain, threads, sharing, body, context);
+  t_in_parallel = false;
 }
 
 }  // namespace gpt::detail

@@ -1,10 +1,15 @@
 #include "gpt/core/parallel.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cfenv>
+#include <csignal>
 #include <cstdint>
 #include <mutex>
 #include <set>
@@ -179,6 +184,69 @@ TEST_F(Parallel, ServesSeveralHostThreadsAtOnce) {
   for (std::thread& t : hosts) t.join();
   for (const std::int64_t sum : sums) EXPECT_EQ(sum, 50'000);
 }
+
+// What an OpenMP runtime does not do.
+#if !defined(GPT_TEST_WITH_OPENMP)
+
+// The exit status of a child process that runs `body`, or -1.
+template <class Body>
+int status_of_child(const Body& body) {
+  const pid_t child = fork();
+  if (child == 0) _exit(body());
+  int status = 0;
+  return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// 0 when a loop covers its range, on four threads or on one.
+int run_loop(int threads) {
+  set_num_threads(4);
+  std::atomic<int> covered{0}, elsewhere{0};
+  parallel_for(4, 1, [&, caller = std::this_thread::get_id()](std::int64_t begin, std::int64_t end) noexcept {
+    if (std::this_thread::get_id() != caller) ++elsewhere;
+    covered += static_cast<int>(end - begin);
+    while (threads == 4 && covered < 4) std::this_thread::yield();  // each waits for all others
+  });
+  return covered == 4 && elsewhere == threads - 1 ? 0 : 1;
+}
+
+TEST_F(Parallel, GoesOnAloneWhereTheSystemStartsNoThreads) {
+#if defined(GPT_TEST_SANITIZED)
+  GTEST_SKIP() << "a sanitizer needs more address space than this test leaves";
+#endif
+  EXPECT_EQ(status_of_child([] {
+              const rlimit no_room_for_stacks{1, 1};
+              if (setrlimit(RLIMIT_AS, &no_room_for_stacks) != 0) return 2;
+              return run_loop(1);
+            }),
+            0);
+}
+
+TEST_F(Parallel, AChildOfForkStartsItsOwnThreads) {
+#if defined(GPT_TEST_SANITIZED)
+  GTEST_SKIP() << "ThreadSanitizer lets no child of a process with threads start one";
+#endif
+  ASSERT_EQ(run_loop(4), 0);
+  EXPECT_EQ(status_of_child([] { return run_loop(4); }), 0);
+  EXPECT_EQ(run_loop(4), 0);
+}
+
+TEST_F(Parallel, WorkersTakeNoSignals) {
+  set_num_threads(2);
+  std::atomic<int> arrived{0}, open{0};
+  parallel_for(2, 1, [&, caller = std::this_thread::get_id()](std::int64_t, std::int64_t) noexcept {
+    ++arrived;
+    while (arrived < 2) std::this_thread::yield();
+    sigset_t blocked;
+    pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+    if (std::this_thread::get_id() != caller && !sigismember(&blocked, SIGUSR1)) ++open;
+  });
+  EXPECT_EQ(open, 0);
+  sigset_t blocked;
+  pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+  EXPECT_FALSE(sigismember(&blocked, SIGUSR1));
+}
+
+#endif
 
 TEST_F(Parallel, RunsInTheDefaultFloatingPointEnvironmentAndLeavesTheHostsAsItWas) {
   constexpr int kRoundings[] = {FE_UPWARD, FE_TOWARDZERO};

@@ -21,7 +21,7 @@ folders, or parents of such), and prints a line for every quantity:
   --model DIR      the checkpoint of model folders that hold expected values alone
   --tokenizer DIR  the vocabulary of tokenizer folders that have none
   --corpus FILE    the text of the training and validation losses; without it they are skipped
-  --threads N      use N threads (default: OMP_NUM_THREADS, or all CPUs)
+  --threads N      use N threads (default: all CPUs)
 
 GPT_FORCE_ISA=scalar|avx2|avx512 in the environment chooses the instructions.
 Exit status: 0 all passed, 1 something failed, 2 a folder cannot be read, or the command line is wrong,

@@ -1,8 +1,9 @@
-// The one place where libgpt runs on more than one thread. The caller owns the threads: libgpt uses at most
-// as many as it is allowed here, through OpenMP's num_threads clause alone or, in a build with
-// GPT_WITH_OPENMP=OFF, through a pool of std::thread.
-// Neither survives fork(): a child of a process that has run a loop must not run one. An OpenMP runtime ends the process when
-// the system lets it start no thread (RLIMIT_NPROC); the pool goes on with fewer.
+// The one place where libgpt runs on more than one thread. The caller owns the threads: libgpt uses at most as many
+// as it is allowed here. Each thread of the host that runs loops has workers of its own, which end with it, sleep
+// between loops, and take no signals. Where the system lets no more threads start, loops go on with fewer; a child
+// of fork() starts new ones.
+// In a build with GPT_WITH_OPENMP=ON the threads are those of the OpenMP runtime, asked for by the num_threads clause
+// alone. Such a runtime ends the process when it cannot start a thread, and a child of fork() must not run a loop.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +12,9 @@
 
 namespace gpt {
 
-/// How many threads a parallel loop may use when no ThreadLimit is in force. 0 restores the default: what
-/// OpenMP would use (OMP_NUM_THREADS, or the CPUs), or the number of CPUs without OpenMP. Throws
-/// ArgumentError when negative.
+/// How many threads a parallel loop may use when no ThreadLimit is in force. 0 restores the default: the
+/// number of CPUs this process may run on (with OpenMP: OMP_NUM_THREADS, or those). Throws ArgumentError when
+/// negative.
 void set_num_threads(int n);
 
 /// The number of threads a parallel loop started here may use, at least 1. With OpenMP a loop never takes more than
