@@ -74,13 +74,25 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
 void AtomicFile::commit() {
+  sync();
+  replace();
+  sync_directory();
+}
+
+void AtomicFile::sync() {
   require_open();
   if (::fsync(fd_) != 0) fail_with_errno("cannot be written");
+}
+
+void AtomicFile::replace() {
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_with_errno("cannot be replaced");
   ::close(fd_);  // after fsync nothing is left that could fail
   fd_ = -1;
-  // The rename itself lasts once the directory is on the disk. Where a directory cannot be opened or synced
-  // (no right to read it, some network file systems) that is up to the system.
+}
+
+// The rename itself lasts once the directory is on the disk. Where a directory cannot be opened or synced
+// (no right to read it, some network file systems) that is up to the system.
+void AtomicFile::sync_directory() const {
   const int directory = ::open(directory_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return;
   const bool failed = ::fsync(directory) != 0 && errno == EIO;
@@ -104,6 +116,24 @@ void AtomicFile::fail_with_errno(const char* what) {
   const std::string reason = errno_text();
   discard();
   fail<IoError>(path_.string(), what, ": ", reason);
+}
+
+AtomicFile& AtomicFiles::add(const fs::path& target) { return files_.emplace_back(target); }
+
+void AtomicFiles::remove(const fs::path& path) {
+  std::error_code error;
+  if (fs::symlink_status(path, error).type() == fs::file_type::directory)
+    fail<IoError>(path.string(), "is a directory, expected a file to remove");
+  removed_.push_back(path);
+}
+
+void AtomicFiles::commit() {
+  for (AtomicFile& file : files_) file.sync();
+  for (AtomicFile& file : files_) file.replace();
+  for (const AtomicFile& file : files_) file.sync_directory();
+  for (const fs::path& path : removed_)
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+      fail<IoError>(path.string(), "cannot be removed: ", errno_text());
 }
 
 void write_file_atomically(const fs::path& target, std::string_view text) {

@@ -2,11 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <string>
@@ -16,6 +12,7 @@
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
 #include "support/expect_error.h"
+#include "support/file_size_limit.h"
 #include "support/temp_dir.h"
 
 namespace gpt {
@@ -23,8 +20,11 @@ namespace {
 
 namespace fs = std::filesystem;
 using test::expect_error;
+using test::kIoErrorNamingTheFile;
+using test::outcome_of;
 using test::read_file;
 using test::TempDir;
+using test::with_file_size_limit;
 using test::write_file;
 using testing::ElementsAre;
 using testing::IsEmpty;
@@ -147,38 +147,6 @@ TEST(AtomicFile, NamesATargetThatCannotBeWritten) {
   EXPECT_THAT(files_in(dir), ElementsAre("file", "folder", "pipe"));
 }
 
-// Runs `work` in a child process whose files cannot grow beyond `limit` bytes, as on a full disk; its result
-// is the child's exit status.
-template <class Work>
-int with_file_size_limit(rlim_t limit, Work work) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::signal(SIGXFSZ, SIG_IGN);
-    const rlimit sizes{limit, limit};
-    if (::setrlimit(RLIMIT_FSIZE, &sizes) != 0) ::_exit(99);
-    ::_exit(work());
-  }
-  int status = 0;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status));
-  return WEXITSTATUS(status);
-}
-
-enum Outcome { kNoError = 1, kIoErrorNamingTheFile, kOtherError };
-
-template <class Work>
-Outcome outcome_of(Work work, std::string_view name) {
-  try {
-    work();
-    return kNoError;
-  } catch (const IoError& error) {
-    return std::string_view(error.what()).find(name) != std::string_view::npos ? kIoErrorNamingTheFile
-                                                                               : kOtherError;
-  } catch (...) {
-    return kOtherError;
-  }
-}
-
 TEST(AtomicFile, FullDiskKeepsTheOldFileAndLeavesNoTemporary) {
   const TempDir dir;
   const std::vector<float> values(100'000, 1.0f);
@@ -225,6 +193,66 @@ TEST(AtomicFile, ReadersSeeTheOldOrTheNewFileNeverAPart) {
   }
   writer.join();
   EXPECT_TRUE(whole);
+}
+
+TEST(AtomicFiles, ChangeTogetherAtCommit) {
+  const TempDir dir;
+  write_file(dir / "a", "old a");
+  write_file(dir / "stale", "old");
+  {
+    AtomicFiles files;
+    AtomicFile& a = files.add(dir / "a");
+    files.add(dir / "b").write("new b");
+    a.write("new a");
+    files.remove(dir / "stale");
+    files.remove(dir / "never there");
+    EXPECT_EQ(read_file(dir / "a"), "old a");
+    EXPECT_FALSE(fs::exists(dir / "b"));
+    EXPECT_TRUE(fs::exists(dir / "stale"));
+    files.commit();
+  }
+  EXPECT_EQ(read_file(dir / "a"), "new a");
+  EXPECT_EQ(read_file(dir / "b"), "new b");
+  EXPECT_THAT(files_in(dir), ElementsAre("a", "b"));
+}
+
+TEST(AtomicFiles, WithoutCommitLeaveEverythingAsItWas) {
+  const TempDir dir;
+  write_file(dir / "a", "old a");
+  {
+    AtomicFiles files;
+    files.add(dir / "a").write("new a");
+    files.add(dir / "b").write("new b");
+    files.remove(dir / "a");
+  }
+  EXPECT_EQ(read_file(dir / "a"), "old a");
+  EXPECT_THAT(files_in(dir), ElementsAre("a"));
+}
+
+TEST(AtomicFiles, FullDiskInTheLastOneKeepsAllOldFilesAndLeavesNoTemporary) {
+  const TempDir dir;
+  write_file(dir / "a", "old a");
+  write_file(dir / "b", "old b");
+  const auto save = [&] {
+    AtomicFiles files;
+    AtomicFile &a = files.add(dir / "a"), &b = files.add(dir / "b");
+    a.write(std::string(1000, 'a'));
+    b.write(std::string(3000, 'b'));
+    files.commit();
+  };
+  EXPECT_EQ(with_file_size_limit(2000, [&] { return outcome_of(save, (dir / "b").string()); }),
+            kIoErrorNamingTheFile);
+  EXPECT_EQ(read_file(dir / "a"), "old a");
+  EXPECT_EQ(read_file(dir / "b"), "old b");
+  EXPECT_THAT(files_in(dir), ElementsAre("a", "b"));
+}
+
+TEST(AtomicFiles, RefuseWhatCannotBeReplacedOrRemoved) {
+  const TempDir dir;
+  fs::create_directory(dir / "folder");
+  AtomicFiles files;
+  expect_error<IoError>([&] { files.add(dir / "folder"); }, {"folder]", "directory"});
+  expect_error<IoError>([&] { files.remove(dir / "folder"); }, {"folder]", "directory"});
 }
 
 }  // namespace

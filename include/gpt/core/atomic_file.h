@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstddef>
+#include <deque>
 #include <filesystem>
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace gpt {
 
@@ -33,14 +35,47 @@ class AtomicFile {
   /// returns, the new file also survives a loss of power, as far as the file system can promise it.
   void commit();
 
+  /// The target, symbolic links resolved.
+  const std::filesystem::path& path() const noexcept { return path_; }
+
  private:
+  friend class AtomicFiles;
+  // The three steps of commit().
+  void sync();
+  void replace();
+  void sync_directory() const;
   void require_open() const;
   void discard() noexcept;
   [[noreturn]] void fail_with_errno(const char* what);
 
-  std::filesystem::path path_;  // the target, symbolic links resolved
+  std::filesystem::path path_;
   std::filesystem::path temporary_;
   int fd_ = -1;
+};
+
+/// Files that change together. Each is written to its temporary, all of them are brought to the disk, and only then are they
+/// moved into place: a disk that is full half way leaves every target as it was. Without commit() all targets stay
+/// as they were and the temporaries are removed.
+///
+/// Every failure throws IoError naming the target.
+class AtomicFiles {
+ public:
+  /// A new content for `target`; stays where it is until this object ends. Its commit() is not to be called. Add every file
+  /// before writing a large one: what cannot be a target is then found first.
+  AtomicFile& add(const std::filesystem::path& target);
+
+  /// Has commit() remove the file, or the symbolic link, once the others are in place; one that is not there then is no
+  /// failure. Throws IoError for a directory.
+  void remove(const std::filesystem::path& path);
+
+  /// Moves the files into place, in the order in which they were added, then removes what is to be removed, in order. A
+  /// failure before the first is moved changes nothing. Should the system refuse a single move or removal, those before
+  /// it stay done.
+  void commit();
+
+ private:
+  std::deque<AtomicFile> files_;
+  std::vector<std::filesystem::path> removed_;
 };
 
 /// Replaces the content of a file by `text`. Throws IoError as AtomicFile.
