@@ -2,9 +2,9 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <system_error>
 
 #include "core/json.h"
+#include "core/file_status.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
@@ -19,25 +19,6 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kPickle = "pytorch_model.bin";
 constexpr const char* kPickleIndex = "pytorch_model.bin.index.json";
 
-fs::file_type checked_type(const fs::path& path, const fs::file_status& status,
-                           const std::error_code& error) {
-  if (status.type() == fs::file_type::none) fail<IoError>(path.string(), "cannot stat: ", error.message());
-  return status.type();
-}
-
-fs::file_type type_of(const fs::path& path) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  return checked_type(path, status, error);
-}
-
-// Of the link itself: one that leads nowhere is there, and opening it says what is wrong with it.
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  const fs::file_status status = fs::symlink_status(path, error);
-  return checked_type(path, status, error) != fs::file_type::not_found;
-}
-
 // A shard's name comes from a file that may come from anywhere: it must not lead out of the directory.
 bool stays_inside(const std::string& name) {
   const fs::path path(name);
@@ -49,10 +30,7 @@ bool stays_inside(const std::string& name) {
 }  // namespace
 
 Checkpoint::Checkpoint(const fs::path& directory, MappedFile::Mode mode) {
-  const fs::file_type type = type_of(directory);
-  if (type == fs::file_type::not_found) fail<IoError>(directory.string(), "no such directory");
-  if (type != fs::file_type::directory) fail<IoError>(directory.string(), "is not a directory");
-
+  require_directory(directory, "a checkpoint's");
   if (is_there(directory / kSingle)) {
     source_ = (directory / kSingle).string();
     add_shard(SafetensorsFile(directory / kSingle, mode));

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/file_status.h"
 #include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
@@ -124,10 +125,7 @@ Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, QuantizedMat
 }
 
 std::optional<HfConfig> load_if_present(const std::filesystem::path& path) {
-  std::error_code error;  // of the link itself: one that leads nowhere is an error when it is read
-  if (std::filesystem::symlink_status(path, error).type() == std::filesystem::file_type::not_found)
-    return std::nullopt;
-  return HfConfig::load(path);
+  return is_there(path) ? std::optional(HfConfig::load(path)) : std::nullopt;
 }
 
 /// The element type of all parameters that are not quantized, or of the first when they differ.
@@ -168,11 +166,7 @@ Model Model::load_files(const std::filesystem::path& directory, const LoadOption
   if (options.dtype && !is_weight_dtype(*options.dtype))
     fail<UnsupportedError>("model", "weights cannot be ", name_of(*options.dtype),
                            ", expected float32, float16 or bfloat16");
-  std::error_code ignored;
-  if (!std::filesystem::exists(directory, ignored)) fail<IoError>(directory.string(), "no such directory");
-  if (!std::filesystem::is_directory(directory, ignored))
-    fail<IoError>(directory.string(), "is not a directory, expected a Hugging Face checkpoint's");
-
+  require_directory(directory, "a Hugging Face checkpoint's");
   const HfConfig file = HfConfig::load(directory / "config.json");
   const Gpt2Config config = Gpt2Config::from_hf(file, options.on_warning);
   const Checkpoint weights(directory, options.map ? MappedFile::Mode::kMap : MappedFile::Mode::kRead);
@@ -185,7 +179,7 @@ Model Model::load_files(const std::filesystem::path& directory, const LoadOption
                            " tokens, the network only vocab_size = ", config.vocab_size));
   }
   for (const char* other : {"vocab.txt", "tokenizer.model", "spiece.model"})
-    if (!tokenizer && std::filesystem::exists(directory / other, ignored))
+    if (!tokenizer && is_there(directory / other))
       warn(options,
            concat("[", directory.string(), "] ", other, " is a tokenizer that libgpt does not read"));
   return {std::move(network), file, std::move(tokenizer),

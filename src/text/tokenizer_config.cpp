@@ -7,6 +7,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "core/file_status.h"
 #include "core/json.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
@@ -177,8 +178,7 @@ void apply_side_files(ByteBpeModel& model, const std::filesystem::path& director
   SideFiles side_files(model);
   const auto read = [&](std::string_view name, void (SideFiles::*apply)(const JsonObject&)) {
     const std::filesystem::path path = directory / name;
-    std::error_code ignored;  // what exists and cannot be read is reported by the reading
-    if (std::filesystem::status(path, ignored).type() == std::filesystem::file_type::not_found) return;
+    if (!is_there(path)) return;
     std::string text = read_text_file(path);
     const std::string source = path.string();
     const json::Value document = json::parse_object(text, source);

@@ -235,7 +235,12 @@ TEST(ModelLoad, NamesTheFileThatIsMissingOrBroken) {
   EXPECT_THAT(message_of<IoError>([&] { Model::load(tmp / "nowhere"); }), HasSubstr("nowhere"));
   const fs::path directory = CheckpointFiles().write(tmp / "m");
   EXPECT_THAT(message_of<IoError>([&] { Model::load(directory / "config.json"); }),
-              HasSubstr("is not a directory"));
+              HasSubstr("is not a directory, expected"));
+  fs::create_symlink("loop", tmp / "loop");
+  EXPECT_THAT(message_of<IoError>([&] { Model::load(tmp / "loop"); }),
+              AllOf(HasSubstr("loop]"), HasSubstr("symbolic links")));
+  EXPECT_THAT(message_of<IoError>([&] { Model::load(tmp / std::string(300, 'n')); }),
+              HasSubstr("File name too long"));
   std::ofstream(directory / "generation_config.json") << "{";
   EXPECT_THAT(message_of<FormatError>([&] { Model::load(directory); }), HasSubstr("generation_config.json"));
   fs::remove(directory / "generation_config.json");

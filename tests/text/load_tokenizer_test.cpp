@@ -129,6 +129,16 @@ TEST(LoadTokenizer, NamesFileAndKeyOfMalformedSideFiles) {
   expect_malformed("added_tokens.json", R"({"<n>": 0})", {"<n>", "0", "\"a\""});
 }
 
+TEST(LoadTokenizer, NamesASideFileThatIsALinkToNowhere) {
+  for (const char* name : {"added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"}) {
+    const TempDir dir;
+    write_file(dir / "vocab.json", kVocab);
+    write_file(dir / "merges.txt", "");
+    std::filesystem::create_symlink("nowhere", dir / name);
+    expect_error<IoError>([&] { load_tokenizer(dir.path()); }, {name, "No such file"});
+  }
+}
+
 TEST(LoadTokenizer, SaysWhatIsMissing) {
   const TempDir dir;
   EXPECT_FALSE(has_tokenizer(dir.path()));

@@ -67,7 +67,7 @@ class Tokenizer {
 };
 
 /// True when the directory holds tokenizer.json, vocab.json or merges.txt: something for load_tokenizer to
-/// read.
+/// read. Throws IoError when the system refuses to say.
 bool has_tokenizer(const std::filesystem::path& directory);
 
 /// Reads the tokenizer of a Hugging Face checkpoint: tokenizer.json if there is one, as transformers does,
