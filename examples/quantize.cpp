@@ -157,8 +157,8 @@ std::string to_table(const Report& report) {
 
 std::uintmax_t weight_bytes(const std::filesystem::path& directory) {
   std::uintmax_t bytes = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(directory))
-    if (entry.path().extension() == ".safetensors") bytes += entry.file_size();
+  for (const std::filesystem::path& file : gpt::Checkpoint(directory).files())
+    bytes += std::filesystem::file_size(file);
   return bytes;
 }
 

@@ -1,10 +1,11 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 
-#include "core/json.h"
 #include "core/file_status.h"
+#include "core/json.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
@@ -27,6 +28,27 @@ bool stays_inside(const std::string& name) {
                       [](const fs::path& part) { return part == ".." || part == "."; });
 }
 
+const json::Value& weight_map_of(const json::Value& index, const std::string& source) {
+  const auto weight_map = index.find("weight_map");
+  if (weight_map == index.end()) fail<FormatError>(source, "has no weight_map");
+  if (!weight_map->is_object())
+    fail<FormatError>(source, "weight_map is ", json::describe(*weight_map), ", expected an object");
+  if (weight_map->empty()) fail<FormatError>(source, "weight_map is empty");
+  return *weight_map;
+}
+
+// Sorted, so that the order of Checkpoint::names() is settled.
+std::set<std::string> shards_in(const json::Value& weight_map, const std::string& source) {
+  std::set<std::string> files;
+  for (const auto& [name, file] : weight_map.items()) {
+    if (!file.is_string() || !stays_inside(file.get_ref<const std::string&>()))
+      fail<FormatError>(source, "weight_map: ", quote(name), " is in ", json::describe(file),
+                        ", expected the name of a file inside the directory");
+    files.insert(file.get_ref<const std::string&>());
+  }
+  return files;
+}
+
 }  // namespace
 
 Checkpoint::Checkpoint(const fs::path& directory, MappedFile::Mode mode) {
@@ -47,28 +69,14 @@ Checkpoint::Checkpoint(const fs::path& directory, MappedFile::Mode mode) {
 
 void Checkpoint::open_shards(const fs::path& directory, MappedFile::Mode mode) {
   const json::Value index = json::parse_object(read_text_file(source_), source_);
-  const auto weight_map = index.find("weight_map");
-  if (weight_map == index.end()) fail<FormatError>(source_, "has no weight_map");
-  if (!weight_map->is_object())
-    fail<FormatError>(source_, "weight_map is ", json::describe(*weight_map), ", expected an object");
-  if (weight_map->empty()) fail<FormatError>(source_, "weight_map is empty");
-
-  std::map<std::string, std::size_t> files;  // sorted, so that the order of names() is settled
-  for (const auto& [name, file] : weight_map->items()) {
-    if (!file.is_string() || !stays_inside(file.get_ref<const std::string&>()))
-      fail<FormatError>(source_, "weight_map: ", quote(name), " is in ", json::describe(file),
-                        ", expected the name of a file inside the directory");
-    files.emplace(file.get_ref<const std::string&>(), 0);
-  }
-  for (auto& [file, number] : files) {
-    number = shards_.size();
+  const json::Value& weight_map = weight_map_of(index, source_);
+  for (const std::string& file : shards_in(weight_map, source_))
     add_shard(SafetensorsFile(directory / file, mode));
-  }
-  for (const auto& [name, file] : weight_map->items()) {
-    const SafetensorsFile& listed = shards_[files.at(file.get_ref<const std::string&>())];
-    if (!listed.contains(name))
-      fail<FormatError>(source_, "weight_map: ", quote(name), " should be in ", listed.source(),
-                        ", but is not");
+  for (const auto& [name, file] : weight_map.items()) {
+    const fs::path listed = directory / file.get_ref<const std::string&>();
+    if (shard_of_.contains(name) && shard(name).source() == listed) continue;
+    fail<FormatError>(source_, "weight_map: ", quote(name), " should be in ", listed.string(),
+                      ", but is not");
   }
 }
 
@@ -87,6 +95,28 @@ const SafetensorsFile& Checkpoint::shard(std::string_view name) const {
   const auto found = shard_of_.find(name);
   if (found == shard_of_.end()) fail<FormatError>(source_, "has no tensor ", quote(name));
   return shards_[found->second];
+}
+
+std::vector<fs::path> Checkpoint::files() const {
+  std::vector<fs::path> files;
+  for (const SafetensorsFile& shard : shards_) files.emplace_back(shard.source());
+  return files;
+}
+
+std::vector<fs::path> sharded_files(const fs::path& directory) {
+  const fs::path index = directory / kIndex;
+  if (!is_there(index)) return {};
+  std::vector<fs::path> files{index};
+  const std::string source = index.string();
+  try {
+    const json::Value object = json::parse_object(read_text_file(index), source);
+    // The index may come from anywhere: it must not get other files removed.
+    for (const fs::path file : shards_in(weight_map_of(object, source), source))
+      if (file != kSingle && file.extension() == ".safetensors" && !file.has_parent_path())
+        files.push_back(directory / file);
+  } catch (const FormatError&) {  // what it says is lost; it still must not be read as the new weights' index
+  }
+  return files;
 }
 
 }  // namespace gpt

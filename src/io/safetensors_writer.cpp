@@ -7,7 +7,6 @@
 
 #include "core/json.h"
 #include "core/quote.h"
-#include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
 #include "io/safetensors_dtypes.h"
@@ -57,9 +56,8 @@ std::string header_of(std::span<const NamedTensor* const> tensors, const Metadat
 
 }  // namespace
 
-void save_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
-                      const Metadata& metadata) {
-  const std::string source = path.string();
+void write_safetensors(AtomicFile& file, std::span<const NamedTensor> tensors, const Metadata& metadata) {
+  const std::string source = file.path().string();
   std::vector<const NamedTensor*> sorted;
   for (const NamedTensor& t : tensors) {
     if (t.name == "__metadata__") fail<ArgumentError>(source, "no tensor can have the name __metadata__");
@@ -82,10 +80,15 @@ void save_safetensors(const std::filesystem::path& path, std::span<const NamedTe
     fail<ArgumentError>(source, "the header would be ", length, " bytes long, the limit is ",
                         kMaxSafetensorsHeader);
 
-  AtomicFile file(path);
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(header);
   for (const NamedTensor* t : sorted) file.write({t->tensor.raw(), t->tensor.nbytes()});
+}
+
+void save_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
+                      const Metadata& metadata) {
+  AtomicFile file(path);
+  write_safetensors(file, tensors, metadata);
   file.commit();
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/file_status.h"
 #include "core/memory.h"
+#include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
 #include "models/quantization_config.h"
@@ -219,18 +220,25 @@ void Model::save_files(const std::filesystem::path& directory) const {
                                 add_plain(name, weight.values, weight.file_shape());
                               }
                             }});
-  make_directory(directory);
-  save_safetensors(directory / "model.safetensors", tensors, {{"format", "pt"}});
-
   HfConfig config = config_;
   network_.config().to_hf(config);
   write_quantization(quantized, config);
   const std::vector<std::string> architecture{"GPT2LMHeadModel"};
   if (!config.has("architectures")) config.set_string_list("architectures", architecture);
   config.set_string(config.has("dtype") ? "dtype" : "torch_dtype", name_of(weight_dtype(network_)));
-  config.save(directory / "config.json");
-  if (generation_config_) generation_config_->save(directory / "generation_config.json");
-  if (tokenizer_) tokenizer_->save(directory);
+  std::vector<TokenizerFile> small;
+  if (tokenizer_) small = tokenizer_->files();
+  if (generation_config_) small.insert(small.begin(), {"generation_config.json", generation_config_->dump()});
+  small.insert(small.begin(), {"config.json", config.dump()});
+
+  make_directory(directory);
+  AtomicFiles files;
+  // The first to be moved into place: model.safetensors goes before an index, which is then of no use.
+  AtomicFile& weights = files.add(directory / "model.safetensors");
+  for (const auto& [name, text] : small) files.add(directory / name).write(text);
+  for (const std::filesystem::path& stale : sharded_files(directory)) files.remove(stale);
+  write_safetensors(weights, tensors, {{"format", "pt"}});
+  files.commit();
 }
 
 const Tokenizer& Model::tokenizer() const {

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "core/json.h"
-#include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
 #include "gpt/text/byte_bpe.h"
 
@@ -124,24 +123,26 @@ std::string merges_txt(const ByteBpeModel& model) {
 
 }  // namespace
 
-void ByteBpe::save(const std::filesystem::path& directory) const {
+std::vector<TokenizerFile> ByteBpe::files() const {
   const ByteBpeModel model = this->model();
+  std::vector<TokenizerFile> files;
   const auto has_file = [&](std::string_view name) {
     return std::any_of(model.files.begin(), model.files.end(),
                        [&](const auto& file) { return file.first == name; });
   };
   if (!has_file("tokenizer.json")) {
-    write_file_atomically(directory / "tokenizer.json", tokenizer_json(*this, model));
+    files.push_back({"tokenizer.json", tokenizer_json(*this, model)});
     // Without it the tokens' uses would be lost; beside a tokenizer.json that was read there may rightly be
     // none.
     if (!has_file("tokenizer_config.json"))
-      write_file_atomically(directory / "tokenizer_config.json", tokenizer_config_json(model));
+      files.push_back({"tokenizer_config.json", tokenizer_config_json(model)});
   }
   if (fits_vocab_and_merges(model)) {
-    write_file_atomically(directory / "vocab.json", json::dump(vocab_object(model)) + "\n");
-    write_file_atomically(directory / "merges.txt", merges_txt(model));
+    files.push_back({"vocab.json", json::dump(vocab_object(model)) + "\n"});
+    files.push_back({"merges.txt", merges_txt(model)});
   }
-  for (const auto& [name, text] : model.files) write_file_atomically(directory / name, text);
+  for (const auto& [name, text] : model.files) files.push_back({name, text});
+  return files;
 }
 
 }  // namespace gpt

@@ -121,6 +121,23 @@ TEST(QuantizeProgram, MayReplaceTheCheckpointItReads) {
                  "no matrix left to quantize");
 }
 
+TEST(QuantizeProgram, CountsTheBytesOfTheFilesThatHoldTheWeights) {
+  const TempDir directory;
+  save_random(directory.path());
+  std::filesystem::rename(directory / "model.safetensors", directory / "shard.safetensors");
+  write_file(directory / "model.safetensors.index.json",
+             R"({"weight_map": {"transformer.wte.weight": "shard.safetensors"}})");
+  write_file(directory / "adapter.safetensors", "of something else");
+  const auto before = std::filesystem::file_size(directory / "shard.safetensors");
+  const ProcessResult result = run({"--model", directory.path(), "--output-dir", directory.path(), "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json object = Json::parse(result.out);
+  EXPECT_EQ(object.at("bytes_before"), before);
+  EXPECT_EQ(object.at("bytes_after"), std::filesystem::file_size(directory / "model.safetensors"));
+  EXPECT_FALSE(std::filesystem::exists(directory / "model.safetensors.index.json"));
+  EXPECT_FALSE(std::filesystem::exists(directory / "shard.safetensors"));
+}
+
 TEST(QuantizeProgram, RefusesAWrongCommandLineWithStatusTwo) {
   const auto refuse = [](std::vector<std::string> arguments, const std::string& part) {
     arguments.insert(arguments.begin(), {"--model", kDemo, "--output-dir", "/nonexistent/x"});

@@ -50,7 +50,7 @@ class TinyTokenizer final : public Tokenizer {
   std::optional<TokenId> eos_token_id() const override { return 96; }
   std::optional<TokenId> pad_token_id() const override { return std::nullopt; }
   std::optional<TokenId> unk_token_id() const override { return std::nullopt; }
-  void save(const std::filesystem::path&) const override {}
+  std::vector<TokenizerFile> files() const override { return {}; }
 
  private:
   std::vector<std::string> bytes_;

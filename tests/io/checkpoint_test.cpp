@@ -81,6 +81,25 @@ TEST_F(ShardedCheckpoint, JoinsItsShards) {
   }
 }
 
+TEST_F(ShardedCheckpoint, ListsItsFiles) {
+  write_weight_map(concat(R"("c":")", kSecond, R"(","b":")", kFirst, R"(","a":")", kFirst, R"(")"));
+  EXPECT_THAT(Checkpoint(dir.path()).files(), ElementsAre(dir / kFirst, dir / kSecond));
+  EXPECT_THAT(sharded_files(dir.path()), ElementsAre(dir / kIndex, dir / kFirst, dir / kSecond));
+  write_shard(dir / "model.safetensors", {"a"}, 3.0f);
+  EXPECT_THAT(Checkpoint(dir.path()).files(), ElementsAre(dir / "model.safetensors"));
+  EXPECT_THAT(sharded_files(dir.path()), ElementsAre(dir / kIndex, dir / kFirst, dir / kSecond));
+}
+
+TEST_F(ShardedCheckpoint, ListsNothingThatIsNoShardOfTheDirectory) {
+  EXPECT_THAT(sharded_files(dir.path()), testing::IsEmpty());
+  write_weight_map(R"("a":"config.json","b":"model.safetensors","c":"folder/part.safetensors")");
+  EXPECT_THAT(sharded_files(dir.path()), ElementsAre(dir / kIndex));
+  write_weight_map(R"("a":"../part.safetensors")");
+  EXPECT_THAT(sharded_files(dir.path()), ElementsAre(dir / kIndex));
+  write_file(dir / kIndex, "not JSON");
+  EXPECT_THAT(sharded_files(dir.path()), ElementsAre(dir / kIndex));
+}
+
 TEST_F(ShardedCheckpoint, TakesTensorsThatTheIndexDoesNotList) {
   write_weight_map(concat(R"("a":")", kFirst, R"(")"));
   EXPECT_THAT(Checkpoint(dir.path()).names(), ElementsAre("a", "b"));

@@ -6,12 +6,15 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
+#include "gpt/models/quantize.h"
 #include "support/expect_error.h"
+#include "support/file_size_limit.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
 #include "support/temp_dir.h"
@@ -22,9 +25,11 @@ namespace {
 namespace fs = std::filesystem;
 using test::message_of;
 using test::random_network;
+using test::read_file;
 using test::same_bits;
 using test::TempDir;
 using test::tiny_config;
+using test::write_file;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -66,6 +71,22 @@ class CheckpointFiles {
     return directory;
   }
 
+  fs::path write_shards(const fs::path& directory) const {
+    fs::create_directories(directory);
+    config_.save(directory / "config.json");
+    std::vector<NamedTensor> parts[2];
+    std::string weight_map;
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      const Stored& s = tensors_[i];
+      parts[i % 2].push_back({s.name, s.tensor.view()});
+      weight_map += concat(i > 0 ? ", \"" : "\"", s.name, "\": \"part-", i % 2, ".safetensors\"");
+    }
+    for (int i = 0; i < 2; ++i)
+      save_safetensors(directory / ("part-" + std::to_string(i) + ".safetensors"), parts[i]);
+    write_file(directory / "model.safetensors.index.json", concat("{\"weight_map\": {", weight_map, "}}"));
+    return directory;
+  }
+
  private:
   HfConfig config_;
   std::vector<Stored> tensors_;
@@ -101,23 +122,9 @@ TEST(ModelLoad, GivesTheSameNetworkFromEveryLayoutOfTheFiles) {
 
 TEST(ModelLoad, ReadsShards) {
   const TempDir tmp;
-  CheckpointFiles files;
-  const fs::path whole = files.write(tmp / "whole");
-  std::vector<NamedTensor> parts[2];
-  std::string weight_map;
-  for (std::size_t i = 0; i < files.tensors().size(); ++i) {
-    const Stored& s = files.tensors()[i];
-    parts[i % 2].push_back({s.name, s.tensor.view()});
-    weight_map += (i > 0 ? ", \"" : "\"") + s.name + "\": \"part-" + std::to_string(i % 2) + ".safetensors\"";
-  }
-  const fs::path sharded = tmp / "sharded";
-  fs::create_directories(sharded);
-  files.config().save(sharded / "config.json");
-  for (int i = 0; i < 2; ++i)
-    save_safetensors(sharded / ("part-" + std::to_string(i) + ".safetensors"), parts[i]);
-  std::ofstream(sharded / "model.safetensors.index.json")
-      << "{\"metadata\": {}, \"weight_map\": {" << weight_map << "}}";
-  EXPECT_TRUE(same_bits(logits_of(Model::load(whole)), logits_of(Model::load(sharded))));
+  const CheckpointFiles files;
+  EXPECT_TRUE(same_bits(logits_of(Model::load(files.write(tmp / "whole"))),
+                        logits_of(Model::load(files.write_shards(tmp / "sharded")))));
 }
 
 TEST(ModelLoad, ConvertsWhenAsked) {
@@ -278,15 +285,58 @@ TEST(ModelSave, WritesWhatLoadsToTheSameBits) {
   }
 }
 
-TEST(ModelSave, KeepsTheOldFilesWhenItCannotWrite) {
+// Names and contents of what a directory holds.
+std::map<std::string, std::string> contents_of(const fs::path& directory) {
+  std::map<std::string, std::string> contents;
+  for (const auto& entry : fs::directory_iterator(directory))
+    contents[entry.path().filename()] = entry.is_directory() ? "" : read_file(entry.path());
+  return contents;
+}
+
+TEST(ModelSave, KeepsTheOldCheckpointWhenAFileCannotBeReplaced) {
+  const TempDir tmp;
+  Model model = Model::load(CheckpointFiles().write(tmp / "m"));
+  write_file(tmp / "file", "x");
+  EXPECT_THAT(message_of<IoError>([&] { model.save(tmp / "file"); }), HasSubstr("file"));
+  quantize(model.network(), {});
+  for (const bool sharded : {false, true})
+    for (const char* name : {"config.json", "part-1.safetensors"}) {
+      if (!sharded && name != std::string("config.json")) continue;
+      fs::remove_all(tmp / "old");
+      sharded ? CheckpointFiles().write_shards(tmp / "old") : CheckpointFiles().write(tmp / "old");
+      fs::remove(tmp / "old" / name);
+      fs::create_directory(tmp / "old" / name);
+      const auto before = contents_of(tmp / "old");
+      EXPECT_THAT(message_of<IoError>([&] { model.save(tmp / "old"); }),
+                  AllOf(HasSubstr(name), HasSubstr("directory")));
+      EXPECT_EQ(contents_of(tmp / "old"), before) << name;
+    }
+}
+
+TEST(ModelSave, KeepsTheOldCheckpointWhenTheDiskIsFullHalfWay) {
   const TempDir tmp;
   const fs::path directory = CheckpointFiles().write(tmp / "m");
+  Model model = Model::load(directory);
+  quantize(model.network(), {});
+  const auto before = contents_of(directory);
+  for (const rlim_t limit : {rlim_t{100}, rlim_t{2500}}) {  // in config.json, in the weights
+    const auto save = [&] { model.save(directory); };
+    EXPECT_EQ(test::with_file_size_limit(limit, [&] { return test::outcome_of(save, directory.string()); }),
+              test::kIoErrorNamingTheFile);
+    EXPECT_EQ(contents_of(directory), before) << limit;
+  }
+}
+
+TEST(ModelSave, TakesThePlaceOfAShardedCheckpoint) {
+  const TempDir tmp;
+  const fs::path directory = CheckpointFiles().write_shards(tmp / "m");
+  write_file(directory / "notes.txt", "kept");
   const Model model = Model::load(directory);
-  std::ofstream(tmp / "file") << "x";
-  EXPECT_THAT(message_of<IoError>([&] { model.save(tmp / "file"); }), HasSubstr("file"));
-  fs::remove(directory / "config.json");
-  fs::create_directory(directory / "config.json");
-  EXPECT_THAT(message_of<IoError>([&] { model.save(directory); }), HasSubstr("config.json"));
+  model.save(directory);
+  std::vector<std::string> names;
+  for (const auto& [name, text] : contents_of(directory)) names.push_back(name);
+  EXPECT_THAT(names, ElementsAre("config.json", "model.safetensors", "notes.txt"));
+  EXPECT_TRUE(same_bits(logits_of(model), logits_of(Model::load(directory))));
 }
 
 TEST(Model, SaysThatItHasNoTokenizer) {

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gpt/core/atomic_file.h"
 #include "gpt/core/dtype.h"
 #include "gpt/core/mapped_file.h"
 #include "gpt/core/shape.h"
@@ -112,6 +113,8 @@ class Checkpoint {
   const Metadata& metadata() const noexcept { return shards_.front().metadata(); }
   /// The file, or the index of the shards.
   const std::string& source() const noexcept { return source_; }
+  /// The safetensors files that were opened: the one, or the shards.
+  std::vector<std::filesystem::path> files() const;
 
  private:
   void open_shards(const std::filesystem::path& directory, MappedFile::Mode mode);
@@ -123,6 +126,11 @@ class Checkpoint {
   std::vector<std::string> names_;
   std::map<std::string, std::size_t, std::less<>> shard_of_;
 };
+
+/// What a sharded checkpoint in the directory consists of, to be removed when `model.safetensors` takes its place: the index
+/// first, then the shards it names (those in the directory itself, called *.safetensors, save `model.safetensors`). Empty
+/// without an index; the index alone when it is not one. Throws IoError as Checkpoint.
+std::vector<std::filesystem::path> sharded_files(const std::filesystem::path& directory);
 
 struct NamedTensor {
   std::string name;
@@ -139,5 +147,8 @@ struct NamedTensor {
 /// UTF-8, and for a header beyond 100 MB.
 void save_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
                       const Metadata& metadata = {});
+
+/// The same content, written to a file that the caller commits. Throws likewise.
+void write_safetensors(AtomicFile& file, std::span<const NamedTensor> tensors, const Metadata& metadata = {});
 
 }  // namespace gpt

@@ -49,7 +49,7 @@ struct ByteBpeModel {
 
   /// Where vocab and merges come from, for messages.
   std::string vocab_source = "vocab", merges_source = "merges";
-  /// Files that save() writes unchanged: tokenizer.json and the like, by name and content.
+  /// Files that files() gives unchanged: tokenizer.json and the like, by name and content.
   std::vector<std::pair<std::string, std::string>> files = {};
 };
 
@@ -86,7 +86,7 @@ class ByteBpe final : public Tokenizer {
 
   /// Writes tokenizer.json (the one it was read from, else a new one), vocab.json and merges.txt, and the
   /// tokenizer_config.json, special_tokens_map.json and added_tokens.json it was read with.
-  void save(const std::filesystem::path& directory) const override;
+  std::vector<TokenizerFile> files() const override;
 
  private:
   class Impl;

@@ -26,6 +26,12 @@ struct DecodeOptions {
   bool skip_special_tokens = false;
 };
 
+/// A file of a tokenizer: "vocab.json" and its text.
+struct TokenizerFile {
+  std::string name;
+  std::string text;
+};
+
 /// Text to token ids and back. Immutable: shared between threads without locks.
 class Tokenizer {
  public:
@@ -61,9 +67,11 @@ class Tokenizer {
   virtual std::optional<TokenId> pad_token_id() const = 0;
   virtual std::optional<TokenId> unk_token_id() const = 0;
 
-  /// Writes the files from which transformers (and load_tokenizer) make the same tokenizer into an existing
-  /// directory, each replaced atomically. Throws IoError naming the file.
-  virtual void save(const std::filesystem::path& directory) const = 0;
+  /// The files from which transformers (and load_tokenizer) make the same tokenizer, names without a directory.
+  virtual std::vector<TokenizerFile> files() const = 0;
+
+  /// Writes them into an existing directory, all or none (AtomicFiles). Throws IoError naming the file.
+  void save(const std::filesystem::path& directory) const;
 };
 
 /// True when the directory holds tokenizer.json, vocab.json or merges.txt: something for load_tokenizer to
