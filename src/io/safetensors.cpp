@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/input_file.h"
 #include "core/json.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
@@ -20,23 +21,18 @@ static_assert(std::endian::native == std::endian::little,
 
 constexpr std::size_t kLengthBytes = 8;  // the header's length, before the header
 
-/// The header's text. `bytes` is the whole file.
-std::string_view header_text(std::span<const std::byte> bytes, std::string_view source) {
-  if (bytes.size() < kLengthBytes)
-    fail<FormatError>(source, "is no safetensors file: it has ", bytes.size(), " bytes, expected 8 or more");
+/// The bytes of the header, told by the file's first eight.
+std::size_t header_length(std::span<const std::byte, kLengthBytes> first, std::uint64_t file_size,
+                          std::string_view source) {
   std::uint64_t length = 0;
-  std::memcpy(&length, bytes.data(), kLengthBytes);
+  std::memcpy(&length, first.data(), kLengthBytes);
   if (length > kMaxSafetensorsHeader)
     fail<FormatError>(source, "is no safetensors file: the header would be ", length,
                       " bytes long, the limit is ", kMaxSafetensorsHeader);
-  if (length > bytes.size() - kLengthBytes)
+  if (length > file_size - kLengthBytes)
     fail<FormatError>(source, "is truncated: the header is ", length, " bytes long, ",
-                      bytes.size() - kLengthBytes, " are there");
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes,
-                              static_cast<std::size_t>(length));
-  if (!text.starts_with('{'))
-    fail<FormatError>(source, "is no safetensors file: the header does not begin with '{'");
-  return text;
+                      file_size - kLengthBytes, " are there");
+  return static_cast<std::size_t>(length);
 }
 
 /// Reads one member of the header; knows what to name in errors.
@@ -172,42 +168,67 @@ void require_gapless(const std::vector<Extent>& sorted, std::uint64_t data_size,
 
 }  // namespace
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, MappedFile::Mode mode)
-    : SafetensorsFile(MappedFile(path, mode)) {}
-
-SafetensorsFile::SafetensorsFile(const MappedFile& file)
-    : SafetensorsFile(file.owner(), file.bytes(), file.path().string(), file) {}
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, MappedFile::Mode mode) {
+  Contents contents;
+  contents.source = path.string();
+  std::uint64_t size = 0;
+  if (mode == MappedFile::Mode::kRead) {
+    contents.input = std::make_shared<const InputFile>(path);
+    size = contents.input->size();
+  } else {
+    const MappedFile& file = contents.mapping.emplace(path);
+    contents.owner = file.owner();
+    contents.bytes = file.bytes().data();
+    size = file.bytes().size();
+  }
+  parse(std::move(contents), size);
+}
 
 SafetensorsFile::SafetensorsFile(std::shared_ptr<const void> owner, std::span<std::byte> bytes,
-                                 std::string source)
-    : SafetensorsFile(std::move(owner), bytes, std::move(source), std::nullopt) {}
+                                 std::string source) {
+  Contents contents;
+  contents.owner = std::move(owner);
+  contents.bytes = bytes.data();
+  contents.source = std::move(source);
+  parse(std::move(contents), bytes.size());
+}
 
-SafetensorsFile::SafetensorsFile(std::shared_ptr<const void> owner, std::span<std::byte> bytes,
-                                 std::string source, std::optional<MappedFile> file) {
-  const std::string_view text = header_text(bytes, source);
+void SafetensorsFile::parse(Contents contents, std::uint64_t file_size) {
+  const std::string& source = contents.source;
+  std::vector<std::byte> buffer;
+  const auto bytes_at = [&](std::size_t begin, std::size_t size) -> std::span<const std::byte> {
+    if (!contents.input) return {contents.bytes + begin, size};
+    buffer.resize(size);
+    contents.input->read(begin, buffer);
+    return buffer;
+  };
+  if (file_size < kLengthBytes)
+    fail<FormatError>(source, "is no safetensors file: it has ", file_size, " bytes, expected 8 or more");
+  const std::size_t length =
+      header_length(bytes_at(0, kLengthBytes).first<kLengthBytes>(), file_size, source);
+  const std::span<const std::byte> header_bytes = bytes_at(kLengthBytes, length);
+  const std::string_view text(reinterpret_cast<const char*>(header_bytes.data()), length);
+  if (!text.starts_with('{'))
+    fail<FormatError>(source, "is no safetensors file: the header does not begin with '{'");
   const json::Value header = json::parse_object(text, source + ": header");
-  const std::span<std::byte> data = bytes.subspan(kLengthBytes + text.size());
+  const std::uint64_t data_begin = kLengthBytes + length, data_size = file_size - data_begin;
 
-  auto contents = std::make_shared<Contents>();
   std::vector<Extent> extents;
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") {
-      contents->metadata = read_metadata(value, source);
+      contents.metadata = read_metadata(value, source);
       continue;
     }
-    auto [info, begin, end] = EntryReader(source, name, data.size()).read(value);
-    contents->tensors.emplace(name, Entry{std::move(info), data.data() + begin});
+    auto [info, begin, end] = EntryReader(source, name, data_size).read(value);
+    contents.tensors.emplace(name, Entry{std::move(info), data_begin + begin});
     extents.push_back({begin, end, name});
   }
   std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
     return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
   });
-  require_gapless(extents, data.size(), source);
-  for (Extent& e : extents) contents->names.push_back(std::move(e.name));
-  contents->owner = std::move(owner);
-  contents->file = std::move(file);
-  contents->source = std::move(source);
-  contents_ = std::move(contents);
+  require_gapless(extents, data_size, source);
+  for (Extent& e : extents) contents.names.push_back(std::move(e.name));
+  contents_ = std::make_shared<const Contents>(std::move(contents));
 }
 
 const SafetensorsFile::Entry& SafetensorsFile::find(std::string_view name) const {
@@ -218,27 +239,35 @@ const SafetensorsFile::Entry& SafetensorsFile::find(std::string_view name) const
 
 void SafetensorsFile::drop_pages(std::string_view name) const {
   const Entry& entry = find(name);
-  if (contents_->file) contents_->file->drop_pages({entry.data, entry.info.nbytes});
+  if (contents_->mapping) contents_->mapping->drop_pages({contents_->bytes + entry.begin, entry.info.nbytes});
 }
 
 Tensor SafetensorsFile::tensor(std::string_view name) const {
-  const auto& [info, data] = find(name);
+  const Entry& entry = find(name);
+  const TensorInfo& info = entry.info;
   if (!info.dtype)
     fail<UnsupportedError>(source(), "tensor ", quote(name), " has dtype ", info.stored_dtype,
                            ", which is not supported");
-  if (info.dtype == DType::boolean) {
-    const std::byte* const end = data + info.nbytes;
-    const std::byte* bad =
-        std::find_if<const std::byte*>(data, end, [](std::byte b) { return b > std::byte{1}; });
-    if (bad != end)  // a bool of any other value is undefined behaviour
-      fail<FormatError>(source(), "tensor ", quote(name), " of dtype BOOL holds the byte ",
-                        std::to_integer<int>(*bad), ", expected 0 or 1");
+  const auto checked = [&](Tensor tensor) {
+    if (info.dtype == DType::boolean)  // a bool of any other value is undefined behaviour
+      for (const std::byte b : std::span(std::as_const(tensor).view().raw(), info.nbytes))
+        if (b > std::byte{1})
+          fail<FormatError>(source(), "tensor ", quote(name), " of dtype BOOL holds the byte ",
+                            std::to_integer<int>(b), ", expected 0 or 1");
+    return tensor;
+  };
+  if (!contents_->input) {
+    std::byte* const data = contents_->bytes + entry.begin;
+    if (reinterpret_cast<std::uintptr_t>(data) % size_of(*info.dtype) == 0)
+      return checked(Tensor::borrow(contents_->owner, data, info.shape, *info.dtype));
   }
-  if (reinterpret_cast<std::uintptr_t>(data) % size_of(*info.dtype) == 0)
-    return Tensor::borrow(contents_->owner, data, info.shape, *info.dtype);
   Tensor copy = Tensor::empty(info.shape, *info.dtype);
-  std::memcpy(copy.view().raw(), data, info.nbytes);
-  return copy;
+  const std::span<std::byte> to(copy.view().raw(), info.nbytes);
+  if (contents_->input)
+    contents_->input->read(entry.begin, to);
+  else
+    std::copy_n(contents_->bytes + entry.begin, to.size(), to.data());
+  return checked(std::move(copy));
 }
 
 }  // namespace gpt

@@ -77,50 +77,50 @@ Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, QuantizedMat
                   const LoadOptions& options) {
   // Before memory is spent on as many layers as config.json claims.
   name_in(file, concat("h.", config.n_layer - 1, ".ln_1.weight"));
+  const auto is_unused_head = [&](const std::string& name) {
+    return config.tie_word_embeddings && name.ends_with("lm_head.weight");
+  };
+  for (const std::string& name : file.names())  // before the weights take memory beside it
+    if (is_unused_head(name)) compare_tied_head(file, name, options);
+
   Gpt2 network(config);
   std::set<std::string, std::less<>> used;
+  PagePool pool;
+  const auto throw_if_stopped = [&] {
+    if (options.stop.stop_requested()) fail<CancelledError>(file.source(), "loading was stopped");
+  };
   const auto load = [&](const std::string& parameter, Tensor& tensor, const Shape& expected) {
+    throw_if_stopped();
     const std::string name = name_in(file, parameter);
     tensor = load_parameter(file, name, expected, options);
     used.insert(name);
   };
-  network.visit(Overloaded{load, [&](const std::string& parameter, ops::Weight& weight) {
-                             const auto format = quantized.find(parameter);
-                             if (format == quantized.end())
-                               return load(parameter, weight.values, weight.file_shape());
-                             const std::string name = name_in(file, parameter);
-                             load_quantized(file, name, format->second, weight);
-                             used.insert({name, scales_of(name), zero_points_of(name)});
-                             quantized.erase(format);
-                           }});
+  const auto load_matrix = [&](const std::string& parameter, ops::Weight& weight) {
+    const auto format = quantized.find(parameter);
+    if (format == quantized.end()) return load(parameter, weight.values, weight.file_shape());
+    throw_if_stopped();
+    const std::string name = name_in(file, parameter);
+    load_quantized(file, name, format->second, weight);
+    used.insert({name, scales_of(name), zero_points_of(name)});
+    quantized.erase(format);
+  };
+  // Packed one after another, so that a matrix as it was in the file and its copy take memory together only once.
+  const auto load_packed = [&](const std::string& parameter, ops::Weight& weight) {
+    load_matrix(parameter, weight);
+    if (!options.pack || !Gpt2::packs(parameter)) return;
+    weight = ops::pack(weight, pool);
+    const std::string name = name_in(file, parameter);
+    for (const std::string& part : {name, scales_of(name), zero_points_of(name)})
+      if (file.contains(part)) file.drop_pages(part);
+  };
+  network.visit(Overloaded{load, load_packed});
   if (!quantized.empty())
     fail<FormatError>(file.source(), "config.json says that ", quantized.begin()->first,
                       " is quantized, but the network has no such matrix");
-  if (options.pack) {
-    // One after another, so that a matrix in the file and its copy take memory together only once.
-    PagePool pool;
-    network.visit_matrices([&](const std::string& parameter, ops::Weight& weight) {
-      if (!Gpt2::packs(parameter)) return;
-      weight = ops::pack(weight, pool);
-      const std::string name = name_in(file, parameter);
-      for (const std::string& part : {name, scales_of(name), zero_points_of(name)})
-        if (file.contains(part)) file.drop_pages(part);
-    });
-    // A file that was read is one buffer: what is small must not keep it.
-    if (!options.map)
-      network.visit(
-          Overloaded{[](const std::string&, Tensor& tensor, const Shape&) { tensor = tensor.clone(); },
-                     [](const std::string& parameter, ops::Weight& weight) {
-                       if (!Gpt2::packs(parameter)) weight.values = weight.values.clone();
-                     }});
-  }
   for (const std::string& name : file.names()) {
-    if (used.contains(name) || is_mask_buffer(name)) continue;
-    if (config.tie_word_embeddings && name.ends_with("lm_head.weight"))
-      compare_tied_head(file, name, options);
-    else
-      warn(options,
-           concat("[", file.source(), "] tensor ", name, " is not part of the network and has no effect"));
+    if (used.contains(name) || is_mask_buffer(name) || is_unused_head(name)) continue;
+    warn(options,
+         concat("[", file.source(), "] tensor ", name, " is not part of the network and has no effect"));
   }
   return network;
 }

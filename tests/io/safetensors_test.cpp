@@ -67,6 +67,21 @@ TEST(Safetensors, RoundTripsEveryDType) {
   }
 }
 
+TEST(Safetensors, ReadsEveryTensorIntoMemoryOfItsOwnWhenItDoesNotMap) {
+  const TempDir dir;
+  const Tensor a = counting({100}, DType::f32), b = counting({7}, DType::u8);
+  save_safetensors(dir / "t", std::vector<NamedTensor>{{"a", a}, {"b", b}});
+  const SafetensorsFile file(dir / "t", MappedFile::Mode::kRead);
+  Tensor first = file.tensor("a");
+  first.data<float>()[0] = 99;
+  const Tensor second = file.tensor("a");
+  expect_equal(second, a);
+  EXPECT_NE(first.view().raw(), second.view().raw());
+  std::filesystem::resize_file(dir / "t", std::filesystem::file_size(dir / "t") - 1);
+  expect_equal(file.tensor("a"), a);
+  expect_error<IoError>([&] { file.tensor("b"); }, {"t]", "ended 1 bytes early"});
+}
+
 TEST(Safetensors, RoundTripsScalarsEmptyTensorsAndManyDimensions) {
   const TempDir dir;
   const std::vector<Tensor> tensors = {counting(Shape{}, DType::f32), counting({0}, DType::f64),

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -162,6 +163,15 @@ TEST(ModelLoad, PackedGivesTheSameBitsAndSavesTheSameFile) {
                     }),
                     HasSubstr("wte.weight"));
       }
+}
+
+TEST(ModelLoad, StopsWhenAsked) {
+  const TempDir tmp;
+  const fs::path directory = CheckpointFiles().write(tmp / "m");
+  std::stop_source source;
+  source.request_stop();
+  EXPECT_THAT(message_of<CancelledError>([&] { Model::load(directory, {.stop = source.get_token()}); }),
+              HasSubstr("model.safetensors"));
 }
 
 TEST(ModelLoad, MapsWithoutCopying) {

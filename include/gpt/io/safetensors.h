@@ -22,6 +22,8 @@
 
 namespace gpt {
 
+class InputFile;
+
 using Metadata = std::map<std::string, std::string, std::less<>>;
 
 /// What a safetensors file says of one of its tensors.
@@ -33,7 +35,8 @@ struct TensorInfo {
 };
 
 /// One safetensors file. Everything in it is checked once, when it is opened, and nothing is read but the
-/// header. Copies share the file. Const access is thread-safe.
+/// header. Copies share the file, which stays open, or mapped, as long as one of them, or a tensor in the mapping, lives. Const
+/// access is thread-safe.
 class SafetensorsFile {
  public:
   /// Throws IoError as MappedFile does, and FormatError naming the file and the tensor when
@@ -55,12 +58,13 @@ class SafetensorsFile {
   const TensorInfo& info(std::string_view name) const { return find(name).info; }
 
   /// The tensor, without a copy, sharing the ownership of the file; copied where the file does not align it
-  /// to its element size. Throws FormatError when there is none, or a BOOL holds a byte other than 0 and 1;
-  /// UnsupportedError for a dtype that libgpt lacks; MemoryError.
+  /// to its element size. Of a file opened with kRead, read anew at every call into memory of its own. Throws FormatError
+  /// when there is none, or a BOOL holds a byte other than 0 and 1; UnsupportedError for a dtype that libgpt lacks;
+  /// MemoryError; with kRead, IoError.
   Tensor tensor(std::string_view name) const;
 
   /// Lets go of the memory that the tensor's bytes in a mapped file take; whoever reads them next reads the file again.
-  /// What was written to them is lost. Does nothing to a file in memory.
+  /// What was written to them is lost. Does nothing to a file that is not mapped.
   void drop_pages(std::string_view name) const;
 
   /// The content of "__metadata__".
@@ -71,19 +75,19 @@ class SafetensorsFile {
  private:
   struct Entry {
     TensorInfo info;
-    std::byte* data = nullptr;
+    std::uint64_t begin = 0;  // in the file
   };
   struct Contents {
+    std::shared_ptr<const InputFile> input;  // of kRead; otherwise the bytes are in memory:
+    std::optional<MappedFile> mapping;       // none: in the memory of a caller
     std::shared_ptr<const void> owner;
-    std::optional<MappedFile> file;  // none: bytes in the memory of a caller
+    std::byte* bytes = nullptr;
     std::string source;
     std::vector<std::string> names;
     std::map<std::string, Entry, std::less<>> tensors;
     Metadata metadata;
   };
-  explicit SafetensorsFile(const MappedFile& file);
-  SafetensorsFile(std::shared_ptr<const void> owner, std::span<std::byte> bytes, std::string source,
-                  std::optional<MappedFile> file);
+  void parse(Contents contents, std::uint64_t file_size);
   const Entry& find(std::string_view name) const;
 
   std::shared_ptr<const Contents> contents_;

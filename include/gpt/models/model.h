@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string_view>
 
 #include "gpt/core/dtype.h"
@@ -15,7 +16,7 @@
 namespace gpt {
 
 struct LoadOptions {
-  /// Map the weights into memory (nothing is read before it is used); false reads them at once.
+  /// Map the weights into memory (nothing is read before it is used); false reads them at once, tensor by tensor.
   bool map = true;
   /// Lay the matrices out in panels, in memory of their own, as the kernels stream them (Gpt2::pack): costs about the time of
   /// reading them twice, and pays after some tens of tokens. Quantized matrices, which are in panels in the file, are copied out
@@ -26,6 +27,8 @@ struct LoadOptions {
   std::optional<DType> dtype = {};
   /// Told of what the checkpoint contains and libgpt does not use: unknown config keys, tensors.
   std::function<void(std::string_view message)> on_warning = {};
+  /// Checked before every tensor.
+  std::stop_token stop = {};
 };
 
 /// A loaded checkpoint. Const and shareable between threads while generating; copying shares the weights.
@@ -33,7 +36,8 @@ class Model {
  public:
   /// Loads a Hugging Face GPT-2 directory: config.json, model.safetensors or its shards, and, when present,
   /// generation_config.json and the tokenizer's files.
-  /// Throws IoError, FormatError, UnsupportedError, ShapeError, each naming the file and the key or tensor.
+  /// Throws IoError, FormatError, UnsupportedError, ShapeError, each naming the file and the key or tensor; MemoryError;
+  /// CancelledError.
   static Model load(const std::filesystem::path& directory, const LoadOptions& options = {});
 
   /// A model from parts.
