@@ -49,7 +49,7 @@ void add_input_options(CLI::App& app, Request& request) {
   app.add_option_function<std::string>(
          "--input-ids",
          [&request](const std::string& text) {
-           request.input_ids = program::parse_numbers<gpt::TokenId>("--input-ids", text);
+           request.input_ids = program::parse_numbers<gpt::TokenId>("--input-ids", text, 0);
          },
          "The prompt as token ids: 15496,995")
       ->type_name("IDS");
@@ -75,7 +75,7 @@ void add_generation_options(CLI::App& app, gpt::GenerateOptions& options) {
          [&options](const std::string& text) {
            options.eos_token_id.emplace();
            if (text != "none")
-             options.eos_token_id = program::parse_numbers<gpt::TokenId>("--eos-token-id", text);
+             options.eos_token_id = program::parse_numbers<gpt::TokenId>("--eos-token-id", text, 0);
          },
          "Tokens that end the text, or none")
       ->type_name("IDS");
@@ -99,7 +99,8 @@ void add_machine_options(CLI::App& app, Request& request) {
            if (name == "auto") return;
            request.load.dtype = gpt::dtype_from_name(name);
            if (!request.load.dtype || !gpt::is_weight_dtype(*request.load.dtype))
-             throw program::UsageError("--dtype: " + name + " is none of auto, float32, bfloat16, float16");
+             throw program::UsageError("--dtype: " + program::in_quotes(name) +
+                                       " is none of auto, float32, bfloat16, float16");
          },
          "Convert the weights: auto (as they are), float32, bfloat16, float16")
       ->type_name("NAME");
@@ -108,13 +109,13 @@ void add_machine_options(CLI::App& app, Request& request) {
          [&request](const std::string& name) {
            const auto dtype = gpt::dtype_from_name(name);
            if (!dtype || !gpt::ops::is_cache_dtype(*dtype))
-             throw program::UsageError("--kv-dtype: " + name +
+             throw program::UsageError("--kv-dtype: " + program::in_quotes(name) +
                                        " is none of float32, bfloat16, float16, int8");
            request.options.kv_cache_dtype = *dtype;
          },
          "Hold keys and values as float32, bfloat16, float16, int8 (float32)")
       ->type_name("NAME");
-  program::add_number<int>(app, "--threads", request.threads, "Threads at most, 0 = one per CPU (0)");
+  program::add_number<int>(app, "--threads", request.threads, "Threads at most, 0 = one per CPU (0)", 0);
   app.add_flag("--json", request.json, "Print one JSON object instead of text")->disable_flag_override();
   app.add_flag_function(
          "--pack,!--no-pack", [&request](std::int64_t count) { request.pack = count > 0; },
@@ -128,7 +129,6 @@ void add_machine_options(CLI::App& app, Request& request) {
 void check(const Request& request) {
   if (request.prompt.has_value() + request.prompt_file.has_value() + request.input_ids.has_value() != 1)
     throw program::UsageError("give exactly one of --prompt, --prompt-file and --input-ids");
-  if (request.threads < 0) throw program::UsageError("--threads: expected 0 or more");
   try {
     request.options.validate();
   } catch (const gpt::ArgumentError& error) {

@@ -1,4 +1,4 @@
-// What the programs share: exit statuses, strict reading of the command line, Ctrl-C, and standard output.
+// What the programs share: exit statuses, Ctrl-C, input of any kind, standard output, and the body of main.
 #pragma once
 
 #include <fcntl.h>
@@ -6,21 +6,23 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdint>
 #include <exception>
 #include <iostream>
-#include <stdexcept>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <gpt/core/error.h>
 #include <CLI/CLI.hpp>
+
+#include "command_line.h"
 
 namespace program {
 
@@ -29,46 +31,22 @@ inline constexpr int kFailed = 1;         // the input or the work
 inline constexpr int kUsage = 2;          // the command line is wrong
 inline constexpr int kInterrupted = 130;  // Ctrl-C
 
-/// The command line is wrong in a way that CLI11 does not see.
-class UsageError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
-/// All of `text` as a number, the same in every locale. Throws UsageError naming the option.
-template <class T>
-T parse_number(std::string_view option, std::string_view text) {
-  T value{};
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
-  if (error == std::errc::result_out_of_range)
-    throw UsageError(gpt::concat(option, ": ", text, " is too large or too small"));
-  if (error != std::errc() || stop != end)
-    throw UsageError(gpt::concat(option, ": \"", text, "\" is not ",
-                                 std::is_floating_point_v<T> ? "a number" : "an integer of its range"));
-  return value;
-}
-
-/// Numbers with commas between them. Throws UsageError naming the option.
-template <class T>
-std::vector<T> parse_numbers(std::string_view option, std::string_view text) {
-  std::vector<T> values;
-  for (;;) {
-    const std::size_t comma = text.find(',');
-    values.push_back(parse_number<T>(option, text.substr(0, comma)));
-    if (comma == text.npos) return values;
-    text.remove_prefix(comma + 1);
-  }
-}
-
-/// Adds an option whose value is a number, read by parse_number; `value` may be a std::optional.
-template <class T, class Value>
-CLI::Option* add_number(CLI::App& app, const std::string& name, Value& value,
-                        const std::string& description) {
-  return app
-      .add_option_function<std::string>(
-          name, [name, &value](const std::string& text) { value = parse_number<T>(name, text); }, description)
-      ->type_name(std::is_floating_point_v<T> ? "NUMBER" : "N");
+/// All that a file, a pipe or a device gives until its end. Throws IoError naming the path.
+inline std::string read_all(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) gpt::fail<gpt::IoError>(path, "cannot open: ", std::generic_category().message(errno));
+  std::string text;
+  char buffer[1 << 16];
+  ssize_t got = 0;
+  do {
+    got = ::read(fd, buffer, sizeof buffer);
+    if (got > 0) text.append(buffer, static_cast<std::size_t>(got));
+  } while (got > 0 || (got < 0 && errno == EINTR));
+  const int error = got < 0 ? errno : 0;
+  ::close(fd);
+  if (error == EISDIR) gpt::fail<gpt::IoError>(path, "is a directory, expected a file");
+  if (error != 0) gpt::fail<gpt::IoError>(path, "cannot read: ", std::generic_category().message(error));
+  return text;
 }
 
 /// While it lives, Ctrl-C requests a stop instead of ending the process; a second one ends it.
@@ -175,7 +153,9 @@ int run(CLI::App& app, int argc, char** argv, Work&& work) {
   };
   try {
     try {
-      app.parse(argc, argv);
+      std::vector<std::string> arguments = split_arguments(app, argc, argv);
+      std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+      app.parse(std::move(arguments));
     } catch (const CLI::CallForHelp&) {
       Output().write(app.help());
       return kDone;

@@ -68,17 +68,19 @@ void add_options(CLI::App& app, Request& request) {
   app.add_option("--calibration-file", request.calibration_file,
                  "A text like those the model will see, to weigh errors by")
       ->type_name("FILE");
-  program::add_number<int>(app, "--threads", request.threads, "Threads at most, 0 = one per CPU (0)");
+  program::add_number<int>(app, "--threads", request.threads, "Threads at most, 0 = one per CPU (0)", 0);
   app.add_flag("--json", request.json, "Print one JSON object instead of a table")->disable_flag_override();
 }
 
 gpt::ops::QuantizationFormat format_of(std::string_view option, const std::string& name,
-                                       const Request& request) {
+/// `expected` is what the option takes.
+                                       std::string_view expected, const Request& request) {
   gpt::ops::QuantizationFormat f;
   if (name == "int4")
     f.format = gpt::ops::WeightFormat::int4;
   else if (name != "int8")
-    throw program::UsageError(gpt::concat(option, ": ", name, " is neither int8 nor int4"));
+    throw program::UsageError(
+        gpt::concat(option, ": ", program::in_quotes(name), " is no format, expected ", expected));
   f.group_size = request.group_size;
   f.symmetric = !request.asymmetric || name == "int8";
   f.weight_only = request.weight_only;
@@ -87,19 +89,22 @@ gpt::ops::QuantizationFormat format_of(std::string_view option, const std::strin
 
 // What needs no checkpoint to be judged.
 gpt::QuantizeOptions options_of(const Request& request) {
-  if (request.threads < 0) throw program::UsageError("--threads: expected 0 or more");
   gpt::QuantizeOptions options;
-  options.format = format_of("--format", request.format, request);
+  options.format = format_of("--format", request.format, "int8 or int4", request);
   if (request.asymmetric && request.format == "int8")
     throw program::UsageError("--asymmetric: int8 is symmetric, only int4 can have zero points");
   options.quantize_embeddings = !request.no_embeddings;
   for (const std::string& text : request.overrides) {
     const std::size_t equals = text.find('=');
-    if (equals == text.npos)
-      throw program::UsageError(gpt::concat("--override: expected MATRIX=FORMAT, found ", text));
-    const std::string format = text.substr(equals + 1);
-    options.overrides.emplace_back(text.substr(0, equals), std::nullopt);
-    if (format != "none") options.overrides.back().second = format_of("--override", format, request);
+    if (equals == text.npos || equals == 0)
+      throw program::UsageError(
+          gpt::concat("--override: ", program::in_quotes(text), " is not MATRIX=FORMAT"));
+    const std::string matrix = text.substr(0, equals), format = text.substr(equals + 1);
+    for (const auto& [other, other_format] : options.overrides)
+      if (other == matrix) throw program::UsageError(gpt::concat("--override: ", matrix, " is given twice"));
+    options.overrides.emplace_back(matrix, std::nullopt);
+    if (format != "none")
+      options.overrides.back().second = format_of("--override", format, "int8, int4 or none", request);
   }
   try {
     gpt::ops::check(options.format);

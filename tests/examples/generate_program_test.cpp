@@ -175,29 +175,44 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
   };
   refuse({}, "--prompt");
   refuse({"--prompt", "A", "--input-ids", "1"}, "--input-ids");
-  refuse({"--prompt", "A", "--what"}, "--what");
-  refuse({"--prompt", "A", "stray"}, "stray");
-  refuse({"--prompt"}, "--prompt");
-  refuse({"--prompt", "A", "--seed", "1", "--seed", "2"}, "--seed");
-  refuse({"--prompt", "A", "--seed", "-1"}, "--seed");
-  refuse({"--prompt", "A", "--seed", "18446744073709551616"}, "--seed");
-  refuse({"--prompt", "A", "--max-new-tokens", "5x"}, "--max-new-tokens");
-  refuse({"--prompt", "A", "--max-new-tokens", ""}, "--max-new-tokens");
+  refuse({"--prompt", "A", "--what"}, "\"--what\" is no option");
+  refuse({"--prompt", "A", "--what=1"}, "\"--what\" is no option");
+  refuse({"--prompt", "A", "-x"}, "\"-x\" is no option");
+  refuse({"--prompt", "A", "stray"}, "\"stray\" follows no option");
+  refuse({"--prompt", "A", "--", "stray"}, "\"--\" is no option");
+  refuse({"--prompt"}, "--prompt: its value is missing, expected TEXT");
+  refuse({"--prompt", "A", "--seed", "1", "--seed", "2"}, "--seed is given twice");
+  refuse({"--prompt", "A", "--seed=1", "--seed", "1"}, "--seed is given twice");
+  refuse({"--prompt", "A", "--json", "--json"}, "--json is given twice");
+  refuse({"--prompt", "A", "--json=1"}, "--json takes no value, found \"1\"");
+  refuse({"--prompt", "A", "--do-sample", "--no-do-sample"}, "--do-sample and --no-do-sample are both given");
+  refuse({"--prompt", "A", "--no-pack", "--pack"}, "--no-pack and --pack are both given");
+  refuse({"--prompt", "A", "--seed", "-1"},
+         "--seed: \"-1\" is not an integer from 0 to 18446744073709551615");
+  refuse({"--prompt", "A", "--seed", "18446744073709551616"},
+         "--seed: \"18446744073709551616\" is not an integer from 0 to 18446744073709551615");
+  refuse({"--prompt", "A", "--seed="}, "--seed: \"\" is not an integer");
+  refuse({"--prompt", "A", "--max-new-tokens", "5x"}, "--max-new-tokens: \"5x\"");
+  refuse({"--prompt", "A", "--max-new-tokens", ""}, "--max-new-tokens: \"\"");
+  refuse({"--prompt", "A", "--max-new-tokens="}, "--max-new-tokens: \"\"");
   refuse({"--prompt", "A", "--max-new-tokens", "0"}, "max_new_tokens is 0");
   refuse({"--prompt", "A", "--max-new-tokens", "5", "--max-length", "9"}, "max_length");
   refuse({"--prompt", "A", "--temperature", "0.5"}, "temperature");
   refuse({"--prompt", "A", "--no-do-sample", "--top-k", "5"}, "top_k");
   refuse({"--prompt", "A", "--do-sample", "--temperature", "0"}, "temperature is 0");
-  refuse({"--prompt", "A", "--do-sample", "--temperature", "0,5"}, "--temperature");
+  refuse({"--prompt", "A", "--do-sample", "--temperature", "0,5"}, "--temperature: \"0,5\" is not a number");
+  refuse({"--prompt", "A", "--do-sample", "--temperature", "1e999"}, "--temperature: \"1e999\" is too large");
   refuse({"--prompt", "A", "--do-sample", "--top-p", "nan"}, "top_p is nan");
   refuse({"--prompt", "A", "--logprobs", "-1"}, "logprobs");
-  refuse({"--prompt", "A", "--threads", "-1"}, "--threads");
-  refuse({"--prompt", "A", "--dtype", "int8"}, "int8");
-  refuse({"--prompt", "A", "--kv-dtype", "float64"}, "--kv-dtype: float64");
+  refuse({"--prompt", "A", "--threads", "-1"}, "--threads: \"-1\" is not an integer from 0 to 2147483647");
+  refuse({"--prompt", "A", "--dtype", "int8"}, "--dtype: \"int8\"");
+  refuse({"--prompt", "A", "--dtype="}, "--dtype: \"\"");
+  refuse({"--prompt", "A", "--kv-dtype", "float64"}, "--kv-dtype: \"float64\"");
   refuse({"--prompt", "A", "--eos-token-id", "999999"}, "eos_token_id 999999");
   refuse({"--prompt", "A", "--stop", ""}, "stop");
   refuse({"--input-ids", "1,,2"}, "--input-ids");
-  refuse({"--input-ids", "99999999999"}, "--input-ids");
+  refuse({"--input-ids", "99999999999"}, "\"99999999999\" is not an integer from 0 to 2147483647");
+  refuse({"--input-ids", "-1"}, "\"-1\" is not an integer from 0 to 2147483647");
 }
 
 TEST(GenerateProgram, ReportsWorkThatFailsWithStatusOne) {

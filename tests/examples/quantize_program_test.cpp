@@ -140,17 +140,21 @@ TEST(QuantizeProgram, CountsTheBytesOfTheFilesThatHoldTheWeights) {
 
 TEST(QuantizeProgram, RefusesAWrongCommandLineWithStatusTwo) {
   const auto refuse = [](std::vector<std::string> arguments, const std::string& part) {
-    arguments.insert(arguments.begin(), {"--model", kDemo, "--output-dir", "/nonexistent/x"});
+    arguments.insert(arguments.begin(), {"--model", kDemo, "--output-dir", "/proc/nowhere"});
     expect_failure(2, arguments, part);
   };
   expect_failure(2, {"--output-dir", "x"}, "--model");
   expect_failure(2, {"--model", kDemo}, "--output-dir");
-  refuse({"--format", "int3"}, "int3");
+  refuse({"--format", "int3"}, "--format: \"int3\" is no format, expected int8 or int4");
   refuse({"--group-size", "48"}, "group_size is 48");
   refuse({"--group-size", "x"}, "--group-size");
   refuse({"--asymmetric"}, "--asymmetric");
-  refuse({"--override", "wte.weight"}, "MATRIX=FORMAT");
-  refuse({"--override", "wte.weight=f16"}, "f16");
+  refuse({"--override", "wte.weight"}, "--override: \"wte.weight\" is not MATRIX=FORMAT");
+  refuse({"--override="}, "--override: \"\" is not MATRIX=FORMAT");
+  refuse({"--override", "=int8"}, "--override: \"=int8\" is not MATRIX=FORMAT");
+  refuse({"--override", "wte.weight=f16"}, "--override: \"f16\" is no format, expected int8, int4 or none");
+  refuse({"--override", "wte.weight=int8", "--override", "wte.weight=int4"}, "wte.weight is given twice");
+  refuse({"--json", "--json"}, "--json is given twice");
   refuse({"--threads", "-1"}, "--threads");
   refuse({"stray"}, "stray");
 }
