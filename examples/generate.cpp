@@ -44,7 +44,7 @@ void add_input_options(CLI::App& app, Request& request) {
       ->required()
       ->type_name("DIR");
   app.add_option("--prompt", request.prompt, "Text to continue")->type_name("TEXT");
-  app.add_option("--prompt-file", request.prompt_file, "File whose whole content is the prompt")
+  app.add_option("--prompt-file", request.prompt_file, "File or pipe whose whole content is the prompt")
       ->type_name("FILE");
   app.add_option_function<std::string>(
          "--input-ids",
@@ -146,9 +146,7 @@ void check(const gpt::Generator& generator, const gpt::GenerateOptions& options)
 }
 
 std::vector<gpt::TokenId> prompt_ids(const Request& request, const gpt::Model& model) {
-  if (request.input_ids) return *request.input_ids;
-  return model.tokenizer().encode(request.prompt ? *request.prompt
-                                                 : gpt::read_text_file(*request.prompt_file));
+  return request.input_ids ? *request.input_ids : model.tokenizer().encode(*request.prompt);
 }
 
 Json token_text(const gpt::Model& model, gpt::TokenId id) {
@@ -224,6 +222,7 @@ std::string summary(const gpt::GenerateResult& result, double load_s) {
 
 int generate(Request& request) {
   check(request);
+  if (request.prompt_file) request.prompt = program::read_all(*request.prompt_file);
   gpt::set_num_threads(request.threads);
   request.load.on_warning = program::warn;
   constexpr std::int64_t kTokensThatPayForPacking = 64;

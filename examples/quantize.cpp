@@ -66,14 +66,14 @@ void add_options(CLI::App& app, Request& request) {
       ->allow_extra_args(false)
       ->type_name("MATRIX=FORMAT");
   app.add_option("--calibration-file", request.calibration_file,
-                 "A text like those the model will see, to weigh errors by")
+                 "A text like those the model will see, to weigh errors by; may be a pipe")
       ->type_name("FILE");
   program::add_number<int>(app, "--threads", request.threads, "Threads at most, 0 = one per CPU (0)", 0);
   app.add_flag("--json", request.json, "Print one JSON object instead of a table")->disable_flag_override();
 }
 
-gpt::ops::QuantizationFormat format_of(std::string_view option, const std::string& name,
 /// `expected` is what the option takes.
+gpt::ops::QuantizationFormat format_of(std::string_view option, const std::string& name,
                                        std::string_view expected, const Request& request) {
   gpt::ops::QuantizationFormat f;
   if (name == "int4")
@@ -173,13 +173,15 @@ int quantize(const Request& request) {
   const auto seconds_since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
+  std::string text;
+  if (request.calibration_file) text = program::read_all(*request.calibration_file);
   Report report;
   auto start = Clock::now();
   gpt::Model model = gpt::Model::load(request.model, {.on_warning = program::warn});
   report.load_s = seconds_since(start);
   std::vector<gpt::TokenId> calibration;
   if (request.calibration_file) {
-    calibration = model.tokenizer().encode(gpt::read_text_file(*request.calibration_file));
+    calibration = model.tokenizer().encode(text);
     if (calibration.empty()) gpt::fail<gpt::ArgumentError>(*request.calibration_file, "has no tokens");
   }
   options.calibration = calibration;

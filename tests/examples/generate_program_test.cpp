@@ -117,9 +117,30 @@ TEST(GenerateProgram, TakesThePromptFromAFileOrFromIds) {
   EXPECT_EQ(run_json(kDemo, {"--prompt", "ROMEO:\nBut {} \xff", "--max-new-tokens", "3"}).at("ids"),
             file.at("ids"));
   const Model model = Model::load(kDemo);
-  for (const char* prompt : {"{}", "[a,b]", "--seed", "-1", "\"q\" 'r'"})
-    EXPECT_EQ(run_json(kDemo, {"--prompt", prompt, "--max-new-tokens", "1"}).at("prompt_ids"),
-              Json(model.tokenizer().encode(prompt)));
+  for (const std::string prompt : {"{}", "[a,b]", "--seed", "--seed=", "-1", "\"q\" 'r'", "a=b"})
+    for (const std::vector<std::string>& arguments :
+         {std::vector<std::string>{"--prompt", prompt}, {"--prompt=" + prompt}}) {
+      std::vector<std::string> all = arguments;
+      all.insert(all.end(), {"--max-new-tokens", "1"});
+      EXPECT_EQ(run_json(kDemo, all).at("prompt_ids"), Json(model.tokenizer().encode(prompt)));
+    }
+}
+
+TEST(GenerateProgram, TakesThePromptFromAPipeAndFromFilesWithoutASize) {
+  const Model model = Model::load(kDemo);
+  const auto through_pipe = [](const std::string& writer) {
+    std::vector<std::string> argv = {"/bin/sh", "-c", writer + " | \"$@\"", "sh"};
+    const auto program = command(kDemo, {"--prompt-file", "/dev/stdin", "--max-new-tokens", "1", "--json"});
+    argv.insert(argv.end(), program.begin(), program.end());
+    return Process(argv).wait();
+  };
+  const ProcessResult slow = through_pipe("{ printf ROM; sleep 0.1; printf EO:; }");
+  EXPECT_EQ(parse_json(slow.out).at("prompt_ids"), Json(model.tokenizer().encode("ROMEO:"))) << slow.err;
+  const ProcessResult large = through_pipe("head -c 100000 /dev/zero");  // more than a pipe holds
+  EXPECT_THAT(large.err, HasSubstr("the prompt has 100000 tokens"));
+  EXPECT_EQ(
+      run_json(kDemo, {"--prompt-file", "/proc/sys/kernel/ostype", "--max-new-tokens", "1"}).at("prompt_ids"),
+      Json(model.tokenizer().encode("Linux\n")));
 }
 
 TEST(GenerateProgram, StopsAtStringsAndTokens) {
@@ -218,7 +239,9 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
 TEST(GenerateProgram, ReportsWorkThatFailsWithStatusOne) {
   expect_failure(1, "/nonexistent", {"--prompt", "A"}, "/nonexistent");
   expect_failure(1, kDemo, {"--prompt", ""}, "empty");
-  expect_failure(1, kDemo, {"--prompt-file", "/nonexistent"}, "/nonexistent");
+  expect_failure(1, kDemo, {"--prompt=", "--json"}, "empty");
+  expect_failure(1, kDemo, {"--prompt-file", "/nonexistent"}, "[/nonexistent] cannot open: No such file");
+  expect_failure(1, kDemo, {"--prompt-file", "/tmp"}, "[/tmp] is a directory, expected a file");
   expect_failure(1, kDemo, {"--input-ids", "1,999999"}, "999999");
   expect_failure(1, kDemo, {"--prompt", "A", "--max-new-tokens", "100000"}, "n_positions");
 }
