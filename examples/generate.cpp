@@ -222,7 +222,10 @@ std::string summary(const gpt::GenerateResult& result, double load_s) {
 
 int generate(Request& request) {
   check(request);
+  // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
   if (request.prompt_file) request.prompt = program::read_all(*request.prompt_file);
+  const program::Interrupt interrupt;
+  request.load.stop = request.options.stop = interrupt.token();
   gpt::set_num_threads(request.threads);
   request.load.on_warning = program::warn;
   constexpr std::int64_t kTokensThatPayForPacking = 64;
@@ -235,8 +238,6 @@ int generate(Request& request) {
   const gpt::Generator generator(model, program::warn);
   check(generator, request.options);
 
-  const program::Interrupt interrupt;
-  request.options.stop = interrupt.token();
   gpt::Stream stream = generator.stream(prompt_ids(request, model), request.options);
   program::Output output;
   bool first = true;

@@ -49,22 +49,23 @@ inline std::string read_all(const std::string& path) {
   return text;
 }
 
-/// While it lives, Ctrl-C requests a stop instead of ending the process; a second one ends it.
+/// While it lives, Ctrl-C requests a stop instead of ending the process; a second one ends it. Where whoever started the
+/// program wants it to ignore Ctrl-C (nohup, a script's job in the background), it does.
 class Interrupt {
  public:
   Interrupt() {
+    ::sigaction(SIGINT, nullptr, &old_action_);
+    if (old_action_.sa_handler == SIG_IGN) return;
     if (::pipe2(pipe_, O_CLOEXEC) != 0)
-      throw gpt::IoError("cannot make a pipe: " + std::generic_category().message(errno));
+      throw gpt::IoError("cannot make the pipe that tells of Ctrl-C: " +
+                         std::generic_category().message(errno));
     write_end_ = pipe_[1];
-    watcher_ = std::thread([this] {
-      // A signal handler may do next to nothing, so it writes a byte, and this thread does the rest.
-      char byte = 0;
-      ssize_t got = 0;
-      do {
-        got = ::read(pipe_[0], &byte, 1);
-      } while (got < 0 && errno == EINTR);
-      if (got == 1) source_.request_stop();
-    });
+    try {
+      watcher_ = std::thread([this] { watch(); });
+    } catch (const std::system_error& error) {
+      for (const int end : pipe_) ::close(end);
+      throw gpt::IoError("cannot start the thread that waits for Ctrl-C: " + error.code().message());
+    }
     struct sigaction action {};
     action.sa_handler = [](int) {
       const int saved = errno;
@@ -73,9 +74,10 @@ class Interrupt {
       errno = saved;
     };
     action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
-    ::sigaction(SIGINT, &action, &old_action_);
+    ::sigaction(SIGINT, &action, nullptr);
   }
   ~Interrupt() {
+    if (!watcher_.joinable()) return;
     ::sigaction(SIGINT, &old_action_, nullptr);
     ::close(pipe_[1]);
     watcher_.join();
@@ -87,6 +89,16 @@ class Interrupt {
   std::stop_token token() const noexcept { return source_.get_token(); }
 
  private:
+  // A signal handler may do next to nothing, so it writes a byte, and this thread does the rest.
+  void watch() {
+    char byte = 0;
+    ssize_t got = 0;
+    do {
+      got = ::read(pipe_[0], &byte, 1);
+    } while (got < 0 && errno == EINTR);
+    if (got == 1) source_.request_stop();
+  }
+
   inline static volatile sig_atomic_t write_end_ = -1;
   int pipe_[2] = {-1, -1};
   std::stop_source source_;
@@ -143,7 +155,8 @@ inline void warn(std::string_view message) { std::cerr << "warning: " << one_lin
 /// one line on standard error.
 template <class Work>
 int run(CLI::App& app, int argc, char** argv, Work&& work) {
-  ::signal(SIGPIPE, SIG_IGN);  // a reader that went away is an error of write()
+  // A reader that went away, and a file that may not grow further, are errors of write().
+  for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_IGN);
   // Were standard input, output or error closed, the next file opened would take its place.
   for (int fd = ::open("/dev/null", O_RDWR); fd >= 0 && fd <= STDERR_FILENO;)
     fd = ::open("/dev/null", O_RDWR);
@@ -165,6 +178,9 @@ int run(CLI::App& app, int argc, char** argv, Work&& work) {
     return report(error.what(), kUsage);
   } catch (const UsageError& error) {
     return report(error.what(), kUsage);
+  } catch (const gpt::CancelledError&) {
+    std::cerr << "interrupted: nothing was written\n";
+    return kInterrupted;
   } catch (const std::bad_alloc&) {
     return report("out of memory", kFailed);
   } catch (const std::exception& error) {

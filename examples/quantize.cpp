@@ -173,11 +173,15 @@ int quantize(const Request& request) {
   const auto seconds_since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
+  // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
   std::string text;
   if (request.calibration_file) text = program::read_all(*request.calibration_file);
+  const program::Interrupt interrupt;
+  options.stop = interrupt.token();
   Report report;
   auto start = Clock::now();
-  gpt::Model model = gpt::Model::load(request.model, {.on_warning = program::warn});
+  gpt::Model model =
+      gpt::Model::load(request.model, {.on_warning = program::warn, .stop = interrupt.token()});
   report.load_s = seconds_since(start);
   std::vector<gpt::TokenId> calibration;
   if (request.calibration_file) {
@@ -191,15 +195,8 @@ int quantize(const Request& request) {
       std::cerr << '\r' << (p.matrix.empty() ? "tokens read: " : "matrices quantized: ") << p.done << " of "
                 << p.total << (p.done == p.total ? "\n" : "");
     };
-  const program::Interrupt interrupt;
-  options.stop = interrupt.token();
   start = Clock::now();
-  try {
-    report.matrices = gpt::quantize(model.network(), options);
-  } catch (const gpt::CancelledError&) {
-    std::cerr << "interrupted: nothing was written\n";
-    return program::kInterrupted;
-  }
+  report.matrices = gpt::quantize(model.network(), options);
   if (report.matrices.empty()) gpt::fail<gpt::ArgumentError>(request.model, "has no matrix left to quantize");
   report.quantize_s = seconds_since(start);
   start = Clock::now();

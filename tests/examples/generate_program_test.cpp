@@ -265,15 +265,20 @@ TEST(GenerateProgram, EndsQuietlyWhenNobodyReadsAndLoudlyWhenTheDiskIsFull) {
   EXPECT_THAT(full.err, StartsWith("error: cannot write to standard output"));
 }
 
-TEST(GenerateProgram, CtrlCPrintsWhatThereIs) {
-  const TempDir directory;
+// A checkpoint whose text takes long enough to be interrupted, and the command that generates it.
+std::vector<std::string> long_work(const TempDir& directory, int tokens) {
   Gpt2Config config = tiny_config();
   config.n_positions = 4096;
   config.n_embd = 128;
   config.n_layer = 8;
   config.eos_token_id.clear();
   save_random(directory.path(), config);
-  Process text(command(directory.path(), {"--input-ids", "1", "--max-new-tokens", "4000"}));
+  return command(directory.path(), {"--input-ids", "1", "--max-new-tokens", std::to_string(tokens)});
+}
+
+TEST(GenerateProgram, CtrlCPrintsWhatThereIs) {
+  const TempDir directory;
+  Process text(long_work(directory, 4000));
   EXPECT_FALSE(text.read_some().empty());
   text.send(SIGINT);
   const ProcessResult result = text.wait();
@@ -281,6 +286,31 @@ TEST(GenerateProgram, CtrlCPrintsWhatThereIs) {
   EXPECT_THAT(result.out, ::testing::EndsWith("\n"));
   EXPECT_LT(std::count(result.out.begin(), result.out.end(), ','), 3999);
   EXPECT_THAT(result.err, HasSubstr("cancelled"));
+}
+
+TEST(GenerateProgram, KeepsIgnoringCtrlCWhereItWasStartedSo) {
+  const TempDir directory;
+  const auto argv = long_work(directory, 300);
+  const auto before = ::signal(SIGINT, SIG_IGN);  // as nohup; a started program inherits it
+  Process text(argv);
+  ::signal(SIGINT, before);
+  EXPECT_FALSE(text.read_some().empty());
+  text.send(SIGINT);
+  const ProcessResult result = text.wait();
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), ','), 299);
+}
+
+TEST(GenerateProgram, SaysThatItsThreadCannotBeStarted) {
+  // No address space holds a stack of 2^50 bytes, the size that threads get by default.
+  const std::string script = "ulimit -s 1099511627776 || exit 77; exec \"$@\"";
+  std::vector<std::string> argv = {"/bin/sh", "-c", script, "sh"};
+  const auto program = command(kDemo, {"--prompt", "A", "--threads", "1"});
+  argv.insert(argv.end(), program.begin(), program.end());
+  const ProcessResult result = Process(argv).wait();
+  if (result.status == 77) GTEST_SKIP() << "the limit of the stack cannot be raised here";
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("cannot start the thread that waits for Ctrl-C: "));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -179,6 +180,21 @@ TEST(QuantizeProgram, ReportsWorkThatFailsWithStatusOne) {
   write_file(directory / "file", "");
   expect_failure(1, {"--model", kDemo, "--output-dir", directory / "file"}, "cannot create the directory");
   EXPECT_FALSE(std::filesystem::exists(directory / "out"));
+}
+
+TEST(QuantizeProgram, ReportsAFullDiskAndKeepsTheOldCheckpoint) {
+  const TempDir directory;
+  save_random(directory.path());
+  const std::string before = read_file(directory / "model.safetensors");
+  // Without the program's care, the signal of a file that grows beyond the limit would end it.
+  std::vector<std::string> argv = {"/bin/sh", "-c", "ulimit -f 8; exec \"$@\"", "sh"};
+  argv.insert(argv.end(), {GPT_QUANTIZE, "--model", directory.path(), "--output-dir", directory.path()});
+  const ProcessResult result = Process(argv).wait();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("model.safetensors] cannot be written: File too large"));
+  EXPECT_EQ(read_file(directory / "model.safetensors"), before);
+  const std::filesystem::directory_iterator files(directory.path());
+  EXPECT_EQ(std::distance(begin(files), end(files)), 2);
 }
 
 TEST(QuantizeProgram, HelpsOnRequest) {
