@@ -164,6 +164,8 @@ int run(CLI::App& app, int argc, char** argv, Work&& work) {
     std::cerr << "error: " << one_line(message) << '\n';
     return status;
   };
+  app.set_version_flag("--version", gpt::concat(app.get_name(), " ", GPT_PROGRAM_VERSION),
+                       "Print the version and exit");
   try {
     try {
       std::vector<std::string> arguments = split_arguments(app, argc, argv);
@@ -171,6 +173,9 @@ int run(CLI::App& app, int argc, char** argv, Work&& work) {
       app.parse(std::move(arguments));
     } catch (const CLI::CallForHelp&) {
       Output().write(app.help());
+      return kDone;
+    } catch (const CLI::CallForVersion& version) {
+      Output().write(gpt::concat(version.what(), "\n"));
       return kDone;
     }
     return work();

@@ -254,6 +254,12 @@ TEST(GenerateProgram, HelpsOnRequest) {
   EXPECT_EQ(result.err, "");
 }
 
+TEST(GenerateProgram, TellsItsVersion) {
+  const ProcessResult result = Process({GPT_GENERATE, "--version"}).wait();
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.out, "gpt-generate " GPT_TEST_VERSION "\n");
+}
+
 TEST(GenerateProgram, EndsQuietlyWhenNobodyReadsAndLoudlyWhenTheDiskIsFull) {
   Process process(command(kDemo, {"--prompt", "A", "--max-new-tokens", "200"}));
   process.close_stdout();
