@@ -39,7 +39,8 @@ constexpr const char* kFooter = R"(Examples:
   gpt-quantize --model gpt2 --output-dir gpt2-mixed --format int4 --override wte.weight=int8
 
 The new checkpoint holds everything the old one has, and loads memory-mapped like it. Embeddings are the token
-embedding and the head, which most GPT-2 checkpoints have in common; position embeddings stay as they are.
+embedding and the head, which most GPT-2 checkpoints have in common; position embeddings stay as they are unless
+--override wpe.weight=FORMAT asks for them.
 Exit status: 0 done, 1 the input or the work failed, 2 the command line is wrong, 130 interrupted.)";
 
 void add_options(CLI::App& app, Request& request) {

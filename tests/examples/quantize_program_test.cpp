@@ -197,6 +197,22 @@ TEST(QuantizeProgram, ReportsAFullDiskAndKeepsTheOldCheckpoint) {
   EXPECT_EQ(std::distance(begin(files), end(files)), 2);
 }
 
+TEST(QuantizeProgram, QuantizesPositionsWhenAskedByName) {
+  const TempDir directory;
+  save_random(directory.path());
+  ASSERT_EQ(
+      run({"--model", directory.path(), "--output-dir", directory / "out", "--override", "wpe.weight=int8"})
+          .status,
+      0);
+  const Model model = Model::load(directory / "out");
+  EXPECT_EQ(format_in(model, "wpe.weight").format, ops::WeightFormat::int8);
+  EXPECT_EQ(
+      Generator(model)
+          .generate(std::vector<TokenId>{1}, {.max_new_tokens = 3, .eos_token_id = std::vector<TokenId>{}})
+          .ids.size(),
+      3u);
+}
+
 TEST(QuantizeProgram, HelpsOnRequest) {
   const ProcessResult result = run({"--help"});
   EXPECT_EQ(result.status, 0);

@@ -47,8 +47,8 @@ struct QuantizedMatrix {
   double relative_error = 0;  // sqrt(sum (w - quantized)^2 / sum w^2)
 };
 
-/// Quantizes the matrices of a network; position embeddings, biases and layer norms stay as they are, and so do matrices
-/// that are quantized already. Returns what was done, in the order of Gpt2::visit.
+/// Quantizes the matrices of a network; position embeddings stay as they are unless overrides name them, biases and layer norms
+/// always, and so do matrices that are quantized already. Returns what was done, in the order of Gpt2::visit.
 /// Throws ArgumentError (a format that does not exist, an override that names no matrix, calibration tokens outside the
 /// vocabulary), NumericError naming a matrix that is not finite, MemoryError, CancelledError; the network is then
 /// what it was.
