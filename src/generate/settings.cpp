@@ -8,6 +8,7 @@
 
 #include "gpt/core/error.h"
 #include "gpt/ops/attention.h"
+#include "models/eos_token.h"
 
 namespace gpt::generate {
 namespace {
@@ -221,6 +222,8 @@ CheckpointDefaults read_defaults(const Model& model,
       if (!entry.sampling_only) fail<UnsupportedError>(file.source(), *setting, " is not supported");
       if (defaults.unsupported_when_sampling.empty()) defaults.unsupported_when_sampling = *setting;
     }
+    if (defaults.options.eos_token_id)
+      warn_of_unreachable_eos(file, *defaults.options.eos_token_id, model.config().vocab_size, on_warning);
     if (on_warning) {
       for (const std::string& key : file.keys()) {
         if (!is_known(key) && !file.is_null(key))

@@ -6,6 +6,7 @@
 
 #include "gpt/core/error.h"
 #include "gpt/io/hf_config.h"
+#include "models/eos_token.h"
 #include "models/quantization_config.h"
 
 namespace gpt {
@@ -116,6 +117,7 @@ Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
     c.eos_token_id.clear();
     for (const std::int64_t id : file.get_int_list("eos_token_id").value_or(std::vector<std::int64_t>{}))
       c.eos_token_id.push_back(token_id(file, "eos_token_id", id));
+    warn_of_unreachable_eos(file, c.eos_token_id, c.vocab_size, on_warning);
   }
   for (const std::string_view key : kHarmless) file.has(key);  // marks it as read
   if (on_warning)

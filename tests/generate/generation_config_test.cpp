@@ -144,6 +144,21 @@ TEST(GenerationConfig, EosFollowsTheCallerThenTheFileThenConfigJson) {
   EXPECT_EQ(generate(tiny_model(config, file), {.eos_token_id = std::vector<TokenId>{}}).size(), all.size());
 }
 
+TEST(GenerationConfig, AnEosTokenOutsideTheVocabularyWarns) {
+  std::vector<std::string> warnings;
+  const auto warn = [&warnings](std::string_view text) { warnings.emplace_back(text); };
+  const Model reachable = with_file(R"({"eos_token_id": 96, "pad_token_id": 97})"),
+              none = with_file(R"({"eos_token_id": null})"),
+              outside = with_file(R"({"eos_token_id": [1, 97]})");
+  for (const Model* model : {&reachable, &none}) {
+    const Generator generator(*model, warn);
+  }
+  EXPECT_THAT(warnings, ::testing::IsEmpty());
+  const Generator generator(outside, warn);
+  EXPECT_THAT(warnings, ::testing::ElementsAre("[generation_config.json] eos_token_id 97 is outside the "
+                                               "vocabulary [0, 97) and never ends a text"));
+}
+
 TEST(GenerationConfig, StopStringsComeFromTheFileToo) {
   const Model plain = tiny_model();
   const GenerateOptions options{.max_new_tokens = 25, .do_sample = true, .temperature = 4.0, .top_k = 0};

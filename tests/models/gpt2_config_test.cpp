@@ -91,6 +91,22 @@ TEST(Gpt2Config, WarnsOnceOfEachUnknownKey) {
   EXPECT_THAT(warnings, ElementsAre(HasSubstr("\"rope_theta\""), HasSubstr("\"zeta\"")));
 }
 
+TEST(Gpt2Config, WarnsOfAnEosTokenOutsideTheVocabularyAndOfNoOther) {
+  const auto warnings_of = [](const std::string& entries) {
+    std::vector<std::string> warnings;
+    read(R"({"model_type": "gpt2", "vocab_size": 97, )" + entries + "}", &warnings);
+    return warnings;
+  };
+  const std::string rest = " is outside the vocabulary [0, 97) and never ends a text";
+  // What transformers writes for a network with a vocabulary of its own.
+  EXPECT_THAT(warnings_of(R"("bos_token_id": 50256, "eos_token_id": 50256)"),
+              ElementsAre("[config.json] eos_token_id 50256" + rest));
+  EXPECT_THAT(warnings_of(R"("eos_token_id": [96, 97])"), ElementsAre(HasSubstr("eos_token_id 97" + rest)));
+  EXPECT_THAT(warnings_of(R"("eos_token_id": -1)"), ElementsAre(HasSubstr("eos_token_id -1" + rest)));
+  EXPECT_THAT(warnings_of(R"("eos_token_id": null, "pad_token_id": 97, "bos_token_id": -1)"), IsEmpty());
+  EXPECT_THAT(warnings_of(R"("eos_token_id": 96)"), IsEmpty());
+}
+
 TEST(Gpt2Config, RefusesByNameWhatItDoesNotCompute) {
   EXPECT_THAT(refused<UnsupportedError>(R"({"model_type": "llama"})"), HasSubstr("model_type is \"llama\""));
   EXPECT_THAT(refused<FormatError>(R"({"n_embd": 24})"), HasSubstr("model_type is missing"));
