@@ -131,7 +131,7 @@ std::vector<TokenId> to_token_ids(const HfConfig& file, const std::vector<std::i
   ids.reserve(values.size());
   for (const std::int64_t value : values) {
     if (!std::in_range<TokenId>(value))
-      fail<FormatError>(file.source(), "eos_token_id is ", value, ", expected a token id");
+      fail<FormatError>(file.source(), "eos_token_id is ", value, ", expected a token id of 32 bits");
     ids.push_back(static_cast<TokenId>(value));
   }
   return ids;
@@ -249,7 +249,7 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
     fail<ArgumentError>("generate", "logprobs is ", *options.logprobs, ", the vocabulary has ", vocab_size,
                         " tokens");
 
-  Settings settings{.options = options, .processors = {}};
+  Settings settings{.options = options, .processors = {}, .length_source = {}};
   GenerateOptions& merged = settings.options;
   const GenerateOptions& file = defaults.options;
   merged.do_sample = options.do_sample.value_or(file.do_sample.value_or(false));
@@ -268,6 +268,7 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
   if (!merged.stop_strings->empty() && !model.has_tokenizer())
     fail<UnsupportedError>("generate", "stop_strings need a tokenizer, and the checkpoint has none");
   if (!options.max_new_tokens && !options.max_length) {
+    settings.length_source = concat(" of ", defaults.source);
     merged.max_new_tokens = file.max_new_tokens;
     if (!file.max_new_tokens && file.max_length != kDefaultLength) merged.max_length = file.max_length;
   }
@@ -283,14 +284,14 @@ std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length
   if (!options.max_new_tokens && !options.max_length)
     return std::clamp<std::int64_t>(n_positions - prompt_length, 1, kDefaultLength);
   if (!options.max_new_tokens && *options.max_length <= prompt_length)
-    fail<ArgumentError>("generate", "max_length is ", *options.max_length,
+    fail<ArgumentError>("generate", "max_length", settings.length_source, " is ", *options.max_length,
                         ", which leaves no room for a new token after the prompt's ", prompt_length);
   const std::int64_t count =
       options.max_new_tokens ? *options.max_new_tokens : *options.max_length - prompt_length;
   if (count > n_positions + 1 - prompt_length)
-    fail<ArgumentError>("generate", "the prompt's ", prompt_length, " tokens and ", count,
-                        " new ones do not fit the context: n_positions = ", n_positions, " leaves room for ",
-                        n_positions + 1 - prompt_length, " new tokens");
+    fail<ArgumentError>("generate", "the prompt's ", prompt_length, " tokens and ", count, " new ones",
+                        settings.length_source, " do not fit the context: n_positions = ", n_positions,
+                        " leaves room for ", n_positions + 1 - prompt_length, " new tokens");
   return count;
 }
 

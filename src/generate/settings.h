@@ -30,6 +30,7 @@ CheckpointDefaults read_defaults(const Model& model,
 struct Settings {
   GenerateOptions options;  // with a value in do_sample, eos_token_id and stop_strings
   LogitsProcessors processors;
+  std::string length_source;  // " of FILE" where the checkpoint's file limits the length, for messages
 };
 
 /// Throws as Generator::check.

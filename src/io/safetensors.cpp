@@ -125,7 +125,8 @@ class EntryReader {
 
   std::uint64_t read_unsigned(const json::Value& value, const char* where) const {
     if (!value.is_number_unsigned())
-      fail_here("has ", json::describe(value), " in its ", where, ", expected an integer of 0 or more");
+      fail_here("has ", json::describe(value), " in its ", where, ", expected an integer from 0 to ",
+                std::numeric_limits<std::uint64_t>::max());
     return value.get<std::uint64_t>();
   }
 

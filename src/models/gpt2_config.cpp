@@ -54,8 +54,17 @@ constexpr BoolKey kBoolKeys[] = {
 
 TokenId token_id(const HfConfig& file, std::string_view key, std::int64_t value) {
   if (value < std::numeric_limits<TokenId>::min() || value > std::numeric_limits<TokenId>::max())
-    fail<FormatError>(file.source(), key, " is ", value, ", which is no token id");
+    fail<FormatError>(file.source(), key, " is ", value, ", expected a token id of 32 bits");
   return static_cast<TokenId>(value);
+}
+
+/// "gelu_new, gelu, ...": each by the name that a config.json is written with.
+std::string known_activations() {
+  std::string list;
+  for (auto a = ops::Activation::kNone; ops::name_of(a) != "invalid";
+       a = static_cast<ops::Activation>(static_cast<int>(a) + 1))
+    list += concat(list.empty() ? "" : ", ", ops::name_of(a));
+  return list;
 }
 
 void require_gpt2(const HfConfig& file) {
@@ -104,7 +113,9 @@ Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
     if (const auto value = file.get_bool(k.name)) c.*k.member = *value;
   if (const auto name = file.get_string("activation_function")) {
     const auto known = ops::activation_from_name(*name);
-    if (!known) fail<UnsupportedError>(file.source(), "activation_function \"", *name, "\" is not known");
+    if (!known)
+      fail<UnsupportedError>(file.source(), "activation_function is \"", *name, "\", expected ",
+                             known_activations());
     c.activation_function = *known;
   }
   for (const auto& [key, member] : {std::pair{"bos_token_id", &Gpt2Config::bos_token_id},

@@ -1,10 +1,9 @@
 #include "text/json_object.h"
 
 #include <algorithm>
-#include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
 
-#include "core/quote.h"
 #include "gpt/core/error.h"
 
 namespace gpt {
@@ -55,8 +54,9 @@ const json::Value* JsonObject::array(std::string_view key) const {
 
 TokenId JsonObject::token_id(std::string_view key) const {
   const json::Value* member = find(key);
-  if (member == nullptr) fail_type(key, "a token id");
-  return to_token_id(*member, source_, path_of(key));
+  const auto id = member == nullptr ? std::nullopt : to_token_id(*member);
+  if (!id) fail_type(key, kTokenIds);
+  return *id;
 }
 
 std::string JsonObject::required_string(std::string_view key) const {
@@ -93,12 +93,9 @@ void JsonObject::fail_unsupported(std::string_view key) const {
                          ", which libgpt does not support");
 }
 
-TokenId to_token_id(const json::Value& value, std::string_view source, std::string_view token) {
-  constexpr auto kMax = std::numeric_limits<TokenId>::max();
-  if (value.is_number_unsigned() && value.get<std::uint64_t>() <= static_cast<std::uint64_t>(kMax))
-    return value.get<TokenId>();
-  fail<FormatError>(source, quote(token), " has the id ", json::describe(value),
-                    ", expected an integer from 0 to ", kMax);
+std::optional<TokenId> to_token_id(const json::Value& value) {
+  if (!value.is_number_unsigned() || !std::in_range<TokenId>(value.get<std::uint64_t>())) return std::nullopt;
+  return value.get<TokenId>();
 }
 
 }  // namespace gpt

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -48,7 +49,9 @@ class JsonObject {
   std::string path_;
 };
 
-/// A token id from a vocabulary. Throws FormatError naming the token.
-TokenId to_token_id(const json::Value& value, std::string_view source, std::string_view token);
+/// The token id that a value is, or nothing; kTokenIds says what it should be.
+std::optional<TokenId> to_token_id(const json::Value& value);
+inline constexpr std::string_view kTokenIds = "an integer from 0 to 2147483647";
+static_assert(std::numeric_limits<TokenId>::max() == 2147483647);
 
 }  // namespace gpt

@@ -113,8 +113,8 @@ class SideFiles {
       TokenId id = -1;
       const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
       if (error != std::errc() || end != key.data() + key.size() || id < 0)
-        fail<FormatError>(config.source(), "added_tokens_decoder has the key ", quote(key),
-                          ", expected a token id");
+        fail<FormatError>(config.source(), "added_tokens_decoder has the key ", quote(key), ", expected ",
+                          kTokenIds);
       token.id = id;
       add(std::move(token), config.source(), true);
     }
@@ -139,6 +139,7 @@ class SideFiles {
 
   // Adds a token; one that is there already takes the new flags if they were written out, and stays special.
   void add(AddedToken token, std::string_view source, bool has_flags) {
+    token.source = source;
     const auto [known, is_new] = index_.try_emplace(token.content, model_.added_tokens.size());
     if (is_new) {
       model_.added_tokens.push_back(std::move(token));
@@ -146,14 +147,18 @@ class SideFiles {
     }
     AddedToken& old = model_.added_tokens[known->second];
     if (token.id && old.id && *token.id != *old.id)
-      fail<FormatError>(source, "token ", quote(token.content), " has the id ", *token.id, " here and ",
-                        *old.id, " in another file");
-    if (!token.id) token.id = old.id;
+      fail<FormatError>(source, "token ", quote(token.content), " has the id ", *token.id, ", but ", *old.id,
+                        " in ", old.source);
+    if (!token.id) {
+      token.id = old.id;
+      token.source = old.source;
+    }
     token.special = token.special || old.special;
     if (has_flags) {
       old = std::move(token);
     } else {
       old.id = token.id;
+      old.source = token.source;
       old.special = token.special;
     }
   }

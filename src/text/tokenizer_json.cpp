@@ -138,6 +138,7 @@ void read_added_tokens(const JsonObject& root, ByteBpeModel& model) {
     const JsonObject object((*tokens)[i], root.source(), path_of("added_tokens", i));
     AddedToken token = to_added_token(object);
     token.id = object.token_id("id");
+    token.source = concat(root.source(), ": ", path_of("added_tokens", i));
     if (!seen.insert(token.content).second)
       fail<FormatError>(root.source(), path_of("added_tokens", i), " repeats the token ",
                         quote(token.content));

@@ -49,8 +49,13 @@ std::optional<std::pair<std::string, std::string>> split_merge(std::string_view 
 std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value& object, std::string_view source) {
   std::vector<std::pair<std::string, TokenId>> vocab;
   vocab.reserve(object.size());
-  for (const auto& [token, id] : object.get_ref<const json::Value::object_t&>())
-    vocab.emplace_back(token, to_token_id(id, source, token));
+  for (const auto& [token, value] : object.get_ref<const json::Value::object_t&>()) {
+    const auto id = to_token_id(value);
+    if (!id)
+      fail<FormatError>(source, "token ", quote(token), " has the id ", json::describe(value), ", expected ",
+                        kTokenIds);
+    vocab.emplace_back(token, *id);
+  }
   return vocab;
 }
 

@@ -58,7 +58,8 @@ void Vocabulary::add_from_vocab(const std::string& token, TokenId id, std::strin
       kInVocab | (spells_bytes ? kSpellsBytes : 0u));
 }
 
-void Vocabulary::add_added(AddedToken& token, std::string_view source) {
+void Vocabulary::add_added(AddedToken& token, std::string_view vocab_source) {
+  const std::string_view source = token.source.empty() ? vocab_source : token.source;
   const std::string name = quote(token.content);
   if (token.content.empty()) fail<FormatError>(source, "an added token is the empty string");
   if (token.content.size() > AddedTokenFinder::kMaxLength)
@@ -71,7 +72,8 @@ void Vocabulary::add_added(AddedToken& token, std::string_view source) {
     fail<FormatError>(source, "added token ", name, " has the id ", id, ", expected 0 to ",
                       MergeTable::kMaxId);
   if (known >= 0 && known != id)
-    fail<FormatError>(source, "added token ", name, " has the id ", id, " here and ", known, " before");
+    fail<FormatError>(source, "added token ", name, " has the id ", id, ", but ", known, " in ",
+                      vocab_source);
   if (known < 0 && has(id))
     fail<FormatError>(source, "added token ", name, " has the id ", id, ", which belongs to ",
                       quote(spelling(id)));

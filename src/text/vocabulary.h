@@ -51,7 +51,7 @@ class Vocabulary {
 
   void reserve(const ByteBpeModel& model);
   void add_from_vocab(const std::string& token, TokenId id, std::string_view source);
-  void add_added(AddedToken& token, std::string_view source);
+  void add_added(AddedToken& token, std::string_view vocab_source);
   std::string_view store(std::string_view text);
   void set(TokenId id, Entry entry, unsigned flags);
 

@@ -159,6 +159,13 @@ TEST(GenerationConfig, AnEosTokenOutsideTheVocabularyWarns) {
                                                "vocabulary [0, 97) and never ends a text"));
 }
 
+TEST(GenerationConfig, NamesTheFileWhoseLengthDoesNotFit) {
+  expect_error<ArgumentError>([] { generate(with_file(R"({"max_length": 3})")); },
+                              {"max_length of generation_config.json is 3", "prompt's 3"});
+  expect_error<ArgumentError>([] { generate(with_file(R"({"max_new_tokens": 40})")); },
+                              {"40 new ones of generation_config.json", "n_positions = 32"});
+}
+
 TEST(GenerationConfig, StopStringsComeFromTheFileToo) {
   const Model plain = tiny_model();
   const GenerateOptions options{.max_new_tokens = 25, .do_sample = true, .temperature = 4.0, .top_k = 0};

@@ -127,6 +127,9 @@ TEST(SafetensorsBadInput, Offsets) {
   expect_entry_refused(entry("\"F32\"", "[1]", "[4,0]"), {"\"w\"", "ends before it begins", "[4, 0]"});
   expect_entry_refused(entry("\"F32\"", "[1]", "[0,5]"), {"\"w\"", "byte 5", "4 bytes"});
   expect_entry_refused(entry("\"F32\"", "[1]", "[0,4.5]"), {"\"w\"", "4.5", "data_offsets"});
+  expect_entry_refused(entry("\"F32\"", "[1]", "[0,18446744073709551616]"),
+                       {"\"w\"", "1.8446744073709552e+19 in its data_offsets",
+                        "expected an integer from 0 to 18446744073709551615"});
   expect_entry_refused(entry("\"F32\"", "[1]", "[-4,0]"), {"\"w\"", "-4", "data_offsets"});
 }
 

@@ -14,6 +14,7 @@ namespace gpt {
 namespace {
 
 using test::message_of;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -111,7 +112,9 @@ TEST(Gpt2Config, RefusesByNameWhatItDoesNotCompute) {
   EXPECT_THAT(refused<UnsupportedError>(R"({"model_type": "llama"})"), HasSubstr("model_type is \"llama\""));
   EXPECT_THAT(refused<FormatError>(R"({"n_embd": 24})"), HasSubstr("model_type is missing"));
   EXPECT_THAT(refused<UnsupportedError>(R"({"model_type": "gpt2", "activation_function": "swiglu"})"),
-              HasSubstr("activation_function \"swiglu\""));
+              HasSubstr("activation_function is \"swiglu\", expected linear, gelu_new, gelu, relu"));
+  EXPECT_THAT(refused<UnsupportedError>(R"({"model_type": "gpt2", "activation_function": ""})"),
+              AllOf(HasSubstr("activation_function is \"\""), HasSubstr("gelu_fast")));
   EXPECT_THAT(refused<UnsupportedError>(R"({"model_type": "gpt2", "add_cross_attention": true})"),
               HasSubstr("add_cross_attention"));
   EXPECT_THAT(refused<UnsupportedError>(R"({"model_type": "gpt2", "quantization_config": {"bits": 4}})"),

@@ -126,7 +126,15 @@ TEST(LoadTokenizer, NamesFileAndKeyOfMalformedSideFiles) {
   expect_malformed("special_tokens_map.json", R"({"additional_special_tokens": "x"})",
                    {"additional_special_tokens"});
   expect_malformed("added_tokens.json", R"({"<n>": -1})", {"added_tokens.json", "<n>", "-1"});
-  expect_malformed("added_tokens.json", R"({"<n>": 0})", {"<n>", "0", "\"a\""});
+  expect_malformed("added_tokens.json", R"({"<n>": 2147483648})",
+                   {"added_tokens.json", "<n>", "has the id 2147483648, expected an integer from 0 to"});
+  expect_malformed("added_tokens.json", R"({"<n>": 0})", {"added_tokens.json]", "<n>", "0", "\"a\""});
+  expect_malformed("added_tokens.json", R"({"ab": 9})",
+                   {"added_tokens.json]", "\"ab\" has the id 9, but 2 in ", "vocab.json"});
+  expect_malformed("tokenizer_config.json", R"({"added_tokens_decoder": {"0": {"content": "<n>"}}})",
+                   {"tokenizer_config.json]", "\"<n>\" has the id 0, which belongs to \"a\""});
+  expect_malformed("tokenizer_config.json", R"({"added_tokens_decoder": {"99999999999": {"content": "y"}}})",
+                   {"the key \"99999999999\", expected an integer from 0 to 2147483647"});
 }
 
 TEST(LoadTokenizer, NamesASideFileThatIsALinkToNowhere) {

@@ -119,7 +119,10 @@ TEST(TokenizerJson, RefusesMalformedContent) {
   expect_refused<F>(R"("ab": 256)", R"("ab": 7)", {"\"ab\"", "same id 7"});
   expect_refused<F>(R"("ab": 256)", R"("ab": 256, "ab": 258)", {"\"ab\"", "twice"});
   expect_refused<F>(R"("id": 257)", R"("id": 256)", {"<end>", "256", "\"ab\""});
-  expect_refused<F>(R"("id": 257, )", "", {"added_tokens[0].id"});
+  expect_refused<F>(R"("id": 257, )", "", {"added_tokens[0].id is missing, expected an integer from 0 to"});
+  expect_refused<F>(R"("id": 257, )", R"("id": -1, )",
+                    {"added_tokens[0].id is -1, expected an integer from 0"});
+  expect_refused<F>(R"("id": 257, )", R"("id": 3, )", {"added_tokens[0]", "has the id 3, which belongs to"});
   expect_refused<F>(R"("content": "<end>")", R"("content": 3)", {"added_tokens[0].content", "3"});
   expect_refused<F>(R"("special": true)", R"("special": "yes")", {"added_tokens[0].special", "yes"});
   expect_refused<F>(kPreTokenizer, "[]", {"pre_tokenizer", "object"});

@@ -25,6 +25,7 @@ struct AddedToken {
   bool rstrip = false;       // takes the white space after it
   bool single_word = false;  // only where no word character touches it
   bool normalized = false;   // looked for after those that are not, in the text between them
+  std::string source = {};   // where it comes from, for messages; empty: from where the vocabulary does
 };
 
 /// What a byte-level BPE tokenizer is made of. Token strings are in GPT-2's spelling: one character per byte,
