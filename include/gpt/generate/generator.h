@@ -74,7 +74,7 @@ class Generator {
   using WarningCallback = std::function<void(std::string_view message)>;
 
   /// Reads the defaults of the model's generation_config.json. Calls on_warning (when set) for every key that
-  /// libgpt does not know. Throws FormatError (a key of the wrong type, or a value outside its range),
+  /// libgpt does not know, and for an eos_token_id outside the vocabulary. Throws FormatError (a key of the wrong type, or a value outside its range),
   /// UnsupportedError naming a key that would change the result in a way libgpt does not compute.
   explicit Generator(const Model& model, const WarningCallback& on_warning = {});
   explicit Generator(Model&&, const WarningCallback& = {}) = delete;

@@ -39,7 +39,7 @@ struct Gpt2Config {
   std::int64_t head_dim() const noexcept { return n_embd / n_head; }
 
   /// Reads a config.json. A missing key has its default above. Calls on_warning (when set) once for every key
-  /// that libgpt does not know. Throws FormatError (wrong type), UnsupportedError (a key whose value would
+  /// that libgpt does not know, and for an eos_token_id outside the vocabulary, which ends no text. Throws FormatError (wrong type), UnsupportedError (a key whose value would
   /// change the result in a way libgpt does not compute, by its name), and as validate().
   static Gpt2Config from_hf(const HfConfig& file,
                             const std::function<void(std::string_view)>& on_warning = {});
