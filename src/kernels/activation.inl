@@ -26,6 +26,40 @@ inline F32x16 activate(const F32x16& x) noexcept {
   return x;
 }
 
+/// d/dx of x sigmoid(z): s + x s (1 - s) z', where s = sigmoid(z).
+inline F32x16 slope_of_sigmoid_product(const F32x16& x, const F32x16& z, const F32x16& z_slope) noexcept {
+  const F32x16 one = broadcast(1.0f);
+  const F32x16 s = one / (one + exp(broadcast(0.0f) - z));
+  return fma(x * z_slope, s * (one - s), s);
+}
+
+/// f'(x)
+template <ops::Activation f>
+inline F32x16 slope(const F32x16& x) noexcept {
+  using enum ops::Activation;
+  const F32x16 one = broadcast(1.0f);
+  if constexpr (f == kRelu) return select_less(broadcast(0.0f), x, one, broadcast(0.0f));
+  if constexpr (f == kSilu) return slope_of_sigmoid_product(x, x, one);
+  if constexpr (f == kTanh) {
+    const F32x16 t = tanh(x);
+    return fma(broadcast(0.0f) - t, t, one);
+  }
+  if constexpr (f == kQuickGelu) return slope_of_sigmoid_product(x, broadcast(1.702f) * x, broadcast(1.702f));
+  if constexpr (f == kGelu) {  // (1 + erf(x / sqrt 2)) / 2 + x e^(-x^2 / 2) / sqrt(2 pi)
+    const F32x16 half = broadcast(0.5f);
+    const F32x16 cdf = fma(half, erf(x * broadcast(0.70710678118654752f)), half);
+    const F32x16 density = exp(broadcast(-0.5f) * x * x) * broadcast(0.39894228040143268f);
+    return fma(x, density, cdf);
+  }
+  if constexpr (f == kGeluNew || f == kGeluFast) {  // z = c (x + 0.044715 x^3)
+    constexpr float c = f == kGeluNew ? 1.5957691216057308f : 1.5957691216f;
+    const F32x16 square = x * x;
+    const F32x16 z = broadcast(c) * x * fma(square, broadcast(0.044715f), one);
+    return slope_of_sigmoid_product(x, z, broadcast(c) * fma(square, broadcast(3 * 0.044715f), one));
+  }
+  return one;
+}
+
 /// Calls f with the activation as a compile-time constant.
 template <class F>
 inline void with_activation(ops::Activation activation, F f) noexcept {
@@ -48,6 +82,16 @@ void activation_range(ops::Activation activation, const float* x, float* y, std:
     for (std::int64_t i = begin; i < end; i += kLanes) {
       const int lanes = lanes_left(i, end);
       store_first(y + i, activate<f>(load_first(x + i, lanes)), lanes);
+    }
+  });
+}
+
+void activation_backward_range(ops::Activation activation, const float* x, const float* dy, float* dx,
+                               std::int64_t begin, std::int64_t end) noexcept {
+  with_activation(activation, [=]<ops::Activation f>() noexcept {
+    for (std::int64_t i = begin; i < end; i += kLanes) {
+      const int lanes = lanes_left(i, end);
+      store_first(dx + i, load_first(dy + i, lanes) * slope<f>(load_first(x + i, lanes)), lanes);
     }
   });
 }

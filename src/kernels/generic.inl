@@ -25,8 +25,19 @@ namespace gpt::kernels {
 namespace {
 
 constexpr KernelTable make_table(const char* name) noexcept {
-  return {name,         pack_rows,    linear_tasks,   layer_norm_rows, activation_range,
-          softmax_rows, exp_sum_rows, embedding_rows, append_tasks,    attention_tasks};
+  return {.name = name,
+          .pack_rows = pack_rows,
+          .linear = linear_tasks,
+          .layer_norm = layer_norm_rows,
+          .layer_norm_backward = layer_norm_backward_rows,
+          .layer_norm_parameters = layer_norm_parameter_columns,
+          .activation = activation_range,
+          .activation_backward = activation_backward_range,
+          .softmax = softmax_rows,
+          .exp_sum = exp_sum_rows,
+          .embedding = embedding_rows,
+          .append = append_tasks,
+          .attention = attention_tasks};
 }
 
 }  // namespace

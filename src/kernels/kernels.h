@@ -79,6 +79,19 @@ struct LayerNormArgs {
   std::int64_t columns = 0;
 };
 
+/// See ops::layer_norm_backward.
+struct LayerNormBackwardArgs {
+  const float* x = nullptr;
+  const float* dy = nullptr;
+  Weights gamma;
+  float epsilon = 0;
+  float* dx = nullptr;
+  float* dgamma = nullptr;  // both or neither
+  float* dbeta = nullptr;
+  float* statistics = nullptr;  // [R, 2]: mean and 1 / sqrt(var + epsilon)
+  std::int64_t rows = 0, columns = 0;
+};
+
 /// See ops::embedding; the range is of rows.
 struct EmbeddingArgs {
   const std::int32_t* ids = nullptr;
@@ -115,8 +128,15 @@ struct KernelTable {
   /// A product of integers where args.packed holds them, else of floats.
   void (*linear)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
   void (*layer_norm)(const LayerNormArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  /// dx and the statistics of a range of rows.
+  void (*layer_norm_backward)(const LayerNormBackwardArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  /// dgamma and dbeta of a range of columns, from the statistics of all rows.
+  void (*layer_norm_parameters)(const LayerNormBackwardArgs&, std::int64_t begin, std::int64_t end) noexcept;
   void (*activation)(ops::Activation, const float* x, float* y, std::int64_t begin,
                      std::int64_t end) noexcept;
+  /// dx = dy f'(x)
+  void (*activation_backward)(ops::Activation, const float* x, const float* dy, float* dx, std::int64_t begin,
+                              std::int64_t end) noexcept;
   void (*softmax)(const float* x, float* y, std::int64_t columns, std::int64_t begin,
                   std::int64_t end) noexcept;
   /// max[r] and sum[r] = sum of e^(x - max[r]) of each row.

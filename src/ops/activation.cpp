@@ -44,4 +44,20 @@ void activation(Activation f, ConstTensorView x, TensorView y) {
   });
 }
 
+void activation_backward(Activation f, ConstTensorView x, ConstTensorView dy, TensorView dx) {
+  constexpr std::string_view op = "activation_backward";
+  require_dtype(op, "x", x, DType::f32);
+  require_dtype(op, "dy", dy, DType::f32);
+  require_dtype(op, "dx", dx, DType::f32);
+  require_shape(op, "dy", dy, x.shape(), "the shape of x");
+  require_shape(op, "dx", dx, x.shape(), "the shape of x");
+  const kernels::KernelTable& table = kernels::table();
+  const float *in = x.data<float>(), *gradient = dy.data<float>();
+  float* out = dx.data<float>();
+  constexpr std::int64_t kWorkPerElement = 24;
+  parallel_for(x.numel(), grain_for(kWorkPerElement), [&](std::int64_t begin, std::int64_t end) noexcept {
+    table.activation_backward(f, in, gradient, out, begin, end);
+  });
+}
+
 }  // namespace gpt::ops

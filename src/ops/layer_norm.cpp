@@ -1,5 +1,7 @@
 #include "gpt/ops/layer_norm.h"
 
+#include <algorithm>
+
 #include "gpt/core/parallel.h"
 #include "ops/checks.h"
 
@@ -22,6 +24,51 @@ void layer_norm(ConstTensorView x, ConstTensorView gamma, ConstTensorView beta, 
   constexpr std::int64_t kPasses = 4;  // over a row
   parallel_for(x.dim(0), grain_for(kPasses * x.dim(1)),
                [&](std::int64_t begin, std::int64_t end) noexcept { table.layer_norm(args, begin, end); });
+}
+
+void layer_norm_backward(ConstTensorView x, ConstTensorView gamma, float epsilon, ConstTensorView dy,
+                         TensorView dx, TensorView dgamma, TensorView dbeta, Arena& scratch) {
+  constexpr std::string_view op = "layer_norm_backward";
+  require_rank(op, "x", x, 2, "[R, C]");
+  const std::int64_t rows = x.dim(0), columns = x.dim(1);
+  require_dtype(op, "x", x, DType::f32);
+  require_dtype(op, "dy", dy, DType::f32);
+  require_dtype(op, "dx", dx, DType::f32);
+  require_shape(op, "dy", dy, x.shape(), "the shape of x");
+  require_shape(op, "dx", dx, x.shape(), "the shape of x");
+  require_weight_dtype(op, "gamma", gamma);
+  require_elements(op, "gamma", gamma, columns, "C");
+  const bool parameters = dgamma.raw() != nullptr || dbeta.raw() != nullptr;
+  if (parameters) {
+    require_dtype(op, "dgamma", dgamma, DType::f32);
+    require_dtype(op, "dbeta", dbeta, DType::f32);
+    require_elements(op, "dgamma", dgamma, columns, "C");
+    require_elements(op, "dbeta", dbeta, columns, "C");
+  }
+
+  const Arena::Scope scope(scratch);
+  kernels::LayerNormBackwardArgs args;
+  args.x = x.data<float>();
+  args.dy = dy.data<float>();
+  args.gamma = weights(gamma);
+  args.epsilon = epsilon;
+  args.dx = dx.data<float>();
+  args.statistics = scratch.take({rows, 2}).data<float>();
+  args.rows = rows;
+  args.columns = columns;
+  const kernels::KernelTable& table = kernels::table();
+  constexpr std::int64_t kPasses = 8;  // over a row
+  parallel_for(rows, grain_for(kPasses * columns), [&](std::int64_t begin, std::int64_t end) noexcept {
+    table.layer_norm_backward(args, begin, end);
+  });
+  if (!parameters) return;
+  args.dgamma = dgamma.data<float>();
+  args.dbeta = dbeta.data<float>();
+  constexpr std::int64_t kTogether = 16;  // columns: a vector
+  const std::int64_t vectors = (columns + kTogether - 1) / kTogether;
+  parallel_for(vectors, grain_for(2 * kTogether * rows), [&](std::int64_t begin, std::int64_t end) noexcept {
+    table.layer_norm_parameters(args, begin * kTogether, std::min(end * kTogether, columns));
+  });
 }
 
 }  // namespace gpt::ops

@@ -46,6 +46,31 @@ TEST(Activations, AreWithinAFewRoundingsOfTheirFormula) {
   }
 }
 
+// Against the formulas' central differences in double precision, whose own error is about h^2 and 2^-53 / h.
+TEST(ActivationSlopes, AreWithinAFewRoundingsOfTheDerivative) {
+  constexpr double kStep = 1e-5;
+  for (const Formula& formula : kFormulas)
+    for (double at = -12; at <= 12; at += 0.00731) {
+      const auto x = static_cast<float>(at);
+      if (std::abs(at) < 2 * kStep) continue;  // a corner of relu
+      const float dy = 2.0f;
+      float dx = 0;
+      table().activation_backward(formula.activation, &x, &dy, &dx, 0, 1);
+      const auto exact = static_cast<double>(x);
+      const double expected = (formula.f(exact + kStep) - formula.f(exact - kStep)) / kStep;
+      // The slope is a sum of terms up to 1 and up to |x z'| s (1 - s) <= 4, each with a handful of roundings.
+      ASSERT_NEAR(dx, expected, 2 * (64 * 0x1p-24 + 1e-9)) << name_of(formula.activation) << " of " << x;
+    }
+}
+
+TEST(ActivationSlopes, OfReluAtZeroIsZero) {
+  const float x[] = {0.0f, -0.0f}, dy[] = {3.0f, 3.0f};
+  float dx[] = {1.0f, 1.0f};
+  table().activation_backward(ops::Activation::kRelu, x, dy, dx, 0, 2);
+  EXPECT_EQ(dx[0], 0.0f);
+  EXPECT_EQ(dx[1], 0.0f);
+}
+
 TEST(Activations, TanhKeepsItsRelativeAccuracyNearZero) {
   for (float x = 1e-30f; x < 1.0f; x *= 1.7f) {
     float y = 0;

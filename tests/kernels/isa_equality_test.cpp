@@ -313,6 +313,46 @@ TEST_P(IsaEquality, Activations) {
   }
 }
 
+TEST_P(IsaEquality, ActivationSlopes) {
+  const std::vector<float> x = interesting_numbers(), dy(x.size(), 1.7f);
+  for (int f = 0; f <= static_cast<int>(ops::Activation::kGeluFast); ++f) {
+    std::vector<float> expected(x.size()), got(x.size());
+    const auto n = static_cast<std::int64_t>(x.size());
+    scalar().activation_backward(static_cast<ops::Activation>(f), x.data(), dy.data(), expected.data(), 0, n);
+    candidate().activation_backward(static_cast<ops::Activation>(f), x.data(), dy.data(), got.data(), 0, n);
+    for (std::size_t i = 0; i < x.size(); ++i)
+      EXPECT_TRUE(std::isnan(expected[i])
+                      ? std::isnan(got[i])
+                      : std::bit_cast<std::uint32_t>(expected[i]) == std::bit_cast<std::uint32_t>(got[i]))
+          << name_of(static_cast<ops::Activation>(f)) << " of " << x[i];
+  }
+}
+
+TEST_P(IsaEquality, LayerNormBackward) {
+  for (const DType dtype : kWeightTypes)
+    for (const std::int64_t columns : {1, 5, 16, 17, 100, 768, 4096, 5001}) {
+      const Tensor x = random_tensor({3, columns}, 5, DType::f32, 3.0f), dy = random_tensor({3, columns}, 8);
+      const Tensor gamma = random_tensor({columns}, 6, dtype);
+      Tensor results[2][4];
+      for (const int i : {0, 1}) {
+        Tensor* const r = results[i];
+        r[0] = random_tensor({3, columns}, 9);
+        r[1] = random_tensor({columns}, 10);
+        r[2] = random_tensor({columns}, 11);
+        r[3] = Tensor::zeros({3, 2});
+        const LayerNormBackwardArgs args{
+            x.data<float>(),    dy.data<float>(),   weights(gamma),     1e-5f, r[0].data<float>(),
+            r[1].data<float>(), r[2].data<float>(), r[3].data<float>(), 3,     columns};
+        const KernelTable& table = i == 0 ? scalar() : candidate();
+        table.layer_norm_backward(args, 0, 3);
+        table.layer_norm_parameters(args, 0, columns);
+      }
+      for (int i = 0; i < 4; ++i)
+        EXPECT_TRUE(same_bits(results[0][i], results[1][i]))
+            << name_of(dtype) << " C " << columns << " result " << i;
+    }
+}
+
 TEST_P(IsaEquality, ActivationsOfNaNAreNaN) {
   const float x = std::numeric_limits<float>::quiet_NaN();
   for (int f = 0; f <= static_cast<int>(ops::Activation::kGeluFast); ++f) {

@@ -52,6 +52,108 @@ TEST(LayerNorm, AgreesWithDoublePrecision) {
   }
 }
 
+// sum of w y, for a row, in double precision.
+double weighted_layer_norm(const std::vector<double>& x, const float* gamma, const float* w) {
+  const auto n = static_cast<double>(x.size());
+  double mean = 0, variance = 0, sum = 0;
+  for (const double v : x) mean += v / n;
+  for (const double v : x) variance += (v - mean) * (v - mean) / n;
+  for (std::size_t i = 0; i < x.size(); ++i)
+    sum += static_cast<double>(w[i]) * static_cast<double>(gamma[i]) * (x[i] - mean) /
+           std::sqrt(variance + static_cast<double>(1e-5f));
+  return sum;
+}
+
+TEST(LayerNormBackward, IsTheSlopeOfLayerNorm) {
+  constexpr std::int64_t kRows = 3;
+  constexpr double kStep = 1e-5;
+  for (const std::int64_t c : {2, 7, 48, 200}) {
+    const Tensor x = random_tensor({kRows, c}, 1, DType::f32, 2.0f), dy = random_tensor({kRows, c}, 2),
+                 gamma = random_tensor({c}, 3);
+    Tensor dx = Tensor::zeros({kRows, c}), dgamma = Tensor::zeros({c}), dbeta = Tensor::zeros({c});
+    Arena scratch;
+    layer_norm_backward(x, gamma, 1e-5f, dy, dx, dgamma, dbeta, scratch);
+    std::vector<double> gamma_sums(static_cast<std::size_t>(c)), beta_sums(gamma_sums), sizes(gamma_sums);
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      const float *row = x.data<float>() + r * c, *w = dy.data<float>() + r * c;
+      std::vector<double> at(row, row + c);
+      double largest = 0;  // of |dy gamma|
+      for (std::int64_t i = 0; i < c; ++i)
+        largest = std::max(largest,
+                           std::abs(static_cast<double>(w[i]) * static_cast<double>(gamma.data<float>()[i])));
+      double mean = 0, variance = 0;
+      for (const double v : at) mean += v / static_cast<double>(c);
+      for (const double v : at) variance += (v - mean) * (v - mean) / static_cast<double>(c);
+      const double scale = 1 / std::sqrt(variance + static_cast<double>(1e-5f));
+      for (std::int64_t i = 0; i < c; ++i) {
+        const auto k = static_cast<std::size_t>(i);
+        const double there = at[k];
+        at[k] = there + kStep;
+        const double up = weighted_layer_norm(at, gamma.data<float>(), w);
+        at[k] = there - kStep;
+        const double down = weighted_layer_norm(at, gamma.data<float>(), w);
+        at[k] = there;
+        const double normal = (there - mean) * scale;
+        // Three terms of at most scale (1 + n^2) max |dy gamma|, whose sums lose C / 16 + 4 roundings and the rest a handful;
+        // the difference quotient errs by its h^2 and by the rounding of both sums.
+        const double bound =
+            (static_cast<double>(c) / 16 + 20) * 0x1p-24 * scale * (2 + normal * normal) * largest +
+            1e-8 * scale * static_cast<double>(c) * largest;
+        ASSERT_NEAR(dx.data<float>()[r * c + i], (up - down) / (2 * kStep), bound)
+            << "C " << c << " row " << r;
+        gamma_sums[k] += static_cast<double>(w[i]) * normal;
+        beta_sums[k] += static_cast<double>(w[i]);
+        sizes[k] += std::abs(static_cast<double>(w[i])) * (1 + std::abs(normal));
+      }
+    }
+    for (std::int64_t i = 0; i < c; ++i) {
+      const auto k = static_cast<std::size_t>(i);
+      const double bound = (kRows + static_cast<double>(c) / 16 + 12) * 0x1p-24 * sizes[k] + 1e-30;
+      EXPECT_NEAR(dgamma.data<float>()[i], gamma_sums[k], bound);
+      EXPECT_NEAR(dbeta.data<float>()[i], beta_sums[k], bound);
+    }
+  }
+}
+
+TEST(LayerNormBackward, AddsToWhatIsThere) {
+  const Tensor x = random_tensor({2, 20}, 1), dy = random_tensor({2, 20}, 2), gamma = random_tensor({20}, 3);
+  Tensor once[3] = {Tensor::zeros({2, 20}), Tensor::zeros({20}), Tensor::zeros({20})};
+  Tensor more[3] = {random_tensor({2, 20}, 4), random_tensor({20}, 5), random_tensor({20}, 6)};
+  const Tensor before[3] = {more[0].clone(), more[1].clone(), more[2].clone()};
+  Arena scratch;
+  layer_norm_backward(x, gamma, 1e-5f, dy, once[0], once[1], once[2], scratch);
+  layer_norm_backward(x, gamma, 1e-5f, dy, more[0], more[1], more[2], scratch);
+  for (int t = 0; t < 3; ++t)
+    for (std::int64_t i = 0; i < once[t].numel(); ++i) {
+      const float added = once[t].data<float>()[i], start = before[t].data<float>()[i];
+      EXPECT_NEAR(more[t].data<float>()[i], start + added, 2 * 0x1p-24 * (std::abs(start) + std::abs(added)));
+    }
+}
+
+TEST(LayerNormBackward, DoesNotDependOnTheNumberOfThreads) {
+  const Tensor x = random_tensor({300, 800}, 1), dy = random_tensor({300, 800}, 2),
+               gamma = random_tensor({800}, 3);
+  Tensor results[2][3];
+  for (const int i : {0, 1}) {
+    for (int t = 0; t < 3; ++t) results[i][t] = Tensor::zeros(t == 0 ? Shape{300, 800} : Shape{800});
+    set_num_threads(i == 0 ? 1 : 3);
+    Arena scratch;
+    layer_norm_backward(x, gamma, 1e-5f, dy, results[i][0], results[i][1], results[i][2], scratch);
+    set_num_threads(0);
+  }
+  for (int t = 0; t < 3; ++t) EXPECT_TRUE(same_bits(results[0][t], results[1][t])) << t;
+}
+
+TEST(LayerNormBackward, NamesTheOperandThatDoesNotFit) {
+  const Tensor x = random_tensor({2, 20}, 1), gamma = random_tensor({20}, 3);
+  Tensor dx = Tensor::zeros({2, 20}), d = Tensor::zeros({20}), wrong = Tensor::zeros({19});
+  Arena scratch;
+  EXPECT_EQ(message_of<ShapeError>([&] { layer_norm_backward(x, gamma, 1e-5f, x, dx, d, wrong, scratch); }),
+            "[layer_norm_backward] dbeta has shape [19], expected [C] = [20]");
+  EXPECT_EQ(message_of<ShapeError>([&] { layer_norm_backward(x, gamma, 1e-5f, gamma, dx, d, d, scratch); }),
+            "[layer_norm_backward] dy has shape [20], expected the shape of x = [2, 20]");
+}
+
 TEST(LayerNorm, NamesTheOperandThatDoesNotFit) {
   const Tensor x = random_tensor({2, 768}, 1), gamma = random_tensor({767}, 2),
                beta = random_tensor({768}, 3);

@@ -26,4 +26,7 @@ std::optional<Activation> activation_from_name(std::string_view name) noexcept;
 /// y = f(x), float32, any shape; y may be x. Throws ShapeError when the shapes differ.
 void activation(Activation f, ConstTensorView x, TensorView y);
 
+/// dx = dy f'(x), float32, all of one shape; dx may be dy or x. f' of kRelu at 0 is 0. Throws ShapeError.
+void activation_backward(Activation f, ConstTensorView x, ConstTensorView dy, TensorView dx);
+
 }  // namespace gpt::ops
