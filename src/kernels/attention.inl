@@ -172,8 +172,14 @@ inline void start(RunningSoftmax& state, float* y, std::int64_t head_dim) noexce
     store_first(y + d, broadcast(0.0f), lanes_left(d, head_dim));
 }
 
-inline void finish_softmax(const RunningSoftmax& state, float* y, std::int64_t head_dim) noexcept {
-  const F32x16 l = broadcast(sum_lanes(load(state.l)));
+inline void finish_softmax(const RunningSoftmax& state, float* y, std::int64_t head_dim,
+                           float* statistics) noexcept {
+  const float total = sum_lanes(load(state.l));
+  if (statistics != nullptr) {
+    statistics[0] = state.m;
+    statistics[1] = 1.0f / total;
+  }
+  const F32x16 l = broadcast(total);
   for (std::int64_t d = 0; d < head_dim; d += kLanes) {
     const int lanes = lanes_left(d, head_dim);
     store_first(y + d, load_first(y + d, lanes) / l, lanes);
@@ -197,7 +203,7 @@ inline float weigh_row(float* s, int keys, float scale, const float* key_scales,
 /// The answer to one query with `count` keys, which reads the cache once.
 template <DType dtype>
 void attend_row(const AttentionArgs& a, const HeadCache<dtype>& cache, const float* q, std::int64_t count,
-                float* y) noexcept {
+                float* y, float* statistics) noexcept {
   constexpr std::int64_t kVectors = 4;
   const std::int64_t padded = cache.padded;
   alignas(64) float scores[kKeyBlock];
@@ -218,7 +224,7 @@ void attend_row(const AttentionArgs& a, const HeadCache<dtype>& cache, const flo
                                       y + d, lanes_left(d + (vectors - 1) * kLanes, a.head_dim));
       });
   }
-  finish_softmax(state, y, a.head_dim);
+  finish_softmax(state, y, a.head_dim, statistics);
 }
 
 /// The block's keys or values as float32: those of the cache, or widened into `room`.
@@ -319,7 +325,8 @@ void attend_block(const AttentionArgs& a, const HeadCache<dtype>& cache, const T
     add_block(b, widen<dtype>(cache.values + b.first * padded, keys * padded, widened), a.head_dim, padded,
               scores, c);
   }
-  for (std::int64_t r = 0; r < b.count; ++r) finish_softmax(state[r], b.y + r * b.y_stride, a.head_dim);
+  for (std::int64_t r = 0; r < b.count; ++r)
+    finish_softmax(state[r], b.y + r * b.y_stride, a.head_dim, a.statistics_of(rows.begin + r, rows.head));
 }
 
 void attention_tasks(const AttentionArgs& a, std::int64_t begin, std::int64_t end) noexcept {
@@ -333,7 +340,7 @@ void attention_tasks(const AttentionArgs& a, std::int64_t begin, std::int64_t en
       }
       for (std::int64_t r = rows.begin; r < rows.end; ++r)
         attend_row<dtype>(a, cache, a.query + r * a.stride + rows.head * a.head_dim, a.past + r + 1,
-                          a.y + r * a.y_stride + rows.head * a.head_dim);
+                          a.y + r * a.y_stride + rows.head * a.head_dim, a.statistics_of(r, rows.head));
     }
   });
 }

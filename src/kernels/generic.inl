@@ -18,8 +18,10 @@
 
 #include "kernels/linear_integer.inl"
 
+#include "kernels/attention_backward.inl"
 #include "kernels/embedding.inl"
 #include "kernels/softmax.inl"
+#include "kernels/training.inl"
 
 namespace gpt::kernels {
 namespace {
@@ -37,7 +39,15 @@ constexpr KernelTable make_table(const char* name) noexcept {
           .exp_sum = exp_sum_rows,
           .embedding = embedding_rows,
           .append = append_tasks,
-          .attention = attention_tasks};
+          .attention = attention_tasks,
+          .attention_backward = attention_backward_heads,
+          .embedding_backward = embedding_backward_columns,
+          .cross_entropy = cross_entropy_rows,
+          .transpose = transpose_columns,
+          .add_column_sums = add_column_sums,
+          .add = add_range,
+          .sum_of_squares = sum_of_squares,
+          .adamw = adamw_range};
 }
 
 }  // namespace

@@ -114,11 +114,71 @@ struct AttentionArgs {
   std::int64_t n_head = 0, head_dim = 0;
   float scale = 1;
   ops::KvLayer cache;
+  float* statistics =
+      nullptr;  // [rows, H, 2] or null: what the gradient needs of each row, the maximum and 1 / l
 
   std::int64_t blocks() const noexcept {
     return rows == 0 ? 0 : (past + rows - 1) / kAttentionRows - past / kAttentionRows + 1;
   }
   std::int64_t tasks() const noexcept { return n_head * blocks(); }
+  [[gnu::always_inline]] float* statistics_of(std::int64_t row, std::int64_t head) const noexcept {
+    return statistics == nullptr ? nullptr : statistics + (row * n_head + head) * 2;
+  }
+};
+
+/// See ops::attention_backward, for one sequence. A task is one head.
+struct AttentionBackwardArgs {
+  const float* query = nullptr;  // of the sequence's first row, head 0; so are all others
+  const float* key = nullptr;
+  const float* value = nullptr;
+  float* dquery = nullptr;
+  float* dkey = nullptr;
+  float* dvalue = nullptr;
+  std::int64_t stride = 0;  // from row to row of these six
+  const float* y = nullptr;
+  const float* dy = nullptr;
+  std::int64_t y_stride = 0;
+  const float* statistics = nullptr;  // [rows, H, 2]
+  float* deltas = nullptr;            // [H, rows], scratch
+  std::int64_t rows = 0;
+  std::int64_t n_head = 0, head_dim = 0;
+  float scale = 1;
+};
+
+/// See ops::embedding_backward; the range is of columns.
+struct EmbeddingBackwardArgs {
+  const std::int32_t* ids = nullptr;
+  const std::int32_t* positions = nullptr;
+  const float* dy = nullptr;  // [rows, columns]
+  float* dwte = nullptr;      // each may be null
+  float* dwpe = nullptr;
+  std::int64_t rows = 0, columns = 0;
+};
+
+/// See ops::cross_entropy; the range is of rows.
+struct CrossEntropyArgs {
+  float* x = nullptr;                    // logits, then their gradients
+  const std::int32_t* labels = nullptr;  // in [0, columns)
+  std::int64_t columns = 0;
+  float scale = 1;
+  float* label_logits = nullptr;  // of each row: its label's logit, its maximum, the sum of e^(x - maximum)
+  float* max = nullptr;
+  double* sums = nullptr;
+};
+
+/// See ops::adamw; the range is of elements.
+struct AdamWArgs {
+  float* parameter = nullptr;
+  const float* gradient = nullptr;
+  float* m = nullptr;
+  float* v = nullptr;
+  float gradient_scale = 1;
+  float keep = 1;   // 1 - lr weight_decay
+  float rest1 = 1;  // 1 - beta1
+  float beta2 = 0, rest2 = 1;
+  float bias2_root = 1;  // sqrt(1 - beta2^t)
+  float epsilon = 0;
+  float step = 0;  // lr / (1 - beta1^t)
 };
 
 struct KernelTable {
@@ -147,6 +207,20 @@ struct KernelTable {
   void (*append)(const AttentionArgs&, std::int64_t begin, std::int64_t end) noexcept;
   /// Needs the keys and values up to the task's last token in the cache.
   void (*attention)(const AttentionArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  void (*attention_backward)(const AttentionBackwardArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  void (*embedding_backward)(const EmbeddingBackwardArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  void (*cross_entropy)(const CrossEntropyArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  /// y [columns, rows] = x [rows, columns] turned; the range is of columns and begins at a multiple of 16.
+  void (*transpose)(const float* x, float* y, std::int64_t rows, std::int64_t columns, std::int64_t begin,
+                    std::int64_t end) noexcept;
+  /// sums[c] += sum of x[r][c], x [rows, columns]; the range is of columns.
+  void (*add_column_sums)(const float* x, std::int64_t rows, std::int64_t columns, float* sums,
+                          std::int64_t begin, std::int64_t end) noexcept;
+  /// y += x; the range is of elements.
+  void (*add)(const float* x, float* y, std::int64_t begin, std::int64_t end) noexcept;
+  /// In float32 by 16 lanes, in double every 4096 elements.
+  double (*sum_of_squares)(const float* x, std::int64_t n) noexcept;
+  void (*adamw)(const AdamWArgs&, std::int64_t begin, std::int64_t end) noexcept;
 };
 
 enum class Isa : std::uint8_t { kScalar, kAvx2, kAvx512 };

@@ -81,6 +81,7 @@ inline F32x16 operator*(const F32x16& a, const F32x16& b) noexcept {
 inline F32x16 operator/(const F32x16& a, const F32x16& b) noexcept {
   return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
 }
+inline F32x16 sqrt(const F32x16& a) noexcept { return {_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
 inline F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) noexcept {
   return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }

@@ -54,6 +54,7 @@ inline F32x16 operator+(const F32x16& a, const F32x16& b) noexcept { return {_mm
 inline F32x16 operator-(const F32x16& a, const F32x16& b) noexcept { return {_mm512_sub_ps(a.v, b.v)}; }
 inline F32x16 operator*(const F32x16& a, const F32x16& b) noexcept { return {_mm512_mul_ps(a.v, b.v)}; }
 inline F32x16 operator/(const F32x16& a, const F32x16& b) noexcept { return {_mm512_div_ps(a.v, b.v)}; }
+inline F32x16 sqrt(const F32x16& a) noexcept { return {_mm512_sqrt_ps(a.v)}; }
 inline F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) noexcept {
   return {_mm512_fmadd_ps(a.v, b.v, c.v)};
 }

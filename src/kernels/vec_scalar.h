@@ -92,6 +92,9 @@ inline F32x16 operator*(const F32x16& a, const F32x16& b) noexcept {
 inline F32x16 operator/(const F32x16& a, const F32x16& b) noexcept {
   return map([&](int i) { return a.lane[i] / b.lane[i]; });
 }
+inline F32x16 sqrt(const F32x16& a) noexcept {
+  return map([&](int i) { return __builtin_sqrtf(a.lane[i]); });
+}
 /// a * b + c, rounded once
 inline F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) noexcept {
   return map([&](int i) { return __builtin_fmaf(a.lane[i], b.lane[i], c.lane[i]); });

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
-#include "gpt/ops/embedding.h"
 #include "ops/pack.h"
 
 namespace gpt {
@@ -33,6 +33,11 @@ struct Rows {
   std::span<nn::Segment> segments;
 };
 
+/// Tokens of the sequence that came before.
+std::int64_t past_of(const Chunk& chunk) noexcept {
+  return chunk.cache == nullptr ? 0 : chunk.cache->length();
+}
+
 Rows gather(std::span<const Chunk> batch, std::size_t rows, Arena& arena) {
   const Rows all{arena.take_span<TokenId>(rows), arena.take_span<std::int32_t>(rows),
                  arena.take_span<nn::Segment>(batch.size())};
@@ -42,7 +47,7 @@ Rows gather(std::span<const Chunk> batch, std::size_t rows, Arena& arena) {
     all.segments[i] = {static_cast<std::int64_t>(row), static_cast<std::int64_t>(ids.size()), cache};
     for (std::size_t t = 0; t < ids.size(); ++t, ++row) {
       all.ids[row] = ids[t];
-      all.positions[row] = static_cast<std::int32_t>(cache->length() + static_cast<std::int64_t>(t));
+      all.positions[row] = static_cast<std::int32_t>(past_of(batch[i]) + static_cast<std::int64_t>(t));
     }
   }
   return all;
@@ -91,45 +96,48 @@ nn::KvCache Gpt2::make_cache(std::int64_t capacity, DType dtype) const {
 
 ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options) const {
   const std::int64_t rows = check_batch(batch);
-  nn::Context context{arena, options.stop, options.on_product ? &options.on_product : nullptr};
+  if (options.tape != nullptr)
+    for (const Chunk& chunk : batch)
+      if (chunk.cache != nullptr)
+        fail<ArgumentError>("gpt2", "a cache beside a tape, expected whole sequences");
+  nn::Context context{arena, options.stop, options.on_product ? &options.on_product : nullptr, options.tape};
   const auto [ids, positions, segments] = gather(batch, static_cast<std::size_t>(rows), arena);
   ForwardOutput out;
 
   TensorView x = arena.take({rows, config_.n_embd});
   TensorView y = arena.take(x.shape());
-  ops::embedding(ids, positions, wte_.weight(), wpe_.weight(), x);
+  autograd::embedding(options.tape, ids, positions, wte_.weight(), wpe_.weight(), x);
   for (const nn::Block& block : blocks_) {
     throw_if_stopped(options.stop);
-    if (options.hidden_states) {
-      out.hidden_states.push_back(x);
-      y = arena.take(x.shape());
-    }
+    if (options.hidden_states) out.hidden_states.push_back(x);
+    if (options.hidden_states || options.tape != nullptr) y = arena.take(x.shape());
     {
-      const Arena::Scope scratch(arena);
+      std::optional<Arena::Scope> scratch;
+      if (options.tape == nullptr) scratch.emplace(arena);
       block.forward(context, x, segments, y);
     }
     std::swap(x, y);
   }
   throw_if_stopped(options.stop);
+  if (options.hidden_states || options.final_hidden) {
+    out.final_hidden = arena.take(x.shape());
+    ln_f_.forward(context, x, out.final_hidden);
+  }
   if (options.hidden_states) {
     out.hidden_states.push_back(x);
-    y = arena.take(x.shape());
-    ln_f_.forward(x, y);
-    out.hidden_states.push_back(y);
+    out.hidden_states.push_back(out.final_hidden);
   }
   if (options.logits != LogitsRows::kNone) {
     if (options.logits == LogitsRows::kLast) x = last_rows(x, segments, arena);
     const TensorView normal = arena.take(x.shape());
-    ln_f_.forward(x, normal);
+    nn::Context untaped{arena, options.stop};
+    ln_f_.forward(untaped, x, normal);
     out.logits = arena.take({x.dim(0), config_.vocab_size});
-    if (lm_head_) {
-      lm_head_->forward(context, normal, out.logits);
-    } else {
-      context.observe(wte_.weight(), normal);
-      ops::linear(normal, wte_.weight(), {}, out.logits, arena);
-    }
+    context.observe(head(), normal);
+    ops::linear(normal, head(), {}, out.logits, arena);
   }
-  for (const nn::Segment& s : segments) s.cache->advance(s.rows);
+  for (const nn::Segment& s : segments)
+    if (s.cache != nullptr) s.cache->advance(s.rows);
   return out;
 }
 
@@ -141,16 +149,15 @@ std::int64_t Gpt2::check_batch(std::span<const Chunk> batch) const {
     const auto& [ids, cache] = batch[i];
     const auto count = static_cast<std::int64_t>(ids.size());
     if (count == 0) fail<ArgumentError>(where, "chunk ", i, " has no tokens");
-    if (cache == nullptr) fail<ArgumentError>(where, "chunk ", i, " has no cache");
-    if (cache->shape() != shape)
+    if (cache != nullptr && cache->shape() != shape)
       fail<ArgumentError>(where, "the cache of chunk ", i, " was made for another network");
     for (std::size_t j = 0; j < i; ++j)
-      if (batch[j].cache == cache)
+      if (cache != nullptr && batch[j].cache == cache)
         fail<ArgumentError>(where, "chunks ", j, " and ", i, " have the same cache");
-    if (cache->length() + count > config_.n_positions)
-      fail<ArgumentError>(where, "chunk ", i, ": ", cache->length(), " cached and ", count,
+    if (past_of(batch[i]) + count > config_.n_positions)
+      fail<ArgumentError>(where, "chunk ", i, ": ", past_of(batch[i]), " cached and ", count,
                           " new tokens do not fit into n_positions = ", config_.n_positions);
-    if (cache->length() + count > cache->capacity())
+    if (cache != nullptr && cache->length() + count > cache->capacity())
       fail<ArgumentError>(where, "chunk ", i, ": ", cache->length(), " cached and ", count,
                           " new tokens do not fit into the cache's capacity of ", cache->capacity());
     for (std::size_t t = 0; t < ids.size(); ++t)
@@ -193,8 +200,7 @@ Tensor logits_of_padded(const Gpt2& network, ConstTensorView input_ids, ConstTen
     }
     if (row.empty()) continue;
     arena.reset();
-    nn::KvCache cache = network.make_cache(static_cast<std::int64_t>(row.size()));
-    const Chunk chunk{row, &cache};
+    const Chunk chunk{row};
     const ForwardOutput out = network.forward(
         {&chunk, 1}, arena, {.logits = LogitsRows::kAll, .hidden_states = false, .stop = stop});
     for (std::size_t r = 0; r < columns.size(); ++r)

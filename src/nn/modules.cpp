@@ -1,26 +1,26 @@
 // The forward passes of the modules: short, and in the order of a block.
 #include <utility>
 
+#include "gpt/autograd/ops.h"
 #include "gpt/nn/attention.h"
 #include "gpt/nn/block.h"
 #include "gpt/nn/layer_norm.h"
 #include "gpt/nn/linear.h"
 #include "gpt/nn/mlp.h"
-#include "gpt/ops/attention.h"
-#include "gpt/ops/layer_norm.h"
 
 namespace gpt::nn {
 
 void Linear::forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f,
                      ConstTensorView residual) const {
   context.observe(weight_, x);
-  ops::linear(x, weight_,
-              {.bias = has_bias_ ? bias_.view() : ConstTensorView(), .activation = f, .residual = residual},
-              y, context.arena);
+  autograd::linear(
+      context.tape, x, weight_,
+      {.bias = has_bias_ ? bias_.view() : ConstTensorView(), .activation = f, .residual = residual}, y,
+      context.arena);
 }
 
-void LayerNorm::forward(ConstTensorView x, TensorView y) const {
-  ops::layer_norm(x, weight_, bias_, epsilon_, y);
+void LayerNorm::forward(Context& context, ConstTensorView x, TensorView y) const {
+  autograd::layer_norm(context.tape, x, weight_, bias_, epsilon_, y);
 }
 
 Attention::Attention(std::int64_t features, std::int64_t n_head, float scale, std::int64_t layer)
@@ -38,10 +38,11 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
   const auto spans = context.arena.take_span<ops::AttentionSpan>(batch.size());
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const auto& [row, rows, cache] = batch[i];
-    spans[i] = {row, rows, cache->length(), cache->layer(layer_)};
+    spans[i] = {row, rows, 0, {}};
+    if (cache != nullptr) spans[i] = {row, rows, cache->length(), cache->layer(layer_)};
   }
   const TensorView heads = context.arena.take(x.shape());
-  ops::attention(qkv, spans, {n_head_, head_dim_, scale_}, heads);
+  autograd::attention(context.tape, qkv, spans, {n_head_, head_dim_, scale_}, heads, context.arena);
   c_proj_.forward(context, heads, y, ops::Activation::kNone, residual);
 }
 
@@ -60,12 +61,13 @@ Block::Block(LayerNorm ln_1, Attention attn, LayerNorm ln_2, Mlp mlp)
     : ln_1_(std::move(ln_1)), attn_(std::move(attn)), ln_2_(std::move(ln_2)), mlp_(std::move(mlp)) {}
 
 void Block::forward(Context& context, ConstTensorView x, std::span<const Segment> batch, TensorView y) const {
-  const TensorView normal = context.arena.take(x.shape());
   const TensorView h = context.arena.take(x.shape());
-  ln_1_.forward(x, normal);
-  attn_.forward(context, normal, batch, x, h);
-  ln_2_.forward(h, normal);
-  mlp_.forward(context, normal, h, y);
+  const TensorView normal_1 = context.arena.take(x.shape());
+  ln_1_.forward(context, x, normal_1);
+  attn_.forward(context, normal_1, batch, x, h);
+  const TensorView normal_2 = context.tape == nullptr ? normal_1 : context.arena.take(x.shape());
+  ln_2_.forward(context, h, normal_2);
+  mlp_.forward(context, normal_2, h, y);
 }
 
 }  // namespace gpt::nn

@@ -24,20 +24,21 @@ void check_cache(const AttentionSpan& s) {
                      ", expected enough, and a multiple of ", kKeyGroup);
 }
 
-void check(ConstTensorView qkv, std::span<const AttentionSpan> batch, const AttentionShape& shape,
-           TensorView y) {
-  constexpr std::string_view op = "attention";
+void check(std::string_view op, ConstTensorView qkv, std::span<const AttentionSpan> batch,
+           const AttentionShape& shape, ConstTensorView y, ConstTensorView statistics) {
   const std::int64_t d = shape.n_head * shape.head_dim;
   require_rank(op, "qkv", qkv, 2, "[R, 3 D]");
   require_dtype(op, "qkv", qkv, DType::f32);
   require_dtype(op, "y", y, DType::f32);
   require_shape(op, "qkv", qkv, {qkv.dim(0), 3 * d}, "[R, 3 D]");
   require_shape(op, "y", y, {qkv.dim(0), d}, "[R, D]");
-  for (const AttentionSpan& s : batch) {
+  if (statistics.raw() != nullptr) {
+    require_dtype(op, "statistics", statistics, DType::f32);
+    require_shape(op, "statistics", statistics, {qkv.dim(0), shape.n_head, 2}, "[R, H, 2]");
+  }
+  for (const AttentionSpan& s : batch)
     if (s.row < 0 || s.rows < 0 || s.row + s.rows > qkv.dim(0))
       fail<ShapeError>(op, "rows [", s.row, ", ", s.row + s.rows, ") are outside qkv's ", qkv.dim(0));
-    check_cache(s);
-  }
 }
 
 /// The batch as the kernels take it, one sequence at a time.
@@ -46,6 +47,7 @@ struct Batch {
   AttentionShape shape;
   const float* qkv;
   float* y;
+  float* statistics;
 
   AttentionArgs args(std::size_t i) const noexcept {
     const AttentionSpan& s = spans[i];
@@ -63,6 +65,7 @@ struct Batch {
     a.head_dim = shape.head_dim;
     a.scale = shape.scale;
     a.cache = s.cache;
+    if (statistics != nullptr) a.statistics = statistics + s.row * shape.n_head * 2;
     return a;
   }
 };
@@ -95,10 +98,12 @@ std::int64_t threads_for(std::int64_t work) noexcept {
 }  // namespace
 
 void attention(ConstTensorView qkv, std::span<const AttentionSpan> spans, const AttentionShape& shape,
-               TensorView y) {
-  check(qkv, spans, shape, y);
+               TensorView y, TensorView statistics) {
+  check("attention", qkv, spans, shape, y, statistics);
+  for (const AttentionSpan& s : spans) check_cache(s);
   const kernels::KernelTable& table = kernels::table();
-  const Batch batch{spans, shape, qkv.data<float>(), y.data<float>()};
+  const Batch batch{spans, shape, qkv.data<float>(), y.data<float>(),
+                    statistics.raw() != nullptr ? statistics.data<float>() : nullptr};
   std::int64_t tasks = 0, work = 0, rows = 0;
   bool single = true;  // each head of a sequence is one task
   for (std::size_t i = 0; i < spans.size(); ++i) {
@@ -123,6 +128,52 @@ void attention(ConstTensorView qkv, std::span<const AttentionSpan> spans, const 
                 [&](const AttentionArgs& a, std::int64_t task) noexcept { table.append(a, task, task + 1); });
   for_each_task(batch, tasks, threads_for(work * d), [&](const AttentionArgs& a, std::int64_t task) noexcept {
     table.attention(a, task, task + 1);
+  });
+}
+
+void attention_backward(ConstTensorView qkv, std::span<const AttentionSpan> spans,
+                        const AttentionShape& shape, ConstTensorView y, ConstTensorView statistics,
+                        ConstTensorView dy, TensorView dqkv, Arena& scratch) {
+  constexpr std::string_view op = "attention_backward";
+  check(op, qkv, spans, shape, y, statistics);
+  if (statistics.raw() == nullptr) fail<ShapeError>(op, "statistics are missing");
+  const std::int64_t d = shape.n_head * shape.head_dim;
+  require_dtype(op, "dy", dy, DType::f32);
+  require_dtype(op, "dqkv", dqkv, DType::f32);
+  require_shape(op, "dy", dy, y.shape(), "the shape of y");
+  require_shape(op, "dqkv", dqkv, qkv.shape(), "the shape of qkv");
+  const Arena::Scope scope(scratch);
+  const auto sequences = scratch.take_span<kernels::AttentionBackwardArgs>(spans.size());
+  std::int64_t work = 0;
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    const AttentionSpan& s = spans[i];
+    if (s.past != 0) fail<ShapeError>(op, "a sequence has ", s.past, " tokens in its cache, expected none");
+    kernels::AttentionBackwardArgs& a = sequences[i];
+    a = {};
+    a.query = qkv.data<float>() + s.row * 3 * d;
+    a.key = a.query + d;
+    a.value = a.key + d;
+    a.dquery = dqkv.data<float>() + s.row * 3 * d;
+    a.dkey = a.dquery + d;
+    a.dvalue = a.dkey + d;
+    a.stride = 3 * d;
+    a.y = y.data<float>() + s.row * d;
+    a.dy = dy.data<float>() + s.row * d;
+    a.y_stride = d;
+    a.statistics = statistics.data<float>() + s.row * shape.n_head * 2;
+    a.deltas = scratch.take({shape.n_head, s.rows}).data<float>();
+    a.rows = s.rows;
+    a.n_head = shape.n_head;
+    a.head_dim = shape.head_dim;
+    a.scale = shape.scale;
+    work = std::max(work, 5 * s.rows * s.rows / 2 * shape.head_dim);
+  }
+  const kernels::KernelTable& table = kernels::table();
+  const auto tasks = static_cast<std::int64_t>(spans.size()) * shape.n_head;
+  parallel_for(tasks, grain_for(work), [&](std::int64_t begin, std::int64_t end) noexcept {
+    for (std::int64_t task = begin; task < end; ++task)
+      table.attention_backward(sequences[static_cast<std::size_t>(task / shape.n_head)], task % shape.n_head,
+                               task % shape.n_head + 1);
   });
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "gpt/core/error.h"
+#include "gpt/core/parallel.h"
 #include "gpt/core/tensor.h"
 #include "kernels/kernels.h"
 
@@ -46,6 +47,16 @@ inline void require_elements(std::string_view op, std::string_view operand, Cons
 inline std::int64_t grain_for(std::int64_t work_per_task) noexcept {
   constexpr std::int64_t kWorkPerThread = std::int64_t{1} << 18;
   return std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, work_per_task));
+}
+
+/// Runs body(begin, end) over the columns of rows in parallel, cut at multiples of a vector.
+template <class Body>
+void for_columns(std::int64_t columns, std::int64_t rows, const Body& body) {
+  constexpr std::int64_t kTogether = kPanelWidth;
+  parallel_for((columns + kTogether - 1) / kTogether, grain_for(2 * kTogether * rows),
+               [&](std::int64_t begin, std::int64_t end) noexcept {
+                 body(begin * kTogether, std::min(end * kTogether, columns));
+               });
 }
 
 inline kernels::Matrix matrix(const Weight& w) {

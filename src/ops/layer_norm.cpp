@@ -1,7 +1,5 @@
 #include "gpt/ops/layer_norm.h"
 
-#include <algorithm>
-
 #include "gpt/core/parallel.h"
 #include "ops/checks.h"
 
@@ -64,10 +62,8 @@ void layer_norm_backward(ConstTensorView x, ConstTensorView gamma, float epsilon
   if (!parameters) return;
   args.dgamma = dgamma.data<float>();
   args.dbeta = dbeta.data<float>();
-  constexpr std::int64_t kTogether = 16;  // columns: a vector
-  const std::int64_t vectors = (columns + kTogether - 1) / kTogether;
-  parallel_for(vectors, grain_for(2 * kTogether * rows), [&](std::int64_t begin, std::int64_t end) noexcept {
-    table.layer_norm_parameters(args, begin * kTogether, std::min(end * kTogether, columns));
+  for_columns(columns, rows, [&](std::int64_t begin, std::int64_t end) noexcept {
+    table.layer_norm_parameters(args, begin, end);
   });
 }
 

@@ -25,6 +25,21 @@ void pack_rows(kernels::LinearArgs& args, Arena& scratch) {
                [&](std::int64_t begin, std::int64_t end) noexcept { table.pack_rows(args, begin, end); });
 }
 
+/// y [C, R] = x [R, C] turned.
+void transpose(ConstTensorView x, TensorView y) {
+  const kernels::KernelTable& table = kernels::table();
+  const float* from = x.data<float>();
+  float* to = y.data<float>();
+  for_columns(x.dim(1), x.dim(0), [&](std::int64_t begin, std::int64_t end) noexcept {
+    table.transpose(from, to, x.dim(0), x.dim(1), begin, end);
+  });
+}
+
+/// A tensor over elements that someone else keeps, which are only read.
+Tensor borrow(ConstTensorView x) {
+  return Tensor::borrow(nullptr, const_cast<std::byte*>(x.raw()), x.shape(), x.dtype());
+}
+
 }  // namespace
 
 void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilogue, TensorView y,
@@ -62,6 +77,50 @@ void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilo
       args.tasks(), grain_for(work),
       [&](std::int64_t begin, std::int64_t end) noexcept { table.linear(args, begin, end); },
       args.blocks() == 1 ? Sharing::kStretches : Sharing::kInterleaved);
+}
+
+void linear_backward(ConstTensorView x, const Weight& weight, ConstTensorView dy,
+                     const LinearGradients& gradients, Arena& scratch) {
+  constexpr std::string_view op = "linear_backward";
+  weight.check(op);
+  require_rank(op, "dy", dy, 2, "[M, N]");
+  require_dtype(op, "dy", dy, DType::f32);
+  const std::int64_t m = dy.dim(0), k = weight.in, n = weight.out;
+  require_shape(op, "dy", dy, {m, n}, "[M, N]");
+  if (gradients.dx.raw() != nullptr) {
+    if (weight.layout == WeightLayout::kPanels)
+      fail<UnsupportedError>(op, "the weight is in panels, expected it as in its file");
+    Weight turned{
+        .in = n,
+        .out = k,
+        .layout = weight.layout == WeightLayout::kInOut ? WeightLayout::kOutIn : WeightLayout::kInOut,
+        .values = weight.values};
+    const ConstTensorView before = gradients.add_to_dx ? ConstTensorView(gradients.dx) : ConstTensorView();
+    linear(dy, turned, {.residual = before}, gradients.dx, scratch);
+  }
+  if (gradients.dweight.raw() != nullptr) {
+    require_shape(op, "x", x, {m, k}, "[M, K]");
+    require_dtype(op, "x", x, DType::f32);
+    require_shape(op, "dweight", gradients.dweight, weight.file_shape(), "the shape of the weight");
+    const bool in_out = weight.file_layout == WeightLayout::kInOut;
+    const ConstTensorView rows = in_out ? x : dy, columns = in_out ? dy : x;
+    const Arena::Scope scope(scratch);
+    const TensorView turned = scratch.take({rows.dim(1), m});
+    transpose(rows, turned);
+    const Weight other{
+        .in = m, .out = columns.dim(1), .layout = WeightLayout::kInOut, .values = borrow(columns)};
+    linear(turned, other, {.residual = gradients.dweight}, gradients.dweight, scratch);
+  }
+  if (gradients.dbias.raw() != nullptr) {
+    require_dtype(op, "dbias", gradients.dbias, DType::f32);
+    require_elements(op, "dbias", gradients.dbias, n, "N");
+    const float* rows = dy.data<float>();
+    float* sums = gradients.dbias.data<float>();
+    const kernels::KernelTable& table = kernels::table();
+    for_columns(n, m, [&](std::int64_t begin, std::int64_t end) noexcept {
+      table.add_column_sums(rows, m, n, sums, begin, end);
+    });
+  }
 }
 
 }  // namespace gpt::ops

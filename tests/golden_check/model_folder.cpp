@@ -8,6 +8,7 @@
 #include "folders.h"
 #include "forward_checks.h"
 #include "gpt/models/model.h"
+#include "training_checks.h"
 
 namespace gpt::golden {
 
@@ -144,6 +145,7 @@ void check_model_folder(const fs::path& folder, const std::string& name, const S
   const Model model = Model::load(checkpoint);
   DecodingChecks decoding(model);
   std::optional<ForwardChecks> forward;
+  std::optional<TrainingChecks> training;
   append(json_rules, decoding.json_rules());
   if (document.tensors) {
     forward.emplace(model.network(), *document.tensors);
@@ -151,6 +153,9 @@ void check_model_folder(const fs::path& folder, const std::string& name, const S
     append(tensor_rules, padded_tensor_rules(model.network(), *document.tensors));
     append(tensor_rules, decoding.tensor_rules(*document.tensors, document.json));
     append(json_rules, forward->json_rules());
+    training.emplace(checkpoint, *document.tensors, document.json);
+    append(tensor_rules, training->tensor_rules());
+    append(json_rules, training->json_rules());
   }
   judge_document(document, name, tensor_rules, json_rules, report);
   if (fs::exists(folder / "val.json")) check_validation(folder, name, model, settings, report);

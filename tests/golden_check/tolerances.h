@@ -6,6 +6,15 @@ namespace gpt::golden {
 
 inline constexpr double kActivationTolerance = 2e-5;  // hidden states, logits, log-probabilities
 inline constexpr double kLossTolerance = 1e-5;
+inline constexpr double kGradientTolerance = 3e-5;
+inline constexpr double kNormTolerance = 5e-5;  // of gradient norms, relative
+// Parameters after AdamW: all but one in a thousand, those, and the bias of the keys; the latter two for each step.
+inline constexpr double kTrainedTolerance = 2e-5;
+inline constexpr double kTrainedOutlierTolerance = 2.2e-3;
+inline constexpr double kTrainedKeyTolerance = 1.1e-3;
 inline constexpr double kProbabilityTolerance = 1e-9;  // after the sampling filters, which work in double
+// A recorded training run, relative. A gradient's norm is a sum of squares: its error is twice that of what it sums.
+inline constexpr double kRunTolerance = 2e-4;
+inline constexpr double kRunNormTolerance = 2e-3;
 
 }  // namespace gpt::golden

@@ -7,4 +7,7 @@ namespace gpt {
 
 using TokenId = std::int32_t;
 
+/// The label of a token that is not to be predicted, as in PyTorch and transformers.
+inline constexpr TokenId kIgnoredLabel = -100;
+
 }  // namespace gpt

@@ -23,7 +23,8 @@
 
 namespace gpt {
 
-/// Tokens to append to one sequence: ids for the positions cache->length(), cache->length() + 1, ...
+/// Tokens to append to one sequence: ids for the positions cache->length(), cache->length() + 1, ... Without a cache they are
+/// a whole sequence, to which nothing will be appended.
 struct Chunk {
   std::span<const TokenId> ids;
   nn::KvCache* cache = nullptr;
@@ -39,8 +40,11 @@ enum class LogitsRows {
 struct ForwardOptions {
   LogitsRows logits = LogitsRows::kLast;
   bool hidden_states = false;
+  bool final_hidden = false;
   std::stop_token stop = {};          // checked before every layer
   nn::InputObserver on_product = {};  // sees the inputs of every matrix product
+  /// Records the pass up to the final hidden state; then results stay in the arena, and sequences have no caches.
+  Tape* tape = nullptr;
 };
 
 /// Results live in the arena of the call.
@@ -50,6 +54,8 @@ struct ForwardOutput {
   /// When asked for, n_layer + 2 tensors float32 [R, D] over all R tokens: the embedding sum, the output of
   /// each block, and the final layer norm's. (transformers leaves out the last block's raw output.)
   std::vector<TensorView> hidden_states;
+  /// When asked for, the final layer norm's result for all tokens, float32 [R, D]: what the head is multiplied by.
+  TensorView final_hidden;
 };
 
 /// GPT-2 (Radford et al., "Language Models are Unsupervised Multitask Learners", 2019), with the variations
@@ -60,12 +66,14 @@ class Gpt2 {
   explicit Gpt2(const Gpt2Config& config);
 
   const Gpt2Config& config() const noexcept { return config_; }
+  /// The matrix from the final hidden state to the logits: wte when it is tied.
+  const ops::Weight& head() const noexcept { return lm_head_ ? lm_head_->weight() : wte_.weight(); }
 
   /// Runs the network over several sequences at once (a ragged batch: no padding) and appends the tokens to
   /// their caches. A sequence's results do not depend on what else is in the batch or on how it was cut into
   /// chunks. On an exception, the caches keep their lengths. Throws ArgumentError (a token id outside [0, V),
-  /// an empty chunk, a position outside n_positions or the cache's capacity, a cache that is missing, of
-  /// another shape, or given twice), CancelledError, MemoryError,
+  /// an empty chunk, a position outside n_positions or the cache's capacity, a cache of another shape, or
+  /// given twice, or given beside a tape), CancelledError, MemoryError,
   /// ShapeError (weights that were never set).
   ForwardOutput forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options = {}) const;
 

@@ -11,7 +11,7 @@
 
 namespace gpt::nn {
 
-/// One sequence's rows in a ragged batch, and the cache they extend.
+/// One sequence's rows in a ragged batch, and the cache they extend; null: these rows are the whole sequence.
 struct Segment {
   std::int64_t row = 0;
   std::int64_t rows = 0;

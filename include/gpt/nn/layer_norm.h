@@ -5,6 +5,7 @@
 #include <string>
 
 #include "gpt/core/tensor.h"
+#include "gpt/nn/module.h"
 
 namespace gpt::nn {
 
@@ -14,8 +15,8 @@ class LayerNorm {
 
   std::int64_t features() const noexcept { return features_; }
 
-  /// x, y float32 [R, features]; y may be x.
-  void forward(ConstTensorView x, TensorView y) const;
+  /// x, y float32 [R, features]; y may be x where there is no tape.
+  void forward(Context& context, ConstTensorView x, TensorView y) const;
 
   template <class Visitor>
   void visit(const std::string& prefix, Visitor& f) {

@@ -16,6 +16,7 @@ class Linear {
       : weight_{.in = in_features, .out = out_features, .layout = layout}, has_bias_(has_bias) {}
 
   std::int64_t out_features() const noexcept { return weight_.out; }
+  const ops::Weight& weight() const noexcept { return weight_; }
 
   /// y = residual + f(x W + b); x float32 [R, in], y and residual (none when empty) float32 [R, out].
   void forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f = ops::Activation::kNone,

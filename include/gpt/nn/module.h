@@ -9,6 +9,7 @@
 #include <stop_token>
 #include <string>
 
+#include "gpt/autograd/tape.h"
 #include "gpt/core/arena.h"
 #include "gpt/core/error.h"
 #include "gpt/ops/weight.h"
@@ -23,6 +24,7 @@ struct Context {
   Arena& arena;                             // intermediate results
   std::stop_token stop;                     // asked between layers
   const InputObserver* observer = nullptr;  // told of every matrix product
+  Tape* tape = nullptr;                     // records the pass; null in inference
 
   void observe(const ops::Weight& weight, ConstTensorView x) const {
     if (observer != nullptr) (*observer)(weight, x);

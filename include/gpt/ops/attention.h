@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "gpt/core/arena.h"
 #include "gpt/core/tensor.h"
 
 namespace gpt::ops {
@@ -65,8 +66,21 @@ struct AttentionShape {
 ///   o_d = fma chain over j of p_j v_jd, starting at c o_d;       int8: v_jd = q, and p_j times the value's scale
 /// and at the end y_d = o_d / (sum of the l_i by the tree of 16). Keys behind the query take no part; a NaN in what it
 /// sees makes the result NaN.
+/// statistics, float32 [R, H, 2] unless empty, receives m and 1 / (sum of the l_i) of each row for attention_backward.
 /// Throws ShapeError.
 void attention(ConstTensorView qkv, std::span<const AttentionSpan> batch, const AttentionShape& shape,
-               TensorView y);
+               TensorView y, TensorView statistics = {});
+
+/// The gradient of attention over whole sequences (past = 0) with a float32 cache, which it does not read:
+///   qkv, y, statistics  as attention left them
+///   dy                  float32 [R, D], the gradient of y
+///   dqkv                float32 [R, 3 D], written for the rows of the sequences
+/// With s, p = e^(s - m) / l as in the forward pass and delta_i = dy_i . y_i, all in float32:
+///   dv_j = chain over i = j .. of p_ij dy_i,            g_ij = p_ij (dy_i . v_j - delta_i) scale
+///   dk_j = chain over i = j .. of g_ij q_i,             dq_i = chain over j = 0 .. i of g_ij k_j
+/// Throws ShapeError, MemoryError.
+void attention_backward(ConstTensorView qkv, std::span<const AttentionSpan> batch,
+                        const AttentionShape& shape, ConstTensorView y, ConstTensorView statistics,
+                        ConstTensorView dy, TensorView dqkv, Arena& scratch);
 
 }  // namespace gpt::ops

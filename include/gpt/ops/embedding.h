@@ -18,4 +18,11 @@ namespace gpt::ops {
 void embedding(std::span<const TokenId> ids, std::span<const std::int32_t> positions, const Weight& wte,
                const Weight& wpe, TensorView y);
 
+/// dwte[ids[r]] += dy[r], dwpe[positions[r]] += dy[r], in the order of the rows.
+///   dy          float32 [R, D]
+///   dwte, dwpe  float32 [V, D] and [P, D]; either may be empty
+/// Throws as embedding.
+void embedding_backward(std::span<const TokenId> ids, std::span<const std::int32_t> positions,
+                        ConstTensorView dy, TensorView dwte, TensorView dwpe);
+
 }  // namespace gpt::ops

@@ -34,4 +34,22 @@ struct LinearEpilogue {
 void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilogue, TensorView y,
             Arena& scratch);
 
+/// Where the gradients of a product go; empty views leave one out. dweight and dbias are added to what is there.
+struct LinearGradients {
+  TensorView dx = {};       // float32 [M, K]
+  bool add_to_dx = false;   // else dx is overwritten
+  TensorView dweight = {};  // float32, the file shape of the weight
+  TensorView dbias = {};    // float32 [N]
+};
+
+/// The gradients of y = x W + bias, given the gradient dy of y:
+///   dx = dy W^T,  dweight += x^T dy,  dbias += sum of the rows of dy
+///   x       float32 [M, K], as in the forward pass; only used for dweight
+///   weight  f32, f16 or bf16, as it lies in its file; only used for dx
+///   dy      float32 [M, N]
+/// Elements are one chain of fused multiply-adds over n (dx) or over the rows (dweight, dbias), starting at 0, and then
+/// added to what is there. Throws ShapeError, MemoryError, UnsupportedError for dx of a weight in panels.
+void linear_backward(ConstTensorView x, const Weight& weight, ConstTensorView dy,
+                     const LinearGradients& gradients, Arena& scratch);
+
 }  // namespace gpt::ops

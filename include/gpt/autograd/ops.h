@@ -1,0 +1,49 @@
+// The fused operations of a forward pass, each with what it records for the way back. With a null tape they are the functions
+// of gpt/ops, and allocate nothing more.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "gpt/autograd/tape.h"
+#include "gpt/core/arena.h"
+#include "gpt/core/tensor.h"
+#include "gpt/core/token.h"
+#include "gpt/ops/attention.h"
+#include "gpt/ops/linear.h"
+#include "gpt/ops/weight.h"
+
+namespace gpt::autograd {
+
+/// ops::linear, and the gradients of x, the weight, the bias and the residual. With a tape and an activation, the sum before
+/// the activation is kept in `arena`.
+void linear(Tape* tape, ConstTensorView x, const ops::Weight& weight, const ops::LinearEpilogue& epilogue,
+            TensorView y, Arena& arena);
+
+/// ops::layer_norm; with a tape, y is not x.
+void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTensorView beta, float epsilon,
+                TensorView y);
+
+/// ops::attention, where a sequence without a cache (null keys, past = 0) gets a float32 one for the time of the call. With a
+/// tape all sequences are such, and `batch` must live as long as its operations.
+void attention(Tape* tape, ConstTensorView qkv, std::span<const ops::AttentionSpan> batch,
+               const ops::AttentionShape& shape, TensorView y, Arena& arena);
+
+/// ops::embedding. With a tape the ids and positions must live as long as its operations.
+void embedding(Tape* tape, std::span<const TokenId> ids, std::span<const std::int32_t> positions,
+               const ops::Weight& wte, const ops::Weight& wpe, TensorView y);
+
+/// The cross-entropy of the logits h W^T of rows h against their labels, each the log-probability of one label, without ever
+/// holding all logits: kLossRows rows at a time, logits, losses and gradients are made in one visit.
+///   h       float32 [R, D]
+///   head    from D to V
+///   labels  R ids in [0, V), or kIgnoredLabel where there is no loss
+///   losses  R numbers, 0 where there is no loss
+/// With a tape, gradients of scale times the sum of the losses go to h and to the head.
+/// Throws ShapeError, ArgumentError (another label), MemoryError.
+void cross_entropy(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span<const TokenId> labels,
+                   float scale, std::span<double> losses, Arena& arena);
+
+inline constexpr std::int64_t kLossRows = 256;
+
+}  // namespace gpt::autograd

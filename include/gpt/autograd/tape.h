@@ -1,0 +1,86 @@
+// Reverse-mode differentiation of first order: a list of the operations of one forward pass, replayed backwards.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "gpt/core/arena.h"
+#include "gpt/core/tensor.h"
+
+namespace gpt {
+
+/// Records what gradients flow through. Tensors are known by their address: while a tape lives, every float32 tensor of the
+/// pass needs memory of its own, and keeps it. Not thread-safe.
+///
+///   Tape tape;
+///   tape.watch(weight, weight_gradient);   // gradients of parameters are added to what is there
+///   ... a forward pass with this tape ...
+///   tape.seed(loss_input, gradient);
+///   tape.backward();
+class Tape {
+ public:
+  /// What an operation does when the gradient dy of its result is complete. dy may be overwritten.
+  using Backward = std::function<void(Tape& tape, TensorView dy)>;
+
+  Tape() = default;
+  Tape(const Tape&) = delete;
+  Tape& operator=(const Tape&) = delete;
+
+  /// From now on gradients of `parameter` are added to `gradient`, float32 of the same shape. Throws ShapeError.
+  void watch(ConstTensorView parameter, TensorView gradient);
+
+  /// Whether a gradient with respect to x is of use: a watched parameter, or the result of an operation that has one.
+  bool wants(ConstTensorView x) const { return wanted_.contains(x.raw()); }
+  /// Where the gradient of a watched parameter is summed; empty for another tensor.
+  TensorView gradient_of(ConstTensorView parameter) const;
+
+  /// Records an operation, unless no gradient with respect to any input is wanted.
+  void record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, Backward backward);
+
+  /// Makes a copy of `gradient` (or adds it to) the gradient of y: where backward() begins. Throws ShapeError, MemoryError.
+  void seed(ConstTensorView y, ConstTensorView gradient);
+
+  /// Replays all operations, the last one first, and forgets them. Throws what they throw.
+  void backward();
+
+  /// Forgets all operations and gradients of intermediate results; keeps the watched parameters and the memory.
+  void clear();
+
+  // For the operations, while they are replayed:
+
+  /// The gradient of x, and whether it already has a value, to which another is to be added.
+  struct Target {
+    TensorView view;
+    bool add = false;
+  };
+  Target target(ConstTensorView x);
+  /// Makes dy, or adds it to, the gradient of x; the last use of dy.
+  void give(ConstTensorView x, TensorView dy);
+  /// For intermediate results of a backward.
+  Arena& scratch() noexcept { return scratch_; }
+
+ private:
+  struct Step {
+    const std::byte* output;
+    Backward backward;
+  };
+
+  TensorView take(const Shape& shape);
+  void release(TensorView gradient);
+
+  std::unordered_map<const std::byte*, TensorView> parameters_;
+  std::unordered_set<const std::byte*> wanted_;
+  std::unordered_map<const std::byte*, TensorView> gradients_;
+  std::unordered_map<std::int64_t, std::vector<TensorView>> free_;  // by number of elements
+  std::vector<Step> steps_;
+  bool given_ = false;  // the gradient of the step that is replayed lives on as another one
+  Arena memory_;        // of gradients
+  Arena scratch_;
+};
+
+}  // namespace gpt

@@ -1,0 +1,44 @@
+// The loss that a language model learns from.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <stop_token>
+
+#include "gpt/autograd/tape.h"
+#include "gpt/core/arena.h"
+#include "gpt/models/gpt2.h"
+
+namespace gpt {
+
+/// A sequence to learn from. As in transformers, labels are not shifted: labels[t] is what position t - 1 shall predict, the
+/// token itself or kIgnoredLabel; labels[0] is never predicted. Without labels every token is its own.
+struct LabelledSequence {
+  std::span<const TokenId> ids;
+  std::span<const TokenId> labels = {};  // as many as ids, or none
+};
+
+/// A sum of losses, each -log p of one label in nats, and how many there are.
+struct LossSum {
+  double sum = 0;
+  std::int64_t count = 0;
+
+  /// NaN when there is none, as in PyTorch.
+  double mean() const noexcept { return sum / static_cast<double>(count); }
+};
+
+struct LossOptions {
+  Tape* tape = nullptr;       // receives the gradient of scale times the sum of the losses
+  double scale = 1;           // 1 / (labels in the whole batch) for the gradient of their mean
+  std::stop_token stop = {};  // asked before every layer
+};
+
+/// The number of labels that a sequence's loss is about.
+std::int64_t count_labels(const LabelledSequence& sequence) noexcept;
+
+/// The loss over sequences of 2 to n_positions + 1 tokens, of any lengths; the last token of each is predicted, not fed.
+/// Throws as Gpt2::forward, and ArgumentError for a label that is no token.
+LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
+                            const LossOptions& options = {});
+
+}  // namespace gpt

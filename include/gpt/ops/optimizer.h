@@ -1,0 +1,36 @@
+// What an optimizer does to one parameter.
+#pragma once
+
+#include <cstdint>
+
+#include "gpt/core/tensor.h"
+
+namespace gpt::ops {
+
+/// The sum of the squares of all elements, float32 of any shape: in float32 by 16 lanes, every 4096 elements added up in
+/// double, in order. Throws ShapeError.
+double sum_of_squares(ConstTensorView x);
+
+/// torch.optim.AdamW's names and meaning (Loshchilov, Hutter, arXiv 1711.05101).
+struct AdamWStep {
+  double learning_rate = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0.01;
+  double gradient_scale = 1.0;  // the gradient is multiplied by it first: clipping, averaging
+  std::int64_t step = 1;        // 1 for the first update
+};
+
+/// With g = gradient_scale * gradient and t = step:
+///   p = p (1 - learning_rate weight_decay)
+///   m = m + (1 - beta1) (g - m),  v = beta2 v + (1 - beta2) g^2
+///   p = p - learning_rate / (1 - beta1^t) * (m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon))
+/// in float32, the factors of the step computed in double and rounded; all tensors float32 of one shape.
+/// Throws ShapeError, ArgumentError for a step below 1.
+void adamw(TensorView parameter, ConstTensorView gradient, TensorView m, TensorView v, const AdamWStep& step);
+
+/// y += x, float32 of one shape. Throws ShapeError.
+void add(ConstTensorView x, TensorView y);
+
+}  // namespace gpt::ops

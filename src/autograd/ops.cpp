@@ -1,0 +1,175 @@
+#include "gpt/autograd/ops.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "gpt/core/error.h"
+#include "gpt/ops/activation.h"
+#include "gpt/ops/embedding.h"
+#include "gpt/ops/layer_norm.h"
+#include "gpt/ops/loss.h"
+
+namespace gpt::autograd {
+namespace {
+
+/// The gradients of y = x W + bias that are wanted.
+void linear_backward(Tape& tape, ConstTensorView x, const ops::Weight& weight, ConstTensorView bias,
+                     ConstTensorView dy) {
+  ops::LinearGradients gradients;
+  if (tape.wants(x)) {
+    const Tape::Target dx = tape.target(x);
+    gradients.dx = dx.view;
+    gradients.add_to_dx = dx.add;
+  }
+  gradients.dweight = tape.gradient_of(weight.values);
+  if (bias.raw() != nullptr) gradients.dbias = tape.gradient_of(bias);
+  ops::linear_backward(x, weight, dy, gradients, tape.scratch());
+}
+
+/// The sequences, with a cache from the arena for each that has none.
+std::span<const ops::AttentionSpan> with_caches(const Tape* tape, std::span<const ops::AttentionSpan> batch,
+                                                const ops::AttentionShape& shape, Arena& arena) {
+  const auto without = [](const ops::AttentionSpan& s) { return s.cache.keys == nullptr; };
+  if (tape == nullptr && std::none_of(batch.begin(), batch.end(), without)) return batch;
+  const auto all = arena.take_span<ops::AttentionSpan>(batch.size());
+  const std::int64_t padded = ops::padded_head_dim(shape.head_dim);
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    all[i] = batch[i];
+    if (!without(batch[i])) {
+      if (tape != nullptr) fail<UnsupportedError>("attention", "a sequence with a cache on a tape");
+      continue;
+    }
+    ops::KvLayer& cache = all[i].cache;
+    cache.dtype = DType::f32;
+    cache.capacity = ops::whole_groups(batch[i].rows);
+    cache.keys = arena.take({shape.n_head, cache.capacity, padded}).raw();
+    cache.values = arena.take({shape.n_head, cache.capacity, padded}).raw();
+  }
+  return all;
+}
+
+}  // namespace
+
+void linear(Tape* tape, ConstTensorView x, const ops::Weight& weight, const ops::LinearEpilogue& epilogue,
+            TensorView y, Arena& arena) {
+  if (tape == nullptr) return ops::linear(x, weight, epilogue, y, arena);
+  const ConstTensorView bias = epilogue.bias, residual = epilogue.residual, values = weight.values;
+  if (epilogue.activation == ops::Activation::kNone) {
+    ops::linear(x, weight, epilogue, y, arena);
+    tape->record({x, values, bias, residual}, y, [=, &weight](Tape& t, TensorView dy) {
+      linear_backward(t, x, weight, bias, dy);
+      if (residual.raw() != nullptr) t.give(residual, dy);
+    });
+    return;
+  }
+  if (residual.raw() != nullptr)
+    fail<UnsupportedError>("linear", "an activation and a residual in one operation on a tape");
+  const ops::Activation f = epilogue.activation;
+  const TensorView sum = arena.take(y.shape());
+  ops::linear(x, weight, {.bias = bias}, sum, arena);
+  ops::activation(f, sum, y);
+  tape->record({x, values, bias}, y, [=, &weight](Tape& t, TensorView dy) {
+    ops::activation_backward(f, sum, dy, dy);
+    linear_backward(t, x, weight, bias, dy);
+  });
+}
+
+void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTensorView beta, float epsilon,
+                TensorView y) {
+  ops::layer_norm(x, gamma, beta, epsilon, y);
+  if (tape == nullptr) return;
+  tape->record({x, gamma, beta}, y, [=](Tape& t, TensorView dy) {
+    const Tape::Target dx = t.target(x);
+    if (!dx.add) std::memset(dx.view.raw(), 0, dx.view.nbytes());
+    ops::layer_norm_backward(x, gamma, epsilon, dy, dx.view, t.gradient_of(gamma), t.gradient_of(beta),
+                             t.scratch());
+  });
+}
+
+void attention(Tape* tape, ConstTensorView qkv, std::span<const ops::AttentionSpan> batch,
+               const ops::AttentionShape& shape, TensorView y, Arena& arena) {
+  const TensorView statistics = tape != nullptr ? arena.take({qkv.dim(0), shape.n_head, 2}) : TensorView();
+  {
+    const Arena::Scope scope(arena);
+    ops::attention(qkv, with_caches(tape, batch, shape, arena), shape, y, statistics);
+  }
+  if (tape == nullptr) return;
+  tape->record({qkv}, y, [=](Tape& t, TensorView dy) {
+    const Tape::Target dqkv = t.target(qkv);
+    if (dqkv.add)
+      fail<UnsupportedError>("attention", "queries, keys and values that something else uses, on a tape");
+    ops::attention_backward(qkv, batch, shape, y, statistics, dy, dqkv.view, t.scratch());
+  });
+}
+
+void embedding(Tape* tape, std::span<const TokenId> ids, std::span<const std::int32_t> positions,
+               const ops::Weight& wte, const ops::Weight& wpe, TensorView y) {
+  ops::embedding(ids, positions, wte, wpe, y);
+  if (tape == nullptr) return;
+  const ConstTensorView tokens = wte.values, places = wpe.values;
+  tape->record({tokens, places}, y, [=](Tape& t, TensorView dy) {
+    ops::embedding_backward(ids, positions, dy, t.gradient_of(tokens), t.gradient_of(places));
+  });
+}
+
+void cross_entropy(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span<const TokenId> labels,
+                   float scale, std::span<double> losses, Arena& arena) {
+  constexpr std::string_view op = "cross_entropy";
+  const std::int64_t d = head.in, vocabulary = head.out;
+  if (h.shape() != Shape{h.dim(0), d} || h.dtype() != DType::f32)
+    fail<ShapeError>(op, "h is ", name_of(h.dtype()), " ", h.shape().to_string(), ", expected float32 [R, ",
+                     d, "]");
+  if (labels.size() != static_cast<std::size_t>(h.dim(0)) || losses.size() != labels.size())
+    fail<ShapeError>(op, labels.size(), " labels and room for ", losses.size(),
+                     " losses, expected R = ", h.dim(0));
+  for (std::size_t r = 0; r < labels.size(); ++r)
+    if (labels[r] != kIgnoredLabel && (labels[r] < 0 || labels[r] >= vocabulary))
+      fail<ArgumentError>(op, "label ", labels[r], " at row ", r, " is outside [0, ", vocabulary, ")");
+
+  const Arena::Scope scope(arena);
+  const bool wants_h = tape != nullptr && tape->wants(h);
+  const TensorView dweight = tape != nullptr ? tape->gradient_of(head.values) : TensorView();
+  TensorView dh;
+  if (wants_h) {
+    dh = arena.take(h.shape());
+    std::memset(dh.raw(), 0, dh.nbytes());
+  }
+  // Rows without a loss are left out of the products.
+  const auto rows = arena.take_span<std::int64_t>(labels.size());
+  std::int64_t count = 0;
+  for (std::size_t r = 0; r < labels.size(); ++r) {
+    losses[r] = 0;
+    if (labels[r] != kIgnoredLabel) rows[static_cast<std::size_t>(count++)] = static_cast<std::int64_t>(r);
+  }
+  const std::int64_t most = std::min(count, kLossRows);
+  const TensorView all_logits = arena.take({most, vocabulary}), all_hidden = arena.take({most, d});
+  const TensorView all_gradients = arena.take({most, d});
+  const auto chunk_labels = arena.take_span<TokenId>(static_cast<std::size_t>(most));
+  const auto chunk_losses = arena.take_span<double>(static_cast<std::size_t>(most));
+  for (std::int64_t begin = 0; begin < count; begin += kLossRows) {
+    const std::int64_t n = std::min(count - begin, kLossRows);
+    const auto chunk = rows.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(n));
+    const TensorView logits(all_logits.data<float>(), {n, vocabulary}),
+        hidden(all_hidden.data<float>(), {n, d});
+    for (std::size_t i = 0; i < chunk.size(); ++i) {
+      std::copy_n(h.data<float>() + chunk[i] * d, d, hidden.data<float>() + static_cast<std::int64_t>(i) * d);
+      chunk_labels[i] = labels[static_cast<std::size_t>(chunk[i])];
+    }
+    ops::linear(hidden, head, {}, logits, arena);
+    ops::cross_entropy(logits, chunk_labels.first(chunk.size()), scale, chunk_losses.first(chunk.size()),
+                       arena);
+    for (std::size_t i = 0; i < chunk.size(); ++i)
+      losses[static_cast<std::size_t>(chunk[i])] = chunk_losses[i];
+    if (!wants_h && dweight.raw() == nullptr) continue;
+    const TensorView gradient(all_gradients.data<float>(), {n, d});
+    ops::linear_backward(hidden, head, logits, {.dx = wants_h ? gradient : TensorView(), .dweight = dweight},
+                         arena);
+    if (!wants_h) continue;
+    for (std::size_t i = 0; i < chunk.size(); ++i)
+      std::copy_n(gradient.data<float>() + static_cast<std::int64_t>(i) * d, d,
+                  dh.data<float>() + chunk[i] * d);
+  }
+  if (wants_h) tape->seed(h, dh);
+}
+
+}  // namespace gpt::autograd

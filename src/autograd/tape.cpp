@@ -1,0 +1,97 @@
+#include "gpt/autograd/tape.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "gpt/core/error.h"
+#include "gpt/ops/optimizer.h"
+
+namespace gpt {
+namespace {
+
+void require_like(std::string_view what, ConstTensorView x, ConstTensorView gradient) {
+  if (gradient.dtype() != DType::f32 || gradient.shape() != x.shape())
+    fail<ShapeError>("tape", what, " is ", name_of(gradient.dtype()), " ", gradient.shape().to_string(),
+                     ", expected float32 ", x.shape().to_string());
+}
+
+}  // namespace
+
+void Tape::watch(ConstTensorView parameter, TensorView gradient) {
+  require_like("a parameter's gradient", parameter, gradient);
+  parameters_[parameter.raw()] = gradient;
+  wanted_.insert(parameter.raw());
+}
+
+TensorView Tape::gradient_of(ConstTensorView parameter) const {
+  const auto found = parameters_.find(parameter.raw());
+  return found == parameters_.end() ? TensorView() : found->second;
+}
+
+void Tape::record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, Backward backward) {
+  if (std::none_of(inputs.begin(), inputs.end(), [this](ConstTensorView x) { return wants(x); })) return;
+  wanted_.insert(output.raw());
+  steps_.push_back({output.raw(), std::move(backward)});
+}
+
+void Tape::seed(ConstTensorView y, ConstTensorView gradient) {
+  require_like("a seed", y, gradient);
+  if (!wants(y)) return;
+  const TensorView copy = take(y.shape());
+  std::memcpy(copy.raw(), gradient.raw(), gradient.nbytes());
+  give(y, copy);
+}
+
+void Tape::backward() {
+  while (!steps_.empty()) {
+    const Step step = std::move(steps_.back());
+    steps_.pop_back();
+    const auto found = gradients_.find(step.output);
+    if (found == gradients_.end()) continue;  // nothing that was seeded depends on it
+    const TensorView dy = found->second;
+    gradients_.erase(found);
+    given_ = false;
+    step.backward(*this, dy);
+    if (!given_) release(dy);
+  }
+  clear();
+}
+
+void Tape::clear() {
+  steps_.clear();
+  gradients_.clear();
+  wanted_.clear();
+  for (const auto& [parameter, gradient] : parameters_) wanted_.insert(parameter);
+  free_.clear();
+  memory_.reset();
+}
+
+Tape::Target Tape::target(ConstTensorView x) {
+  const auto found = gradients_.find(x.raw());
+  if (found != gradients_.end()) return {found->second, true};
+  const TensorView fresh = take(x.shape());
+  gradients_.emplace(x.raw(), fresh);
+  return {fresh, false};
+}
+
+void Tape::give(ConstTensorView x, TensorView dy) {
+  if (!wants(x)) return;
+  const auto [there, fresh] = gradients_.emplace(x.raw(), dy);
+  if (fresh)
+    given_ = true;
+  else
+    ops::add(dy, there->second);
+}
+
+TensorView Tape::take(const Shape& shape) {
+  std::vector<TensorView>& same = free_[shape.numel()];
+  if (same.empty()) return memory_.take(shape);
+  const TensorView reused(same.back().raw(), DType::f32, shape);
+  same.pop_back();
+  return reused;
+}
+
+void Tape::release(TensorView gradient) { free_[gradient.numel()].push_back(gradient); }
+
+}  // namespace gpt

@@ -1,0 +1,99 @@
+// What training needs beside the gradients of the larger ops: transposing, sums over rows, the loss, the optimizer.
+
+namespace gpt::kernels {
+namespace {
+
+/// y[c][r] = x[r][c] for columns begin .. end; begin is a multiple of 16.
+void transpose_columns(const float* x, float* y, std::int64_t rows, std::int64_t columns, std::int64_t begin,
+                       std::int64_t end) noexcept {
+  for (std::int64_t c = begin; c < end; c += kLanes) {
+    const int width = lanes_left(c, end);
+    for (std::int64_t r = 0; r < rows; r += kLanes) {
+      const int height = lanes_left(r, rows);
+      F32x16 tile[kLanes];
+      for (int j = 0; j < kLanes; ++j)
+        tile[j] = j < height ? load_first(x + (r + j) * columns + c, width) : broadcast(0.0f);
+      transpose(tile);
+      for (int i = 0; i < width; ++i) store_first(y + (c + i) * rows + r, tile[i], height);
+    }
+  }
+}
+
+/// sums[c] += the chain over the rows of x[r][c], starting at 0.
+void add_column_sums(const float* x, std::int64_t rows, std::int64_t columns, float* sums, std::int64_t begin,
+                     std::int64_t end) noexcept {
+  for (std::int64_t c = begin; c < end; c += kLanes) {
+    const int lanes = lanes_left(c, end);
+    F32x16 sum = broadcast(0.0f);
+    for (std::int64_t r = 0; r < rows; ++r) sum = sum + load_first(x + r * columns + c, lanes);
+    store_first(sums + c, load_first(sums + c, lanes) + sum, lanes);
+  }
+}
+
+void add_range(const float* x, float* y, std::int64_t begin, std::int64_t end) noexcept {
+  for (std::int64_t i = begin; i < end; i += kLanes) {
+    const int lanes = lanes_left(i, end);
+    store_first(y + i, load_first(y + i, lanes) + load_first(x + i, lanes), lanes);
+  }
+}
+
+/// The rows of dy are added to the rows of the tables in their order; the range is of columns.
+void embedding_backward_columns(const EmbeddingBackwardArgs& a, std::int64_t begin,
+                                std::int64_t end) noexcept {
+  for (std::int64_t r = 0; r < a.rows; ++r) {
+    const float* dy = a.dy + r * a.columns;
+    if (a.dwte != nullptr) add_range(dy, a.dwte + a.ids[r] * a.columns, begin, end);
+    if (a.dwpe != nullptr) add_range(dy, a.dwpe + a.positions[r] * a.columns, begin, end);
+  }
+}
+
+/// Logits become gradients: scale (softmax(x) - 1 at the label).
+void cross_entropy_rows(const CrossEntropyArgs& a, std::int64_t begin, std::int64_t end) noexcept {
+  for (std::int64_t row = begin; row < end; ++row) {
+    float* x = a.x + row * a.columns;
+    float* label = x + a.labels[row];
+    a.label_logits[row] = *label;
+    a.max[row] = max_of_row(x, a.columns);
+    const F32x16 m = broadcast(a.max[row]);
+    a.sums[row] = sum_row(a.columns, [=](std::int64_t i, int lanes) noexcept {
+      const F32x16 e = first_lanes(exp(load_first(x + i, lanes) - m), lanes, broadcast(0.0f));
+      store_first(x + i, e, lanes);
+      return e;
+    });
+    const F32x16 factor = broadcast(static_cast<float>(static_cast<double>(a.scale) / a.sums[row]));
+    for (std::int64_t i = 0; i < a.columns; i += kLanes) {
+      const int lanes = lanes_left(i, a.columns);
+      store_first(x + i, load_first(x + i, lanes) * factor, lanes);
+    }
+    *label -= a.scale;
+  }
+}
+
+double sum_of_squares(const float* x, std::int64_t n) noexcept {
+  return sum_row(n, [=](std::int64_t i, int lanes) noexcept {
+    const F32x16 v = load_first(x + i, lanes);
+    return v * v;
+  });
+}
+
+/// See ops::adamw; the range is of elements.
+void adamw_range(const AdamWArgs& a, std::int64_t begin, std::int64_t end) noexcept {
+  const F32x16 clip = broadcast(a.gradient_scale), keep = broadcast(a.keep);
+  const F32x16 rest1 = broadcast(a.rest1), beta2 = broadcast(a.beta2), rest2 = broadcast(a.rest2);
+  const F32x16 root = broadcast(a.bias2_root), epsilon = broadcast(a.epsilon), step = broadcast(a.step);
+  for (std::int64_t i = begin; i < end; i += kLanes) {
+    const int lanes = lanes_left(i, end);
+    const F32x16 g = load_first(a.gradient + i, lanes) * clip;
+    const F32x16 old = load_first(a.m + i, lanes);
+    const F32x16 m = fma(rest1, g - old, old);
+    const F32x16 v = fma(rest2 * g, g, load_first(a.v + i, lanes) * beta2);
+    const F32x16 denominator = sqrt(v) / root + epsilon;
+    const F32x16 p = load_first(a.parameter + i, lanes) * keep;
+    store_first(a.m + i, m, lanes);
+    store_first(a.v + i, v, lanes);
+    store_first(a.parameter + i, p - step * (m / denominator), lanes);
+  }
+}
+
+}  // namespace
+}  // namespace gpt::kernels

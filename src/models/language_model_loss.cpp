@@ -1,0 +1,52 @@
+#include "gpt/models/language_model_loss.h"
+
+#include <vector>
+
+#include "gpt/autograd/ops.h"
+#include "gpt/core/error.h"
+
+namespace gpt {
+namespace {
+
+TokenId label_of(const LabelledSequence& s, std::size_t t) noexcept {
+  return s.labels.empty() ? s.ids[t] : s.labels[t];
+}
+
+}  // namespace
+
+std::int64_t count_labels(const LabelledSequence& sequence) noexcept {
+  std::int64_t count = 0;
+  for (std::size_t t = 1; t < sequence.ids.size(); ++t) count += label_of(sequence, t) != kIgnoredLabel;
+  return count;
+}
+
+LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
+                            const LossOptions& options) {
+  constexpr std::string_view where = "language_model_loss";
+  std::vector<Chunk> chunks;
+  std::vector<TokenId> labels;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const LabelledSequence& s = batch[i];
+    if (s.ids.size() < 2)
+      fail<ArgumentError>(where, "sequence ", i, " has ", s.ids.size(), " tokens, expected 2 or more");
+    if (!s.labels.empty() && s.labels.size() != s.ids.size())
+      fail<ArgumentError>(where, "sequence ", i, " has ", s.labels.size(), " labels for ", s.ids.size(),
+                          " tokens");
+    chunks.push_back({s.ids.first(s.ids.size() - 1)});
+    for (std::size_t t = 1; t < s.ids.size(); ++t) labels.push_back(label_of(s, t));
+  }
+  const ForwardOutput out = network.forward(
+      chunks, arena,
+      {.logits = LogitsRows::kNone, .final_hidden = true, .stop = options.stop, .tape = options.tape});
+  std::vector<double> losses(labels.size());
+  autograd::cross_entropy(options.tape, out.final_hidden, network.head(), labels,
+                          static_cast<float>(options.scale), losses, arena);
+  LossSum total;
+  for (std::size_t r = 0; r < labels.size(); ++r) {
+    total.sum += losses[r];
+    total.count += labels[r] != kIgnoredLabel;
+  }
+  return total;
+}
+
+}  // namespace gpt

@@ -1,0 +1,92 @@
+#include "gpt/ops/optimizer.h"
+
+#include <cmath>
+#include <vector>
+
+#include "gpt/core/math.h"
+#include "ops/checks.h"
+
+namespace gpt::ops {
+namespace {
+
+constexpr std::int64_t kTogether =
+    4096;  // elements a thread takes at once: whole vectors, and a block of sum_of_squares
+
+/// Runs body(begin, end) over all elements.
+template <class Body>
+void for_elements(std::int64_t n, std::int64_t work, const Body& body) {
+  parallel_for((n + kTogether - 1) / kTogether, grain_for(work * kTogether),
+               [&](std::int64_t begin, std::int64_t end) noexcept {
+                 body(begin * kTogether, std::min(end * kTogether, n));
+               },
+               Sharing::kStretches);
+}
+
+/// base^n for n >= 1 by repeated squaring.
+double power(double base, std::int64_t n) noexcept {
+  double result = 1;
+  for (; n > 0; n >>= 1, base *= base)
+    if (n & 1) result *= base;
+  return result;
+}
+
+}  // namespace
+
+double sum_of_squares(ConstTensorView x) {
+  require_dtype("sum_of_squares", "x", x, DType::f32);
+  const std::int64_t n = x.numel();
+  const float* data = x.data<float>();
+  const kernels::KernelTable& table = kernels::table();
+  std::vector<double> sums(static_cast<std::size_t>((n + kTogether - 1) / kTogether));
+  for_elements(n, 1, [&](std::int64_t begin, std::int64_t end) noexcept {
+    for (std::int64_t i = begin; i < end; i += kTogether)
+      sums[static_cast<std::size_t>(i / kTogether)] =
+          table.sum_of_squares(data + i, std::min(kTogether, end - i));
+  });
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return total;
+}
+
+void adamw(TensorView parameter, ConstTensorView gradient, TensorView m, TensorView v,
+           const AdamWStep& step) {
+  constexpr std::string_view op = "adamw";
+  require_dtype(op, "parameter", parameter, DType::f32);
+  const auto require = [&](std::string_view name, ConstTensorView t) {
+    require_dtype(op, name, t, DType::f32);
+    require_shape(op, name, t, parameter.shape(), "the shape of the parameter");
+  };
+  require("gradient", gradient);
+  require("m", m);
+  require("v", v);
+  if (step.step < 1) fail<ArgumentError>(op, "step is ", step.step, ", expected 1 or more");
+  kernels::AdamWArgs args;
+  args.parameter = parameter.data<float>();
+  args.gradient = gradient.data<float>();
+  args.m = m.data<float>();
+  args.v = v.data<float>();
+  args.gradient_scale = static_cast<float>(step.gradient_scale);
+  args.keep = static_cast<float>(1.0 - step.learning_rate * step.weight_decay);
+  args.rest1 = static_cast<float>(1.0 - step.beta1);
+  args.beta2 = static_cast<float>(step.beta2);
+  args.rest2 = static_cast<float>(1.0 - step.beta2);
+  args.bias2_root = static_cast<float>(std::sqrt(1.0 - power(step.beta2, step.step)));
+  args.epsilon = static_cast<float>(step.epsilon);
+  args.step = static_cast<float>(step.learning_rate / (1.0 - power(step.beta1, step.step)));
+  const kernels::KernelTable& table = kernels::table();
+  for_elements(parameter.numel(), 8,
+               [&](std::int64_t begin, std::int64_t end) noexcept { table.adamw(args, begin, end); });
+}
+
+void add(ConstTensorView x, TensorView y) {
+  require_dtype("add", "x", x, DType::f32);
+  require_dtype("add", "y", y, DType::f32);
+  require_shape("add", "y", y, x.shape(), "the shape of x");
+  const float* from = x.data<float>();
+  float* to = y.data<float>();
+  const kernels::KernelTable& table = kernels::table();
+  for_elements(x.numel(), 1,
+               [&](std::int64_t begin, std::int64_t end) noexcept { table.add(from, to, begin, end); });
+}
+
+}  // namespace gpt::ops

@@ -1,0 +1,45 @@
+#include "gpt/train/adamw.h"
+
+#include <algorithm>
+
+#include "gpt/core/error.h"
+#include "gpt/ops/optimizer.h"
+
+namespace gpt {
+
+AdamW::AdamW(const Parameters& parameters, const AdamWOptions& options)
+    : parameters_(parameters), options_(options) {
+  const auto require = [](std::string_view name, double value, bool holds, std::string_view expected) {
+    if (!holds) fail<ArgumentError>("adamw", name, " is ", value, ", expected ", expected);
+  };
+  for (const auto& [name, beta] :
+       {std::pair("adam_beta1", options.adam_beta1), {"adam_beta2", options.adam_beta2}})
+    require(name, beta, beta >= 0 && beta < 1, "0 or more, and less than 1");
+  require("adam_epsilon", options.adam_epsilon, options.adam_epsilon >= 0, "0 or more");
+  require("weight_decay", options.weight_decay, options.weight_decay >= 0, "0 or more");
+  for (const Parameter& p : parameters.all()) {
+    m_.push_back(Tensor::zeros(p.value.shape()));
+    v_.push_back(Tensor::zeros(p.value.shape()));
+  }
+}
+
+void AdamW::step(double learning_rate, double gradient_scale) {
+  ++steps_;
+  for (std::size_t i = 0; i < m_.size(); ++i) {
+    const Parameter& p = parameters_.all()[i];
+    ops::adamw(p.value, p.gradient, m_[i], v_[i],
+               {.learning_rate = learning_rate,
+                .beta1 = options_.adam_beta1,
+                .beta2 = options_.adam_beta2,
+                .epsilon = options_.adam_epsilon,
+                .weight_decay = p.value.shape().rank() >= 2 ? options_.weight_decay : 0.0,
+                .gradient_scale = gradient_scale,
+                .step = steps_});
+  }
+}
+
+double clip_factor(double norm, double max_norm) noexcept {
+  return max_norm > 0 ? std::min(1.0, max_norm / (norm + 1e-6)) : 1.0;
+}
+
+}  // namespace gpt

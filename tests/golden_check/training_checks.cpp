@@ -1,0 +1,242 @@
+#include "training_checks.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "compare.h"
+#include "gpt/models/model.h"
+#include "gpt/train/adamw.h"
+#include "tolerances.h"
+
+namespace gpt::golden {
+namespace {
+
+// Rows of equal length and their labels; several such batches when the tensor is [S, B, T].
+struct Batches {
+  std::vector<TokenId> ids, labels;
+  std::size_t row_length = 0, rows = 0;  // of one batch
+
+  Batches(const ExpectedTensors& expected, const std::string& ids_name, const std::string& labels_name,
+          int rank) {
+    const Shape& shape = expected.shape(ids_name);
+    if (shape.rank() != rank || shape.numel() == 0)
+      throw Unreadable(concat(expected.source(), ": ", ids_name, " has shape ", shape.to_string()));
+    ids = token_ids(expected.ints(ids_name), ids_name);
+    for (const std::int64_t label : expected.ints(labels_name, shape))
+      labels.push_back(static_cast<TokenId>(label));
+    row_length = static_cast<std::size_t>(shape[rank - 1]);
+    rows = static_cast<std::size_t>(shape[rank - 2]);
+  }
+
+  std::vector<LabelledSequence> batch(std::size_t index) const {
+    std::vector<LabelledSequence> all;
+    for (std::size_t r = 0; r < rows; ++r) {
+      const std::size_t begin = (index * rows + r) * row_length;
+      all.push_back(
+          {std::span(ids).subspan(begin, row_length), std::span(labels).subspan(begin, row_length)});
+    }
+    return all;
+  }
+};
+
+std::map<std::string, Tensor> copies(const Parameters& parameters, TensorView Parameter::*which) {
+  std::map<std::string, Tensor> all;
+  for (const Parameter& p : parameters.all()) {
+    Tensor copy = Tensor::empty(p.value.shape());
+    std::ranges::copy((p.*which).span<float>(), copy.data<float>());
+    all.emplace(p.name, std::move(copy));
+  }
+  return all;
+}
+
+std::vector<float> selected_rows(const Tensor& matrix, std::span<const std::int64_t> rows) {
+  std::vector<float> out;
+  const auto columns = static_cast<std::size_t>(matrix.dim(1));
+  for (const std::int64_t row : rows) {
+    const auto from = matrix.span<float>().subspan(static_cast<std::size_t>(row) * columns, columns);
+    out.insert(out.end(), from.begin(), from.end());
+  }
+  return out;
+}
+
+}  // namespace
+
+double add_gradients(const Gpt2& network, const Parameters& parameters, Arena& arena,
+                     std::span<const LabelledSequence> batch) {
+  std::int64_t count = 0;
+  for (const LabelledSequence& sequence : batch) count += count_labels(sequence);
+  arena.reset();
+  Tape tape;
+  parameters.watch(tape);
+  const gpt::LossSum loss =
+      language_model_loss(network, batch, arena, {.tape = &tape, .scale = 1.0 / static_cast<double>(count)});
+  tape.backward();
+  return loss.mean();
+}
+
+Outcome compare_trained(std::span<const float> found, std::span<const float> expected,
+                        const std::string& name, int steps) {
+  const bool has_keys = name.ends_with("attn.c_attn.bias");
+  const std::size_t d = expected.size() / 3;
+  std::vector<double> errors;
+  double key_error = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double error = std::abs(static_cast<double>(found[i]) - static_cast<double>(expected[i]));
+    if (std::isnan(error))
+      return Outcome::compared(error, kTrainedTolerance, concat("element ", i, " is NaN"));
+    if (has_keys && i >= d && i < 2 * d)
+      key_error = std::max(key_error, error);
+    else
+      errors.push_back(error);
+  }
+  const double key_limit = kTrainedKeyTolerance * steps, outlier_limit = kTrainedOutlierTolerance * steps;
+  if (key_error > key_limit) return Outcome::compared(key_error, key_limit, "in the bias of the keys");
+  std::ranges::sort(errors, std::greater());
+  if (errors.front() > outlier_limit)
+    return Outcome::compared(errors.front(), outlier_limit, "in one element");
+  const std::size_t outliers = std::max<std::size_t>(1, errors.size() / 1000);
+  return Outcome::compared(outliers < errors.size() ? errors[outliers] : 0.0, kTrainedTolerance,
+                           concat("in all but ", outliers, " elements"));
+}
+
+TrainingChecks::Quantity TrainingChecks::quantity_of(const std::string& entry) {
+  const std::size_t dot = entry.find('.');
+  Quantity quantity{entry.substr(0, dot), entry.substr(dot + 1)};
+  constexpr std::string_view suffix = "_rows";
+  if (quantity.kind.ends_with(suffix)) {
+    quantity.rows = true;
+    quantity.kind.resize(quantity.kind.size() - suffix.size());
+  }
+  return quantity;
+}
+
+std::vector<Rule> TrainingChecks::tensor_rules() {
+  const auto check = [this](Outcome (TrainingChecks::*method)(const Entry&)) {
+    return [this, method](const Entry& entry) { return (this->*method)(entry); };
+  };
+  return {
+      {"grad.*", check(&TrainingChecks::gradient)},
+      {"grad_rows.*", check(&TrainingChecks::gradient)},
+      {"adamw1.*", check(&TrainingChecks::parameter)},
+      {"adamw1_rows.*", check(&TrainingChecks::parameter)},
+      {"adamw5.*", check(&TrainingChecks::parameter)},
+      {"adamw5_rows.*", check(&TrainingChecks::parameter)},
+      {"train_loss", check(&TrainingChecks::train_loss)},
+      {"train_grad_norm", check(&TrainingChecks::train_gradient_norm)},
+  };
+}
+
+std::vector<Rule> TrainingChecks::json_rules() {
+  return {{"grad_norm", [this](const Entry& entry) { return gradient_norm(entry); }},
+          {"norms.*.l2", [this](const Entry& entry) { return norm(entry); }},
+          {"norms.*.sum", [this](const Entry& entry) { return norm(entry); }}};
+}
+
+void TrainingChecks::differentiate() {
+  if (found_.contains("grad")) return;
+  Model model = Model::load(checkpoint_);
+  const Batches batches(expected_, "input_ids", "labels", 2);
+  const Parameters parameters(model.network());
+  Arena arena;
+  add_gradients(model.network(), parameters, arena, batches.batch(0));
+  gradient_norm_ = parameters.gradient_norm();
+  found_["grad"] = copies(parameters, &Parameter::gradient);
+}
+
+void TrainingChecks::train() {
+  if (found_.contains("adamw5")) return;
+  Model model = Model::load(checkpoint_);
+  const Batches batches(expected_, "train_input_ids", "train_labels", 3);
+  const Json& recipe = document_.at("adamw");
+  Parameters parameters(model.network());
+  AdamW optimizer(parameters, {.adam_beta1 = recipe.at("beta1"),
+                               .adam_beta2 = recipe.at("beta2"),
+                               .adam_epsilon = recipe.at("eps"),
+                               .weight_decay = recipe.at("weight_decay")});
+  Arena arena;
+  for (std::size_t step = 0; step < 5; ++step) {
+    parameters.zero_gradients();
+    losses_.push_back(add_gradients(model.network(), parameters, arena, batches.batch(step)));
+    norms_.push_back(parameters.gradient_norm());
+    optimizer.step(recipe.at("lr"), clip_factor(norms_.back(), recipe.at("clip_norm")));
+    if (step == 0) found_["adamw1"] = copies(parameters, &Parameter::value);
+  }
+  found_["adamw5"] = copies(parameters, &Parameter::value);
+}
+
+const Tensor& TrainingChecks::found(const Quantity& quantity) {
+  quantity.kind == "grad" ? differentiate() : train();
+  const auto& all = found_.at(quantity.kind);
+  const auto it = all.find(quantity.name);
+  if (it == all.end()) throw Unreadable(concat(expected_.source(), ": the network has no ", quantity.name));
+  return it->second;
+}
+
+Outcome TrainingChecks::gradient(const Entry& entry) {
+  const Quantity quantity = quantity_of(entry.name);
+  const Tensor& gradient = found(quantity);
+  const double tolerance = kGradientTolerance * expected_.scale(entry.name);
+  if (!quantity.rows)
+    return compare_reals(gradient.span<float>(), expected_.reals(entry.name, gradient.shape()), tolerance);
+  const auto rows = expected_.ints("rows." + quantity.name);
+  const std::vector<float> selected = selected_rows(gradient, rows);
+  return compare_reals(std::span(selected),
+                       expected_.reals(entry.name, {static_cast<std::int64_t>(rows.size()), gradient.dim(1)}),
+                       tolerance);
+}
+
+Outcome TrainingChecks::parameter(const Entry& entry) {
+  const Quantity quantity = quantity_of(entry.name);
+  const Tensor& parameter = found(quantity);
+  const int steps = quantity.kind == "adamw1" ? 1 : 5;
+  if (!quantity.rows)
+    return compare_trained(parameter.span<float>(), expected_.reals(entry.name, parameter.shape()),
+                           quantity.name, steps);
+  const auto rows = expected_.ints("rows." + quantity.name);
+  return compare_trained(
+      selected_rows(parameter, rows),
+      expected_.reals(entry.name, {static_cast<std::int64_t>(rows.size()), parameter.dim(1)}), quantity.name,
+      steps);
+}
+
+Outcome TrainingChecks::train_loss(const Entry& entry) {
+  train();
+  return compare_reals(std::span<const double>(losses_), expected_.reals(entry.name, {5}),
+                       kLossTolerance * expected_.scale(entry.name));
+}
+
+Outcome TrainingChecks::train_gradient_norm(const Entry& entry) {
+  train();
+  const auto expected = expected_.reals(entry.name, {5});
+  double largest = 0;
+  for (std::size_t i = 0; i < norms_.size(); ++i)
+    largest = std::max(largest, std::abs(norms_[i] / static_cast<double>(expected[i]) - 1));
+  return Outcome::compared(largest, kNormTolerance, "relative");
+}
+
+Outcome TrainingChecks::gradient_norm(const Entry& entry) {
+  differentiate();
+  return Outcome::compared(std::abs(gradient_norm_ / entry.value->get<double>() - 1), kNormTolerance,
+                           "relative");
+}
+
+// norms.<kind>.<parameter>.l2 and .sum, of tensors that are stored in part.
+Outcome TrainingChecks::norm(const Entry& entry) {
+  const std::string path = entry.name.substr(std::string_view("norms.").size());
+  const std::size_t dot = path.rfind('.');
+  const Quantity quantity = quantity_of(path.substr(0, dot));
+  const Tensor& tensor = found(quantity);
+  double squares = 0, sum = 0;
+  for (const float x : tensor.span<float>()) {
+    squares += static_cast<double>(x) * static_cast<double>(x);
+    sum += static_cast<double>(x);
+  }
+  const auto expected = entry.value->get<double>();
+  if (path.substr(dot + 1) == "l2")
+    return Outcome::compared(std::abs(std::sqrt(squares) / expected - 1), kNormTolerance, "relative");
+  // Errors of the elements, as large as each may be, that do not know of each other.
+  const double each = quantity.kind == "grad" ? kGradientTolerance : kTrainedTolerance;
+  return compare_real(sum, expected, each * std::sqrt(static_cast<double>(tensor.numel())));
+}
+
+}  // namespace gpt::golden

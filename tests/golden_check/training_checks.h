@@ -1,0 +1,62 @@
+// Judges gradients and the optimizer: README 2.2, 2.3 and 2.8.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "expected.h"
+#include "gpt/models/language_model_loss.h"
+#include "gpt/train/parameters.h"
+
+namespace gpt::golden {
+
+/// The gradients of the batch input_ids with labels, and five steps of AdamW on train_input_ids with train_labels. All
+/// arguments must outlive it and its rules.
+class TrainingChecks {
+ public:
+  TrainingChecks(const std::filesystem::path& checkpoint, const ExpectedTensors& expected,
+                 const Json& document)
+      : checkpoint_(checkpoint), expected_(expected), document_(document) {}
+
+  std::vector<Rule> tensor_rules();
+  std::vector<Rule> json_rules();
+
+ private:
+  /// What one quantity of a parameter is called: grad.<name>, adamw5_rows.<name>.
+  struct Quantity {
+    std::string kind;  // "grad", "adamw1", "adamw5"
+    std::string name;
+    bool rows = false;  // only the rows named in rows.<name>
+  };
+  static Quantity quantity_of(const std::string& entry);
+
+  void differentiate();  // each once, before the first comparison
+  void train();
+  const Tensor& found(const Quantity& quantity);
+
+  Outcome gradient(const Entry& entry);
+  Outcome parameter(const Entry& entry);
+  Outcome train_loss(const Entry& entry);
+  Outcome train_gradient_norm(const Entry& entry);
+  Outcome gradient_norm(const Entry& entry);
+  Outcome norm(const Entry& entry);
+
+  const std::filesystem::path& checkpoint_;
+  const ExpectedTensors& expected_;
+  const Json& document_;
+  std::map<std::string, std::map<std::string, Tensor>> found_;  // by kind, by parameter
+  double gradient_norm_ = 0;
+  std::vector<double> losses_, norms_;  // of each step
+};
+
+/// Adds the gradients of the mean loss over a batch, and returns that loss.
+double add_gradients(const Gpt2& network, const Parameters& parameters, Arena& arena,
+                     std::span<const LabelledSequence> batch);
+
+/// |found - expected| after `steps` updates, by README 2.3: noise that the optimizer amplifies is told from error.
+Outcome compare_trained(std::span<const float> found, std::span<const float> expected,
+                        const std::string& name, int steps);
+
+}  // namespace gpt::golden
