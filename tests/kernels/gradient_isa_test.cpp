@@ -1,0 +1,148 @@
+// Law 1 for training: every instruction set gives the scalar kernels' bits for gradients, losses and the optimizer.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "gpt/core/error.h"
+#include "kernels/kernels.h"
+#include "support/random_tensor.h"
+
+namespace gpt::kernels {
+
+extern const KernelTable kEmulatedAvx512Table;
+
+namespace {
+
+using gpt::test::random_tensor;
+using gpt::test::same_bits;
+
+class GradientIsa : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    candidate_ = GetParam() == "avx2"     ? table_of(Isa::kAvx2)
+                 : GetParam() == "avx512" ? table_of(Isa::kAvx512)
+                                          : &kEmulatedAvx512Table;
+    if (candidate_ == nullptr) GTEST_SKIP() << "this CPU has no " << GetParam();
+  }
+  /// run(table) gives the results of an instruction set.
+  template <class Run>
+  void expect_equal(const Run& run, const std::string& what) const {
+    const std::vector<Tensor> expected = run(*table_of(Isa::kScalar)), got = run(*candidate_);
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      EXPECT_TRUE(same_bits(expected[i], got[i])) << what << ", result " << i;
+  }
+
+ private:
+  const KernelTable* candidate_ = nullptr;
+};
+
+INSTANTIATE_TEST_SUITE_P(Isas, GradientIsa, ::testing::Values("avx2", "avx512", "emulated_avx512"),
+                         [](const auto& suite) { return suite.param; });
+
+TEST_P(GradientIsa, Attention) {
+  struct Case {
+    std::int64_t rows, n_head, head_dim;
+  };
+  for (const auto& [rows, n_head, head_dim] :
+       {Case{1, 1, 1}, {7, 2, 5}, {16, 1, 16}, {65, 2, 24}, {130, 1, 64}, {18, 1, 520}}) {
+    const std::int64_t d = n_head * head_dim;
+    const Tensor qkv = random_tensor({rows, 3 * d}, 1), y = random_tensor({rows, d}, 2),
+                 dy = random_tensor({rows, d}, 3);
+    // A maximum and a sum that are not those of the scores: probabilities of all sizes, some of them above 1.
+    const Tensor statistics = random_tensor({rows, n_head, 2}, 4);
+    expect_equal(
+        [&](const KernelTable& table) {
+          Tensor dqkv = Tensor::zeros(qkv.shape()), deltas = Tensor::zeros({n_head, rows});
+          AttentionBackwardArgs a;
+          a.query = qkv.data<float>();
+          a.key = a.query + d;
+          a.value = a.key + d;
+          a.dquery = dqkv.data<float>();
+          a.dkey = a.dquery + d;
+          a.dvalue = a.dkey + d;
+          a.stride = 3 * d;
+          a.y = y.data<float>();
+          a.dy = dy.data<float>();
+          a.y_stride = d;
+          a.statistics = statistics.data<float>();
+          a.deltas = deltas.data<float>();
+          a.rows = rows;
+          a.n_head = n_head;
+          a.head_dim = head_dim;
+          a.scale = 0.2f;
+          table.attention_backward(a, 0, n_head);
+          return std::vector<Tensor>{dqkv, deltas};
+        },
+        concat(rows, " rows, head_dim ", head_dim));
+  }
+}
+
+TEST_P(GradientIsa, RowsAndColumns) {
+  for (const std::int64_t rows : {1, 3, 16, 37})
+    for (const std::int64_t columns : {1, 15, 16, 17, 100}) {
+      const Tensor x = random_tensor({rows, columns}, 1);
+      expect_equal(
+          [&](const KernelTable& table) {
+            Tensor turned = Tensor::zeros({columns, rows}), sums = random_tensor({columns}, 2);
+            Tensor more = random_tensor({rows, columns}, 3), wte = random_tensor({4, columns}, 4);
+            table.transpose(x.data<float>(), turned.data<float>(), rows, columns, 0, columns);
+            table.add_column_sums(x.data<float>(), rows, columns, sums.data<float>(), 0, columns);
+            table.add(x.data<float>(), more.data<float>(), 0, rows * columns);
+            std::vector<std::int32_t> ids;
+            for (std::int64_t r = 0; r < rows; ++r) ids.push_back(static_cast<std::int32_t>(r * 7 % 4));
+            table.embedding_backward(
+                {ids.data(), ids.data(), x.data<float>(), wte.data<float>(), nullptr, rows, columns}, 0,
+                columns);
+            Tensor squares = Tensor::zeros({1});
+            squares.data<float>()[0] =
+                static_cast<float>(table.sum_of_squares(x.data<float>(), rows * columns));
+            return std::vector<Tensor>{turned, sums, more, wte, squares};
+          },
+          concat(rows, " rows, ", columns, " columns"));
+    }
+}
+
+TEST_P(GradientIsa, CrossEntropy) {
+  for (const std::int64_t columns : {1, 15, 17, 300, 5001}) {
+    const std::vector<std::int32_t> labels{0, static_cast<std::int32_t>(columns - 1)};
+    expect_equal(
+        [&](const KernelTable& table) {
+          Tensor x = random_tensor({2, columns}, 1, DType::f32, 4.0f), notes = Tensor::zeros({4});
+          double sums[2] = {};
+          CrossEntropyArgs a{x.data<float>(),     labels.data(),           columns, 0.125f,
+                             notes.data<float>(), notes.data<float>() + 2, sums};
+          table.cross_entropy(a, 0, 2);
+          Tensor last = Tensor::zeros({2});
+          for (int r = 0; r < 2; ++r) last.data<float>()[r] = static_cast<float>(sums[r]);
+          return std::vector<Tensor>{x, notes, last};
+        },
+        concat("V ", columns));
+  }
+}
+
+TEST_P(GradientIsa, AdamW) {
+  for (const std::int64_t n : {1, 16, 33, 1000}) {
+    const Tensor gradient = random_tensor({n}, 1);
+    expect_equal(
+        [&](const KernelTable& table) {
+          Tensor p = random_tensor({n}, 2), m = random_tensor({n}, 3), v = random_tensor({n}, 4);
+          for (float& x : v.span<float>()) x *= x;
+          AdamWArgs a{p.data<float>(), gradient.data<float>(), m.data<float>(), v.data<float>()};
+          a.gradient_scale = 0.7f;
+          a.keep = 0.999f;
+          a.rest1 = 0.1f;
+          a.beta2 = 0.95f;
+          a.rest2 = 0.05f;
+          a.bias2_root = 0.3f;
+          a.epsilon = 1e-8f;
+          a.step = 1e-3f;
+          table.adamw(a, 0, n);
+          return std::vector<Tensor>{p, m, v};
+        },
+        concat(n, " elements"));
+  }
+}
+
+}  // namespace
+}  // namespace gpt::kernels

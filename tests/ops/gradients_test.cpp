@@ -1,0 +1,324 @@
+// The backward of every op against a forward in double precision, differentiated numerically: for L = sum of w y, dL/dx is the
+// slope of L between x - h and x + h, exact to h^2 and to the rounding of double.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "gpt/core/arena.h"
+#include "gpt/core/error.h"
+#include "gpt/core/parallel.h"
+#include "gpt/ops/attention.h"
+#include "gpt/ops/embedding.h"
+#include "gpt/ops/linear.h"
+#include "gpt/ops/loss.h"
+#include "gpt/ops/optimizer.h"
+#include "support/expect_error.h"
+#include "support/random_tensor.h"
+#include "support/weights.h"
+
+namespace gpt::ops {
+namespace {
+
+using gpt::test::message_of;
+using gpt::test::random_tensor;
+using gpt::test::same_bits;
+
+std::vector<double> doubles(const Tensor& t) { return {t.span<float>().begin(), t.span<float>().end()}; }
+
+using Loss = std::function<double(const std::vector<double>& x)>;
+
+// Checks gradient[i] against the slope of `loss` in coordinate i of x, for some i. `roundings` bounds the error in units of a
+// float's rounding of the largest gradient.
+void expect_slopes(const Tensor& x, const Tensor& gradient, const Loss& loss, double roundings) {
+  std::vector<double> at = doubles(x);
+  double largest = 0;
+  for (const float g : gradient.span<float>()) largest = std::max(largest, std::abs(static_cast<double>(g)));
+  const std::size_t stride =
+      std::max<std::size_t>(1, at.size() / 97);  // a prime: all rows and columns get a turn
+  for (std::size_t i = 0; i < at.size(); i += stride) {
+    constexpr double h = 1e-4;
+    const double middle = at[i];
+    at[i] = middle + h;
+    const double above = loss(at);
+    at[i] = middle - h;
+    const double slope = (above - loss(at)) / (2 * h);
+    at[i] = middle;
+    ASSERT_NEAR(gradient.span<float>()[i], slope,
+                roundings * 0x1p-24 * largest + 1e-7 * std::abs(slope) + 1e-8)
+        << "element " << i;
+  }
+}
+
+double sum_of_products(const std::vector<double>& a, const Tensor& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * static_cast<double>(b.span<float>()[i]);
+  return sum;
+}
+
+struct Product {
+  std::int64_t m, k, n;
+
+  std::vector<double> operator()(const std::vector<double>& x, const std::vector<double>& w,
+                                 WeightLayout layout) const {
+    std::vector<double> y(static_cast<std::size_t>(m * n));
+    for (std::int64_t i = 0; i < m; ++i)
+      for (std::int64_t j = 0; j < n; ++j)
+        for (std::int64_t l = 0; l < k; ++l)
+          y[static_cast<std::size_t>(i * n + j)] +=
+              x[static_cast<std::size_t>(i * k + l)] *
+              w[static_cast<std::size_t>(layout == WeightLayout::kInOut ? l * n + j : j * k + l)];
+    return y;
+  }
+};
+
+TEST(LinearBackward, IsTheSlopeOfTheProduct) {
+  for (const Product& p : {Product{1, 5, 3}, {7, 33, 19}, {40, 20, 70}})
+    for (const WeightLayout layout : {WeightLayout::kInOut, WeightLayout::kOutIn}) {
+      const Weight weight = gpt::test::random_weight(p.k, p.n, layout, DType::f32, 2);
+      const Tensor x = random_tensor({p.m, p.k}, 1), dy = random_tensor({p.m, p.n}, 3);
+      Tensor dx = Tensor::empty(x.shape()), dweight = Tensor::zeros(weight.values.shape()),
+             dbias = Tensor::zeros({p.n});
+      Arena arena;
+      linear_backward(x, weight, dy, {.dx = dx, .dweight = dweight, .dbias = dbias}, arena);
+      const std::vector<double> xs = doubles(x), ws = doubles(weight.values);
+      expect_slopes(
+          x, dx, [&](const auto& at) { return sum_of_products(p(at, ws, layout), dy); },
+          static_cast<double>(p.n));
+      expect_slopes(
+          weight.values, dweight, [&](const auto& at) { return sum_of_products(p(xs, at, layout), dy); },
+          static_cast<double>(p.m));
+      for (std::int64_t j = 0; j < p.n; ++j) {
+        double sum = 0, magnitude = 0;
+        for (std::int64_t i = 0; i < p.m; ++i) {
+          sum += static_cast<double>(dy.data<float>()[i * p.n + j]);
+          magnitude += std::abs(static_cast<double>(dy.data<float>()[i * p.n + j]));
+        }
+        EXPECT_NEAR(dbias.data<float>()[j], sum, static_cast<double>(p.m) * 0x1p-24 * magnitude);
+      }
+    }
+}
+
+TEST(LinearBackward, AddsToWhatIsThere) {
+  const Weight weight = gpt::test::random_weight(20, 9, WeightLayout::kInOut, DType::f32, 2);
+  const Tensor x = random_tensor({6, 20}, 1), dy = random_tensor({6, 9}, 3);
+  Arena arena;
+  Tensor once[] = {Tensor::zeros(x.shape()), Tensor::zeros({20, 9}), Tensor::zeros({9})};
+  linear_backward(x, weight, dy, {.dx = once[0], .dweight = once[1], .dbias = once[2]}, arena);
+  Tensor more[] = {random_tensor(x.shape(), 4), random_tensor({20, 9}, 5), random_tensor({9}, 6)};
+  const Tensor before[] = {more[0].clone(), more[1].clone(), more[2].clone()};
+  linear_backward(x, weight, dy, {.dx = more[0], .add_to_dx = true, .dweight = more[1], .dbias = more[2]},
+                  arena);
+  for (int i = 0; i < 3; ++i)
+    for (std::size_t j = 0; j < once[i].span<float>().size(); ++j)
+      ASSERT_EQ(more[i].span<float>()[j], before[i].span<float>()[j] + once[i].span<float>()[j]) << i;
+}
+
+TEST(LinearBackward, RefusesAPackedWeightAndWrongShapes) {
+  const Weight weight = gpt::test::random_weight(20, 9, WeightLayout::kInOut, DType::f32, 2);
+  Tensor x = random_tensor({6, 20}, 1), dy = random_tensor({6, 9}, 3);
+  Arena arena;
+  EXPECT_EQ(message_of<UnsupportedError>([&] { linear_backward(x, pack(weight), dy, {.dx = x}, arena); }),
+            "[linear_backward] the weight is in panels, expected it as in its file");
+  EXPECT_EQ(message_of<ShapeError>([&] { linear_backward(x, weight, dy, {.dweight = x}, arena); }),
+            "[linear_backward] dweight has shape [6, 20], expected the shape of the weight = [20, 9]");
+  EXPECT_EQ(message_of<ShapeError>([&] { linear_backward(x, weight, x, {.dx = x}, arena); }),
+            "[linear_backward] dy has shape [6, 20], expected [M, N] = [6, 9]");
+}
+
+// Causal attention of one sequence, qkv [rows, 3 D].
+std::vector<double> attend(const std::vector<double>& qkv, std::int64_t rows, const AttentionShape& s) {
+  const std::int64_t d = s.n_head * s.head_dim;
+  const auto at = [&](std::int64_t row, std::int64_t part, std::int64_t i) {
+    return qkv[static_cast<std::size_t>(row * 3 * d + part * d + i)];
+  };
+  std::vector<double> y(static_cast<std::size_t>(rows * d));
+  for (std::int64_t h = 0; h < s.n_head; ++h)
+    for (std::int64_t t = 0; t < rows; ++t) {
+      std::vector<double> p;
+      double total = 0;
+      for (std::int64_t j = 0; j <= t; ++j) {
+        double score = 0;
+        for (std::int64_t i = 0; i < s.head_dim; ++i)
+          score += at(t, 0, h * s.head_dim + i) * at(j, 1, h * s.head_dim + i);
+        p.push_back(std::exp(score * static_cast<double>(s.scale)));
+        total += p.back();
+      }
+      for (std::int64_t j = 0; j <= t; ++j)
+        for (std::int64_t i = 0; i < s.head_dim; ++i)
+          y[static_cast<std::size_t>(t * d + h * s.head_dim + i)] +=
+              p[static_cast<std::size_t>(j)] / total * at(j, 2, h * s.head_dim + i);
+    }
+  return y;
+}
+
+// Forward and backward of sequences of these lengths, side by side.
+struct Attended {
+  Tensor y, dqkv;
+
+  Attended(const Tensor& qkv, const Tensor& dy, const std::vector<std::int64_t>& lengths,
+           const AttentionShape& shape) {
+    y = Tensor::empty(dy.shape());
+    dqkv = Tensor::empty(qkv.shape());
+    Tensor statistics = Tensor::empty({qkv.dim(0), shape.n_head, 2});
+    std::vector<AttentionSpan> spans;
+    std::vector<Tensor> caches;
+    std::int64_t row = 0;
+    for (const std::int64_t n : lengths) {
+      AttentionSpan span{row, n, 0, {}};
+      span.cache.capacity = whole_groups(n);
+      for (void** memory : {&span.cache.keys, &span.cache.values}) {
+        caches.push_back(Tensor::empty({shape.n_head, span.cache.capacity, padded_head_dim(shape.head_dim)}));
+        *memory = caches.back().view().raw();
+      }
+      spans.push_back(span);
+      row += n;
+    }
+    Arena arena;
+    attention(qkv, spans, shape, y, statistics);
+    attention_backward(qkv, spans, shape, y, statistics, dy, dqkv, arena);
+  }
+};
+
+TEST(AttentionBackward, IsTheSlopeOfAttention) {
+  struct Case {
+    std::int64_t rows;
+    AttentionShape shape;
+  };
+  for (const auto& [rows, shape] : {Case{1, {2, 8, 0.4f}},
+                                    {5, {1, 3, 0.7f}},
+                                    {20, {3, 16, 0.25f}},
+                                    {70, {2, 20, 0.2f}},
+                                    {19, {1, 530, 0.05f}}}) {
+    const std::int64_t d = shape.n_head * shape.head_dim;
+    const Tensor qkv = random_tensor({rows, 3 * d}, 1), dy = random_tensor({rows, d}, 2);
+    const Attended found(qkv, dy, {rows}, shape);
+    // Scores lose a rounding for each element of a head, sums of probabilities one for each row.
+    expect_slopes(
+        qkv, found.dqkv, [&](const auto& at) { return sum_of_products(attend(at, rows, shape), dy); },
+        static_cast<double>(4 * (shape.head_dim + rows)));
+  }
+}
+
+TEST(AttentionBackward, KeepsSequencesApartOnAnyNumberOfThreads) {
+  const AttentionShape shape{3, 24, 0.2f};
+  const std::vector<std::int64_t> lengths{17, 1, 64, 50};
+  const Tensor qkv = random_tensor({132, 3 * 72}, 1), dy = random_tensor({132, 72}, 2);
+  set_num_threads(1);
+  const Attended together(qkv, dy, lengths, shape);
+  set_num_threads(3);
+  EXPECT_TRUE(same_bits(Attended(qkv, dy, lengths, shape).dqkv, together.dqkv));
+  set_num_threads(0);
+  std::int64_t row = 0;
+  for (const std::int64_t n : lengths) {
+    const auto part = [&](const Tensor& t) {
+      return Tensor::borrow(nullptr, const_cast<float*>(t.data<float>()) + row * t.dim(1), {n, t.dim(1)},
+                            DType::f32);
+    };
+    EXPECT_TRUE(same_bits(Attended(part(qkv), part(dy), {n}, shape).dqkv, part(together.dqkv))) << row;
+    row += n;
+  }
+}
+
+TEST(EmbeddingBackward, AddsRowsToTheirTokensAndPositions) {
+  const std::vector<TokenId> ids{3, 0, 3, 3};
+  const std::vector<std::int32_t> positions{0, 1, 2, 0};
+  const Tensor dy = random_tensor({4, 21}, 1);
+  Tensor dwte = random_tensor({5, 21}, 2), dwpe = random_tensor({3, 21}, 3);
+  const Tensor wte = dwte.clone(), wpe = dwpe.clone();
+  embedding_backward(ids, positions, dy, dwte, dwpe);
+  const float* g = dy.data<float>();
+  for (std::int64_t i = 0; i < 21; ++i) {
+    const float* t = wte.data<float>();
+    const float* p = wpe.data<float>();
+    EXPECT_EQ(dwte.data<float>()[3 * 21 + i], ((t[3 * 21 + i] + g[i]) + g[2 * 21 + i]) + g[3 * 21 + i]);
+    EXPECT_EQ(dwte.data<float>()[i], t[i] + g[21 + i]);
+    EXPECT_EQ(dwte.data<float>()[4 * 21 + i], t[4 * 21 + i]);
+    EXPECT_EQ(dwpe.data<float>()[i], (p[i] + g[i]) + g[3 * 21 + i]);
+    EXPECT_EQ(dwpe.data<float>()[2 * 21 + i], p[2 * 21 + i] + g[2 * 21 + i]);
+  }
+  embedding_backward(ids, positions, dy, {}, {});
+  EXPECT_EQ(message_of<ArgumentError>([&] { embedding_backward(ids, positions, dy, dwpe, {}); }),
+            "[embedding_backward] token id 3 at row 0 is outside [0, 3)");
+}
+
+TEST(CrossEntropy, GivesLossesAndTheirSlopes) {
+  for (const std::int64_t v : {2, 50, 5000}) {
+    const Tensor logits = random_tensor({3, v}, 1, DType::f32, 3.0f);
+    const std::vector<TokenId> labels{0, static_cast<TokenId>(v - 1), static_cast<TokenId>(v / 2)};
+    Tensor gradient = logits.clone();
+    std::vector<double> losses(3);
+    Arena arena;
+    cross_entropy(gradient, labels, 0.25f, losses, arena);
+    const auto loss_of = [&](const std::vector<double>& x, std::int64_t row) {
+      double sum = 0;
+      for (std::int64_t c = 0; c < v; ++c) sum += std::exp(x[static_cast<std::size_t>(row * v + c)]);
+      return std::log(sum) - x[static_cast<std::size_t>(row * v + labels[static_cast<std::size_t>(row)])];
+    };
+    const std::vector<double> x = doubles(logits);
+    for (std::int64_t r = 0; r < 3;
+         ++r)  // exp is exact to 2 ulp, and the sum loses a rounding for every 16 terms
+      EXPECT_NEAR(losses[static_cast<std::size_t>(r)], loss_of(x, r),
+                  (static_cast<double>(v) / 16 + 8) * 0x1p-24);
+    expect_slopes(
+        logits, gradient,
+        [&](const auto& at) { return 0.25 * (loss_of(at, 0) + loss_of(at, 1) + loss_of(at, 2)); },
+        static_cast<double>(v) / 16 + 16);
+  }
+}
+
+TEST(CrossEntropy, RefusesALabelOutsideTheVocabulary) {
+  Tensor logits = random_tensor({1, 5}, 1);
+  std::vector<double> losses(1);
+  Arena arena;
+  for (const TokenId label : {-100, 5})
+    EXPECT_EQ(message_of<ArgumentError>([&] { cross_entropy(logits, std::vector{label}, 1, losses, arena); }),
+              concat("[cross_entropy] label ", label, " at row 0 is outside [0, 5)"));
+}
+
+TEST(AdamW, AgreesWithDoublePrecision) {
+  const std::int64_t n = 5000;
+  Tensor p = random_tensor({n}, 1), m = Tensor::zeros({n}), v = Tensor::zeros({n});
+  std::vector<double> dp = doubles(p), dm(dp.size()), dv(dp.size());
+  const AdamWStep options{.learning_rate = 0.01,
+                          .beta1 = 0.9,
+                          .beta2 = 0.95,
+                          .epsilon = 1e-8,
+                          .weight_decay = 0.1,
+                          .gradient_scale = 0.5};
+  for (std::int64_t t = 1; t <= 3; ++t) {
+    const Tensor g = random_tensor({n}, 10 + static_cast<std::uint64_t>(t));
+    AdamWStep step = options;
+    step.step = t;
+    adamw(p, g, m, v, step);
+    const double correct1 = 1 - std::pow(0.9, static_cast<double>(t)),
+                 correct2 = 1 - std::pow(0.95, static_cast<double>(t));
+    for (std::size_t i = 0; i < dp.size(); ++i) {
+      const double gi = 0.5 * static_cast<double>(g.span<float>()[i]);
+      dm[i] = 0.9 * dm[i] + 0.1 * gi;
+      dv[i] = 0.95 * dv[i] + 0.05 * gi * gi;
+      dp[i] = dp[i] * (1 - 0.01 * 0.1) - 0.01 * (dm[i] / correct1) / (std::sqrt(dv[i] / correct2) + 1e-8);
+      // The update is off by some roundings of itself, the parameter by one for each of three operations.
+      ASSERT_NEAR(p.span<float>()[i], dp[i], static_cast<double>(t) * 0x1p-24 * (3 * std::abs(dp[i]) + 0.2))
+          << i;
+    }
+  }
+}
+
+TEST(SumOfSquares, AddsInDoubleAndDoesNotDependOnThreads) {
+  const Tensor x = random_tensor({100'003}, 1);
+  double expected = 0;
+  for (const float v : x.span<float>()) expected += static_cast<double>(v) * static_cast<double>(v);
+  set_num_threads(1);
+  const double alone = sum_of_squares(x);
+  EXPECT_NEAR(alone, expected, expected * (4096 / 16 + 4) * 0x1p-24);
+  set_num_threads(3);
+  EXPECT_EQ(sum_of_squares(x), alone);
+  set_num_threads(0);
+}
+
+}  // namespace
+}  // namespace gpt::ops
