@@ -68,16 +68,23 @@ struct HeadGradient {
   float *dq = a.dquery + at, *dk = a.dkey + at, *dv = a.dvalue + at;
   float* delta = a.deltas + head * a.rows;
 
-  /// Gradients become 0, deltas dy . y.
+  /// Gradients become 0, deltas dy . y: the same chains as those of dy . v, so that a query with one key has no gradient.
   void start() const noexcept {
-    const F32x16 zero = broadcast(0.0f);
-    for (std::int64_t r = 0; r < a.rows; ++r) {
-      for (float* gradient : {dq, dk, dv})
-        for (std::int64_t d = 0; d < a.head_dim; d += kLanes)
-          store_first(gradient + r * a.stride + d, zero, lanes_left(d, a.head_dim));
-      delta[r] = static_cast<float>(sum_row(a.head_dim, [&](std::int64_t d, int lanes) noexcept {
-        return load_first(y + r * a.y_stride + d, lanes) * load_first(dy + r * a.y_stride + d, lanes);
-      }));
+    alignas(64) float y_turned[kLanes * kLanes], dy_turned[kLanes * kLanes];
+    for (std::int64_t r = 0; r < a.rows; r += kLanes) {
+      const int rows = lanes_left(r, a.rows);
+      F32x16 sum = broadcast(0.0f);
+      for (std::int64_t d = 0; d < a.head_dim; d += kLanes) {
+        const int depth = lanes_left(d, a.head_dim);
+        for (int i = 0; i < rows; ++i)
+          for (float* gradient : {dq, dk, dv})
+            store_first(gradient + (r + i) * a.stride + d, broadcast(0.0f), depth);
+        transpose_rows(y + r * a.y_stride + d, a.y_stride, rows, depth, y_turned);
+        transpose_rows(dy + r * a.y_stride + d, a.y_stride, rows, depth, dy_turned);
+        for (int i = 0; i < depth; ++i)
+          sum = fma(load(dy_turned + i * kLanes), load(y_turned + i * kLanes), sum);
+      }
+      store_first(delta + r, sum, rows);
     }
   }
 

@@ -29,6 +29,7 @@ namespace {
 constexpr KernelTable make_table(const char* name) noexcept {
   return {.name = name,
           .pack_rows = pack_rows,
+          .widen_panels = widen_panels,
           .linear = linear_tasks,
           .layer_norm = layer_norm_rows,
           .layer_norm_backward = layer_norm_backward_rows,

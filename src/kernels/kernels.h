@@ -173,8 +173,8 @@ struct AdamWArgs {
   float* m = nullptr;
   float* v = nullptr;
   float gradient_scale = 1;
-  float keep = 1;   // 1 - lr weight_decay
-  float rest1 = 1;  // 1 - beta1
+  float keep = 1;              // 1 - lr weight_decay
+  float beta1 = 0, rest1 = 1;  // beta, 1 - beta
   float beta2 = 0, rest2 = 1;
   float bias2_root = 1;  // sqrt(1 - beta2^t)
   float epsilon = 0;
@@ -185,6 +185,8 @@ struct KernelTable {
   const char* name;
   /// Fills the arrays of args.packed from x; the range is of rows.
   void (*pack_rows)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  /// panels [P, K, 16] = the matrix as float32; the range is of panels.
+  void (*widen_panels)(const Matrix&, float* panels, std::int64_t begin, std::int64_t end) noexcept;
   /// A product of integers where args.packed holds them, else of floats.
   void (*linear)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
   void (*layer_norm)(const LayerNormArgs&, std::int64_t begin, std::int64_t end) noexcept;

@@ -146,6 +146,12 @@ struct PanelSource {
   }
 };
 
+/// Panels begin .. end as float32 [K, 16] each.
+void widen_panels(const Matrix& a, float* panels, std::int64_t begin, std::int64_t end) noexcept {
+  const PanelSource source{a};
+  for (std::int64_t p = begin; p < end; ++p) source.copy(p, 0, a.k, panels + p * a.k * kLanes);
+}
+
 /// Many rows: a block of x meets kTaskPanels blocks of panels, each used for all its rows before it leaves the cache.
 void linear_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
                     std::int64_t panel_end) noexcept {

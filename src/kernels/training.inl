@@ -79,13 +79,14 @@ double sum_of_squares(const float* x, std::int64_t n) noexcept {
 /// See ops::adamw; the range is of elements.
 void adamw_range(const AdamWArgs& a, std::int64_t begin, std::int64_t end) noexcept {
   const F32x16 clip = broadcast(a.gradient_scale), keep = broadcast(a.keep);
-  const F32x16 rest1 = broadcast(a.rest1), beta2 = broadcast(a.beta2), rest2 = broadcast(a.rest2);
+  const F32x16 beta1 = broadcast(a.beta1), rest1 = broadcast(a.rest1), beta2 = broadcast(a.beta2),
+               rest2 = broadcast(a.rest2);
   const F32x16 root = broadcast(a.bias2_root), epsilon = broadcast(a.epsilon), step = broadcast(a.step);
   for (std::int64_t i = begin; i < end; i += kLanes) {
     const int lanes = lanes_left(i, end);
     const F32x16 g = load_first(a.gradient + i, lanes) * clip;
     const F32x16 old = load_first(a.m + i, lanes);
-    const F32x16 m = fma(rest1, g - old, old);
+    const F32x16 m = fma(rest1, g, old * beta1);
     const F32x16 v = fma(rest2 * g, g, load_first(a.v + i, lanes) * beta2);
     const F32x16 denominator = sqrt(v) / root + epsilon;
     const F32x16 p = load_first(a.parameter + i, lanes) * keep;

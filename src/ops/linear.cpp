@@ -25,6 +25,24 @@ void pack_rows(kernels::LinearArgs& args, Arena& scratch) {
                [&](std::int64_t begin, std::int64_t end) noexcept { table.pack_rows(args, begin, end); });
 }
 
+/// Puts the matrix into float32 panels in `scratch`, where the blocks of rows are so many that copying every panel for each
+/// of them would cost more.
+void widen(kernels::LinearArgs& args, Arena& scratch) {
+  constexpr std::int64_t kBlocks = 3;
+  constexpr std::int64_t kMostBytes = std::int64_t{32} << 20;
+  if (args.layout == WeightLayout::kPanels && args.format == WeightFormat::f32) return;
+  const std::int64_t panels = args.panels();
+  if (args.blocks() < kBlocks || panels * args.k * kPanelWidth * 4 > kMostBytes) return;
+  float* const widened = scratch.take({panels, args.k, kPanelWidth}).data<float>();
+  const kernels::KernelTable& table = kernels::table();
+  parallel_for(
+      panels, grain_for(4 * kPanelWidth * args.k),
+      [&](std::int64_t begin, std::int64_t end) noexcept { table.widen_panels(args, widened, begin, end); });
+  args.weight = widened;
+  args.format = WeightFormat::f32;
+  args.layout = WeightLayout::kPanels;
+}
+
 /// y [C, R] = x [R, C] turned.
 void transpose(ConstTensorView x, TensorView y) {
   const kernels::KernelTable& table = kernels::table();
@@ -70,7 +88,10 @@ void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilo
   args.y = y.data<float>();
   args.m = m;
   const Arena::Scope scope(scratch);
-  if (weight.quantized() && !weight.weight_only) pack_rows(args, scratch);
+  if (weight.quantized() && !weight.weight_only)
+    pack_rows(args, scratch);
+  else
+    widen(args, scratch);
   const kernels::KernelTable& table = kernels::table();
   const std::int64_t work = std::min(m, kernels::kLinearRows) * kernels::kTaskPanels * kPanelWidth * k;
   parallel_for(

@@ -67,6 +67,7 @@ void adamw(TensorView parameter, ConstTensorView gradient, TensorView m, TensorV
   args.v = v.data<float>();
   args.gradient_scale = static_cast<float>(step.gradient_scale);
   args.keep = static_cast<float>(1.0 - step.learning_rate * step.weight_decay);
+  args.beta1 = static_cast<float>(step.beta1);
   args.rest1 = static_cast<float>(1.0 - step.beta1);
   args.beta2 = static_cast<float>(step.beta2);
   args.rest2 = static_cast<float>(1.0 - step.beta2);

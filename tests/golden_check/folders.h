@@ -18,6 +18,8 @@ struct Settings {
   std::optional<std::filesystem::path> tokenizer;
   /// The text that train_parity and validation losses are about.
   std::optional<std::filesystem::path> corpus;
+  /// How many steps of a recorded training run are made, the others being skipped; all without it.
+  std::optional<std::size_t> train_steps;
 };
 
 /// Each `is_…` says whether a folder has this form; each `check_…` judges everything in it, printing `name`

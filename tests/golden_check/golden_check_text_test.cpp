@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "golden_edit.h"
+#include "gpt/core/error.h"
 
 namespace gpt::golden {
 namespace {
@@ -123,24 +124,31 @@ void expect_failure_after(FolderCopy& folder, const std::string& file, const std
     Json& value = json[Json::json_pointer(pointer)];
     value = change(value);
   });
-  const Verdict verdict = folder.judge(with_corpus());
+  Settings settings = with_corpus();
+  settings.train_steps = 2;
+  const Verdict verdict = folder.judge(settings);
   EXPECT_EQ(verdict.exit_status, 1) << quantity << '\n' << verdict.err;
   EXPECT_THAT(verdict.with_status("FAIL"), ElementsAre(quantity));
   folder.restore();
 }
 
 Json plus_one(const Json& number) { return number.get<std::int64_t>() + 1; }
-Json grown(const Json& number) { return number.get<double>() * (1 + 2.5e-5); }
+Json grown(const Json& number) { return number.get<double>() * (1 + 2.5e-4); }
 
 TEST(GoldenCheckTraining, FailsOnARecordedLossOrCount) {
   FolderCopy folder(committed("training/train_parity"));
-  const Verdict untouched = folder.judge(with_corpus());
+  Settings settings = with_corpus();
+  settings.train_steps = 2;
+  const Verdict untouched = folder.judge(settings);
   EXPECT_EQ(untouched.exit_status, 0) << untouched.err;
-  EXPECT_THAT(untouched.with_status("ok"),
-              ElementsAre("steps[0].loss", "train_tokens", "val_loss_first_64_windows", "val_tokens"));
-  EXPECT_EQ(untouched.line("steps[7].grad_norm").status, "skip");
-  EXPECT_EQ(untouched.line("final/wte.weight").status, "skip");
-  expect_failure_after(folder, "losses.json", "/steps/0/loss", "steps[0].loss", grown);
+  for (const char* quantity :
+       {"steps[1].loss", "steps[1].grad_norm", "steps[7].lr", "val_loss_first_64_windows"})
+    EXPECT_EQ(untouched.line(quantity).status, "ok") << quantity;
+  EXPECT_EQ(untouched.line("steps[2].loss").status, "skip");
+  EXPECT_EQ(untouched.line("final/wte.weight").status, "input");
+  for (const char* loss : {"loss", "grad_norm", "lr"})
+    expect_failure_after(folder, "losses.json", gpt::concat("/steps/1/", loss),
+                         gpt::concat("steps[1].", loss), grown);
   expect_failure_after(folder, "losses.json", "/train_tokens", "train_tokens", plus_one);
   expect_failure_after(folder, "losses.json", "/val_tokens", "val_tokens", plus_one);
   expect_failure_after(folder, "losses.json", "/val_loss_first_64_windows", "val_loss_first_64_windows",
@@ -154,7 +162,7 @@ TEST(GoldenCheckTraining, SkipsLossesWithoutTheCorpusAndRefusesAMissingPart) {
   EXPECT_THAT(verdict.with_status("ok"), IsEmpty());
   EXPECT_EQ(verdict.line("steps[0].loss").status, "skip");
   fs::remove(folder / "init/model.safetensors");
-  EXPECT_EQ(folder.judge().exit_status, 2);
+  EXPECT_EQ(folder.judge(with_corpus()).exit_status, 2);
 }
 
 TEST(GoldenCheckTraining, FailsOnATrainedCheckpointsText) {

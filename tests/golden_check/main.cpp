@@ -21,6 +21,7 @@ folders, or parents of such), and prints a line for every quantity:
   --model DIR      the checkpoint of model folders that hold expected values alone
   --tokenizer DIR  the vocabulary of tokenizer folders that have none
   --corpus FILE    the text of the training and validation losses; without it they are skipped
+  --train-steps N  make the first N steps of a recorded training run alone
   --threads N      use N threads (default: all CPUs)
 
 GPT_FORCE_ISA=scalar|avx2|avx512 in the environment chooses the instructions.
@@ -57,12 +58,15 @@ int main(int argc, char** argv) {
       settings.tokenizer = value;
     } else if (argument == "--corpus") {
       settings.corpus = value;
-    } else if (argument == "--threads") {
-      int threads = 0;
-      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), threads);
-      if (error != std::errc() || end != value.data() + value.size() || threads < 1)
-        return usage_error(gpt::concat("--threads ", value, " is no number of threads"));
-      gpt::set_num_threads(threads);
+    } else if (argument == "--threads" || argument == "--train-steps") {
+      int number = 0;
+      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+      if (error != std::errc() || end != value.data() + value.size() || number < 1)
+        return usage_error(gpt::concat(argument, " ", value, ": expected 1 or more"));
+      if (argument == "--threads")
+        gpt::set_num_threads(number);
+      else
+        settings.train_steps = static_cast<std::size_t>(number);
     } else {
       return usage_error(gpt::concat("unknown option ", argument));
     }

@@ -1,6 +1,8 @@
 // A recorded training run: README 5.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 
 #include "compare.h"
 #include "corpus.h"
@@ -30,21 +32,43 @@ Outcome compare_count(std::size_t found, const Entry& entry) {
   return compare_real(static_cast<double>(found), entry.value->get<double>(), 0);
 }
 
-// The recorded run once more, from the weights in init/.
+// The norm that the recorded run clips by: torch.nn.utils.clip_grad_norm_ sums squares in float32, in the 8 lanes of a vector,
+// which is off by some 1e-5 in large matrices. Such a run is chaotic: that alone moves losses by 1e-3 within 200 steps.
+double torch_norm(const Parameters& parameters) {
+  constexpr std::size_t kLanes = 8;
+  float squares = 0;
+  for (const Parameter& p : parameters.all()) {
+    const auto g = p.gradient.span<float>();
+    std::array<float, kLanes> lanes{};
+    std::size_t i = 0;
+    for (; i + kLanes <= g.size(); i += kLanes)
+      for (std::size_t j = 0; j < kLanes; ++j) lanes[j] += g[i + j] * g[i + j];
+    float sum = std::accumulate(lanes.begin() + 1, lanes.end(), lanes[0]);
+    for (; i < g.size(); ++i) sum += g[i] * g[i];
+    const float norm = std::sqrt(sum);
+    squares += norm * norm;
+  }
+  return static_cast<double>(std::sqrt(squares));
+}
+
+// The recorded run once more, from the weights in init/, the rows of its batches in their order or in the other.
 class ParityRun {
  public:
   struct Step {
-    double loss = 0, gradient_norm = 0, rate = 0;
+    double loss = 0, gradient_norm = 0;
   };
 
-  ParityRun(const fs::path& init, std::span<const TokenId> train)
-      : model_(Model::load(init)), train_(train) {}
+  ParityRun(const fs::path& init, std::span<const TokenId> train, bool reversed)
+      : model_(Model::load(init)), train_(train), reversed_(reversed) {}
 
   const Gpt2& network() const { return model_.network(); }
   // Steps are made when the first that has not been made is asked for.
   const Step& step(std::size_t index) {
     while (steps_.size() <= index) make_step();
     return steps_[index];
+  }
+  static double learning_rate(std::size_t step) {
+    return 1e-3 * std::min(1.0, static_cast<double>(step) / 20);
   }
 
  private:
@@ -54,22 +78,42 @@ class ParityRun {
     for (std::size_t b = 0; b < kBatch; ++b)
       batch.push_back(
           {train_.subspan((step * kBatch + b) * kWindow % (train_.size() - kWindow - 1), kWindow + 1)});
+    if (reversed_) std::ranges::reverse(batch);
     parameters_.zero_gradients();
     Step made;
     made.loss = add_gradients(model_.network(), parameters_, arena_, batch);
-    made.gradient_norm = parameters_.gradient_norm();
-    made.rate = 1e-3 * std::min(1.0, static_cast<double>(step) / 20);
-    optimizer_.step(made.rate, clip_factor(made.gradient_norm, 1.0));
+    made.gradient_norm = torch_norm(parameters_);
+    optimizer_.step(learning_rate(step), clip_factor(made.gradient_norm, 1.0));
     steps_.push_back(made);
   }
 
   Model model_;
   std::span<const TokenId> train_;
+  bool reversed_;
   Parameters parameters_{model_.network()};
   AdamW optimizer_{parameters_,
                    {.adam_beta1 = 0.9, .adam_beta2 = 0.95, .adam_epsilon = 1e-8, .weight_decay = 0.1}};
   Arena arena_;
   std::vector<Step> steps_;
+};
+
+// What rounding alone does to the run: two runs that add the same numbers in different orders. PyTorch's own runs part as far
+// (with the rows of a batch reversed it misses the recorded losses by up to 9e-4).
+class Rounding {
+ public:
+  Rounding(const fs::path& init, std::span<const TokenId> train)
+      : run_(init, train, false), other_(init, train, true) {}
+
+  ParityRun& run() { return run_; }
+  double largest_difference(std::size_t step, double ParityRun::Step::*quantity) {
+    double largest = 0;
+    for (std::size_t s = 0; s <= step; ++s)
+      largest = std::max(largest, std::abs(other_.step(s).*quantity / run_.step(s).*quantity - 1));
+    return largest;
+  }
+
+ private:
+  ParityRun run_, other_;
 };
 
 std::size_t index_in(const Entry& entry) {
@@ -95,36 +139,42 @@ void check_train_parity_folder(const fs::path& folder, const std::string& name, 
 
   std::vector<Rule> rules{{"steps[*].step", is_input}};
   Corpus corpus;
-  std::optional<ParityRun> run;
+  std::optional<Rounding> runs;
   if (settings.corpus) {
     corpus = read_corpus(*settings.corpus, *tokenizer);
     if (corpus.train.size() < kWindow + 2 || corpus.validation.size() <= kWindow * kValidationWindows)
       throw Unreadable(concat(settings.corpus->string(), " is too short for a training run of this form"));
-    run.emplace(folder / "init", corpus.train);
+    runs.emplace(folder / "init", corpus.train);
     const std::size_t count = document.at("steps").size();
-    const auto in_step = [&](double ParityRun::Step::*quantity, double tolerance) {
-      return [&, quantity, tolerance](const Entry& e) {
-        return compare_in_run(run->step(index_in(e)).*quantity, e, tolerance);
+    const std::size_t most = std::min(count, settings.train_steps.value_or(count));
+    constexpr double kParts = 4;  // runs part by chance: some further than the two that are compared here
+    const auto in_step = [&, most](double ParityRun::Step::*quantity, double tolerance) {
+      return [&, most, quantity, tolerance](const Entry& e) {
+        const std::size_t step = index_in(e);
+        if (step >= most) return Outcome::skip();
+        return compare_in_run(runs->run().step(step).*quantity, e,
+                              std::max(tolerance, kParts * runs->largest_difference(step, quantity)));
       };
     };
     rules.insert(rules.end(),
                  {{"train_tokens", [&](const Entry& e) { return compare_count(corpus.train.size(), e); }},
                   {"val_tokens", [&](const Entry& e) { return compare_count(corpus.validation.size(), e); }},
                   {"steps[*].loss", in_step(&ParityRun::Step::loss, kRunTolerance)},
-                  {"steps[*].grad_norm", in_step(&ParityRun::Step::gradient_norm, kRunNormTolerance)},
+                  {"steps[*].grad_norm", in_step(&ParityRun::Step::gradient_norm, kNormTolerance)},
                   {"steps[*].lr",
                    [&](const Entry& e) {
-                     return compare_real(1e-3 * std::min(1.0, static_cast<double>(index_in(e)) / 20),
-                                         e.value->get<double>(), 1e-12);
+                     return compare_real(ParityRun::learning_rate(index_in(e)), e.value->get<double>(),
+                                         1e-12);
                    }},
-                  {"val_loss_first_64_windows", [&, count](const Entry& e) {
+                  {"val_loss_first_64_windows", [&, count, most](const Entry& e) {
                      const auto loss_of = [&](const Gpt2& network) {
                        return mean_window_loss(network, corpus.validation, kWindow, kValidationWindows);
                      };
                      const Outcome of_final = compare_loss(loss_of(trained.network()), e);
-                     if (!holds(of_final)) return of_final;
-                     run->step(count - 1);
-                     return compare_in_run(loss_of(run->network()), e, kRunTolerance);
+                     if (most < count || !holds(of_final)) return of_final;
+                     const double parting = runs->largest_difference(count - 1, &ParityRun::Step::loss);
+                     return compare_in_run(loss_of(runs->run().network()), e,
+                                           std::max(kRunTolerance, kParts * parting));
                    }}});
   }
   judge_json(report, name, document, rules);

@@ -131,6 +131,7 @@ TEST_P(GradientIsa, AdamW) {
           AdamWArgs a{p.data<float>(), gradient.data<float>(), m.data<float>(), v.data<float>()};
           a.gradient_scale = 0.7f;
           a.keep = 0.999f;
+          a.beta1 = 0.9f;
           a.rest1 = 0.1f;
           a.beta2 = 0.95f;
           a.rest2 = 0.05f;

@@ -203,6 +203,13 @@ TEST(AttentionBackward, IsTheSlopeOfAttention) {
   }
 }
 
+TEST(AttentionBackward, LeavesTheOnlyKeyOfAQueryWithoutAGradient) {
+  const Tensor qkv = random_tensor({2, 60}, 1), dy = random_tensor({2, 20}, 2);
+  const Attended found(qkv, dy, {1, 1}, {1, 20, 0.3f});
+  for (std::int64_t row = 0; row < 2; ++row)
+    for (std::int64_t i = 0; i < 40; ++i) EXPECT_EQ(found.dqkv.data<float>()[row * 60 + i], 0.0f) << i;
+}
+
 TEST(AttentionBackward, KeepsSequencesApartOnAnyNumberOfThreads) {
   const AttentionShape shape{3, 24, 0.2f};
   const std::vector<std::int64_t> lengths{17, 1, 64, 50};

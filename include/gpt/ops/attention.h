@@ -75,7 +75,7 @@ void attention(ConstTensorView qkv, std::span<const AttentionSpan> batch, const 
 ///   qkv, y, statistics  as attention left them
 ///   dy                  float32 [R, D], the gradient of y
 ///   dqkv                float32 [R, 3 D], written for the rows of the sequences
-/// With s, p = e^(s - m) / l as in the forward pass and delta_i = dy_i . y_i, all in float32:
+/// With s, p = e^(s - m) / l as in the forward pass and delta_i = dy_i . y_i, all products chains in float32:
 ///   dv_j = chain over i = j .. of p_ij dy_i,            g_ij = p_ij (dy_i . v_j - delta_i) scale
 ///   dk_j = chain over i = j .. of g_ij q_i,             dq_i = chain over j = 0 .. i of g_ij k_j
 /// Throws ShapeError, MemoryError.

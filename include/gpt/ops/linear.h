@@ -19,7 +19,7 @@ struct LinearEpilogue {
 ///   x        float32 [M, K]
 ///   weight   K inputs, N outputs, in any form
 ///   y        float32 [M, N], not overlapping x
-///   scratch  for rounded activations; given back on return
+///   scratch  for rounded activations, or a widened copy of the weight; given back on return
 /// Arithmetic of an element, before + bias, then f, then residual + that:
 ///   float32, float16, bfloat16   weights widened exactly; one chain of fused multiply-adds over k = 0..K-1 starting at 0
 ///   int8, int4, weight-only      the same chain over w = scale (q - zero), rounded to float32

@@ -24,7 +24,7 @@ struct AdamWStep {
 
 /// With g = gradient_scale * gradient and t = step:
 ///   p = p (1 - learning_rate weight_decay)
-///   m = m + (1 - beta1) (g - m),  v = beta2 v + (1 - beta2) g^2
+///   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
 ///   p = p - learning_rate / (1 - beta1^t) * (m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon))
 /// in float32, the factors of the step computed in double and rounded; all tensors float32 of one shape.
 /// Throws ShapeError, ArgumentError for a step below 1.

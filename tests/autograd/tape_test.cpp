@@ -1,0 +1,104 @@
+#include "gpt/autograd/tape.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "gpt/autograd/ops.h"
+#include "gpt/core/error.h"
+#include "support/expect_error.h"
+#include "support/random_tensor.h"
+#include "support/weights.h"
+
+namespace gpt {
+namespace {
+
+using gpt::test::random_tensor;
+using gpt::test::same_bits;
+
+class TapeTest : public testing::Test {
+ protected:
+  // y = x W, a square matrix.
+  Tensor multiply(const Tensor& x, const ops::Weight& w) {
+    Tensor y = Tensor::empty(x.shape());
+    autograd::linear(&tape_, x, w, {}, y, arena_);
+    return y;
+  }
+  static ops::Weight square(std::uint64_t seed) {
+    return gpt::test::random_weight(8, 8, ops::WeightLayout::kInOut, DType::f32, seed);
+  }
+
+  Tape tape_;
+  Arena arena_;
+};
+
+TEST_F(TapeTest, SumsTheGradientsOfATensorThatIsUsedTwice) {
+  const ops::Weight w = square(1);
+  const Tensor x = random_tensor({3, 8}, 2), seed = random_tensor({3, 8}, 3);
+  Tensor once = Tensor::zeros({8, 8}), twice = Tensor::zeros({8, 8});
+  tape_.watch(w.values, once);
+  const Tensor y = multiply(x, w);
+  tape_.seed(y, seed);
+  tape_.backward();
+  tape_.watch(w.values, twice);
+  const Tensor a = multiply(x, w), b = multiply(x, w);
+  tape_.seed(a, seed);
+  tape_.seed(b, seed);
+  tape_.backward();
+  for (std::size_t i = 0; i < 64; ++i) EXPECT_EQ(twice.span<float>()[i], 2 * once.span<float>()[i]);
+}
+
+TEST_F(TapeTest, FollowsAResidualOnBothWays) {
+  const ops::Weight w = square(1);
+  Tensor dx = Tensor::zeros({3, 8});
+  const Tensor x = random_tensor({3, 8}, 2), seed = random_tensor({3, 8}, 3);
+  tape_.watch(x, dx);
+  Tensor h = Tensor::empty(x.shape()), y = Tensor::empty(x.shape());
+  Tensor gradient = Tensor::zeros({8, 8});
+  tape_.watch(w.values, gradient);
+  const Tensor zero = multiply(x, w);  // not a leaf: its gradient is an intermediate one
+  autograd::linear(&tape_, zero, w, {.residual = zero}, h, arena_);
+  autograd::linear(&tape_, h, w, {.residual = h}, y, arena_);
+  tape_.seed(y, seed);
+  tape_.backward();
+  // By hand: each (I + W) turned on the way back.
+  Tensor dh = Tensor::empty(x.shape()), dz = Tensor::empty(x.shape());
+  Tensor d = seed.clone();
+  for (Tensor* next : {&dh, &dz}) {
+    ops::linear_backward(x, w, d, {.dx = *next}, arena_);
+    for (std::size_t i = 0; i < 24; ++i) next->span<float>()[i] = d.span<float>()[i] + next->span<float>()[i];
+    d = next->clone();
+  }
+  Tensor expected = Tensor::zeros({8, 8});
+  ops::linear_backward(h, w, seed, {.dweight = expected}, arena_);
+  ops::linear_backward(zero, w, dh, {.dweight = expected}, arena_);
+  ops::linear_backward(x, w, dz, {.dweight = expected}, arena_);
+  EXPECT_TRUE(same_bits(gradient, expected));
+}
+
+TEST_F(TapeTest, RecordsNothingWhereNothingIsWatched) {
+  const ops::Weight frozen = square(1), learned = square(2);
+  const Tensor x = random_tensor({3, 8}, 2);
+  const Tensor y = multiply(x, frozen);
+  EXPECT_FALSE(tape_.wants(y));
+  Tensor gradient = Tensor::zeros({8, 8});
+  tape_.watch(learned.values, gradient);
+  const Tensor z = multiply(y, learned);
+  EXPECT_TRUE(tape_.wants(z));
+  EXPECT_FALSE(tape_.wants(y));
+  tape_.seed(z, random_tensor({3, 8}, 3));
+  tape_.backward();
+  EXPECT_FALSE(tape_.wants(z));  // forgotten
+  EXPECT_TRUE(tape_.wants(learned.values));
+}
+
+TEST_F(TapeTest, RefusesAGradientOfAnotherShape) {
+  Tensor x = Tensor::zeros({3, 8}), gradient = Tensor::zeros({8, 3});
+  EXPECT_EQ(test::message_of<ShapeError>([&] { tape_.watch(x, gradient); }),
+            "[tape] a parameter's gradient is float32 [8, 3], expected float32 [3, 8]");
+  EXPECT_EQ(test::message_of<ShapeError>([&] { tape_.seed(x, gradient); }),
+            "[tape] a seed is float32 [8, 3], expected float32 [3, 8]");
+}
+
+}  // namespace
+}  // namespace gpt

@@ -1,0 +1,146 @@
+// The loss and its gradients: law 1 in training. Their values are compared with PyTorch's by golden_check.
+#include "gpt/models/language_model_loss.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <vector>
+
+#include "gpt/core/parallel.h"
+#include "gpt/ops/softmax.h"
+#include "gpt/train/parameters.h"
+#include "support/expect_error.h"
+#include "support/random_model.h"
+#include "support/random_tensor.h"
+
+namespace gpt {
+namespace {
+
+using test::message_of;
+using test::random_network;
+using test::same_bits;
+using test::tiny_config;
+using ::testing::HasSubstr;
+
+std::vector<TokenId> tokens(std::size_t count, std::size_t first) {
+  std::vector<TokenId> ids(count);
+  for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<TokenId>((first + 31 * i) % 97);
+  return ids;
+}
+
+// The loss of a batch and the gradients of all parameters.
+struct Learned {
+  LossSum loss;
+  std::vector<Tensor> gradients;
+
+  Learned(Gpt2& network, std::span<const LabelledSequence> batch) {
+    const Parameters parameters(network);
+    Tape tape;
+    parameters.watch(tape);
+    Arena arena;
+    loss = language_model_loss(network, batch, arena, {.tape = &tape, .scale = 0.1});
+    tape.backward();
+    for (const Parameter& p : parameters.all()) {
+      gradients.push_back(Tensor::empty(p.gradient.shape()));
+      std::ranges::copy(p.gradient.span<float>(), gradients.back().data<float>());
+    }
+  }
+};
+
+bool same(const Learned& a, const Learned& b) {
+  for (std::size_t i = 0; i < a.gradients.size(); ++i)
+    if (!same_bits(a.gradients[i], b.gradients[i])) return false;
+  return a.loss.sum == b.loss.sum && a.loss.count == b.loss.count;
+}
+
+TEST(Gpt2WithoutACache, GivesTheBitsOfOneWithACache) {
+  const Gpt2 network = random_network(tiny_config(), 1);
+  const auto ids = tokens(21, 3), others = tokens(9, 8);
+  nn::KvCache cache = network.make_cache();
+  Arena arena, other;
+  const Chunk with[] = {{ids, &cache}}, without[] = {{others}, {ids}};
+  const TensorView a = network.forward(with, arena, {.logits = LogitsRows::kAll}).logits;
+  const TensorView b = network.forward(without, other, {.logits = LogitsRows::kAll}).logits;
+  EXPECT_TRUE(same_bits(a, ConstTensorView(b.data<float>() + 9 * 97, a.shape())));
+}
+
+TEST(LanguageModelLoss, IsThatOfTheLogits) {
+  const Gpt2 network = random_network(tiny_config(), 1);
+  const auto ids = tokens(20, 3);
+  auto labels = ids;
+  labels[4] = labels[19] = kIgnoredLabel;
+  labels[7] = 11;
+  Arena arena;
+  const LabelledSequence sequence{ids, labels};
+  const LossSum loss = language_model_loss(network, {&sequence, 1}, arena);
+  EXPECT_EQ(loss.count, 17);
+  EXPECT_EQ(count_labels(sequence), 17);
+  EXPECT_EQ(count_labels({ids}), 19);
+  const Chunk chunk{ids};
+  const TensorView logits = network.forward({&chunk, 1}, arena, {.logits = LogitsRows::kAll}).logits;
+  double expected = 0;
+  for (std::size_t t = 1; t < 20; ++t) {
+    if (labels[t] == kIgnoredLabel) continue;
+    double log_prob = 0;
+    ops::token_log_probs(
+        ConstTensorView(logits.data<float>() + static_cast<std::int64_t>(t - 1) * 97, Shape{1, 97}),
+        {&labels[t], 1}, {&log_prob, 1});
+    expected -= log_prob;
+  }
+  EXPECT_EQ(loss.sum, expected);
+}
+
+TEST(LanguageModelLoss, AndItsGradientsDoNotDependOnThreadsOrOnBeingRecorded) {
+  Gpt2Config config = tiny_config();
+  config.vocab_size = 700;
+  config.n_embd = 64;
+  Gpt2 network = random_network(config, 1);
+  std::vector<std::vector<TokenId>> ids{tokens(33, 1), tokens(2, 5), tokens(30, 9)};
+  std::vector<LabelledSequence> batch(ids.begin(), ids.end());
+  set_num_threads(1);
+  const Learned alone(network, batch);
+  for (const int threads : {2, 5}) {
+    set_num_threads(threads);
+    EXPECT_TRUE(same(alone, Learned(network, batch))) << threads;
+  }
+  set_num_threads(0);
+  Arena arena;
+  EXPECT_EQ(language_model_loss(network, batch, arena).sum, alone.loss.sum);
+}
+
+TEST(LanguageModelLoss, OfIgnoredLabelsIsNothing) {
+  Gpt2 network = random_network(tiny_config(), 1);
+  const auto ids = tokens(12, 3);
+  const std::vector<TokenId> labels(12, kIgnoredLabel);
+  const LabelledSequence sequence{ids, labels};
+  const Learned learned(network, {&sequence, 1});
+  EXPECT_EQ(learned.loss.count, 0);
+  for (const Tensor& gradient : learned.gradients)
+    for (const float g : gradient.span<float>()) ASSERT_EQ(g, 0.0f);
+}
+
+TEST(LanguageModelLoss, RefusesWhatItCannotLearnFrom) {
+  Gpt2 network = random_network(tiny_config(), 1);
+  Arena arena;
+  const auto ids = tokens(12, 3), one = tokens(1, 3), many = tokens(34, 3);
+  const auto refused = [&](const LabelledSequence& s) {
+    return message_of<ArgumentError>([&] { language_model_loss(network, {&s, 1}, arena); });
+  };
+  EXPECT_THAT(refused({one}), HasSubstr("sequence 0 has 1 tokens, expected 2 or more"));
+  EXPECT_THAT(refused({ids, one}), HasSubstr("sequence 0 has 1 labels for 12 tokens"));
+  EXPECT_THAT(refused({many}), HasSubstr("n_positions = 32"));
+  auto labels = ids;
+  labels[5] = 97;
+  EXPECT_THAT(refused({ids, labels}), HasSubstr("label 97 at row 4 is outside [0, 97)"));
+  nn::KvCache cache = network.make_cache();
+  const Chunk chunk{ids, &cache};
+  Tape tape;
+  EXPECT_THAT(message_of<ArgumentError>([&] {
+                network.forward({&chunk, 1}, arena, {.tape = &tape});
+              }),
+              HasSubstr("a cache beside a tape"));
+}
+
+}  // namespace
+}  // namespace gpt

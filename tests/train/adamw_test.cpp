@@ -1,0 +1,74 @@
+#include "gpt/train/adamw.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "gpt/core/error.h"
+#include "support/expect_error.h"
+#include "support/random_model.h"
+
+namespace gpt {
+namespace {
+
+using gpt::test::message_of;
+
+TEST(Parameters, AreFloat32AndTheNetworksOwn) {
+  Gpt2 network = test::random_network(test::tiny_config(), 1, DType::f16);
+  const Parameters parameters(network);
+  network.visit([&](const std::string& name, const Tensor& tensor, const Shape&) {
+    EXPECT_EQ(tensor.dtype(), DType::f32) << name;
+  });
+  parameters.all().front().value.data<float>()[0] = 5;
+  float seen = 0;
+  network.visit([&](const std::string& name, const Tensor& tensor, const Shape&) {
+    if (name == "wte.weight") seen = tensor.data<float>()[0];
+  });
+  EXPECT_EQ(parameters.all().front().name, "wte.weight");
+  EXPECT_EQ(seen, 5);
+}
+
+TEST(Parameters, AreThoseThatLearn) {
+  Gpt2 network = test::random_network(test::tiny_config(), 1, DType::f32);
+  const Parameters biases(network, [](std::string_view name) { return name.ends_with("c_fc.bias"); });
+  for (const Parameter& p : biases.all()) EXPECT_TRUE(p.name.ends_with("mlp.c_fc.bias"));
+  EXPECT_EQ(biases.all().size(), static_cast<std::size_t>(test::tiny_config().n_layer));
+  EXPECT_EQ(message_of<ArgumentError>([&] { Parameters(network, [](std::string_view) { return false; }); }),
+            "[train] no parameter is to be learned");
+  network.pack();
+  EXPECT_THROW(Parameters{network}, UnsupportedError);
+}
+
+TEST(AdamWOptimizer, DecaysMatricesAlone) {
+  Gpt2 network = test::random_network(test::tiny_config(), 1, DType::f32);
+  Parameters parameters(network);
+  AdamW optimizer(parameters, {.weight_decay = 0.5});
+  std::vector<float> before;
+  for (const Parameter& p : parameters.all()) before.push_back(p.value.data<float>()[1]);
+  optimizer.step(0.1);  // gradients of zero: nothing but decay
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    const Parameter& p = parameters.all()[i];
+    const float factor = p.value.shape().rank() == 2 ? static_cast<float>(1 - 0.1 * 0.5) : 1.0f;
+    EXPECT_EQ(p.value.data<float>()[1], before[i] * factor) << p.name;
+  }
+  EXPECT_EQ(optimizer.steps(), 1);
+}
+
+TEST(AdamWOptimizer, RefusesOptionsOutOfRange) {
+  Gpt2 network = test::random_network(test::tiny_config(), 1, DType::f32);
+  const Parameters parameters(network);
+  EXPECT_EQ(message_of<ArgumentError>([&] { AdamW(parameters, {.adam_beta2 = 1.0}); }),
+            "[adamw] adam_beta2 is 1, expected 0 or more, and less than 1");
+  EXPECT_EQ(message_of<ArgumentError>([&] { AdamW(parameters, {.weight_decay = -1.0}); }),
+            "[adamw] weight_decay is -1, expected 0 or more");
+  EXPECT_THROW(AdamW(parameters, {.adam_epsilon = std::nan("")}), ArgumentError);
+}
+
+TEST(ClipFactor, IsTorchs) {
+  EXPECT_EQ(clip_factor(0.5, 1.0), 1.0);
+  EXPECT_EQ(clip_factor(4.0, 1.0), 1.0 / (4.0 + 1e-6));
+  EXPECT_EQ(clip_factor(4.0, 0.0), 1.0);
+}
+
+}  // namespace
+}  // namespace gpt
