@@ -8,16 +8,6 @@
 namespace gpt {
 namespace {
 
-Utf8Prefix last_char(std::string_view text) {
-  std::size_t length = 1;
-  while (length < 4 && length < text.size() &&
-         (static_cast<unsigned char>(text[text.size() - length]) & 0xC0) == 0x80)
-    ++length;
-  const Utf8Prefix prefix = read_utf8(text.substr(text.size() - length));
-  if (prefix.kind == Utf8Prefix::Kind::kCharacter && prefix.length == length) return prefix;
-  return {Utf8Prefix::Kind::kIllFormed, 1, 0};
-}
-
 bool is_word(const Utf8Prefix& c) {
   return c.kind == Utf8Prefix::Kind::kCharacter && is_word_char(c.code_point);
 }
@@ -29,7 +19,7 @@ bool is_space(const Utf8Prefix& c) {
 
 std::size_t without_trailing_space(std::string_view text) {
   while (!text.empty()) {
-    const Utf8Prefix last = last_char(text);
+    const Utf8Prefix last = read_last_utf8(text);
     if (!is_space(last)) break;
     text.remove_suffix(last.length);
   }
@@ -59,6 +49,7 @@ void AddedTokenFinder::Pass::add(const AddedToken& token) {
   token_at_[node] = static_cast<std::int32_t>(tokens_.size());
   tokens_.push_back({*token.id, token.special, token.lstrip, token.rstrip, token.single_word});
   begins_[static_cast<unsigned char>(token.content[0])] = true;
+  longest_ = std::max(longest_, token.content.size());
   all_special_ = all_special_ && token.special;
 }
 
@@ -89,7 +80,7 @@ void AddedTokenFinder::Pass::split(std::string_view text, bool parse_special, st
       from = match.end;
       if (match.token->special && !parse_special) continue;
       std::size_t begin = match.begin, end = match.end;
-      if (match.token->single_word && ((begin > 0 && is_word(last_char(text.substr(0, begin)))) ||
+      if (match.token->single_word && ((begin > 0 && is_word(read_last_utf8(text.substr(0, begin)))) ||
                                        (end < text.size() && is_word(read_utf8(text.substr(end))))))
         continue;
       if (match.token->lstrip) begin = std::max(without_trailing_space(text.substr(0, begin)), done);
@@ -100,6 +91,21 @@ void AddedTokenFinder::Pass::split(std::string_view text, bool parse_special, st
     }
   }
   if (done < text.size()) out.push_back({text.substr(done), -1});
+}
+
+bool AddedTokenFinder::Pass::touches(std::string_view text, std::size_t at) const {
+  for (std::size_t begin = at - std::min(at, longest_); begin <= at; ++begin) {
+    if (!begins_[static_cast<unsigned char>(text[begin])]) continue;
+    std::uint32_t node = 0;
+    for (std::size_t end = begin;; ++end) {
+      if (end == text.size()) return true;  // more text may complete it
+      const auto child = child_.find(std::uint64_t{node} << 8 | static_cast<unsigned char>(text[end]));
+      if (child == child_.end()) break;
+      node = child->second;
+      if (token_at_[node] >= 0 && end + 1 >= at) return true;
+    }
+  }
+  return false;
 }
 
 void AddedTokenFinder::add(const AddedToken& token) {
@@ -116,6 +122,10 @@ std::vector<AddedTokenFinder::Part> AddedTokenFinder::split(std::string_view tex
       out.push_back(part);
   }
   return out;
+}
+
+bool AddedTokenFinder::touches(std::string_view text, std::size_t at) const {
+  return verbatim_.touches(text, at) || normalized_.touches(text, at);
 }
 
 }  // namespace gpt

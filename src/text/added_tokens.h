@@ -31,6 +31,12 @@ class AddedTokenFinder {
   /// Special tokens are left in the stretches unless `parse_special`.
   std::vector<Part> split(std::string_view text, bool parse_special) const;
 
+  /// True when a token's content stands in the text so that it ends at `at`, begins there or reaches across, or would
+  /// once the text goes on. Where none does, and the character before `at` is not white space, split() of the two
+  /// sides finds what split() of the whole does: no match, no look at a neighbour for single_word and no strip crosses
+  /// the place, since strips end at the character before it. 0 < at < text.size().
+  bool touches(std::string_view text, std::size_t at) const;
+
  private:
   struct Token {
     TokenId id;
@@ -45,6 +51,7 @@ class AddedTokenFinder {
    public:
     void add(const AddedToken& token);
     void split(std::string_view text, bool parse_special, std::vector<Part>& out) const;
+    bool touches(std::string_view text, std::size_t at) const;
 
    private:
     Match find(std::string_view text, std::size_t from) const;
@@ -53,6 +60,7 @@ class AddedTokenFinder {
     std::array<bool, 256> begins_{};
     std::unordered_map<std::uint64_t, std::uint32_t> child_;  // by node and byte; node 0 is the root
     std::vector<std::int32_t> token_at_{-1};                  // by node: index into tokens_
+    std::size_t longest_ = 0;
     bool all_special_ = true;
   };
 

@@ -34,6 +34,7 @@ class ByteBpe::Impl {
     if (!vocabulary_.has(id)) fail_with_id(operation, id, vocabulary_.size());
     return id;
   }
+  std::size_t last_cut(std::string_view text) const;
   ByteBpeModel model() const;
 
   const Vocabulary& vocabulary() const noexcept { return vocabulary_; }
@@ -198,6 +199,15 @@ void ByteBpe::Impl::encode_text(std::string_view text, const EncodeOptions& opti
   if (options.add_special_tokens) out.insert(out.end(), suffix_.begin(), suffix_.end());
 }
 
+std::size_t ByteBpe::Impl::last_cut(std::string_view text) const {
+  if (!rest_.use_regex || text.empty()) return 0;
+  for (std::size_t at = text.size() - 1; at > 0; --at) {
+    if (rest_.add_prefix_space && text[at] != ' ') continue;  // the second part would get a space of its own
+    if (is_certain_cut(text, at) && !finder_.touches(text, at)) return at;
+  }
+  return 0;
+}
+
 ByteBpeModel ByteBpe::Impl::model() const {
   ByteBpeModel model = rest_;
   for (TokenId id = 0; id < vocabulary_.size(); ++id)
@@ -218,6 +228,8 @@ std::vector<TokenId> ByteBpe::encode(std::string_view text, const EncodeOptions&
     return ids;
   });
 }
+
+std::size_t ByteBpe::last_cut(std::string_view text) const { return impl_->last_cut(text); }
 
 std::vector<TokenId> ByteBpe::encode_piece(std::string_view bytes) const {
   return with_memory_errors("encode", [&] {

@@ -22,10 +22,15 @@ struct Char {
   std::size_t length;
 };
 
+CharClass class_of(const Utf8Prefix& c) {
+  return c.kind == Utf8Prefix::Kind::kCharacter ? CharClassTable::instance().of(c.code_point)
+                                                : CharClass::kOther;
+}
+
 Char read_non_ascii(std::string_view text) {
   const Utf8Prefix prefix = read_utf8(text);
-  if (prefix.kind != Utf8Prefix::Kind::kCharacter) return {CharClass::kOther, 1};
-  return {CharClassTable::instance().of(prefix.code_point), prefix.length};
+  const bool whole = prefix.kind == Utf8Prefix::Kind::kCharacter;
+  return {class_of(prefix), whole ? prefix.length : std::size_t{1}};
 }
 
 inline Char read_char(std::string_view text, std::size_t at) {
@@ -81,6 +86,13 @@ std::size_t next_piece_length(std::string_view text) {
   const Char first = read_char(text, start);
   if (first.char_class == CharClass::kSpace) return white_space_length(text);
   return end_of_run(text, start + first.length, first.char_class);
+}
+
+bool is_certain_cut(std::string_view text, std::size_t at) {
+  const Utf8Prefix after = read_utf8(text.substr(at));
+  if (after.kind == Utf8Prefix::Kind::kIncomplete) return false;
+  const CharClass before = class_of(read_last_utf8(text.substr(0, at)));
+  return before != CharClass::kSpace && text[at - 1] != '\'' && before != class_of(after);
 }
 
 }  // namespace gpt

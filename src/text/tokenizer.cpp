@@ -5,6 +5,8 @@
 
 namespace gpt {
 
+std::size_t Tokenizer::last_cut(std::string_view) const { return 0; }
+
 std::string Tokenizer::decode(std::span<const TokenId> ids, const DecodeOptions& options) const {
   return with_memory_errors("decode", [&] {
     std::string out;

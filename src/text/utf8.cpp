@@ -25,6 +25,16 @@ Utf8Prefix read_utf8(std::string_view text) noexcept {
   return {Kind::kCharacter, static_cast<std::uint8_t>(length), code_point};
 }
 
+Utf8Prefix read_last_utf8(std::string_view text) noexcept {
+  std::size_t length = 1;
+  while (length < 4 && length < text.size() &&
+         (static_cast<unsigned char>(text[text.size() - length]) & 0xC0) == 0x80)
+    ++length;
+  const Utf8Prefix prefix = read_utf8(text.substr(text.size() - length));
+  if (prefix.kind == Utf8Prefix::Kind::kCharacter && prefix.length == length) return prefix;
+  return {Utf8Prefix::Kind::kIllFormed, 1, 0};
+}
+
 std::string replace_invalid_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());

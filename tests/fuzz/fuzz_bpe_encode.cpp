@@ -1,4 +1,5 @@
-// Any bytes come back from decode(encode(...)), whole or as a stream, as pieces and with special tokens as text.
+// Any bytes come back from decode(encode(...)), whole or as a stream, as pieces and with special tokens as text; cut in
+// two where last_cut says, they have the same tokens.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -50,6 +51,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   require(tokenizer.decode(ids) == text);
   require(tokenizer.decode(tokenizer.encode(text, {.parse_special_tokens = false})) == text);
   require(tokenizer.decode(tokenizer.encode_piece(text)) == text);
+
+  for (const std::string_view seen : {std::string_view(text), std::string_view(text).substr(0, size / 2)}) {
+    const std::size_t cut = tokenizer.last_cut(seen);
+    auto parts = tokenizer.encode(std::string_view(text).substr(0, cut));
+    const auto rest = tokenizer.encode(std::string_view(text).substr(cut));
+    parts.insert(parts.end(), rest.begin(), rest.end());
+    require(parts == ids);
+  }
 
   gpt::StreamDecoder decoder(tokenizer);
   std::string streamed;

@@ -69,6 +69,9 @@ class ByteBpe final : public Tokenizer {
   ~ByteBpe() override;
 
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const override;
+  /// A place between two characters at which the pattern always cuts, away from added tokens: there is one wherever
+  /// ordinary text changes between letters, numbers, white space and the rest. None with use_regex false.
+  std::size_t last_cut(std::string_view text) const override;
   /// The ids of bytes taken as one piece: no added tokens, no pattern.
   std::vector<TokenId> encode_piece(std::string_view bytes) const;
 

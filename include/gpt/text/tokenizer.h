@@ -40,6 +40,12 @@ class Tokenizer {
   /// The ids of a text of any bytes. Throws ArgumentError when the vocabulary cannot express the text.
   virtual std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const = 0;
 
+  /// The last place in `text` at which it can be cut, however it goes on: for every text that begins with `text`, the
+  /// ids of the bytes before the place followed by those of the bytes from there on are the ids of the whole, under
+  /// the same options but without add_special_tokens. Long texts can so be encoded in parts. 0 when no such place is
+  /// known, as for every text of a tokenizer that does not override this.
+  virtual std::size_t last_cut(std::string_view text) const;
+
   /// The bytes of all tokens, joined: not always valid UTF-8 (replace_invalid_utf8 makes it so), and never
   /// tidied up (transformers' clean_up_tokenization_spaces). Throws ArgumentError naming an id that the
   /// vocabulary does not have.

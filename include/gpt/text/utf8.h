@@ -24,6 +24,10 @@ struct Utf8Prefix {
 /// maximal subparts of its section 3.9).
 Utf8Prefix read_utf8(std::string_view text) noexcept;
 
+/// Reads the last character of `text`, which must not be empty: a well-formed sequence that ends it, else one byte as
+/// kIllFormed. What stands before the text cannot change the answer unless the text begins inside a character.
+Utf8Prefix read_last_utf8(std::string_view text) noexcept;
+
 /// The text with one U+FFFD for each maximal subpart of an ill-formed sequence, as the WHATWG encoding
 /// standard and Python's errors="replace" decode it. Well-formed text comes back unchanged.
 std::string replace_invalid_utf8(std::string_view text);
