@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/fingerprint.h"
 #include "core/memory.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
@@ -258,6 +259,34 @@ std::optional<TokenId> ByteBpe::bos_token_id() const { return impl_->bos; }
 std::optional<TokenId> ByteBpe::eos_token_id() const { return impl_->eos; }
 std::optional<TokenId> ByteBpe::pad_token_id() const { return impl_->pad; }
 std::optional<TokenId> ByteBpe::unk_token_id() const { return impl_->unk; }
+
+std::uint64_t ByteBpe::fingerprint() const {
+  return with_memory_errors("tokenizer", [&] {
+    const ByteBpeModel parts = model();
+    Fingerprint all;
+    const auto add_list = [&](const std::vector<std::string>& list) {
+      all.add(list.size());
+      for (const std::string& text : list) all.add(text);
+    };
+    all.add("byte-level BPE").add(parts.vocab.size()).add(parts.merges.size()).add(parts.added_tokens.size());
+    for (const auto& [token, id] : parts.vocab) all.add(token).add(id);
+    for (const auto& [left, right] : parts.merges) all.add(left).add(right);
+    for (const AddedToken& token : parts.added_tokens) {
+      all.add(token.content)
+          .add(token.id.value_or(-1))
+          .add(token.special)
+          .add(token.lstrip)
+          .add(token.rstrip);
+      all.add(token.single_word).add(token.normalized);
+    }
+    all.add(parts.unk_symbol.has_value()).add(parts.unk_symbol.value_or(""));
+    all.add(parts.add_prefix_space).add(parts.use_regex).add(parts.ignore_merges);
+    add_list(parts.prefix_tokens);
+    add_list(parts.suffix_tokens);
+    return all.value();
+  });
+}
+
 ByteBpeModel ByteBpe::model() const { return impl_->model(); }
 
 }  // namespace gpt

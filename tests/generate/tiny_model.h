@@ -50,6 +50,7 @@ class TinyTokenizer final : public Tokenizer {
   std::optional<TokenId> eos_token_id() const override { return 96; }
   std::optional<TokenId> pad_token_id() const override { return std::nullopt; }
   std::optional<TokenId> unk_token_id() const override { return std::nullopt; }
+  std::uint64_t fingerprint() const override { return 1; }
   std::vector<TokenizerFile> files() const override { return {}; }
 
  private:

@@ -227,6 +227,37 @@ TEST(ByteBpe, RefusesAContradictoryVocabulary) {
   expect_error<FormatError>(with([](auto& m) { m.prefix_tokens = {"<none>"}; }), {"prefix_tokens", "<none>"});
 }
 
+TEST(ByteBpe, FingerprintChangesWithAllThatTokensDependOn) {
+  const auto with = [](auto change) {
+    ByteBpeModel model = small_model({{"a", "b"}, {"b", "c"}});
+    model.added_tokens = {{.content = "<x>"}, {.content = "<y>"}};
+    change(model);
+    return ByteBpe(std::move(model)).fingerprint();
+  };
+  const auto same = [](ByteBpeModel&) {};
+  EXPECT_EQ(with(same), with(same));
+  EXPECT_EQ(with([](auto& m) { m.merges_source = "elsewhere", m.files.emplace_back("f", ""); }), with(same));
+  std::set<std::uint64_t> seen = {with(same),
+                                  with([](auto& m) { std::swap(m.vocab['x'].second, m.vocab['y'].second); }),
+                                  with([](auto& m) { m.vocab.emplace_back("zz", 400); }),
+                                  with([](auto& m) { std::swap(m.merges[0], m.merges[1]); }),
+                                  with([](auto& m) { m.merges.pop_back(); }),
+                                  with([](auto& m) { m.added_tokens.pop_back(); }),
+                                  with([](auto& m) { m.added_tokens[0].id = 300; }),
+                                  with([](auto& m) { m.added_tokens[0].special = false; }),
+                                  with([](auto& m) { m.added_tokens[0].lstrip = true; }),
+                                  with([](auto& m) { m.added_tokens[0].rstrip = true; }),
+                                  with([](auto& m) { m.added_tokens[0].single_word = true; }),
+                                  with([](auto& m) { m.added_tokens[0].normalized = true; }),
+                                  with([](auto& m) { m.unk_symbol = "u"; }),
+                                  with([](auto& m) { m.add_prefix_space = true; }),
+                                  with([](auto& m) { m.use_regex = false; }),
+                                  with([](auto& m) { m.ignore_merges = true; }),
+                                  with([](auto& m) { m.prefix_tokens = {"<x>"}; }),
+                                  with([](auto& m) { m.suffix_tokens = {"<x>"}; })};
+  EXPECT_EQ(seen.size(), 18u);
+}
+
 TEST(ByteBpe, TakesAnEmptyModelForWhatItIs) {
   const ByteBpe tokenizer{ByteBpeModel{}};
   EXPECT_EQ(tokenizer.vocab_size(), 0);

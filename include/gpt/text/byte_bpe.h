@@ -84,6 +84,7 @@ class ByteBpe final : public Tokenizer {
   std::optional<TokenId> eos_token_id() const override;
   std::optional<TokenId> pad_token_id() const override;
   std::optional<TokenId> unk_token_id() const override;
+  std::uint64_t fingerprint() const override;
 
   /// The parts it is made of, vocab in the order of the ids.
   ByteBpeModel model() const;

@@ -73,6 +73,10 @@ class Tokenizer {
   virtual std::optional<TokenId> pad_token_id() const = 0;
   virtual std::optional<TokenId> unk_token_id() const = 0;
 
+  /// A number of everything that encode() depends on: another one means other tokens for some text, or for none. The
+  /// same in every run.
+  virtual std::uint64_t fingerprint() const = 0;
+
   /// The files from which transformers (and load_tokenizer) make the same tokenizer, names without a directory.
   virtual std::vector<TokenizerFile> files() const = 0;
 
