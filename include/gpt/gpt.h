@@ -56,3 +56,4 @@
 #include "gpt/text/stream_decoder.h"
 #include "gpt/text/tokenizer.h"
 #include "gpt/text/utf8.h"
+#include "gpt/train/dataset.h"
