@@ -57,3 +57,4 @@
 #include "gpt/text/tokenizer.h"
 #include "gpt/text/utf8.h"
 #include "gpt/train/dataset.h"
+#include "gpt/train/text_dataset.h"

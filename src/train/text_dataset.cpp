@@ -1,0 +1,178 @@
+#include "gpt/train/text_dataset.h"
+
+#include <algorithm>
+#include <charconv>
+#include <string>
+
+#include "core/fingerprint.h"
+#include "core/memory.h"
+#include "gpt/core/error.h"
+#include "gpt/core/mapped_file.h"
+#include "train/encode_text.h"
+#include "train/token_cache.h"
+#include "train/token_store.h"
+
+namespace gpt {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kWhere = "TextDataset";
+
+void check(const BlockOptions& options) {
+  if (options.block_size < 1)
+    fail<ArgumentError>(kWhere, "block_size is ", options.block_size, ", expected at least 1");
+}
+
+template <class E>
+void require_sample(std::string_view where, std::int64_t tokens, const BlockOptions& options) {
+  const std::int64_t least = options.drop_last ? options.block_size : 1;
+  if (tokens <= least) fail<E>(where, "has ", tokens, " tokens, expected more than ", least, " for a sample");
+}
+
+std::string hexadecimal(std::uint64_t value) {
+  char digits[16];
+  const auto end = std::to_chars(std::begin(digits), std::end(digits), value, 16).ptr;
+  const std::string_view written(digits, static_cast<std::size_t>(end - digits));
+  return std::string(sizeof digits - written.size(), '0').append(written);
+}
+
+std::shared_ptr<const TokenStore> encode(std::string_view text, const Tokenizer& tokenizer,
+                                         const EncodeTextOptions& options, std::string_view where) {
+  std::vector<TokenId> ids;
+  encode_text(text, tokenizer, options, where,
+              [&](std::span<const TokenId> some) { ids.insert(ids.end(), some.begin(), some.end()); });
+  return std::make_shared<const TokenStore>(std::move(ids));
+}
+
+// One file for each text and encoding, so that neither a changed text leaves its old tokens behind nor two
+// tokenizers take the file from each other.
+fs::path cache_path(const fs::path& directory, const fs::path& text, std::uint64_t encoding) {
+  constexpr std::size_t kLongestStem = 100;  // leaves room for the rest in the 255 bytes of a file name
+  std::error_code error;
+  fs::path whole = fs::weakly_canonical(text, error);
+  if (error) whole = text;
+  const std::uint64_t id = Fingerprint().add(whole.string()).add(encoding).value();
+  return directory /
+         concat(text.filename().string().substr(0, kLongestStem), "-", hexadecimal(id), ".tokens");
+}
+
+void make_directory(const fs::path& directory) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) fail<IoError>(directory.string(), "cannot be made a directory: ", error.message());
+}
+
+std::shared_ptr<const TokenStore> encode_through_cache(std::string_view text, const fs::path& path,
+                                                       const Tokenizer& tokenizer, const fs::path& cache_dir,
+                                                       const EncodeTextOptions& options) {
+  const TokenCacheKey key{
+      .text = Fingerprint().add(text).value(),
+      .encoding = Fingerprint().add(tokenizer.fingerprint()).add(options.parse_special_tokens).value()};
+  const fs::path cache = cache_path(cache_dir, path, key.encoding);
+  if (auto tokens = read_token_cache(cache, key)) return tokens;
+  make_directory(cache_dir);
+  TokenCacheWriter writer(cache, key, tokenizer.vocab_size());
+  encode_text(text, tokenizer, options, path.string(),
+              [&](std::span<const TokenId> some) { writer.append(some); });
+  if (Fingerprint().add(text).value() != key.text)
+    fail<IoError>(path.string(), "changed while it was encoded");
+  writer.commit();
+  auto tokens = read_token_cache(cache, key);
+  if (!tokens) fail<IoError>(cache.string(), "does not hold what was written to it");
+  return tokens;
+}
+
+std::shared_ptr<const TokenStore> tokens_of_file(const fs::path& path, const Tokenizer& tokenizer,
+                                                 const TextDatasetOptions& options) {
+  const MappedFile file(path);
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  if (text.empty()) fail<FormatError>(path.string(), "is empty, expected text");
+  const EncodeTextOptions encoding{options.parse_special_tokens, options.on_progress, options.stop};
+  try {
+    return options.cache_dir.empty()
+               ? encode(text, tokenizer, encoding, path.string())
+               : encode_through_cache(text, path, tokenizer, options.cache_dir, encoding);
+  } catch (const ArgumentError& error) {
+    fail<FormatError>(path.string(), "cannot be encoded: ", error.what());
+  }
+}
+
+}  // namespace
+
+TextDataset TextDataset::from_tokens(std::vector<TokenId> tokens, const BlockOptions& options) {
+  check(options);
+  for (const TokenId token : tokens)
+    if (token < 0) fail<ArgumentError>(kWhere, "token id ", token, " is negative");
+  return with_memory_errors(kWhere, [&] {
+    const auto store = std::make_shared<const TokenStore>(std::move(tokens));
+    require_sample<ArgumentError>(kWhere, store->size(), options);
+    return TextDataset(store, 0, store->size(), options);
+  });
+}
+
+TextDataset TextDataset::from_text(std::string_view text, const Tokenizer& tokenizer,
+                                   const TextDatasetOptions& options) {
+  const BlockOptions blocks{options.block_size, options.drop_last};
+  check(blocks);
+  if (!options.cache_dir.empty())
+    fail<ArgumentError>(kWhere, "cache_dir is set, but only the tokens of a file are kept on disk");
+  return with_memory_errors(kWhere, [&] {
+    const auto store =
+        encode(text, tokenizer, {options.parse_special_tokens, options.on_progress, options.stop}, kWhere);
+    require_sample<ArgumentError>(kWhere, store->size(), blocks);
+    return TextDataset(store, 0, store->size(), blocks);
+  });
+}
+
+TextDataset TextDataset::from_file(const fs::path& path, const Tokenizer& tokenizer,
+                                   const TextDatasetOptions& options) {
+  const BlockOptions blocks{options.block_size, options.drop_last};
+  check(blocks);
+  return with_memory_errors(path.string(), [&] {
+    const auto store = tokens_of_file(path, tokenizer, options);
+    require_sample<FormatError>(path.string(), store->size(), blocks);
+    return TextDataset(store, 0, store->size(), blocks);
+  });
+}
+
+std::pair<TextDataset, TextDataset> TextDataset::split(double validation_fraction) const {
+  if (!(validation_fraction > 0 && validation_fraction < 1))
+    fail<ArgumentError>(kWhere, "validation_fraction is ", validation_fraction,
+                        ", expected more than 0 and less than 1");
+  const auto validation = static_cast<std::int64_t>(validation_fraction * static_cast<double>(token_count()));
+  const std::int64_t middle = end_ - validation;
+  require_sample<ArgumentError>(concat(kWhere, ", training part"), middle - begin_, options_);
+  require_sample<ArgumentError>(concat(kWhere, ", validation part"), validation, options_);
+  return {TextDataset(tokens_, begin_, middle, options_), TextDataset(tokens_, middle, end_, options_)};
+}
+
+std::int64_t TextDataset::size() const noexcept {
+  const std::int64_t predicted = token_count() - 1;
+  const bool has_short_one = predicted % options_.block_size != 0 && !options_.drop_last;
+  return predicted / options_.block_size + (has_short_one ? 1 : 0);
+}
+
+std::int64_t TextDataset::length(std::int64_t index) const {
+  if (index < 0 || index >= size())
+    fail<ArgumentError>(kWhere, "sample ", index, " is out of range, expected 0 to ", size() - 1);
+  return std::min(options_.block_size, token_count() - 1 - index * options_.block_size) + 1;
+}
+
+Sample TextDataset::at(std::int64_t index) const {
+  const std::int64_t count = length(index);
+  return with_memory_errors(kWhere, [&] {
+    Sample sample;
+    sample.ids = tokens_->copy(begin_ + index * options_.block_size, count);
+    sample.labels = sample.ids;
+    return sample;
+  });
+}
+
+std::uint64_t TextDataset::fingerprint() const noexcept {
+  Fingerprint all;
+  all.add("text").add(tokens_->fingerprint()).add(begin_).add(end_);
+  return all.add(options_.block_size).add(options_.drop_last).value();
+}
+
+}  // namespace gpt
