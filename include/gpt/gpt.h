@@ -56,5 +56,6 @@
 #include "gpt/text/stream_decoder.h"
 #include "gpt/text/tokenizer.h"
 #include "gpt/text/utf8.h"
+#include "gpt/train/batches.h"
 #include "gpt/train/dataset.h"
 #include "gpt/train/text_dataset.h"
