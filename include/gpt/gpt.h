@@ -58,4 +58,5 @@
 #include "gpt/text/utf8.h"
 #include "gpt/train/batches.h"
 #include "gpt/train/dataset.h"
+#include "gpt/train/jsonl_dataset.h"
 #include "gpt/train/text_dataset.h"

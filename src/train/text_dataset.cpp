@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/core/mapped_file.h"
+#include "train/dataset_checks.h"
 #include "train/encode_text.h"
 #include "train/token_cache.h"
 #include "train/token_store.h"
@@ -137,10 +138,7 @@ TextDataset TextDataset::from_file(const fs::path& path, const Tokenizer& tokeni
 }
 
 std::pair<TextDataset, TextDataset> TextDataset::split(double validation_fraction) const {
-  if (!(validation_fraction > 0 && validation_fraction < 1))
-    fail<ArgumentError>(kWhere, "validation_fraction is ", validation_fraction,
-                        ", expected more than 0 and less than 1");
-  const auto validation = static_cast<std::int64_t>(validation_fraction * static_cast<double>(token_count()));
+  const std::int64_t validation = validation_share(kWhere, validation_fraction, token_count());
   const std::int64_t middle = end_ - validation;
   require_sample<ArgumentError>(concat(kWhere, ", training part"), middle - begin_, options_);
   require_sample<ArgumentError>(concat(kWhere, ", validation part"), validation, options_);
@@ -154,8 +152,7 @@ std::int64_t TextDataset::size() const noexcept {
 }
 
 std::int64_t TextDataset::length(std::int64_t index) const {
-  if (index < 0 || index >= size())
-    fail<ArgumentError>(kWhere, "sample ", index, " is out of range, expected 0 to ", size() - 1);
+  require_index(kWhere, index, size());
   return std::min(options_.block_size, token_count() - 1 - index * options_.block_size) + 1;
 }
 

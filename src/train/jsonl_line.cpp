@@ -1,0 +1,128 @@
+#include "train/jsonl_line.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "core/json.h"
+#include "core/quote.h"
+#include "gpt/core/error.h"
+#include "text/json_object.h"
+
+namespace gpt {
+namespace {
+
+class SampleBuilder {
+ public:
+  SampleBuilder(const Tokenizer& tokenizer, bool parse_special_tokens)
+      : tokenizer_(tokenizer), eos_(tokenizer.eos_token_id()), parse_special_tokens_(parse_special_tokens) {}
+
+  bool has_eos() const noexcept { return eos_.has_value(); }
+
+  /// The first text gets the tokens of the tokenizer's template, as a prompt does.
+  void add(std::string_view text, bool learned) {
+    const auto ids = tokenizer_.encode(
+        text, {.parse_special_tokens = parse_special_tokens_, .add_special_tokens = is_first_});
+    sample_.ids.insert(sample_.ids.end(), ids.begin(), ids.end());
+    sample_.learned.resize(sample_.ids.size(), learned);
+    is_first_ = false;
+  }
+
+  /// Ends what was added last.
+  void add_eos(bool learned) {
+    if (!eos_ || (!sample_.ids.empty() && sample_.ids.back() == *eos_)) return;
+    sample_.ids.push_back(*eos_);
+    sample_.learned.push_back(learned);
+  }
+
+  /// The sample up to the last id that is learned.
+  MaskedIds take() {
+    while (!sample_.learned.empty() && !sample_.learned.back()) {
+      sample_.ids.pop_back();
+      sample_.learned.pop_back();
+    }
+    return std::move(sample_);
+  }
+
+ private:
+  const Tokenizer& tokenizer_;
+  std::optional<TokenId> eos_;
+  bool parse_special_tokens_;
+  bool is_first_ = true;
+  MaskedIds sample_;
+};
+
+std::string required_text(const JsonObject& object, std::string_view key) {
+  std::string text = object.required_string(key);
+  if (text.empty()) fail<FormatError>(object.source(), object.path_of(key), " is empty, expected text");
+  return text;
+}
+
+void add_messages(const JsonObject& line, SampleBuilder& sample) {
+  const json::Value& messages = *line.array("messages");
+  std::string
+      text;  // not encoded yet: what stands between two eos tokens or answers is one text, as in a prompt
+  bool answered = false;
+  const auto encode = [&](bool learned) {
+    sample.add(text, learned);
+    text.clear();
+  };
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const JsonObject message(messages[i], line.source(), concat("messages[", i, "]"));
+    const std::string role = message.required_string("role");
+    const bool learned = role == "assistant";
+    if (!learned && role != "user" && role != "system")
+      fail<FormatError>(line.source(), message.path_of("role"), " is ", quote(role),
+                        ", expected \"system\", \"user\" or \"assistant\"");
+    text += concat("<|", role, "|>\n");
+    if (learned) encode(false);
+    text += learned ? required_text(message, "content") : message.required_string("content");
+    if (sample.has_eos()) {
+      encode(learned);
+      sample.add_eos(learned);
+    }
+    text += '\n';
+    if (learned && !sample.has_eos()) encode(true);
+    answered = answered || learned;
+  }
+  if (!answered)
+    fail<FormatError>(line.source(), "messages has none of the assistant, expected one to learn from");
+}
+
+void add_line(const JsonObject& line, SampleBuilder& sample) {
+  const bool completion = line.find("prompt") != nullptr || line.find("completion") != nullptr;
+  const bool messages = line.find("messages") != nullptr, text = line.find("text") != nullptr;
+  constexpr std::string_view kFormats = "\"prompt\" and \"completion\", \"messages\" or \"text\"";
+  if (completion + messages + text != 1)
+    fail<FormatError>(line.source(), completion + messages + text == 0 ? "has none" : "has more than one",
+                      " of the formats ", kFormats);
+  if (messages) return add_messages(line, sample);
+  if (completion) sample.add(line.required_string("prompt"), false);
+  sample.add(required_text(line, completion ? "completion" : "text"), true);
+  sample.add_eos(true);
+}
+
+}  // namespace
+
+bool has_something_to_learn(const MaskedIds& sample) {
+  const auto& learned = sample.learned;
+  return !learned.empty() && std::find(learned.begin() + 1, learned.end(), true) != learned.end();
+}
+
+MaskedIds read_jsonl_line(std::string_view line, std::string_view where, const Tokenizer& tokenizer,
+                          bool parse_special_tokens) {
+  const json::Value value = json::parse(line, where);
+  SampleBuilder builder(tokenizer, parse_special_tokens);
+  try {
+    add_line(JsonObject(value, where), builder);
+  } catch (const ArgumentError& error) {
+    fail<FormatError>(where, "cannot be encoded: ", error.what());
+  }
+  MaskedIds sample = builder.take();
+  if (!has_something_to_learn(sample))
+    fail<FormatError>(where, "has ", sample.ids.size(),
+                      " ids, of which none after the first is to be learned");
+  return sample;
+}
+
+}  // namespace gpt
