@@ -9,9 +9,6 @@
 
 namespace gpt {
 
-/// The label of a position on which no loss is taken (torch's CrossEntropyLoss::ignore_index).
-inline constexpr TokenId kIgnoredLabel = -100;
-
 /// One sequence. As in transformers, labels are not shifted: labels[t] is what the network must predict from
 /// ids[0..t), or kIgnoredLabel, and there are as many labels as ids. A sample of n ids is fed as n - 1 rows, ids[0..n-1),
 /// which are scored against labels[1..n); labels[0] is never used.
