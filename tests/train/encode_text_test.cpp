@@ -94,7 +94,7 @@ class CountingTokenizer final : public Tokenizer {
   std::optional<TokenId> pad_token_id() const override { return {}; }
   std::optional<TokenId> unk_token_id() const override { return {}; }
   std::uint64_t fingerprint() const override { return real_.fingerprint(); }
-  void save(const std::filesystem::path&) const override {}
+  std::vector<TokenizerFile> files() const override { return {}; }
 
   std::size_t longest() const { return longest_; }
   std::size_t seen() const { return seen_; }
