@@ -8,11 +8,15 @@
 //
 //   auto ids = model.tokenizer().encode("Hello");    // text to token ids; decode() is the way back
 //   auto result = generator.generate(ids);           // result.ids, .text, .finish_reason, .timing, ...
-//   model.save("copy");                              // transformers and load() read it
+//   gpt::Trainer trainer(model, {.learning_rate = 1e-4, .num_train_epochs = 3});
+//   trainer.fit(gpt::TextDataset::from_file("corpus.txt", model.tokenizer(), {.block_size = 256}));
+//   model.save("tuned");                             // transformers and load() read it
 //
 // Every failure is an exception derived from gpt::Error whose message names the thing.
 #pragma once
 
+#include "gpt/autograd/ops.h"
+#include "gpt/autograd/tape.h"
 #include "gpt/core/arena.h"
 #include "gpt/core/atomic_file.h"
 #include "gpt/core/dtype.h"
@@ -32,6 +36,7 @@
 #include "gpt/io/safetensors.h"
 #include "gpt/models/gpt2.h"
 #include "gpt/models/gpt2_config.h"
+#include "gpt/models/language_model_loss.h"
 #include "gpt/models/model.h"
 #include "gpt/models/quantize.h"
 #include "gpt/nn/attention.h"
@@ -49,6 +54,8 @@
 #include "gpt/ops/isa.h"
 #include "gpt/ops/layer_norm.h"
 #include "gpt/ops/linear.h"
+#include "gpt/ops/loss.h"
+#include "gpt/ops/optimizer.h"
 #include "gpt/ops/quantize.h"
 #include "gpt/ops/softmax.h"
 #include "gpt/ops/weight.h"
@@ -56,7 +63,11 @@
 #include "gpt/text/stream_decoder.h"
 #include "gpt/text/tokenizer.h"
 #include "gpt/text/utf8.h"
+#include "gpt/train/adamw.h"
 #include "gpt/train/batches.h"
 #include "gpt/train/dataset.h"
 #include "gpt/train/jsonl_dataset.h"
+#include "gpt/train/parameters.h"
+#include "gpt/train/schedule.h"
 #include "gpt/train/text_dataset.h"
+#include "gpt/train/trainer.h"

@@ -39,7 +39,9 @@ void check(const ScheduleOptions& s, std::int64_t step) {
 
 }  // namespace
 
-std::string_view name_of(LrScheduler scheduler) noexcept { return kNames[static_cast<std::size_t>(scheduler)]; }
+std::string_view name_of(LrScheduler scheduler) noexcept {
+  return kNames[static_cast<std::size_t>(scheduler)];
+}
 
 std::optional<LrScheduler> lr_scheduler_from_name(std::string_view name) noexcept {
   const auto found = std::find(kNames.begin(), kNames.end(), name);
@@ -55,7 +57,8 @@ double learning_rate_factor(const ScheduleOptions& s, std::int64_t step) {
   switch (s.type) {
     case LrScheduler::kLinear: return std::max(0.0, quotient(s.total_steps - step, rest));
     case LrScheduler::kCosine: return cosine(s, quotient(step - s.warmup_steps, rest), 0);
-    case LrScheduler::kCosineWithMinLr: return cosine(s, quotient(step - s.warmup_steps, rest), s.min_lr_rate);
+    case LrScheduler::kCosineWithMinLr:
+      return cosine(s, quotient(step - s.warmup_steps, rest), s.min_lr_rate);
     case LrScheduler::kWarmupStableDecay: {
       const std::int64_t decay = step - (s.total_steps - s.decay_steps);
       if (decay < 0) return 1;

@@ -19,25 +19,29 @@ TEST(Schedule, WarmsUpFromZero) {
     EXPECT_EQ(learning_rate_factor(s, 3), 0.75) << name_of(type);
     EXPECT_EQ(learning_rate_factor(s, 4), 1) << name_of(type);
   }
-  EXPECT_EQ(learning_rate_factor({.type = LrScheduler::kConstant, .warmup_steps = 4, .total_steps = 20}, 0), 1);
+  EXPECT_EQ(learning_rate_factor({.type = LrScheduler::kConstant, .warmup_steps = 4, .total_steps = 20}, 0),
+            1);
 }
 
 TEST(Schedule, EndsAtTheMinimum) {
   const ScheduleOptions cosine{.type = LrScheduler::kCosineWithMinLr, .total_steps = 10, .min_lr_rate = 0.1};
   EXPECT_NEAR(learning_rate_factor(cosine, 5), 0.55, 1e-15);
   EXPECT_NEAR(learning_rate_factor(cosine, 10), 0.1, 1e-15);
-  ScheduleOptions stable{.type = LrScheduler::kWarmupStableDecay, .warmup_steps = 2, .total_steps = 20, .decay_steps = 8};
+  ScheduleOptions stable{
+      .type = LrScheduler::kWarmupStableDecay, .warmup_steps = 2, .total_steps = 20, .decay_steps = 8};
   stable.min_lr_rate = 0.2;
   EXPECT_EQ(learning_rate_factor(stable, 11), 1);
   EXPECT_EQ(learning_rate_factor(stable, 12), 1);
   EXPECT_NEAR(learning_rate_factor(stable, 16), 0.6, 1e-15);
-  EXPECT_NEAR(learning_rate_factor(stable, 18), 0.2 + 0.4 * (1 + std::cos(3.14159265358979323846 * 0.75)), 1e-14);
+  EXPECT_NEAR(learning_rate_factor(stable, 18), 0.2 + 0.4 * (1 + std::cos(3.14159265358979323846 * 0.75)),
+              1e-14);
   EXPECT_EQ(learning_rate_factor(stable, 20), 0.2);
   EXPECT_EQ(learning_rate_factor(stable, 25), 0.2);
 }
 
 TEST(Schedule, NamesThemAsTransformersDoes) {
-  for (const auto* name : {"constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "warmup_stable_decay"}) {
+  for (const auto* name : {"constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr",
+                           "warmup_stable_decay"}) {
     ASSERT_TRUE(lr_scheduler_from_name(name)) << name;
     EXPECT_EQ(name_of(*lr_scheduler_from_name(name)), name);
   }

@@ -1,0 +1,114 @@
+// The training loop: batches, gradients, updates, evaluation, checkpoints.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <stop_token>
+
+#include "gpt/models/model.h"
+#include "gpt/train/batches.h"
+#include "gpt/train/dataset.h"
+#include "gpt/train/schedule.h"
+
+namespace gpt {
+
+/// The names, defaults and meaning of transformers' TrainingArguments; what is not a transformers option says so.
+struct TrainingArguments {
+  double learning_rate = 5e-5;
+  LrScheduler lr_scheduler_type = LrScheduler::kLinear;
+  std::int64_t warmup_steps = 0;
+  double warmup_ratio = 0;           // of all steps, rounded up; ignored when warmup_steps is set
+  double min_lr_rate = 0;            // lr_scheduler_kwargs
+  std::int64_t num_decay_steps = 0;  // lr_scheduler_kwargs
+  double num_train_epochs = 3;
+  std::int64_t max_steps = -1;  // positive: so many updates, whatever num_train_epochs says
+
+  std::int64_t per_device_train_batch_size = 8;
+  std::int64_t per_device_eval_batch_size = 8;
+  std::optional<std::int64_t> max_tokens_per_batch = {};  // libgpt's: see BatchOptions
+  std::int64_t gradient_accumulation_steps = 1;
+
+  double weight_decay = 0;
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_epsilon = 1e-8;
+  double max_grad_norm = 1.0;  // 0: no clipping
+  std::uint64_t seed = 42;
+
+  std::int64_t logging_steps = 500;
+  std::int64_t eval_steps = 0;                        // 0: at the end of every epoch
+  std::int64_t save_steps = 500;                      // 0: only at the end
+  std::optional<std::int64_t> save_total_limit = {};  // of checkpoints; the best and the last always stay
+  bool load_best_model_at_end = false;                // the one of the smallest evaluation loss
+  std::int64_t early_stopping_patience =
+      0;  // evaluations in a row without a smaller loss; 0: never stop early
+
+  /// Where checkpoints go: <output_dir>/checkpoint-<step>. Empty: none are written.
+  std::filesystem::path output_dir = {};
+  /// Go on from the last checkpoint in output_dir; without one, begin. A run that was interrupted at any moment and goes on
+  /// ends with the bits of the run that was not.
+  bool resume_from_checkpoint = false;
+};
+
+/// What the last logging_steps updates were like.
+struct TrainingLog {
+  std::int64_t step = 0, total_steps = 0;  // updates
+  double epoch = 0;
+  double loss = 0;           // mean over the labels since the last record, in nats
+  double grad_norm = 0;      // of the last update, before clipping
+  double learning_rate = 0;  // of the last update
+  std::int64_t tokens = 0;   // fed since the run, or its resumption, began
+};
+
+struct EvaluationLog {
+  std::int64_t step = 0;
+  double epoch = 0;
+  double eval_loss = 0;  // mean over all labels, in nats
+  double perplexity = 0;
+  bool best = false;  // the smallest so far
+};
+
+struct TrainingCallbacks {
+  std::function<void(const TrainingLog&)> on_log = {};  // every logging_steps, and at the end
+  std::function<void(const EvaluationLog&)> on_evaluate = {};
+  std::function<void(const std::filesystem::path& checkpoint)> on_save = {};
+};
+
+struct TrainingResult {
+  std::int64_t global_step = 0;
+  double training_loss = 0;  // mean over all labels of the updates of this call
+  std::optional<double> best_eval_loss = {};
+  std::int64_t best_step = 0;
+  bool stopped_early = false;
+};
+
+/// Trains all parameters of a model. The model must outlive it; it becomes float32 with the first fit().
+class Trainer {
+ public:
+  /// Throws ArgumentError naming an option out of its range; UnsupportedError for a network with a dropout rate above 0,
+  /// which no operation applies so far (set it to 0 in its config).
+  Trainer(Model& model, TrainingArguments arguments);
+
+  /// Runs all updates. Every loss is the mean over the labels of all gradient_accumulation_steps batches, as is transformers'.
+  /// A stop leaves the model as it was after the last whole update, writes a checkpoint of it where there is an output_dir, and
+  /// throws CancelledError. A loss or gradient that is not finite throws NumericError, the model being as before that
+  /// update. Throws what the data set, AdamW, language_model_loss and Model::save throw; ArgumentError when output_dir holds
+  /// another run, or the checkpoint that is resumed was made from other data or with another option, by its name.
+  TrainingResult fit(const Dataset& train, const Dataset* evaluation = nullptr,
+                     const TrainingCallbacks& callbacks = {}, std::stop_token stop = {});
+
+  /// The mean loss over all labels of a data set.
+  EvaluationLog evaluate(const Dataset& dataset, std::stop_token stop = {}) const;
+
+ private:
+  Model& model_;
+  TrainingArguments arguments_;
+};
+
+/// Updates of a whole run over this data set.
+std::int64_t total_steps(const Dataset& train, const TrainingArguments& arguments);
+
+}  // namespace gpt

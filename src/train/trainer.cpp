@@ -1,0 +1,354 @@
+#include "gpt/train/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gpt/core/error.h"
+#include "gpt/core/math.h"
+#include "gpt/models/language_model_loss.h"
+#include "gpt/train/adamw.h"
+#include "gpt/train/parameters.h"
+#include "train/training_checkpoint.h"
+
+namespace gpt {
+namespace {
+
+constexpr std::string_view kWhere = "trainer";
+
+void check(const TrainingArguments& a) {
+  const auto require = [](std::string_view name, auto value, bool holds, std::string_view expected) {
+    if (!holds) fail<ArgumentError>(kWhere, name, " is ", value, ", expected ", expected);
+  };
+  const auto at_least = [&](std::string_view name, std::int64_t value, std::int64_t least) {
+    require(name, value, value >= least, concat(least, " or more"));
+  };
+  require("learning_rate", a.learning_rate, a.learning_rate >= 0 && std::isfinite(a.learning_rate),
+          "0 or more");
+  require("warmup_ratio", a.warmup_ratio, a.warmup_ratio >= 0 && a.warmup_ratio <= 1, "0 to 1");
+  require("num_train_epochs", a.num_train_epochs, a.num_train_epochs > 0 && a.num_train_epochs <= 1e9,
+          "more than 0");
+  require("max_grad_norm", a.max_grad_norm, a.max_grad_norm >= 0, "0 or more");
+  require("max_steps", a.max_steps, a.max_steps == -1 || a.max_steps > 0, "-1, or 1 or more");
+  at_least("warmup_steps", a.warmup_steps, 0);
+  at_least("num_decay_steps", a.num_decay_steps, 0);
+  at_least("per_device_train_batch_size", a.per_device_train_batch_size, 1);
+  at_least("per_device_eval_batch_size", a.per_device_eval_batch_size, 1);
+  at_least("gradient_accumulation_steps", a.gradient_accumulation_steps, 1);
+  at_least("logging_steps", a.logging_steps, 1);
+  at_least("eval_steps", a.eval_steps, 0);
+  at_least("save_steps", a.save_steps, 0);
+  at_least("early_stopping_patience", a.early_stopping_patience, 0);
+  if (a.max_tokens_per_batch) at_least("max_tokens_per_batch", *a.max_tokens_per_batch, 1);
+  if (a.save_total_limit) at_least("save_total_limit", *a.save_total_limit, 1);
+  if (a.load_best_model_at_end && a.output_dir.empty())
+    fail<ArgumentError>(kWhere, "load_best_model_at_end needs an output_dir");
+  if (a.resume_from_checkpoint && a.output_dir.empty())
+    fail<ArgumentError>(kWhere, "resume_from_checkpoint needs an output_dir");
+}
+
+using Batches = std::vector<std::vector<std::int64_t>>;
+
+Batches batches_of_epoch(const Dataset& data, const TrainingArguments& a, std::int64_t epoch) {
+  BatchOptions options;
+  options.max_tokens_per_batch = a.max_tokens_per_batch;
+  if (!a.max_tokens_per_batch) options.per_device_train_batch_size = a.per_device_train_batch_size;
+  return plan_batches(data, epoch_order(data.size(), a.seed, epoch), options);
+}
+
+std::int64_t rounded_up(std::int64_t n, std::int64_t by) noexcept { return (n + by - 1) / by; }
+
+std::int64_t updates_of_epoch(const Dataset& data, const TrainingArguments& a, std::int64_t epoch) {
+  return rounded_up(static_cast<std::int64_t>(batches_of_epoch(data, a, epoch).size()),
+                    a.gradient_accumulation_steps);
+}
+
+/// Everything that the bits of a run depend on, by name.
+HfConfig run_of(const Dataset& data, const TrainingArguments& a, const Gpt2Config& config,
+                std::int64_t steps) {
+  HfConfig run{"run"};
+  const auto set = [&](std::string_view name, const auto& value) { run.set_string(name, concat(value)); };
+  set("data", data.fingerprint());
+  set("n_layer", config.n_layer);
+  set("n_embd", config.n_embd);
+  set("vocab_size", config.vocab_size);
+  set("total_steps", steps);
+  set("learning_rate", a.learning_rate);
+  set("lr_scheduler_type", name_of(a.lr_scheduler_type));
+  set("warmup_steps", a.warmup_steps);
+  set("warmup_ratio", a.warmup_ratio);
+  set("min_lr_rate", a.min_lr_rate);
+  set("num_decay_steps", a.num_decay_steps);
+  set("per_device_train_batch_size", a.per_device_train_batch_size);
+  set("max_tokens_per_batch", a.max_tokens_per_batch.value_or(0));
+  set("gradient_accumulation_steps", a.gradient_accumulation_steps);
+  set("weight_decay", a.weight_decay);
+  set("adam_beta1", a.adam_beta1);
+  set("adam_beta2", a.adam_beta2);
+  set("adam_epsilon", a.adam_epsilon);
+  set("max_grad_norm", a.max_grad_norm);
+  set("seed", a.seed);
+  return run;
+}
+
+std::vector<LabelledSequence> sequences(std::span<const Sample> samples) {
+  std::vector<LabelledSequence> all;
+  for (const Sample& s : samples) all.push_back({s.ids, s.labels});
+  return all;
+}
+
+std::vector<Sample> samples_of(const Dataset& data, std::span<const std::int64_t> indices) {
+  std::vector<Sample> samples;
+  for (const std::int64_t i : indices) samples.push_back(data.at(i));
+  return samples;
+}
+
+/// One call of fit().
+class Run {
+ public:
+  Run(Model& model, const TrainingArguments& arguments, const Dataset& train, const Dataset* evaluation,
+      const TrainingCallbacks& callbacks, std::stop_token stop)
+      : model_(model),
+        a_(arguments),
+        train_(train),
+        evaluation_(evaluation),
+        callbacks_(callbacks),
+        stop_(std::move(stop)),
+        total_steps_(total_steps(train, arguments)),
+        parameters_(model.network()),
+        optimizer_(parameters_, {.adam_beta1 = a_.adam_beta1,
+                                 .adam_beta2 = a_.adam_beta2,
+                                 .adam_epsilon = a_.adam_epsilon,
+                                 .weight_decay = a_.weight_decay}),
+        identity_(run_of(train, arguments, model.config(), total_steps_)) {
+    parameters_.watch(tape_);
+    schedule_ = {.type = a_.lr_scheduler_type,
+                 .warmup_steps = a_.warmup_steps,
+                 .total_steps = total_steps_,
+                 .min_lr_rate = a_.min_lr_rate,
+                 .decay_steps = a_.num_decay_steps};
+    if (a_.warmup_steps == 0)
+      schedule_.warmup_steps =
+          static_cast<std::int64_t>(std::ceil(a_.warmup_ratio * static_cast<double>(total_steps_)));
+  }
+
+  TrainingResult operator()() {
+    begin();
+    try {
+      while (state_.global_step < total_steps_ && !stopped_early_) train_epoch();
+    } catch (const CancelledError&) {
+      tape_.clear();
+      if (!a_.output_dir.empty()) save();
+      throw;
+    }
+    if (state_.loss_labels > 0) log();
+    if (evaluation_ != nullptr && last_evaluation_ != state_.global_step) evaluate();
+    if (!a_.output_dir.empty()) save();
+    if (a_.load_best_model_at_end && state_.best_eval_loss && state_.best_step != state_.global_step)
+      load_parameters(checkpoint_path(a_.output_dir, state_.best_step), parameters_);
+    return {state_.global_step, run_loss_ / static_cast<double>(std::max<std::int64_t>(1, run_labels_)),
+            state_.best_eval_loss, state_.best_step, stopped_early_};
+  }
+
+ private:
+  void begin() {
+    if (a_.output_dir.empty()) return;
+    const std::vector<std::int64_t> there = checkpoints_in(a_.output_dir);
+    if (there.empty()) return remove_unfinished(a_.output_dir);
+    if (!a_.resume_from_checkpoint)
+      fail<ArgumentError>(kWhere, a_.output_dir.string(), " holds another run (", kCheckpoint, there.back(),
+                          "): resume it, or choose another output_dir");
+    remove_unfinished(a_.output_dir);
+    state_ =
+        load_checkpoint(checkpoint_path(a_.output_dir, there.back()), identity_, parameters_, optimizer_);
+    saved_ = state_.global_step;
+    stopped_early_ = has_lost_patience();
+  }
+
+  bool has_lost_patience() const noexcept {
+    return a_.early_stopping_patience > 0 && state_.evaluations_without_best >= a_.early_stopping_patience;
+  }
+
+  void train_epoch() {
+    const Batches batches = batches_of_epoch(train_, a_, state_.epoch);
+    const auto count = static_cast<std::int64_t>(batches.size());
+    updates_in_epoch_ = rounded_up(count, a_.gradient_accumulation_steps);
+    while (state_.next_batch < count && state_.global_step < total_steps_ && !stopped_early_) {
+      const std::int64_t end = std::min(count, state_.next_batch + a_.gradient_accumulation_steps);
+      update(std::span(batches).subspan(static_cast<std::size_t>(state_.next_batch),
+                                        static_cast<std::size_t>(end - state_.next_batch)));
+      state_.next_batch = end;
+      if (state_.next_batch == count) {
+        ++state_.epoch;
+        state_.next_batch = 0;
+      }
+      after_update();
+      if (state_.next_batch == 0) return;
+    }
+  }
+
+  /// One step of the optimizer on the mean loss over all labels of the batches.
+  void update(std::span<const std::vector<std::int64_t>> batches) {
+    std::vector<std::vector<Sample>> samples;
+    std::int64_t labels = 0;
+    for (const auto& indices : batches) {
+      samples.push_back(samples_of(train_, indices));
+      for (const LabelledSequence& s : sequences(samples.back())) labels += count_labels(s);
+    }
+    parameters_.zero_gradients();
+    double loss = 0;
+    for (const std::vector<Sample>& batch : samples) {
+      arena_.reset();
+      const LossOptions options{&tape_, 1 / static_cast<double>(std::max<std::int64_t>(1, labels)), stop_};
+      const LossSum sum = language_model_loss(model_.network(), sequences(batch), arena_, options);
+      require_finite("loss", sum.sum);
+      tape_.backward();
+      loss += sum.sum;
+      for (const Sample& s : batch) tokens_ += static_cast<std::int64_t>(s.ids.size()) - 1;
+    }
+    grad_norm_ = parameters_.gradient_norm();
+    require_finite("gradient norm", grad_norm_);
+    learning_rate_ = a_.learning_rate * learning_rate_factor(schedule_, state_.global_step);
+    optimizer_.step(learning_rate_, clip_factor(grad_norm_, a_.max_grad_norm));
+    ++state_.global_step;
+    state_.loss_sum += loss;
+    state_.loss_labels += labels;
+    run_loss_ += loss;
+    run_labels_ += labels;
+  }
+
+  void require_finite(std::string_view what, double value) {
+    if (std::isfinite(value)) return;
+    tape_.clear();
+    fail<NumericError>(kWhere, "the ", what, " of step ", state_.global_step + 1, " is ", value,
+                       "; the model is as after step ", state_.global_step);
+  }
+
+  void after_update() {
+    const std::int64_t step = state_.global_step;
+    if (step % a_.logging_steps == 0) log();
+    const bool epoch_ends = state_.next_batch == 0;
+    if (evaluation_ != nullptr && (a_.eval_steps > 0 ? step % a_.eval_steps == 0 : epoch_ends)) evaluate();
+    if (!a_.output_dir.empty() && a_.save_steps > 0 && step % a_.save_steps == 0) save();
+  }
+
+  double epoch() const noexcept {
+    const auto done = static_cast<double>(rounded_up(state_.next_batch, a_.gradient_accumulation_steps));
+    return static_cast<double>(state_.epoch) +
+           done / static_cast<double>(std::max<std::int64_t>(1, updates_in_epoch_));
+  }
+
+  void log() {
+    const double labels = static_cast<double>(std::max<std::int64_t>(1, state_.loss_labels));
+    if (callbacks_.on_log)
+      callbacks_.on_log({state_.global_step, total_steps_, epoch(), state_.loss_sum / labels, grad_norm_,
+                         learning_rate_, tokens_});
+    state_.loss_sum = 0;
+    state_.loss_labels = 0;
+  }
+
+  void evaluate() {
+    EvaluationLog record = Trainer(model_, a_).evaluate(*evaluation_, stop_);
+    record.step = last_evaluation_ = state_.global_step;
+    record.epoch = epoch();
+    record.best = !state_.best_eval_loss || record.eval_loss < *state_.best_eval_loss;
+    if (record.best) {
+      state_.best_eval_loss = record.eval_loss;
+      state_.best_step = state_.global_step;
+    }
+    state_.evaluations_without_best = record.best ? 0 : state_.evaluations_without_best + 1;
+    if (callbacks_.on_evaluate) callbacks_.on_evaluate(record);
+    if (record.best && a_.load_best_model_at_end) save();
+    stopped_early_ = has_lost_patience();
+  }
+
+  void save() {
+    if (saved_ == state_.global_step) return;
+    save_checkpoint(a_.output_dir, state_, identity_, model_, parameters_, optimizer_);
+    saved_ = state_.global_step;
+    if (callbacks_.on_save) callbacks_.on_save(checkpoint_path(a_.output_dir, saved_));
+    if (!a_.save_total_limit) return;
+    std::vector<std::int64_t> there = checkpoints_in(a_.output_dir);
+    std::erase_if(there, [&](std::int64_t step) {
+      return step == saved_ || (a_.load_best_model_at_end && step == state_.best_step);
+    });
+    const auto keep = static_cast<std::size_t>(*a_.save_total_limit - 1);
+    for (std::size_t i = 0; i + keep < there.size(); ++i) remove_checkpoint(a_.output_dir, there[i]);
+  }
+
+  static constexpr std::string_view kCheckpoint = "checkpoint-";
+
+  Model& model_;
+  const TrainingArguments& a_;
+  const Dataset& train_;
+  const Dataset* evaluation_;
+  const TrainingCallbacks& callbacks_;
+  std::stop_token stop_;
+  std::int64_t total_steps_;
+  Parameters parameters_;
+  AdamW optimizer_;
+  HfConfig identity_;
+  ScheduleOptions schedule_;
+  Tape tape_;
+  Arena arena_;
+  TrainingState state_;
+  std::int64_t updates_in_epoch_ = 0, tokens_ = 0, saved_ = -1, last_evaluation_ = -1;
+  double grad_norm_ = 0, learning_rate_ = 0, run_loss_ = 0;
+  std::int64_t run_labels_ = 0;
+  bool stopped_early_ = false;
+};
+
+}  // namespace
+
+std::int64_t total_steps(const Dataset& train, const TrainingArguments& a) {
+  if (a.max_steps > 0) return a.max_steps;
+  std::int64_t steps = 0;
+  std::int64_t epoch = 0;
+  double left = a.num_train_epochs;
+  for (; left >= 1; --left) steps += updates_of_epoch(train, a, epoch++);
+  if (left > 0)
+    steps +=
+        static_cast<std::int64_t>(std::ceil(left * static_cast<double>(updates_of_epoch(train, a, epoch))));
+  return steps;
+}
+
+Trainer::Trainer(Model& model, TrainingArguments arguments)
+    : model_(model), arguments_(std::move(arguments)) {
+  check(arguments_);
+  const Gpt2Config& c = model.config();
+  for (const auto& [name, rate] :
+       {std::pair("resid_pdrop", c.resid_pdrop), {"embd_pdrop", c.embd_pdrop}, {"attn_pdrop", c.attn_pdrop}})
+    if (rate != 0)
+      fail<UnsupportedError>(kWhere, name, " is ", rate, ", expected 0: dropout is not supported");
+}
+
+TrainingResult Trainer::fit(const Dataset& train, const Dataset* evaluation,
+                            const TrainingCallbacks& callbacks, std::stop_token stop) {
+  return Run(model_, arguments_, train, evaluation, callbacks, std::move(stop))();
+}
+
+EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(data.size()));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  const Batches batches =
+      plan_batches(data, order, {.per_device_train_batch_size = arguments_.per_device_eval_batch_size});
+  LossSum total;
+  Arena arena;
+  for (const auto& indices : batches) {
+    arena.reset();
+    const std::vector<Sample> samples = samples_of(data, indices);
+    const LossSum sum = language_model_loss(model_.network(), sequences(samples), arena,
+                                            {.tape = nullptr, .scale = 1, .stop = stop});
+    total.sum += sum.sum;
+    total.count += sum.count;
+  }
+  EvaluationLog record;
+  record.eval_loss = total.mean();
+  record.perplexity = math::exp(record.eval_loss);
+  return record;
+}
+
+}  // namespace gpt

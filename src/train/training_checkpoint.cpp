@@ -1,0 +1,192 @@
+#include "train/training_checkpoint.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <system_error>
+
+#include "gpt/core/error.h"
+#include "gpt/io/safetensors.h"
+
+namespace gpt {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kName = "checkpoint-";
+constexpr std::string_view kUnfinished = ".checkpoint-";
+constexpr std::string_view kOptimizer = "optimizer.safetensors";
+constexpr std::string_view kState = "trainer_state.json";
+
+/// Calls f(entry) for what is in the directory; a directory that is not there is empty.
+template <class F>
+void for_each_entry(const fs::path& directory, const F& f) {
+  std::error_code error;
+  fs::directory_iterator it(directory, error);
+  if (error == std::errc::no_such_file_or_directory) return;
+  for (; !error && it != fs::directory_iterator(); it.increment(error)) f(*it);
+  if (error) fail<IoError>(directory.string(), "cannot be read: ", error.message());
+}
+
+void remove_tree(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) fail<IoError>(path.string(), "cannot be removed: ", error.message());
+}
+
+/// Makes the names in a directory last.
+void sync_directory(const fs::path& directory) {
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;  // a file system that cannot: the names are in place all the same
+  ::fsync(fd);
+  ::close(fd);
+}
+
+void copy_into(const Tensor& from, TensorView to, const std::string& source, const std::string& name) {
+  if (from.dtype() != DType::f32 || from.shape() != to.shape())
+    fail<FormatError>(source, name, " is ", name_of(from.dtype()), " ", from.shape().to_string(),
+                      ", expected float32 ", to.shape().to_string());
+  std::ranges::copy(from.span<float>(), to.data<float>());
+}
+
+HfConfig to_json(const TrainingState& s, const HfConfig& run) {
+  HfConfig json{std::string(kState)};
+  json.set_int("global_step", s.global_step);
+  json.set_int("epoch", s.epoch);
+  json.set_int("next_batch", s.next_batch);
+  if (s.best_eval_loss)
+    json.set_float("best_eval_loss", *s.best_eval_loss);
+  else
+    json.set_null("best_eval_loss");
+  json.set_int("best_step", s.best_step);
+  json.set_int("evaluations_without_best", s.evaluations_without_best);
+  json.set_float("loss_sum", s.loss_sum);
+  json.set_int("loss_labels", s.loss_labels);
+  json.set_object("run", run);
+  return json;
+}
+
+template <class T>
+T require(const std::optional<T>& value, const HfConfig& json, std::string_view key) {
+  if (!value) fail<FormatError>(json.source(), "has no ", key);
+  return *value;
+}
+
+/// Both are objects of strings with the same keys.
+void require_same_run(const HfConfig& run, const HfConfig& saved) {
+  for (const std::string& key : run.keys()) {
+    const auto now = run.get_string(key), then = saved.get_string(key);
+    if (now != then)
+      fail<ArgumentError>("trainer", key, " is ", now.value_or("none"), ", but ", saved.source(),
+                          " was made with ", then.value_or("none"));
+  }
+}
+
+}  // namespace
+
+std::vector<std::int64_t> checkpoints_in(const fs::path& output_dir) {
+  std::vector<std::int64_t> steps;
+  for_each_entry(output_dir, [&](const fs::directory_entry& entry) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kName)) return;
+    std::int64_t step = 0;
+    const char *first = name.data() + kName.size(), *last = name.data() + name.size();
+    const auto [end, error] = std::from_chars(first, last, step);
+    if (error == std::errc() && end == last && step >= 0) steps.push_back(step);
+  });
+  std::ranges::sort(steps);
+  return steps;
+}
+
+fs::path checkpoint_path(const fs::path& output_dir, std::int64_t step) {
+  return output_dir / concat(kName, step);
+}
+
+void save_checkpoint(const fs::path& output_dir, const TrainingState& state, const HfConfig& run,
+                     const Model& model, const Parameters& parameters, AdamW& optimizer) {
+  const fs::path target = checkpoint_path(output_dir, state.global_step);
+  const fs::path unfinished = output_dir / concat(kUnfinished, state.global_step);
+  remove_tree(unfinished);
+  std::error_code error;
+  fs::create_directories(unfinished, error);
+  if (error) fail<IoError>(unfinished.string(), "cannot be made: ", error.message());
+  try {
+    model.save(unfinished);
+    std::vector<NamedTensor> moments;
+    for (std::size_t i = 0; i < parameters.all().size(); ++i) {
+      const std::string& name = parameters.all()[i].name;
+      moments.push_back({"exp_avg." + name, optimizer.first_moments()[i].view()});
+      moments.push_back({"exp_avg_sq." + name, optimizer.second_moments()[i].view()});
+    }
+    save_safetensors(unfinished / kOptimizer, moments);
+    to_json(state, run).save(unfinished / kState);
+    remove_checkpoint(output_dir, state.global_step);  // of a run that was resumed before it
+    fs::rename(unfinished, target, error);
+    if (error) fail<IoError>(target.string(), "cannot be put in place: ", error.message());
+  } catch (...) {
+    fs::remove_all(unfinished, error);
+    throw;
+  }
+  sync_directory(output_dir);
+}
+
+TrainingState load_checkpoint(const fs::path& checkpoint, const HfConfig& run, const Parameters& parameters,
+                              AdamW& optimizer) {
+  const HfConfig json = HfConfig::load(checkpoint / kState);
+  const auto saved_run = json.get_object("run");
+  if (!saved_run) fail<FormatError>(json.source(), "has no run");
+  require_same_run(run, *saved_run);
+  TrainingState s;
+  s.global_step = require(json.get_int("global_step"), json, "global_step");
+  s.epoch = require(json.get_int("epoch"), json, "epoch");
+  s.next_batch = require(json.get_int("next_batch"), json, "next_batch");
+  s.best_eval_loss = json.get_float("best_eval_loss");
+  s.best_step = require(json.get_int("best_step"), json, "best_step");
+  s.evaluations_without_best =
+      require(json.get_int("evaluations_without_best"), json, "evaluations_without_best");
+  s.loss_sum = require(json.get_float("loss_sum"), json, "loss_sum");
+  s.loss_labels = require(json.get_int("loss_labels"), json, "loss_labels");
+
+  const SafetensorsFile moments(checkpoint / kOptimizer);
+  for (std::size_t i = 0; i < parameters.all().size(); ++i) {
+    const std::string& name = parameters.all()[i].name;
+    copy_into(moments.tensor("exp_avg." + name), optimizer.first_moments()[i], moments.source(),
+              "exp_avg." + name);
+    copy_into(moments.tensor("exp_avg_sq." + name), optimizer.second_moments()[i], moments.source(),
+              "exp_avg_sq." + name);
+  }
+  optimizer.set_steps(s.global_step);
+  load_parameters(checkpoint, parameters);
+  return s;
+}
+
+void load_parameters(const fs::path& checkpoint, const Parameters& parameters) {
+  const Checkpoint weights(checkpoint);
+  for (const Parameter& p : parameters.all()) {
+    const std::string name = weights.contains(p.name) ? p.name : "transformer." + p.name;
+    copy_into(weights.tensor(name), p.value, weights.source(), name);
+  }
+}
+
+void remove_checkpoint(const fs::path& output_dir, std::int64_t step) {
+  const fs::path target = checkpoint_path(output_dir, step),
+                 aside = output_dir / concat(kUnfinished, step, ".old");
+  remove_tree(aside);
+  std::error_code error;
+  fs::rename(target, aside, error);
+  if (error == std::errc::no_such_file_or_directory) return;
+  if (error) fail<IoError>(target.string(), "cannot be removed: ", error.message());
+  remove_tree(aside);
+}
+
+void remove_unfinished(const fs::path& output_dir) {
+  std::vector<fs::path> unfinished;
+  for_each_entry(output_dir, [&](const fs::directory_entry& entry) {
+    if (entry.path().filename().string().starts_with(kUnfinished)) unfinished.push_back(entry.path());
+  });
+  for (const fs::path& path : unfinished) remove_tree(path);
+}
+
+}  // namespace gpt

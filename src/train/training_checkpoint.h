@@ -1,0 +1,53 @@
+// A training run on disk: <output_dir>/checkpoint-<step>, a Hugging Face model directory with two files more:
+//   optimizer.safetensors  exp_avg.<name> and exp_avg_sq.<name>, float32, of every learned parameter
+//   trainer_state.json     where the run stands, and what it was begun with
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gpt/io/hf_config.h"
+#include "gpt/models/model.h"
+#include "gpt/train/adamw.h"
+#include "gpt/train/parameters.h"
+
+namespace gpt {
+
+/// Where a run stands between two updates. Random numbers are functions of seed, epoch and index: they need no state.
+struct TrainingState {
+  std::int64_t global_step = 0;
+  std::int64_t epoch = 0;
+  std::int64_t next_batch = 0;  // in the epoch
+  std::optional<double> best_eval_loss = {};
+  std::int64_t best_step = 0;
+  std::int64_t evaluations_without_best = 0;
+  // Since the last record.
+  double loss_sum = 0;
+  std::int64_t loss_labels = 0;
+};
+
+/// The checkpoints in a directory, by rising step; those that a killed process left unfinished have another name.
+std::vector<std::int64_t> checkpoints_in(const std::filesystem::path& output_dir);
+std::filesystem::path checkpoint_path(const std::filesystem::path& output_dir, std::int64_t step);
+
+/// Writes a checkpoint that is there as a whole or not at all. `run` is what the run was begun with. Throws as Model::save.
+void save_checkpoint(const std::filesystem::path& output_dir, const TrainingState& state, const HfConfig& run,
+                     const Model& model, const Parameters& parameters, AdamW& optimizer);
+
+/// Brings model and optimizer to the checkpoint. Throws as SafetensorsFile and HfConfig, and ArgumentError naming the first
+/// value of `run` that the checkpoint was not made with.
+TrainingState load_checkpoint(const std::filesystem::path& checkpoint, const HfConfig& run,
+                              const Parameters& parameters, AdamW& optimizer);
+/// The parameters alone.
+void load_parameters(const std::filesystem::path& checkpoint, const Parameters& parameters);
+
+/// Removes a checkpoint; half of one is never left under its name.
+void remove_checkpoint(const std::filesystem::path& output_dir, std::int64_t step);
+
+/// Removes what a killed process left unfinished.
+void remove_unfinished(const std::filesystem::path& output_dir);
+
+}  // namespace gpt

@@ -1,0 +1,263 @@
+// The training loop: what it does in which order, and that a run which was interrupted ends as one which was not.
+#include "gpt/train/trainer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "gpt/core/error.h"
+#include "gpt/core/parallel.h"
+#include "gpt/train/text_dataset.h"
+#include "support/expect_error.h"
+#include "support/random_model.h"
+#include "support/random_tensor.h"
+#include "support/temp_dir.h"
+
+namespace gpt {
+namespace {
+
+namespace fs = std::filesystem;
+using test::message_of;
+using test::same_bits;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+Gpt2Config config() {
+  Gpt2Config c = test::tiny_config();
+  c.resid_pdrop = c.embd_pdrop = c.attn_pdrop = 0;
+  return c;
+}
+
+Model small_model(std::uint64_t seed = 1) { return {test::random_network(config(), seed), HfConfig()}; }
+
+// Tokens that repeat, so that there is something to learn.
+TextDataset text(std::int64_t tokens, std::int64_t block_size = 16) {
+  std::vector<TokenId> ids;
+  for (std::int64_t i = 0; i < tokens; ++i) ids.push_back(static_cast<TokenId>(i * i % 23));
+  return TextDataset::from_tokens(ids, {.block_size = block_size});
+}
+
+std::map<std::string, Tensor> weights(const Model& model) {
+  std::map<std::string, Tensor> all;
+  model.network().visit([&](const std::string& name, const Tensor& tensor, const Shape&) {
+    all.emplace(name, tensor.clone());
+  });
+  return all;
+}
+
+bool same(const std::map<std::string, Tensor>& a, const std::map<std::string, Tensor>& b) {
+  for (const auto& [name, tensor] : a)
+    if (!same_bits(tensor, b.at(name))) return false;
+  return a.size() == b.size();
+}
+
+TrainingArguments arguments() {
+  TrainingArguments a;
+  a.learning_rate = 1e-2;
+  a.per_device_train_batch_size = 2;
+  a.gradient_accumulation_steps = 2;
+  a.num_train_epochs = 2.5;
+  a.weight_decay = 0.1;
+  a.warmup_steps = 3;
+  a.logging_steps = 2;
+  return a;
+}
+
+TEST(Trainer, LearnsAndReportsHow) {
+  Model model = small_model();
+  const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  std::vector<TrainingLog> logs;
+  std::vector<EvaluationLog> evaluations;
+  Trainer trainer(model, arguments());
+  const double before = trainer.evaluate(validation).eval_loss;
+  const TrainingResult result =
+      trainer.fit(train, &validation,
+                  {.on_log = [&](const TrainingLog& log) { logs.push_back(log); },
+                   .on_evaluate = [&](const EvaluationLog& log) { evaluations.push_back(log); }});
+  // 10 samples: 5 batches, 3 updates an epoch, 2.5 epochs.
+  EXPECT_EQ(total_steps(train, arguments()), 8);
+  EXPECT_EQ(result.global_step, 8);
+  std::vector<std::int64_t> steps;
+  for (const TrainingLog& log : logs) steps.push_back(log.step);
+  EXPECT_THAT(steps, ElementsAre(2, 4, 6, 8));
+  EXPECT_DOUBLE_EQ(logs[0].learning_rate, 1e-2 / 3);
+  EXPECT_EQ(logs[3].learning_rate, 1e-2 * (1.0 / 5));
+  EXPECT_EQ(logs[3].tokens, 2 * 160 + 2 * 64);
+  EXPECT_GT(logs[0].grad_norm, 0);
+  EXPECT_LT(logs[3].loss, logs[0].loss);
+  steps.clear();
+  for (const EvaluationLog& log : evaluations) steps.push_back(log.step);
+  EXPECT_THAT(steps, ElementsAre(3, 6, 8));
+  EXPECT_LT(evaluations[2].eval_loss, before);
+  EXPECT_NEAR(evaluations[2].perplexity, std::exp(evaluations[2].eval_loss), 1e-9);
+  EXPECT_EQ(trainer.evaluate(validation).eval_loss, evaluations[2].eval_loss);
+}
+
+TEST(Trainer, GivesTheSameBitsOnAnyNumberOfThreads) {
+  const TextDataset train = text(16 * 10 + 1);
+  std::map<std::string, Tensor> results[2];
+  for (const int i : {0, 1}) {
+    set_num_threads(1 + 2 * i);
+    Model model = small_model();
+    Trainer(model, arguments()).fit(train);
+    results[i] = weights(model);
+  }
+  set_num_threads(0);
+  EXPECT_TRUE(same(results[0], results[1]));
+}
+
+TEST(Trainer, AccumulatesToTheMeanOverAllLabels) {
+  const TextDataset train = text(16 * 3 + 5);  // the last sample is shorter
+  TrainingArguments whole = arguments(), parts = arguments();
+  whole.max_steps = parts.max_steps = 1;
+  whole.per_device_train_batch_size = 4;
+  whole.gradient_accumulation_steps = 1;
+  parts.per_device_train_batch_size = 1;
+  parts.gradient_accumulation_steps = 4;
+  double norms[2] = {}, losses[2] = {};
+  for (const int i : {0, 1}) {
+    Model model = small_model();
+    Trainer(model, i == 0 ? whole : parts).fit(train, nullptr, {.on_log = [&](const TrainingLog& log) {
+                                                 norms[i] = log.grad_norm;
+                                                 losses[i] = log.loss;
+                                               }});
+  }
+  EXPECT_NEAR(norms[0], norms[1], norms[0] * 64 * 0x1p-24);  // the same sums in another order
+  EXPECT_NEAR(losses[0], losses[1], losses[0] * 1e-12);
+}
+
+TEST(Trainer, GoesOnFromACheckpointToTheSameBits) {
+  const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  Model whole = small_model();
+  Trainer(whole, arguments()).fit(train, &validation);
+  for (const std::int64_t stopped_after : {1, 3, 5, 7}) {
+    const test::TempDir dir;
+    TrainingArguments a = arguments();
+    a.output_dir = dir.path();
+    a.save_steps = 2;
+    a.logging_steps = 1;
+    std::stop_source stop;
+    Model model = small_model();
+    const TrainingCallbacks stopping{.on_log = [&](const TrainingLog& log) {
+      if (log.step == stopped_after) stop.request_stop();
+    }};
+    EXPECT_THROW(Trainer(model, a).fit(train, &validation, stopping, stop.get_token()), CancelledError);
+    fs::create_directory(dir.path() / ".checkpoint-99");  // of a process that was killed
+    a.resume_from_checkpoint = true;
+    Model other = small_model(7);  // its weights come from the checkpoint
+    std::int64_t first = 0;
+    const TrainingResult result = Trainer(other, a).fit(
+        train, &validation,
+        {.on_log = [&](const TrainingLog& log) { first = first == 0 ? log.step : first; }});
+    EXPECT_EQ(first, stopped_after + 1);
+    EXPECT_EQ(result.global_step, 8);
+    EXPECT_TRUE(same(weights(whole), weights(other))) << stopped_after;
+    EXPECT_FALSE(fs::exists(dir.path() / ".checkpoint-99"));
+    EXPECT_TRUE(same(weights(whole), weights(Model::load(dir.path() / "checkpoint-8"))));
+  }
+}
+
+TEST(Trainer, RefusesToMixRuns) {
+  const test::TempDir dir;
+  const TextDataset train = text(16 * 10 + 1);
+  TrainingArguments a = arguments();
+  a.output_dir = dir.path();
+  a.max_steps = 2;
+  Model model = small_model();
+  Trainer(model, a).fit(train);
+  const auto refused = [&](const TrainingArguments& with, const TextDataset& data) {
+    Model again = small_model();
+    return message_of<ArgumentError>([&] { Trainer(again, with).fit(data); });
+  };
+  EXPECT_THAT(refused(a, train), HasSubstr("holds another run (checkpoint-2): resume it"));
+  a.resume_from_checkpoint = true;
+  EXPECT_THAT(refused(a, text(16 * 9 + 1)), HasSubstr("data is "));
+  a.learning_rate = 0.5;
+  EXPECT_THAT(refused(a, train), AllOf(HasSubstr("learning_rate is 0.5, but "),
+                                       HasSubstr("trainer_state.json: run was made with 0.01")));
+}
+
+TEST(Trainer, KeepsTheBestAndTheLastCheckpoints) {
+  const test::TempDir dir;
+  const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  TrainingArguments a = arguments();
+  a.output_dir = dir.path();
+  a.save_steps = 1;
+  a.save_total_limit = 2;
+  a.eval_steps = 1;
+  a.load_best_model_at_end = true;
+  a.learning_rate = 0.3;  // so large that the loss grows again
+  a.num_train_epochs = 4;
+  Model model = small_model();
+  double best = std::numeric_limits<double>::infinity();
+  std::int64_t best_step = 0;
+  const TrainingResult result =
+      Trainer(model, a).fit(train, &validation, {.on_evaluate = [&](const EvaluationLog& log) {
+                              if (log.eval_loss < best) {
+                                best = log.eval_loss;
+                                best_step = log.step;
+                              }
+                            }});
+  EXPECT_EQ(result.best_step, best_step);
+  EXPECT_EQ(*result.best_eval_loss, best);
+  EXPECT_EQ(Trainer(model, a).evaluate(validation).eval_loss, best);
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(dir.path()))
+    names.push_back(entry.path().filename().string());
+  EXPECT_LE(names.size(), 3u);
+  EXPECT_TRUE(fs::exists(dir.path() / concat("checkpoint-", best_step)));
+  EXPECT_TRUE(fs::exists(dir.path() / "checkpoint-12"));
+}
+
+TEST(Trainer, StopsEarlyWithoutProgress) {
+  const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  TrainingArguments a = arguments();
+  a.eval_steps = 1;
+  a.early_stopping_patience = 2;
+  a.learning_rate = 0;
+  Model model = small_model();
+  const TrainingResult result = Trainer(model, a).fit(train, &validation);
+  EXPECT_TRUE(result.stopped_early);
+  EXPECT_EQ(result.global_step, 3);
+}
+
+TEST(Trainer, NamesALossThatIsNotFiniteAndKeepsTheModel) {
+  Model model = small_model();
+  const TextDataset train = text(16 * 10 + 1);
+  TrainingArguments a = arguments();
+  a.max_steps = 1;
+  Trainer(model, a).fit(train);
+  model.network().visit([](const std::string& name, Tensor& tensor, const Shape&) {
+    if (name == "ln_f.weight") tensor.data<float>()[3] = std::numeric_limits<float>::quiet_NaN();
+  });
+  const auto before = weights(model);
+  EXPECT_EQ(message_of<NumericError>([&] { Trainer(model, a).fit(train); }),
+            "[trainer] the loss of step 1 is nan; the model is as after step 0");
+  EXPECT_TRUE(same(before, weights(model)));
+}
+
+TEST(Trainer, RefusesDropoutAndOptionsOutOfRange) {
+  Gpt2Config with = config();
+  with.attn_pdrop = 0.1f;
+  Model model{test::random_network(with, 1), HfConfig()};
+  EXPECT_EQ(message_of<UnsupportedError>([&] { Trainer(model, {}); }),
+            "[trainer] attn_pdrop is 0.1, expected 0: dropout is not supported");
+  Model other = small_model();
+  TrainingArguments a;
+  a.gradient_accumulation_steps = 0;
+  EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
+            "[trainer] gradient_accumulation_steps is 0, expected 1 or more");
+  a = {};
+  a.load_best_model_at_end = true;
+  EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
+            "[trainer] load_best_model_at_end needs an output_dir");
+}
+
+}  // namespace
+}  // namespace gpt
