@@ -114,13 +114,13 @@ Outcome schedule_factors(const Entry& entry) {
   const Json& schedule = *entry.parent;
   const auto type = lr_scheduler_from_name(schedule.at("kind").get<std::string>());
   if (!type) throw Unreadable(concat(entry.name, ": unknown kind of schedule"));
-  ScheduleOptions options{.type = *type,
-                          .warmup_steps = schedule.at("warmup_steps"),
-                          .total_steps = schedule.at("total_steps")};
+  ScheduleOptions options{
+      .type = *type, .warmup_steps = schedule.at("warmup_steps"), .total_steps = schedule.at("total_steps")};
   if (schedule.contains("num_cycles")) options.num_cycles = schedule.at("num_cycles");
   const auto steps = schedule.at("steps").get<std::vector<std::int64_t>>();
   const auto expected = entry.value->get<std::vector<double>>();
-  if (steps.size() != expected.size()) throw Unreadable(concat(entry.name, ": not one factor for every step"));
+  if (steps.size() != expected.size())
+    throw Unreadable(concat(entry.name, ": not one factor for every step"));
   std::vector<double> found;
   for (const std::int64_t step : steps) found.push_back(learning_rate_factor(options, step));
   return compare_reals(std::span<const double>(found), std::span<const double>(expected), kScheduleTolerance);
@@ -128,12 +128,10 @@ Outcome schedule_factors(const Entry& entry) {
 
 void check_schedules(const fs::path& file, const std::string& name, Report& report) {
   const Json document = read_json(file);
-  const std::vector<Rule> rules{{"schedules[*].kind", is_input},
-                                {"schedules[*].warmup_steps", is_input},
-                                {"schedules[*].total_steps", is_input},
-                                {"schedules[*].num_cycles", is_input},
-                                {"schedules[*].steps", is_input},
-                                {"schedules[*].factor", schedule_factors}};
+  const std::vector<Rule> rules{
+      {"schedules[*].kind", is_input},        {"schedules[*].warmup_steps", is_input},
+      {"schedules[*].total_steps", is_input}, {"schedules[*].num_cycles", is_input},
+      {"schedules[*].steps", is_input},       {"schedules[*].factor", schedule_factors}};
   judge_json(report, name, document, rules);
 }
 
