@@ -36,6 +36,7 @@
 #include "gpt/io/safetensors.h"
 #include "gpt/models/gpt2.h"
 #include "gpt/models/gpt2_config.h"
+#include "gpt/models/initialize.h"
 #include "gpt/models/language_model_loss.h"
 #include "gpt/models/model.h"
 #include "gpt/models/quantize.h"

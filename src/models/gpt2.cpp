@@ -80,6 +80,15 @@ Gpt2::Gpt2(const Gpt2Config& config)
     lm_head_.emplace(config.n_embd, config.vocab_size, ops::WeightLayout::kOutIn, false);
 }
 
+void Gpt2::set_dropout(float resid_pdrop, float embd_pdrop, float attn_pdrop) {
+  Gpt2Config changed = config_;
+  changed.resid_pdrop = resid_pdrop;
+  changed.embd_pdrop = embd_pdrop;
+  changed.attn_pdrop = attn_pdrop;
+  changed.validate();
+  config_ = std::move(changed);
+}
+
 bool Gpt2::packs(std::string_view matrix) noexcept { return matrix != "wpe.weight"; }
 
 void Gpt2::pack() {

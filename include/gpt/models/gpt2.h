@@ -66,6 +66,8 @@ class Gpt2 {
   explicit Gpt2(const Gpt2Config& config);
 
   const Gpt2Config& config() const noexcept { return config_; }
+  /// The dropout rates of training: they change nothing that is computed here. Throws as Gpt2Config::validate.
+  void set_dropout(float resid_pdrop, float embd_pdrop, float attn_pdrop);
   /// The matrix from the final hidden state to the logits: wte when it is tied.
   const ops::Weight& head() const noexcept { return lm_head_ ? lm_head_->weight() : wte_.weight(); }
 

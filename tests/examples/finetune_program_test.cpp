@@ -1,0 +1,178 @@
+// gpt-finetune as its user meets it: files, output, exit status and messages, and what is left of a run that was killed.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "examples/process.h"
+#include "gpt/gpt.h"
+#include "support/temp_dir.h"
+
+namespace gpt::test {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using Json = nlohmann::json;
+
+const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+
+std::vector<std::string> command(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), GPT_FINETUNE);
+  return arguments;
+}
+ProcessResult run(std::vector<std::string> arguments) {
+  return Process(command(std::move(arguments))).wait();
+}
+
+void expect_failure(int status, const std::vector<std::string>& arguments, const std::string& part) {
+  const ProcessResult result = run(arguments);
+  SCOPED_TRACE(::testing::PrintToString(arguments));
+  EXPECT_EQ(result.status, status);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, StartsWith("error: "));
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  EXPECT_THAT(result.err, HasSubstr(part));
+}
+
+std::string content(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+class FinetuneProgram : public testing::Test {
+ protected:
+  FinetuneProgram() {
+    std::string text;
+    for (int i = 0; i < 60; ++i) text += concat("FIRST CITIZEN:\nSpeak, number ", i * i % 17, ", speak.\n\n");
+    write_file(dir_ / "corpus.txt", text);
+    // A network that learns in a moment, with the shipped tokenizer.
+    HfConfig config = HfConfig::load(kDemo + "/config.json");
+    config.set_int("n_layer", 1);
+    config.set_int("n_embd", 16);
+    config.set_int("n_head", 2);
+    for (const char* rate : {"resid_pdrop", "embd_pdrop", "attn_pdrop"}) config.set_float(rate, 0);
+    config.save(dir_ / "config.json");
+  }
+  // The options of a run into `output`.
+  std::vector<std::string> options(const std::string& output, std::vector<std::string> more = {}) const {
+    std::vector<std::string> all{"--config",
+                                 dir_ / "config.json",
+                                 "--tokenizer",
+                                 kDemo,
+                                 "--train-file",
+                                 dir_ / "corpus.txt",
+                                 "--output-dir",
+                                 dir_ / output,
+                                 "--block-size",
+                                 "32",
+                                 "--learning-rate",
+                                 "1e-2",
+                                 "--per-device-train-batch-size",
+                                 "4",
+                                 "--logging-steps",
+                                 "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+
+  TempDir dir_;
+};
+
+TEST_F(FinetuneProgram, TrainsANewNetworkAndWritesACheckpointWithItsRecords) {
+  const ProcessResult result =
+      run(options("out", {"--validation-fraction", "0.2", "--num-train-epochs", "2", "--json"}));
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json summary = Json::parse(result.out);
+  const auto steps = summary.at("global_step").get<std::int64_t>();
+  std::vector<Json> records;
+  std::ifstream metrics(dir_ / "out/metrics.jsonl");
+  for (std::string line; std::getline(metrics, line);) records.push_back(Json::parse(line));
+  ASSERT_EQ(records.size(), static_cast<std::size_t>(steps + 2));  // an evaluation after each epoch
+  EXPECT_EQ(records.front().at("step"), 1);
+  EXPECT_GT(records.front().at("loss"), 7.0);  // ln 2048 = 7.6: nothing is known yet
+  EXPECT_LT(records.back().at("eval_loss"), records.front().at("loss"));
+  const Model model = Model::load(dir_ / "out");
+  EXPECT_EQ(model.config().n_embd, 16);
+  EXPECT_TRUE(model.has_tokenizer());
+  EXPECT_TRUE(fs::exists(dir_ / "out" / concat("checkpoint-", steps)));
+}
+
+TEST_F(FinetuneProgram, EndsWithTheSameBitsWhenItWasKilledAndResumed) {
+  const std::vector<std::string> length{"--num-train-epochs", "3", "--save-steps", "1",
+                                        "--save-total-limit", "2"};
+  ASSERT_EQ(run(options("whole", length)).status, 0);
+  const std::string whole = content(dir_ / "whole/model.safetensors");
+  ASSERT_FALSE(whole.empty());
+  std::vector<std::string> resuming = length;
+  resuming.push_back("--resume");
+  int killed = 0;
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    Process process(command(options("killed", resuming)));
+    std::this_thread::sleep_for(std::chrono::milliseconds(40 + 37 * attempt % 90));
+    process.send(SIGKILL);
+    const ProcessResult result = process.wait();
+    if (result.status == 0) break;
+    ASSERT_EQ(result.status, 128 + SIGKILL) << result.err;
+    ++killed;
+  }
+  const ProcessResult last = run(options("killed", resuming));
+  ASSERT_EQ(last.status, 0) << last.err;
+  EXPECT_GT(killed, 0);
+  EXPECT_EQ(content(dir_ / "killed/model.safetensors"), whole);
+  for (const auto& entry : fs::directory_iterator(dir_ / "killed"))
+    EXPECT_FALSE(entry.path().filename().string().starts_with(".checkpoint-")) << entry.path();
+}
+
+TEST_F(FinetuneProgram, SavesACheckpointWhenInterrupted) {
+  Process process(command(options("out", {"--num-train-epochs", "100000"})));
+  while (content(dir_ / "out/metrics.jsonl").empty())
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  process.send(SIGINT);
+  const ProcessResult result = process.wait();
+  EXPECT_EQ(result.status, 130);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("interrupted: "), HasSubstr("is where --resume goes on")));
+  bool saved = false;
+  for (const auto& entry : fs::directory_iterator(dir_ / "out"))
+    saved = saved || entry.path().filename().string().starts_with("checkpoint-");
+  EXPECT_TRUE(saved);
+}
+
+TEST_F(FinetuneProgram, NamesWhatIsWrong) {
+  const std::string out = dir_ / "out", corpus = dir_ / "corpus.txt";
+  expect_failure(2, {"--model", kDemo, "--output-dir", out}, "--train-file is required");
+  expect_failure(2, {"--train-file", corpus, "--output-dir", out}, "neither --model nor --config is given");
+  expect_failure(2, options("out", {"--lr-scheduler-type", "polynomial"}),
+                 "--lr-scheduler-type: \"polynomial\" is unknown");
+  expect_failure(2, options("out", {"--early-stopping-patience", "2"}), "need --validation-file");
+  expect_failure(1, options("out", {"--gradient-accumulation-steps", "2", "--max-grad-norm", "-1"}),
+                 "max_grad_norm is -1, expected 0 or more");
+  expect_failure(1, {"--model", kDemo, "--train-file", corpus, "--output-dir", out, "--resid-pdrop", "0.1"},
+                 "resid_pdrop is 0.1, expected 0: dropout is not supported");
+  expect_failure(1,
+                 {"--model", kDemo, "--train-file", dir_ / "nothing.txt", "--output-dir", out,
+                  "--resid-pdrop", "0", "--embd-pdrop", "0", "--attn-pdrop", "0"},
+                 "nothing.txt");
+  write_file(dir_ / "bad.jsonl", "{\"text\": \"well enough\"}\n{\"text\": 3}\n");
+  expect_failure(1,
+                 {"--model", kDemo, "--train-file", dir_ / "bad.jsonl", "--output-dir", out, "--resid-pdrop",
+                  "0", "--embd-pdrop", "0", "--attn-pdrop", "0"},
+                 "bad.jsonl:2");
+  ASSERT_EQ(run(options("used", {"--max-steps", "1"})).status, 0);
+  expect_failure(1, options("used", {"--max-steps", "1"}), "holds another run (checkpoint-1)");
+  expect_failure(1, options("used", {"--max-steps", "2", "--resume"}), "total_steps is 2, but ");
+}
+
+}  // namespace
+}  // namespace gpt::test
