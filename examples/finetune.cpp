@@ -44,8 +44,7 @@ constexpr const char* kFooter = R"(Examples:
   gpt-finetune --config config.json --tokenizer gpt2 --train-file corpus.txt --output-dir new --max-steps 1000
 
 A file named *.jsonl holds samples, one JSON object a line: {"prompt", "completion"}, {"messages"} or {"text"}; any other
-file is one text. Options have the names and defaults of transformers' TrainingArguments. Dropout is not supported: set the rates
-of the checkpoint to 0 with --resid-pdrop 0 --embd-pdrop 0 --attn-pdrop 0.
+file is one text. Options have the names and defaults of transformers' TrainingArguments.
 OUTPUT_DIR gets the tuned checkpoint, metrics.jsonl, and checkpoint-<step> directories, from which --resume goes on to
 the same bits.
 Exit status: 0 done, 1 the input or the work failed, 2 the command line is wrong, 130 interrupted (a checkpoint is saved).)";

@@ -50,6 +50,7 @@
 #include "gpt/nn/module.h"
 #include "gpt/ops/activation.h"
 #include "gpt/ops/attention.h"
+#include "gpt/ops/dropout.h"
 #include "gpt/ops/embedding.h"
 #include "gpt/ops/gguf_blocks.h"
 #include "gpt/ops/isa.h"

@@ -74,6 +74,19 @@ void linear(Tape* tape, ConstTensorView x, const ops::Weight& weight, const ops:
   });
 }
 
+void dropout(Tape* tape, ConstTensorView x, const ops::Dropout& dropout, ConstTensorView residual,
+             TensorView y) {
+  ops::dropout(x, dropout, residual, y);
+  if (tape == nullptr) return;
+  tape->record({x, residual}, y, [=](Tape& t, TensorView dy) {
+    if (t.wants(x)) {
+      const Tape::Target dx = t.target(x);
+      ops::dropout(dy, dropout, dx.add ? ConstTensorView(dx.view) : ConstTensorView(), dx.view);
+    }
+    if (residual.raw() != nullptr) t.give(residual, dy);
+  });
+}
+
 void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTensorView beta, float epsilon,
                 TensorView y) {
   ops::layer_norm(x, gamma, beta, epsilon, y);

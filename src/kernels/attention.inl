@@ -203,7 +203,7 @@ inline float weigh_row(float* s, int keys, float scale, const float* key_scales,
 /// The answer to one query with `count` keys, which reads the cache once.
 template <DType dtype>
 void attend_row(const AttentionArgs& a, const HeadCache<dtype>& cache, const float* q, std::int64_t count,
-                float* y, float* statistics) noexcept {
+                float* y, float* statistics, std::int64_t head) noexcept {
   constexpr std::int64_t kVectors = 4;
   const std::int64_t padded = cache.padded;
   alignas(64) float scores[kKeyBlock];
@@ -218,6 +218,7 @@ void attend_row(const AttentionArgs& a, const HeadCache<dtype>& cache, const flo
     });
     const float c =
         weigh_row(scores, keys, a.scale, cache.key_scales_from(first), cache.value_scales_from(first), state);
+    if (a.dropout.threshold != 0) drop_weights(a.dropout, a.rows, head, count - 1, first, keys, scores);
     for (std::int64_t d = 0; d < padded; d += kVectors * kLanes)
       with_count<kVectors>((padded - d) / kLanes, [&]<int vectors>() noexcept {
         stream_values<dtype, vectors>(scores, keys, cache.values + first * padded + d, padded, ahead, c,
@@ -322,6 +323,10 @@ void attend_block(const AttentionArgs& a, const HeadCache<dtype>& cache, const T
                    a.head_dim, padded, scores);
     weigh_block(b, a.scale, cache.key_scales_from(b.first), cache.value_scales_from(b.first), state, scores,
                 c);
+    if (a.dropout.threshold != 0)
+      for (std::int64_t r = b.active(); r < b.count; ++r)
+        drop_weights(a.dropout, a.rows, rows.head, b.position + r, b.first, b.keys_of(r),
+                     scores + r * kKeyBlock);
     add_block(b, widen<dtype>(cache.values + b.first * padded, keys * padded, widened), a.head_dim, padded,
               scores, c);
   }
@@ -340,7 +345,8 @@ void attention_tasks(const AttentionArgs& a, std::int64_t begin, std::int64_t en
       }
       for (std::int64_t r = rows.begin; r < rows.end; ++r)
         attend_row<dtype>(a, cache, a.query + r * a.stride + rows.head * a.head_dim, a.past + r + 1,
-                          a.y + r * a.y_stride + rows.head * a.head_dim, a.statistics_of(r, rows.head));
+                          a.y + r * a.y_stride + rows.head * a.head_dim, a.statistics_of(r, rows.head),
+                          rows.head);
     }
   });
 }

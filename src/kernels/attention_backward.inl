@@ -88,15 +88,22 @@ struct HeadGradient {
     }
   }
 
-  /// Scores become probabilities p, and gradients of these those of the scores; keys behind the query have none.
-  void weigh(std::int64_t row, std::int64_t visible, float* p, float* ds) const noexcept {
+  /// Scores of the keys from j0 on become what values are weighed by, and gradients of that those of the scores; keys
+  /// behind the query have none.
+  void weigh(std::int64_t row, std::int64_t j0, std::int64_t visible, float* p, float* ds) const noexcept {
     const float* statistics = a.statistics + (row * a.n_head + head) * 2;
     const F32x16 scale = broadcast(a.scale), zero = broadcast(0.0f);
     const int lanes = lanes_left(0, visible);
     const F32x16 e = exp_nonpositive(load(p) * scale - broadcast(statistics[0]));
     const F32x16 probability = first_lanes(e * broadcast(statistics[1]), lanes, zero);
-    const F32x16 gradient = probability * (load(ds) - broadcast(delta[row])) * scale;
-    store(p, probability);
+    F32x16 weight = probability, dweight = load(ds);
+    if (a.dropout.threshold != 0) {
+      const F32x16 factors = attention_dropout(a.dropout, a.rows, head, row, j0 / kLanes);
+      weight = weight * factors;
+      dweight = dweight * factors;
+    }
+    const F32x16 gradient = probability * (dweight - broadcast(delta[row])) * scale;
+    store(p, weight);
     store(ds, first_lanes(gradient, lanes, zero));
   }
 
@@ -128,7 +135,7 @@ struct HeadGradient {
       }
       for (std::int64_t r = 0; r < rows; ++r) {
         const std::int64_t behind = i0 + r - j0 + 1;
-        weigh(i0 + r, behind < count ? behind : count, p + r * kLanes, ds + r * kLanes);
+        weigh(i0 + r, j0, behind < count ? behind : count, p + r * kLanes, ds + r * kLanes);
       }
       add_chains(count, p, 1, kLanes, dy + i0 * a.y_stride, a.y_stride, rows, dv + j0 * a.stride, a.stride,
                  a.head_dim);

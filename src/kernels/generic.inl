@@ -6,7 +6,8 @@
 
 #include "kernels/elementary.inl"  // first: the others use it
 
-#include "kernels/kv_cache.inl"  // second: attention uses it
+#include "kernels/dropout.inl"  // second: attention uses these
+#include "kernels/kv_cache.inl"
 
 #include "kernels/activation.inl"
 #include "kernels/attention.inl"
@@ -42,6 +43,7 @@ constexpr KernelTable make_table(const char* name) noexcept {
           .append = append_tasks,
           .attention = attention_tasks,
           .attention_backward = attention_backward_heads,
+          .dropout = dropout_range,
           .embedding_backward = embedding_backward_columns,
           .cross_entropy = cross_entropy_rows,
           .transpose = transpose_columns,

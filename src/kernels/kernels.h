@@ -100,6 +100,13 @@ struct EmbeddingArgs {
   float* y = nullptr;
 };
 
+/// See ops::Dropout. threshold 0 keeps everything.
+struct DropoutKey {
+  std::uint64_t seed = 0, stream = 0;
+  std::uint32_t threshold = 0;  // elements whose bits are below become 0
+  float scale = 1;              // the others are multiplied by it
+};
+
 /// See ops::attention, for one sequence. A task is one head of one block of the sequence's new tokens; the blocks
 /// are the kAttentionRows positions from a multiple of it on, the last (and longest) one first.
 inline constexpr std::int64_t kAttentionRows = 48;
@@ -116,6 +123,8 @@ struct AttentionArgs {
   ops::KvLayer cache;
   float* statistics =
       nullptr;  // [rows, H, 2] or null: what the gradient needs of each row, the maximum and 1 / l
+
+  DropoutKey dropout;  // of a whole sequence's probabilities
 
   std::int64_t blocks() const noexcept {
     return rows == 0 ? 0 : (past + rows - 1) / kAttentionRows - past / kAttentionRows + 1;
@@ -143,6 +152,7 @@ struct AttentionBackwardArgs {
   std::int64_t rows = 0;
   std::int64_t n_head = 0, head_dim = 0;
   float scale = 1;
+  DropoutKey dropout;  // as in the forward pass
 };
 
 /// See ops::embedding_backward; the range is of columns.
@@ -210,6 +220,9 @@ struct KernelTable {
   /// Needs the keys and values up to the task's last token in the cache.
   void (*attention)(const AttentionArgs&, std::int64_t begin, std::int64_t end) noexcept;
   void (*attention_backward)(const AttentionBackwardArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  /// y = residual + the elements of x that stay, times key.scale; the range is of elements and begins at a multiple of 16.
+  void (*dropout)(const DropoutKey& key, const float* x, const float* residual, float* y, std::int64_t begin,
+                  std::int64_t end) noexcept;
   void (*embedding_backward)(const EmbeddingBackwardArgs&, std::int64_t begin, std::int64_t end) noexcept;
   void (*cross_entropy)(const CrossEntropyArgs&, std::int64_t begin, std::int64_t end) noexcept;
   /// y [columns, rows] = x [rows, columns] turned; the range is of columns and begins at a multiple of 16.

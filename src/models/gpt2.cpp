@@ -105,10 +105,10 @@ nn::KvCache Gpt2::make_cache(std::int64_t capacity, DType dtype) const {
 
 ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options) const {
   const std::int64_t rows = check_batch(batch);
-  if (options.tape != nullptr)
+  if (options.tape != nullptr || options.dropout)
     for (const Chunk& chunk : batch)
       if (chunk.cache != nullptr)
-        fail<ArgumentError>("gpt2", "a cache beside a tape, expected whole sequences");
+        fail<ArgumentError>("gpt2", "a cache beside a tape or dropout, expected whole sequences");
   nn::Context context{arena, options.stop, options.on_product ? &options.on_product : nullptr, options.tape};
   const auto [ids, positions, segments] = gather(batch, static_cast<std::size_t>(rows), arena);
   ForwardOutput out;
@@ -116,6 +116,12 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   TensorView x = arena.take({rows, config_.n_embd});
   TensorView y = arena.take(x.shape());
   autograd::embedding(options.tape, ids, positions, wte_.weight(), wpe_.weight(), x);
+  if (options.dropout) {
+    context.dropout = {config_.resid_pdrop, config_.embd_pdrop, config_.attn_pdrop, options.dropout->seed,
+                       options.dropout->stream};
+    autograd::dropout(options.tape, x, context.dropout.take(config_.embd_pdrop), {}, y);
+    std::swap(x, y);
+  }
   for (const nn::Block& block : blocks_) {
     throw_if_stopped(options.stop);
     if (options.hidden_states) out.hidden_states.push_back(x);

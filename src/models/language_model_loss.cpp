@@ -35,9 +35,12 @@ LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequenc
     chunks.push_back({s.ids.first(s.ids.size() - 1)});
     for (std::size_t t = 1; t < s.ids.size(); ++t) labels.push_back(label_of(s, t));
   }
-  const ForwardOutput out = network.forward(
-      chunks, arena,
-      {.logits = LogitsRows::kNone, .final_hidden = true, .stop = options.stop, .tape = options.tape});
+  const ForwardOutput out = network.forward(chunks, arena,
+                                            {.logits = LogitsRows::kNone,
+                                             .final_hidden = true,
+                                             .stop = options.stop,
+                                             .dropout = options.dropout,
+                                             .tape = options.tape});
   std::vector<double> losses(labels.size());
   autograd::cross_entropy(options.tape, out.final_hidden, network.head(), labels,
                           static_cast<float>(options.scale), losses, arena);

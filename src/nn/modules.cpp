@@ -19,6 +19,15 @@ void Linear::forward(Context& context, ConstTensorView x, TensorView y, ops::Act
       context.arena);
 }
 
+void Linear::forward_dropped(Context& context, ConstTensorView x, ConstTensorView residual,
+                             TensorView y) const {
+  const float rate = context.dropout.resid_pdrop;
+  if (rate == 0) return forward(context, x, y, ops::Activation::kNone, residual);
+  const TensorView sum = context.arena.take(y.shape());
+  forward(context, x, sum);
+  autograd::dropout(context.tape, sum, context.dropout.take(rate), residual, y);
+}
+
 void LayerNorm::forward(Context& context, ConstTensorView x, TensorView y) const {
   autograd::layer_norm(context.tape, x, weight_, bias_, epsilon_, y);
 }
@@ -42,8 +51,9 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
     if (cache != nullptr) spans[i] = {row, rows, cache->length(), cache->layer(layer_)};
   }
   const TensorView heads = context.arena.take(x.shape());
-  autograd::attention(context.tape, qkv, spans, {n_head_, head_dim_, scale_}, heads, context.arena);
-  c_proj_.forward(context, heads, y, ops::Activation::kNone, residual);
+  const ops::Dropout dropout = context.dropout.take(context.dropout.attn_pdrop);
+  autograd::attention(context.tape, qkv, spans, {n_head_, head_dim_, scale_, dropout}, heads, context.arena);
+  c_proj_.forward_dropped(context, heads, residual, y);
 }
 
 Mlp::Mlp(std::int64_t features, std::int64_t inner, ops::Activation f)
@@ -54,7 +64,7 @@ Mlp::Mlp(std::int64_t features, std::int64_t inner, ops::Activation f)
 void Mlp::forward(Context& context, ConstTensorView x, ConstTensorView residual, TensorView y) const {
   const TensorView inner = context.arena.take({x.dim(0), c_fc_.out_features()});
   c_fc_.forward(context, x, inner, activation_);
-  c_proj_.forward(context, inner, y, ops::Activation::kNone, residual);
+  c_proj_.forward_dropped(context, inner, residual, y);
 }
 
 Block::Block(LayerNorm ln_1, Attention attn, LayerNorm ln_2, Mlp mlp)

@@ -5,6 +5,7 @@
 
 #include "gpt/core/parallel.h"
 #include "ops/checks.h"
+#include "ops/dropout_key.h"
 
 namespace gpt::ops {
 namespace {
@@ -48,6 +49,7 @@ struct Batch {
   const float* qkv;
   float* y;
   float* statistics;
+  kernels::DropoutKey dropout;
 
   AttentionArgs args(std::size_t i) const noexcept {
     const AttentionSpan& s = spans[i];
@@ -65,6 +67,8 @@ struct Batch {
     a.head_dim = shape.head_dim;
     a.scale = shape.scale;
     a.cache = s.cache;
+    a.dropout = dropout;
+    a.dropout.stream += i;
     if (statistics != nullptr) a.statistics = statistics + s.row * shape.n_head * 2;
     return a;
   }
@@ -102,8 +106,15 @@ void attention(ConstTensorView qkv, std::span<const AttentionSpan> spans, const 
   check("attention", qkv, spans, shape, y, statistics);
   for (const AttentionSpan& s : spans) check_cache(s);
   const kernels::KernelTable& table = kernels::table();
-  const Batch batch{spans, shape, qkv.data<float>(), y.data<float>(),
-                    statistics.raw() != nullptr ? statistics.data<float>() : nullptr};
+  const Batch batch{spans,
+                    shape,
+                    qkv.data<float>(),
+                    y.data<float>(),
+                    statistics.raw() != nullptr ? statistics.data<float>() : nullptr,
+                    dropout_key("attention", shape.dropout)};
+  if (batch.dropout.threshold != 0)
+    for (const AttentionSpan& s : spans)
+      if (s.past != 0) fail<UnsupportedError>("attention", "dropout in a sequence that goes on from a cache");
   std::int64_t tasks = 0, work = 0, rows = 0;
   bool single = true;  // each head of a sequence is one task
   for (std::size_t i = 0; i < spans.size(); ++i) {
@@ -143,6 +154,7 @@ void attention_backward(ConstTensorView qkv, std::span<const AttentionSpan> span
   require_shape(op, "dy", dy, y.shape(), "the shape of y");
   require_shape(op, "dqkv", dqkv, qkv.shape(), "the shape of qkv");
   const Arena::Scope scope(scratch);
+  const kernels::DropoutKey key = dropout_key(op, shape.dropout);
   const auto sequences = scratch.take_span<kernels::AttentionBackwardArgs>(spans.size());
   std::int64_t work = 0;
   for (std::size_t i = 0; i < spans.size(); ++i) {
@@ -166,6 +178,8 @@ void attention_backward(ConstTensorView qkv, std::span<const AttentionSpan> span
     a.n_head = shape.n_head;
     a.head_dim = shape.head_dim;
     a.scale = shape.scale;
+    a.dropout = key;
+    a.dropout.stream += i;
     work = std::max(work, 5 * s.rows * s.rows / 2 * shape.head_dim);
   }
   const kernels::KernelTable& table = kernels::table();

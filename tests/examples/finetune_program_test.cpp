@@ -62,7 +62,6 @@ class FinetuneProgram : public testing::Test {
     config.set_int("n_layer", 1);
     config.set_int("n_embd", 16);
     config.set_int("n_head", 2);
-    for (const char* rate : {"resid_pdrop", "embd_pdrop", "attn_pdrop"}) config.set_float(rate, 0);
     config.save(dir_ / "config.json");
   }
   // The options of a run into `output`.
@@ -158,16 +157,11 @@ TEST_F(FinetuneProgram, NamesWhatIsWrong) {
   expect_failure(2, options("out", {"--early-stopping-patience", "2"}), "need --validation-file");
   expect_failure(1, options("out", {"--gradient-accumulation-steps", "2", "--max-grad-norm", "-1"}),
                  "max_grad_norm is -1, expected 0 or more");
-  expect_failure(1, {"--model", kDemo, "--train-file", corpus, "--output-dir", out, "--resid-pdrop", "0.1"},
-                 "resid_pdrop is 0.1, expected 0: dropout is not supported");
-  expect_failure(1,
-                 {"--model", kDemo, "--train-file", dir_ / "nothing.txt", "--output-dir", out,
-                  "--resid-pdrop", "0", "--embd-pdrop", "0", "--attn-pdrop", "0"},
+  expect_failure(1, options("out", {"--resid-pdrop", "1.5"}), "resid_pdrop is 1.5");
+  expect_failure(1, {"--model", kDemo, "--train-file", dir_ / "nothing.txt", "--output-dir", out},
                  "nothing.txt");
   write_file(dir_ / "bad.jsonl", "{\"text\": \"well enough\"}\n{\"text\": 3}\n");
-  expect_failure(1,
-                 {"--model", kDemo, "--train-file", dir_ / "bad.jsonl", "--output-dir", out, "--resid-pdrop",
-                  "0", "--embd-pdrop", "0", "--attn-pdrop", "0"},
+  expect_failure(1, {"--model", kDemo, "--train-file", dir_ / "bad.jsonl", "--output-dir", out},
                  "bad.jsonl:2");
   ASSERT_EQ(run(options("used", {"--max-steps", "1"})).status, 0);
   expect_failure(1, options("used", {"--max-steps", "1"}), "holds another run (checkpoint-1)");

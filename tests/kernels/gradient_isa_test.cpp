@@ -71,6 +71,7 @@ TEST_P(GradientIsa, Attention) {
           a.n_head = n_head;
           a.head_dim = head_dim;
           a.scale = 0.2f;
+          if (rows % 2 == 0) a.dropout = {5, 6, 1u << 30, 4.0f / 3};
           table.attention_backward(a, 0, n_head);
           return std::vector<Tensor>{dqkv, deltas};
         },
@@ -101,6 +102,21 @@ TEST_P(GradientIsa, RowsAndColumns) {
           },
           concat(rows, " rows, ", columns, " columns"));
     }
+}
+
+TEST_P(GradientIsa, Dropout) {
+  for (const std::int64_t n : {1, 16, 100}) {
+    const Tensor x = random_tensor({n}, 1), residual = random_tensor({n}, 2);
+    expect_equal(
+        [&](const KernelTable& table) {
+          Tensor y = Tensor::zeros({n}), alone = Tensor::zeros({n});
+          const DropoutKey key{1, std::uint64_t{1} << 40, 1u << 31, 2.0f};
+          table.dropout(key, x.data<float>(), residual.data<float>(), y.data<float>(), 0, n);
+          table.dropout(key, x.data<float>(), nullptr, alone.data<float>(), 0, n);
+          return std::vector<Tensor>{y, alone};
+        },
+        concat(n, " elements"));
+  }
 }
 
 TEST_P(GradientIsa, CrossEntropy) {

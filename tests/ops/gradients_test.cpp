@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <span>
@@ -11,7 +12,9 @@
 #include "gpt/core/arena.h"
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
+#include "gpt/core/rng.h"
 #include "gpt/ops/attention.h"
+#include "gpt/ops/dropout.h"
 #include "gpt/ops/embedding.h"
 #include "gpt/ops/linear.h"
 #include "gpt/ops/loss.h"
@@ -131,6 +134,11 @@ TEST(LinearBackward, RefusesAPackedWeightAndWrongShapes) {
 
 // Causal attention of one sequence, qkv [rows, 3 D].
 std::vector<double> attend(const std::vector<double>& qkv, std::int64_t rows, const AttentionShape& s) {
+  // The factors of dropout, where the declaration says they are.
+  const std::int64_t width = whole_groups(rows);
+  Tensor factors = Tensor::empty({s.n_head * rows, width});
+  std::ranges::fill(factors.span<float>(), 1.0f);
+  dropout(factors, s.dropout, {}, factors);
   const std::int64_t d = s.n_head * s.head_dim;
   const auto at = [&](std::int64_t row, std::int64_t part, std::int64_t i) {
     return qkv[static_cast<std::size_t>(row * 3 * d + part * d + i)];
@@ -150,7 +158,9 @@ std::vector<double> attend(const std::vector<double>& qkv, std::int64_t rows, co
       for (std::int64_t j = 0; j <= t; ++j)
         for (std::int64_t i = 0; i < s.head_dim; ++i)
           y[static_cast<std::size_t>(t * d + h * s.head_dim + i)] +=
-              p[static_cast<std::size_t>(j)] / total * at(j, 2, h * s.head_dim + i);
+              p[static_cast<std::size_t>(j)] / total *
+              static_cast<double>(factors.data<float>()[(h * rows + t) * width + j]) *
+              at(j, 2, h * s.head_dim + i);
     }
   return y;
 }
@@ -192,10 +202,17 @@ TEST(AttentionBackward, IsTheSlopeOfAttention) {
                                     {5, {1, 3, 0.7f}},
                                     {20, {3, 16, 0.25f}},
                                     {70, {2, 20, 0.2f}},
-                                    {19, {1, 530, 0.05f}}}) {
+                                    {19, {1, 530, 0.05f}},
+                                    {70, {2, 20, 0.2f, {0.3f, 7, 9}}},
+                                    {2, {2, 20, 0.2f, {0.5f, 7, 9}}}}) {
     const std::int64_t d = shape.n_head * shape.head_dim;
     const Tensor qkv = random_tensor({rows, 3 * d}, 1), dy = random_tensor({rows, d}, 2);
     const Attended found(qkv, dy, {rows}, shape);
+    const std::vector<double> y = attend(doubles(qkv), rows, shape);
+    for (std::size_t i = 0; i < y.size(); ++i)
+      ASSERT_NEAR(found.y.span<float>()[i], y[i],
+                  static_cast<double>(4 * (shape.head_dim + rows)) * 0x1p-24 * 8)
+          << i;
     // Scores lose a rounding for each element of a head, sums of probabilities one for each row.
     expect_slopes(
         qkv, found.dqkv, [&](const auto& at) { return sum_of_products(attend(at, rows, shape), dy); },
@@ -228,6 +245,29 @@ TEST(AttentionBackward, KeepsSequencesApartOnAnyNumberOfThreads) {
     EXPECT_TRUE(same_bits(Attended(part(qkv), part(dy), {n}, shape).dqkv, part(together.dqkv))) << row;
     row += n;
   }
+}
+
+TEST(Dropout, KeepsWhatItsRandomBitsSay) {
+  const Tensor x = random_tensor({7, 100}, 1), residual = random_tensor({7, 100}, 2);
+  for (const float rate : {0.0f, 0.1f, 0.75f}) {
+    const Dropout d{rate, 0x123456789abcdefu, 0xfedcba987654321u};
+    Tensor y = Tensor::empty(x.shape());
+    dropout(x, d, residual, y);
+    std::int64_t kept = 0;
+    for (std::uint64_t i = 0; i < 700; ++i) {
+      const auto bits = philox4x32({static_cast<std::uint32_t>(i / 4), 0, 0x87654321u, 0xfedcba9u},
+                                   {0x89abcdefu, 0x1234567u})[i % 4];
+      const bool stays = static_cast<double>(bits) >= std::floor(static_cast<double>(rate) * 0x1p32);
+      kept += stays;
+      const float factor = stays ? static_cast<float>(1 / (1 - static_cast<double>(rate))) : 0.0f;
+      ASSERT_EQ(y.span<float>()[i], residual.span<float>()[i] + x.span<float>()[i] * factor)
+          << rate << ' ' << i;
+    }
+    EXPECT_NEAR(static_cast<double>(kept), 700 * (1 - static_cast<double>(rate)), 5 * std::sqrt(700.0 / 4));
+  }
+  Tensor y = Tensor::empty(x.shape());
+  for (const float rate : {-0.1f, 1.0f, std::nanf("")})
+    EXPECT_THROW(dropout(x, {rate, 0, 0}, {}, y), ArgumentError) << rate;
 }
 
 TEST(EmbeddingBackward, AddsRowsToTheirTokensAndPositions) {

@@ -10,6 +10,7 @@
 #include "gpt/core/tensor.h"
 #include "gpt/core/token.h"
 #include "gpt/ops/attention.h"
+#include "gpt/ops/dropout.h"
 #include "gpt/ops/linear.h"
 #include "gpt/ops/weight.h"
 
@@ -19,6 +20,10 @@ namespace gpt::autograd {
 /// the activation is kept in `arena`.
 void linear(Tape* tape, ConstTensorView x, const ops::Weight& weight, const ops::LinearEpilogue& epilogue,
             TensorView y, Arena& arena);
+
+/// ops::dropout, and the gradients of x and the residual; y is not x.
+void dropout(Tape* tape, ConstTensorView x, const ops::Dropout& dropout, ConstTensorView residual,
+             TensorView y);
 
 /// ops::layer_norm; with a tape, y is not x.
 void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTensorView beta, float epsilon,

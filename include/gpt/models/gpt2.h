@@ -37,12 +37,20 @@ enum class LogitsRows {
   kAll,   // every token
 };
 
+/// Where a training pass takes the random numbers of dropout from: streams from `stream` on, fewer than 2^32 of them.
+struct DropoutSeed {
+  std::uint64_t seed = 0;
+  std::uint64_t stream = 0;
+};
+
 struct ForwardOptions {
   LogitsRows logits = LogitsRows::kLast;
   bool hidden_states = false;
   bool final_hidden = false;
   std::stop_token stop = {};          // checked before every layer
   nn::InputObserver on_product = {};  // sees the inputs of every matrix product
+  /// Applies dropout, at the rates of the configuration; sequences then have no caches.
+  std::optional<DropoutSeed> dropout = {};
   /// Records the pass up to the final hidden state; then results stay in the arena, and sequences have no caches.
   Tape* tape = nullptr;
 };
@@ -66,7 +74,7 @@ class Gpt2 {
   explicit Gpt2(const Gpt2Config& config);
 
   const Gpt2Config& config() const noexcept { return config_; }
-  /// The dropout rates of training: they change nothing that is computed here. Throws as Gpt2Config::validate.
+  /// The rates of ForwardOptions::dropout. Throws as Gpt2Config::validate.
   void set_dropout(float resid_pdrop, float embd_pdrop, float attn_pdrop);
   /// The matrix from the final hidden state to the logits: wte when it is tied.
   const ops::Weight& head() const noexcept { return lm_head_ ? lm_head_->weight() : wte_.weight(); }
@@ -75,7 +83,7 @@ class Gpt2 {
   /// their caches. A sequence's results do not depend on what else is in the batch or on how it was cut into
   /// chunks. On an exception, the caches keep their lengths. Throws ArgumentError (a token id outside [0, V),
   /// an empty chunk, a position outside n_positions or the cache's capacity, a cache of another shape, or
-  /// given twice, or given beside a tape), CancelledError, MemoryError,
+  /// given twice, or given beside a tape or dropout), CancelledError, MemoryError,
   /// ShapeError (weights that were never set).
   ForwardOutput forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options = {}) const;
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <stop_token>
 
@@ -28,9 +29,10 @@ struct LossSum {
 };
 
 struct LossOptions {
-  Tape* tape = nullptr;       // receives the gradient of scale times the sum of the losses
-  double scale = 1;           // 1 / (labels in the whole batch) for the gradient of their mean
-  std::stop_token stop = {};  // asked before every layer
+  Tape* tape = nullptr;                     // receives the gradient of scale times the sum of the losses
+  double scale = 1;                         // 1 / (labels in the whole batch) for the gradient of their mean
+  std::optional<DropoutSeed> dropout = {};  // as ForwardOptions
+  std::stop_token stop = {};                // asked before every layer
 };
 
 /// The number of labels that a sequence's loss is about.

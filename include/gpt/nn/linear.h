@@ -21,6 +21,8 @@ class Linear {
   /// y = residual + f(x W + b); x float32 [R, in], y and residual (none when empty) float32 [R, out].
   void forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f = ops::Activation::kNone,
                ConstTensorView residual = {}) const;
+  /// y = residual + dropout(x W + b), at the rate resid_pdrop.
+  void forward_dropped(Context& context, ConstTensorView x, ConstTensorView residual, TensorView y) const;
 
   template <class Visitor>
   void visit(const std::string& prefix, Visitor& f) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <concepts>
+#include <cstdint>
 #include <functional>
 #include <stop_token>
 #include <string>
@@ -12,6 +13,7 @@
 #include "gpt/autograd/tape.h"
 #include "gpt/core/arena.h"
 #include "gpt/core/error.h"
+#include "gpt/ops/dropout.h"
 #include "gpt/ops/weight.h"
 
 namespace gpt::nn {
@@ -19,12 +21,28 @@ namespace gpt::nn {
 /// Sees what a matrix is multiplied by, float32 [R, in], before the product is computed.
 using InputObserver = std::function<void(const ops::Weight& weight, ConstTensorView x)>;
 
+/// The dropout of a training pass: its rates, and where the next use takes its random numbers from.
+struct DropoutState {
+  float resid_pdrop = 0, embd_pdrop = 0, attn_pdrop = 0;
+  std::uint64_t seed = 0;
+  std::uint64_t next = 0;  // stream
+
+  /// For one use with one of the rates; every use has streams for many sequences.
+  ops::Dropout take(float rate) noexcept {
+    constexpr std::uint64_t kSequences = std::uint64_t{1} << 20;
+    const ops::Dropout taken{rate, seed, next};
+    next += kSequences;
+    return taken;
+  }
+};
+
 /// What a forward pass carries through the modules.
 struct Context {
   Arena& arena;                             // intermediate results
   std::stop_token stop;                     // asked between layers
   const InputObserver* observer = nullptr;  // told of every matrix product
   Tape* tape = nullptr;                     // records the pass; null in inference
+  DropoutState dropout = {};                // no rates in inference
 
   void observe(const ops::Weight& weight, ConstTensorView x) const {
     if (observer != nullptr) (*observer)(weight, x);

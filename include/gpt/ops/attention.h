@@ -6,6 +6,7 @@
 
 #include "gpt/core/arena.h"
 #include "gpt/core/tensor.h"
+#include "gpt/ops/dropout.h"
 
 namespace gpt::ops {
 
@@ -51,6 +52,9 @@ struct AttentionShape {
   std::int64_t n_head = 0;
   std::int64_t head_dim = 0;
   float scale = 1.0f;  // the scores are multiplied by it
+  /// Of the probabilities of whole sequences (past = 0); sequence s of a call takes the stream `stream + s`, and the bits of
+  /// key j for the query at position i of head h, in a sequence of T tokens, have the index 16 ceil(T / 16) (h T + i) + j.
+  Dropout dropout = {};
 };
 
 /// Appends the new tokens' keys and values to the caches, then, for every head and new token t at position p,

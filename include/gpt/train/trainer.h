@@ -85,11 +85,10 @@ struct TrainingResult {
   bool stopped_early = false;
 };
 
-/// Trains all parameters of a model. The model must outlive it; it becomes float32 with the first fit().
+/// Trains all parameters of a model, with dropout at the rates of its configuration. The model must outlive it; it becomes float32 with the first fit().
 class Trainer {
  public:
-  /// Throws ArgumentError naming an option out of its range; UnsupportedError for a network with a dropout rate above 0,
-  /// which no operation applies so far (set it to 0 in its config).
+  /// Throws ArgumentError naming an option out of its range.
   Trainer(Model& model, TrainingArguments arguments);
 
   /// Runs all updates. Every loss is the mean over the labels of all gradient_accumulation_steps batches, as is transformers'.
