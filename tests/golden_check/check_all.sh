@@ -1,10 +1,11 @@
 #!/bin/sh
-# check_all.sh GOLDEN_CHECK ROOT: golden_check over the committed set of the source tree ROOT, and over the folders that
+# check_all.sh GOLDEN_CHECK ROOT STEPS: golden_check over the committed set of the source tree ROOT, and over the folders that
 # GPT_GOLDENS=DIR:DIR... names, those with the tinyshakespeare.txt that lies in them or in a parent. Shows what is not
 # well, and the sums. Ends with 77 when GPT_FORCE_ISA asks for what this CPU lacks.
 set -u
 program=$1
 root=$2
+most_steps=$3  # of a recorded training run
 worst=0
 
 # check ARGUMENT...
@@ -33,6 +34,7 @@ check --model "$shipped" --tokenizer "$shipped" "$golden/models" "$golden/sampli
   "$golden/demo-model"
 # Plain C++ is slow, and gives the bits of the other instruction sets: some steps tell enough.
 steps=40
+[ "$most_steps" -lt $steps ] && steps=$most_steps
 [ "${GPT_FORCE_ISA:-}" = scalar ] && steps=5
 check --train-steps $steps --corpus "$golden/training/corpus.txt" "$golden/training"
 
@@ -45,6 +47,6 @@ for dir; do
   # Losses over a whole corpus take minutes in plain C++, and are those of the other instruction sets to the bit.
   corpus=
   [ "${GPT_FORCE_ISA:-}" = scalar ] || corpus=$(corpus_of "$dir")
-  if [ -n "$corpus" ]; then check --corpus "$corpus" "$dir"; else check "$dir"; fi
+  if [ -n "$corpus" ]; then check --train-steps "$most_steps" --corpus "$corpus" "$dir"; else check "$dir"; fi
 done
 exit "$worst"
