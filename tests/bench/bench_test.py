@@ -89,6 +89,9 @@ class Names(unittest.TestCase):
             for form in ("f32", "int8", "int4"):
                 self.check("bench_model", f"BM_Load/{form}/{how}/threads:1", ("first_token_s", "peak_rss_mb"))
 
+    def test_train(self):
+        self.check("bench_train", "BM_TrainStep/f32/B:2/T:7/threads:2", ("tok_per_s", "frac_fma_peak", "peak_rss_mb"))
+
     def test_text(self):
         for family in ("BM_Encode", "BM_DecodeText"):
             self.check("bench_text", f"{family}/byte_bpe/bytes:300/threads:1", ("mb_per_s", "tok_per_s", "peak_rss_mb"))
@@ -102,7 +105,7 @@ class Names(unittest.TestCase):
         self.assertEqual((len(runs), len({r["iterations"] for r in runs})), (3, 1))
 
     def test_default_names_have_no_suffix(self):
-        for program in ("bench_ops", "bench_model", "bench_text"):
+        for program in ("bench_ops", "bench_model", "bench_text", "bench_train"):
             names = listed(program)
             self.assertGreater(len(names), 3)
             for name in names:
@@ -127,7 +130,7 @@ class Failures(unittest.TestCase):
         run(PROGRAMS / "bench_ops", "--benchmark_filter=^BM_Nothing$", status=1)
 
     def test_unknown_options_are_refused(self):
-        for program in ("bench_ops", "bench_model", "bench_text", "bench_peaks"):
+        for program in ("bench_ops", "bench_model", "bench_text", "bench_train", "bench_peaks"):
             run(PROGRAMS / program, "--no-such-option", status=2)
 
     def test_without_the_peaks_there_are_no_fractions(self):
@@ -157,7 +160,7 @@ class Peaks(unittest.TestCase):
 
 class Help(unittest.TestCase):
     def test_every_program_explains_itself(self):
-        for program in ("bench_ops", "bench_model", "bench_text", "bench_peaks"):
+        for program in ("bench_ops", "bench_model", "bench_text", "bench_train", "bench_peaks"):
             out, _ = run(PROGRAMS / program, "--help")
             self.assertIn("Example: " + program, out)
         for name in ("compare", "side_by_side", "roofline.py", "tables.py"):

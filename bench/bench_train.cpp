@@ -1,0 +1,85 @@
+// A step of training: forward, backward and AdamW, on a GPT-2 124M with random weights.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bench/support/network.h"
+#include "bench/support/random.h"
+#include "bench/support/runner.h"
+#include "gpt/core/arena.h"
+#include "gpt/core/error.h"
+#include "gpt/models/initialize.h"
+#include "gpt/models/language_model_loss.h"
+#include "gpt/train/adamw.h"
+#include "gpt/train/parameters.h"
+
+namespace gpt::bench {
+namespace {
+
+struct Training {
+  Gpt2 network;
+  std::vector<std::vector<TokenId>> tokens;
+  std::vector<LabelledSequence> batch;
+  Parameters parameters;
+  AdamW optimizer{parameters, {.weight_decay = 0.1}};
+  Tape tape;
+  Arena arena;
+
+  Training(std::int64_t sequences, std::int64_t length) : network(initialized()), parameters(network) {
+    for (std::int64_t i = 0; i < sequences; ++i)
+      tokens.push_back(
+          random_tokens(length + 1, network.config().vocab_size, static_cast<std::uint64_t>(i + 1)));
+    for (const auto& ids : tokens) batch.push_back({ids});
+    parameters.watch(tape);
+  }
+
+  static Gpt2 initialized() {
+    Gpt2 network(config());
+    initialize(network, 1);
+    return network;
+  }
+
+  void step() {
+    parameters.zero_gradients();
+    arena.reset();
+    const auto labels = static_cast<double>(batch.size() * (tokens.front().size() - 1));
+    language_model_loss(network, batch, arena, {.tape = &tape, .scale = 1 / labels});
+    tape.backward();
+    optimizer.step(1e-4, clip_factor(parameters.gradient_norm(), 1.0));
+  }
+};
+
+Work train_step(const Name& name) {
+  if (name.word() != "f32") fail<ArgumentError>(name.text(), "training is in f32");
+  const std::int64_t sequences = name.number("B"), t = name.number("T");
+  const auto training = std::make_shared<Training>(sequences, t);
+  Work work;
+  work.run = [training] { training->step(); };
+  work.rate = "tok_per_s";
+  work.amount = static_cast<double>(sequences * t);
+  // A product has two gradients of its own size.
+  const Gpt2Config& c = training->network.config();
+  work.flops = 3 * (matrix_ops(c, sequences * t, sequences * t) +
+                    static_cast<double>(sequences) * attention_ops(c, 0, t));
+  return work;
+}
+
+Program program() {
+  Program p;
+  p.about = R"(bench_train [OPTION]...
+
+A step of training on a GPT-2 124M with random weights: forward, backward, AdamW. What the counters mean is said in
+bench/README.md.
+
+Example: bench_train --benchmark_filter='BM_TrainStep/f32/B:4/T:256/threads:2')";
+  p.families = {{"BM_TrainStep", {"", "B", "T", "threads"}, train_step}};
+  for (const int threads : thread_counts())
+    for (const auto* shape : {"B:4/T:64", "B:1/T:512", "B:4/T:256"})
+      p.names.push_back(concat("BM_TrainStep/f32/", shape, "/threads:", threads));
+  return p;
+}
+
+}  // namespace
+}  // namespace gpt::bench
+
+int main(int argc, char** argv) { return gpt::bench::run(argc, argv, gpt::bench::program); }
