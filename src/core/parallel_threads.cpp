@@ -1,6 +1,7 @@
 // parallel_for on std::thread, the default: it goes on with fewer threads where the system allows no more, and it
 // survives fork().
 #include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
@@ -22,9 +23,20 @@ namespace {
 
 thread_local bool t_in_parallel = false;
 
+int count_cpus() noexcept {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return std::max(1, CPU_COUNT(&allowed));
+#endif
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+/// Those that the process might use when it first asked. Not a static of the function: another thread's fork() while it is
+/// initialized would leave it so in the child for ever.
 int cpus() noexcept {
-  static const int n = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));  // reads files
-  return n;
+  static std::atomic<int> known{0};
+  if (known.load(std::memory_order_relaxed) == 0) known.store(count_cpus(), std::memory_order_relaxed);
+  return known.load(std::memory_order_relaxed);
 }
 
 void pause() noexcept {
@@ -35,13 +47,14 @@ void pause() noexcept {
 #endif
 }
 
-/// Blocks all signals for this thread, and for those that it starts, while it lives: a host's handlers run on its
-/// own threads.
+/// Blocks signals for this thread, and for those that it starts, while it lives: a host's handlers run on its own threads. Not
+/// those of faults, which belong to the thread that makes them.
 class NoSignals {
  public:
   NoSignals() noexcept {
     sigset_t all;
     sigfillset(&all);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&all, fault);
     pthread_sigmask(SIG_BLOCK, &all, &before_);
   }
   ~NoSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
@@ -88,6 +101,10 @@ class Pool {
   /// Makes sure of `wanted` workers where the system allows it; returns how many can take part.
   int grow_to(int wanted) noexcept {
     wanted = std::min(wanted, kStop - 2);
+    if (refused_ > 0) {  // asking again in every loop would cost more than the loop
+      --refused_;
+      wanted = std::min(wanted, static_cast<int>(workers_.size()));
+    }
     if (static_cast<int>(workers_.size()) < wanted) {
       const NoSignals inherited;
       try {
@@ -96,6 +113,7 @@ class Pool {
           workers_.emplace_back([this, index, seen = signal_.load()] { work(index, seen); });
         }
       } catch (const std::exception&) {  // no more threads or memory: go on with those there are
+        refused_ = kLoopsAfterRefusal;
       }
     }
     return std::min(wanted, static_cast<int>(workers_.size()));
@@ -146,7 +164,10 @@ class Pool {
                 [this](std::int64_t begin, std::int64_t end) noexcept { body_(context_, begin, end); });
   }
 
+  static constexpr int kLoopsAfterRefusal = 1000;
+
   std::vector<std::thread> workers_;
+  int refused_ = 0;  // loops until another worker is asked for
   std::mutex mutex_;
   std::condition_variable work_, done_;
   std::atomic<std::int64_t> signal_{0};  // the number of the loop, and how many threads it has
@@ -158,6 +179,12 @@ class Pool {
 };
 
 std::atomic<int> g_forks{0};  // of this process and those it comes from
+// Registered when the library is loaded. Where that fails no pool is made.
+const bool g_forks_are_counted =
+    pthread_atfork(nullptr, nullptr, [] { g_forks.fetch_add(1, std::memory_order_relaxed); }) == 0;
+
+/// Set when this thread's pool has ended: destructors of its other objects, and those of the process, may still run loops.
+thread_local bool t_pool_ended = false;
 
 /// The pool of a thread. A child of fork() has none of its parent's workers: it leaves the pool behind and makes a
 /// new one.
@@ -166,12 +193,14 @@ class OwnPool {
   OwnPool() = default;
   OwnPool(const OwnPool&) = delete;
   OwnPool& operator=(const OwnPool&) = delete;
-  ~OwnPool() { leave_behind_after_fork(); }
+  ~OwnPool() {
+    leave_behind_after_fork();
+    t_pool_ended = true;
+  }
 
   /// Null when there is no memory for one.
   Pool* get() noexcept {
-    static const bool forks_are_counted [[maybe_unused]] =
-        pthread_atfork(nullptr, nullptr, [] { g_forks.fetch_add(1, std::memory_order_relaxed); }) == 0;
+    if (!g_forks_are_counted) return nullptr;
     leave_behind_after_fork();
     if (!pool_) pool_.reset(new (std::nothrow) Pool);
     return pool_.get();
@@ -187,6 +216,13 @@ class OwnPool {
   int forks_ = g_forks.load(std::memory_order_relaxed);
 };
 
+/// The pool for a loop of this thread, or null: then the loop runs inline.
+Pool* own_pool() noexcept {
+  if (t_pool_ended) return nullptr;
+  thread_local OwnPool own;
+  return own.get();
+}
+
 }  // namespace
 
 int default_num_threads() noexcept { return cpus(); }
@@ -194,9 +230,8 @@ int default_num_threads() noexcept { return cpus(); }
 void parallel_for(std::int64_t n, std::int64_t grain, Sharing sharing, ParallelBody body,
                   void* context) noexcept {
   if (n <= 0) return;
-  thread_local OwnPool own;
   const int threads = t_in_parallel ? 1 : useful_threads(n, grain, num_threads());
-  Pool* const pool = threads > 1 ? own.get() : nullptr;
+  Pool* const pool = threads > 1 ? own_pool() : nullptr;
   if (!pool) {
     const DefaultFloatEnvironment environment;
     return body(context, 0, n);

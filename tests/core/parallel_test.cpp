@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <cfenv>
 #include <csignal>
 #include <cstdint>
+#include <cstdlib>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -230,6 +232,47 @@ TEST_F(Parallel, AChildOfForkStartsItsOwnThreads) {
   EXPECT_EQ(run_loop(4), 0);
 }
 
+TEST_F(Parallel, UsesTheCpusThatTheProcessMayUse) {
+#if defined(__linux__) && !defined(GPT_TEST_SANITIZED)
+  // In a new process: the number is asked for once.
+  EXPECT_EQ(status_of_child([] {
+              cpu_set_t one;
+              CPU_ZERO(&one);
+              CPU_SET(static_cast<std::size_t>(sched_getcpu()), &one);
+              if (sched_setaffinity(0, sizeof one, &one) != 0) return 2;
+              execl("/proc/self/exe", "core_test", "--gtest_filter=Parallel.DISABLED_HasOneThread",
+                    "--gtest_also_run_disabled_tests", static_cast<char*>(nullptr));
+              return 3;
+            }),
+            0);
+#else
+  GTEST_SKIP() << "only on Linux, without a sanitizer";
+#endif
+}
+
+TEST_F(Parallel, DISABLED_HasOneThread) { EXPECT_EQ(num_threads(), 1); }
+
+// Loops of an object that is destroyed after the thread's workers have ended.
+struct LoopsAtTheEnd {
+  ~LoopsAtTheEnd() {
+    if (active && run_loop(1) != 0) _exit(1);
+  }
+  bool active = false;
+};
+LoopsAtTheEnd g_at_the_end;
+
+TEST_F(Parallel, RunsLoopsAloneOnceTheThreadsWorkersHaveEnded) {
+#if defined(GPT_TEST_SANITIZED)
+  GTEST_SKIP() << "a child of a process with threads, which ends by exit()";
+#endif
+  EXPECT_EQ(status_of_child([] {
+              if (run_loop(4) != 0) return 2;
+              g_at_the_end.active = true;
+              std::exit(0);
+            }),
+            0);
+}
+
 TEST_F(Parallel, WorkersTakeNoSignals) {
   set_num_threads(2);
   std::atomic<int> arrived{0}, open{0};
@@ -238,7 +281,10 @@ TEST_F(Parallel, WorkersTakeNoSignals) {
     while (arrived < 2) std::this_thread::yield();
     sigset_t blocked;
     pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
-    if (std::this_thread::get_id() != caller && !sigismember(&blocked, SIGUSR1)) ++open;
+    if (std::this_thread::get_id() == caller) return;
+    if (!sigismember(&blocked, SIGUSR1) || !sigismember(&blocked, SIGINT)) ++open;
+    if (sigismember(&blocked, SIGSEGV) || sigismember(&blocked, SIGBUS))
+      ++open;  // faults are the worker's own
   });
   EXPECT_EQ(open, 0);
   sigset_t blocked;

@@ -1,6 +1,6 @@
 // The one place where libgpt runs on more than one thread. The caller owns the threads: libgpt uses at most as many
 // as it is allowed here. Each thread of the host that runs loops has workers of its own, which end with it, sleep
-// between loops, and take no signals. Where the system lets no more threads start, loops go on with fewer; a child
+// between loops, and take no signals but those of their own faults. Where the system lets no more threads start, loops go on with fewer; a child
 // of fork() starts new ones.
 // In a build with GPT_WITH_OPENMP=ON the threads are those of the OpenMP runtime, asked for by the num_threads clause
 // alone. Such a runtime ends the process when it cannot start a thread, and a child of fork() must not run a loop.
