@@ -78,8 +78,8 @@ void layer_norm_parameter_columns(const LayerNormBackwardArgs& a, std::int64_t b
       gamma = fma(dy, (load_first(a.x + row * a.columns + i, lanes) - mean) * scale, gamma);
       beta = beta + dy;
     }
-    store_first(a.dgamma + i, load_first(a.dgamma + i, lanes) + gamma, lanes);
-    store_first(a.dbeta + i, load_first(a.dbeta + i, lanes) + beta, lanes);
+    if (a.dgamma != nullptr) store_first(a.dgamma + i, load_first(a.dgamma + i, lanes) + gamma, lanes);
+    if (a.dbeta != nullptr) store_first(a.dbeta + i, load_first(a.dbeta + i, lanes) + beta, lanes);
   }
 }
 

@@ -36,13 +36,13 @@ void layer_norm_backward(ConstTensorView x, ConstTensorView gamma, float epsilon
   require_shape(op, "dx", dx, x.shape(), "the shape of x");
   require_weight_dtype(op, "gamma", gamma);
   require_elements(op, "gamma", gamma, columns, "C");
-  const bool parameters = dgamma.raw() != nullptr || dbeta.raw() != nullptr;
-  if (parameters) {
-    require_dtype(op, "dgamma", dgamma, DType::f32);
-    require_dtype(op, "dbeta", dbeta, DType::f32);
-    require_elements(op, "dgamma", dgamma, columns, "C");
-    require_elements(op, "dbeta", dbeta, columns, "C");
-  }
+  const auto sum_of = [&](std::string_view name, TensorView gradient) -> float* {
+    if (gradient.raw() == nullptr) return nullptr;
+    require_dtype(op, name, gradient, DType::f32);
+    require_elements(op, name, gradient, columns, "C");
+    return gradient.data<float>();
+  };
+  float *const gamma_sum = sum_of("dgamma", dgamma), *const beta_sum = sum_of("dbeta", dbeta);
 
   const Arena::Scope scope(scratch);
   kernels::LayerNormBackwardArgs args;
@@ -59,9 +59,9 @@ void layer_norm_backward(ConstTensorView x, ConstTensorView gamma, float epsilon
   parallel_for(rows, grain_for(kPasses * columns), [&](std::int64_t begin, std::int64_t end) noexcept {
     table.layer_norm_backward(args, begin, end);
   });
-  if (!parameters) return;
-  args.dgamma = dgamma.data<float>();
-  args.dbeta = dbeta.data<float>();
+  if (gamma_sum == nullptr && beta_sum == nullptr) return;
+  args.dgamma = gamma_sum;
+  args.dbeta = beta_sum;
   for_columns(columns, rows, [&](std::int64_t begin, std::int64_t end) noexcept {
     table.layer_norm_parameters(args, begin, end);
   });

@@ -56,7 +56,7 @@ TEST_F(TapeTest, FollowsAResidualOnBothWays) {
   Tensor h = Tensor::empty(x.shape()), y = Tensor::empty(x.shape());
   Tensor gradient = Tensor::zeros({8, 8});
   tape_.watch(w.values, gradient);
-  const Tensor zero = multiply(x, w);  // not a leaf: its gradient is an intermediate one
+  const Tensor zero = multiply(x, w);
   autograd::linear(&tape_, zero, w, {.residual = zero}, h, arena_);
   autograd::linear(&tape_, h, w, {.residual = h}, y, arena_);
   tape_.seed(y, seed);
@@ -74,6 +74,9 @@ TEST_F(TapeTest, FollowsAResidualOnBothWays) {
   ops::linear_backward(zero, w, dh, {.dweight = expected}, arena_);
   ops::linear_backward(x, w, dz, {.dweight = expected}, arena_);
   EXPECT_TRUE(same_bits(gradient, expected));
+  Tensor expected_dx = Tensor::zeros(x.shape());
+  ops::linear_backward(x, w, dz, {.dx = expected_dx}, arena_);
+  EXPECT_TRUE(same_bits(dx, expected_dx));
 }
 
 TEST_F(TapeTest, RecordsNothingWhereNothingIsWatched) {

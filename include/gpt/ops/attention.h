@@ -82,6 +82,8 @@ void attention(ConstTensorView qkv, std::span<const AttentionSpan> batch, const 
 /// With s, p = e^(s - m) / l as in the forward pass and delta_i = dy_i . y_i, all products chains in float32:
 ///   dv_j = chain over i = j .. of p_ij dy_i,            g_ij = p_ij (dy_i . v_j - delta_i) scale
 ///   dk_j = chain over i = j .. of g_ij q_i,             dq_i = chain over j = 0 .. i of g_ij k_j
+/// where dropout multiplies p_ij in dv_j, and dy_i . v_j in g_ij, by its factors. Keys are taken 16 at a time, and a query takes
+/// part in the sums of all of a group with weight 0 for those behind it.
 /// Throws ShapeError, MemoryError.
 void attention_backward(ConstTensorView qkv, std::span<const AttentionSpan> batch,
                         const AttentionShape& shape, ConstTensorView y, ConstTensorView statistics,

@@ -15,7 +15,7 @@ void layer_norm(ConstTensorView x, ConstTensorView gamma, ConstTensorView beta, 
 /// Adds the gradients of layer_norm to what is there, given the gradient dy of its result:
 ///   x, dy, dx       float32 [R, C], x as in the forward pass
 ///   gamma           f32, f16 or bf16 [C]
-///   dgamma, dbeta   float32 [C], or both empty
+///   dgamma, dbeta   float32 [C]; either may be empty
 /// With n = (x - mean) / sqrt(var + epsilon) and g = dy gamma:
 ///   dx += (g - mean(g) - n mean(g n)) / sqrt(var + epsilon), means over a row;  dgamma += sum dy n,  dbeta += sum dy over rows,
 /// each of these sums one chain in the order of the rows. Throws ShapeError, MemoryError.
