@@ -44,7 +44,7 @@ constexpr const char* kFooter = R"(Examples:
   gpt-finetune --config config.json --tokenizer gpt2 --train-file corpus.txt --output-dir new --max-steps 1000
 
 A file named *.jsonl holds samples, one JSON object a line: {"prompt", "completion"}, {"messages"} or {"text"}; any other
-file is one text. Options have the names and defaults of transformers' TrainingArguments.
+file is one text. Options have the names and meaning of transformers' TrainingArguments, and the defaults in brackets. <|endoftext|> in a file is that token.
 OUTPUT_DIR gets the tuned checkpoint, metrics.jsonl, and checkpoint-<step> directories, from which --resume goes on to
 the same bits.
 Exit status: 0 done, 1 the input or the work failed, 2 the command line is wrong, 130 interrupted (a checkpoint is saved).)";
@@ -142,7 +142,7 @@ gpt::Model make_model(const Request& r, std::stop_token stop) {
     model = gpt::Model::load(*r.model, {.on_warning = program::warn, .stop = stop});
     if (tokenizer) {
       gpt::HfConfig file = gpt::HfConfig::load(std::filesystem::path(*r.model) / "config.json");
-      model.emplace(model->network(), std::move(file), tokenizer, model->generation_config());
+      model = gpt::Model(std::move(model->network()), std::move(file), tokenizer, model->generation_config());
     }
   } else {
     gpt::HfConfig file = gpt::HfConfig::load(*r.config);
@@ -151,8 +151,12 @@ gpt::Model make_model(const Request& r, std::stop_token stop) {
     model.emplace(std::move(network), std::move(file), tokenizer);
   }
   const gpt::Gpt2Config& c = model->config();
-  model->network().set_dropout(r.resid_pdrop.value_or(c.resid_pdrop), r.embd_pdrop.value_or(c.embd_pdrop),
-                               r.attn_pdrop.value_or(c.attn_pdrop));
+  try {
+    model->network().set_dropout(r.resid_pdrop.value_or(c.resid_pdrop), r.embd_pdrop.value_or(c.embd_pdrop),
+                                 r.attn_pdrop.value_or(c.attn_pdrop));
+  } catch (const gpt::ArgumentError& error) {
+    throw program::UsageError(error.what());
+  }
   if (model->tokenizer().vocab_size() > c.vocab_size)
     gpt::fail<gpt::ArgumentError>("tokenizer", "has ", model->tokenizer().vocab_size(),
                                   " tokens, expected at most vocab_size = ", c.vocab_size);
@@ -178,11 +182,12 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
     throw program::UsageError(
         gpt::concat("--block-size: ", block, " is more than n_positions = ", model.config().n_positions));
   if (!path.ends_with(".jsonl"))
-    return split(
-        gpt::TextDataset::from_file(
-            path, model.tokenizer(),
-            {.block_size = block, .cache_dir = std::filesystem::path(r.output_dir) / "cache", .stop = stop}),
-        fraction);
+    return split(gpt::TextDataset::from_file(path, model.tokenizer(),
+                                             {.block_size = block,
+                                              .parse_special_tokens = true,
+                                              .cache_dir = std::filesystem::path(r.output_dir) / "cache",
+                                              .stop = stop}),
+                 fraction);
   auto samples = gpt::JsonlDataset::from_file(
       path, model.tokenizer(), {.max_length = block + 1, .skip_bad_lines = r.skip_bad_lines, .stop = stop});
   const gpt::JsonlCounts& counts = samples.counts();
@@ -217,19 +222,33 @@ class Records {
             {"grad_norm", log.grad_norm},
             {"learning_rate", log.learning_rate},
             {"tokens_per_s", rate}});
-    first_ = first_ < 0 ? log.step - 1 : first_;
-    const double left = seconds / static_cast<double>(std::max<std::int64_t>(1, log.step - first_)) *
-                        static_cast<double>(log.total_steps - log.step);
+    if (first_ < 0) {
+      first_ = log.step;
+      first_seconds_ = seconds;
+    }
     std::ostringstream line;
     line << std::fixed << "step " << log.step << "/" << log.total_steps << "  loss " << std::setprecision(4)
          << log.loss << "  lr " << std::scientific << std::setprecision(2) << log.learning_rate << std::fixed
-         << std::setprecision(0) << "  " << rate << " tok/s  " << left << " s left";
+         << std::setprecision(0) << "  " << rate << " tok/s";
+    if (log.step > first_)
+      line << "  "
+           << (seconds - first_seconds_) / static_cast<double>(log.step - first_) *
+                  static_cast<double>(log.total_steps - log.step)
+           << " s left";
     if (terminal_)
-      std::cerr << '\r' << line.str() << "\x1b[K" << (log.step == log.total_steps ? "\n" : "") << std::flush;
+      std::cerr << '\r' << line.str() << "\x1b[K" << std::flush;
     else
       std::cerr << line.str() << '\n';
+    line_is_open_ = terminal_;
   }
+  ~Records() {
+    if (line_is_open_) std::cerr << '\n';
+  }
+  Records(const Records&) = delete;
+  Records& operator=(const Records&) = delete;
+
   void add(const gpt::EvaluationLog& log) {
+    line_is_open_ = false;
     append({{"step", log.step},
             {"epoch", log.epoch},
             {"eval_loss", log.eval_loss},
@@ -260,9 +279,11 @@ class Records {
   }
 
   bool terminal_, resumes_;
+  bool line_is_open_ = false;
   std::filesystem::path path_;
   std::ofstream file_;
-  std::int64_t first_ = -1;
+  std::int64_t first_ = -1;  // step that was recorded first, and when
+  double first_seconds_ = 0;
   Clock::time_point start_ = Clock::now();
 };
 
@@ -271,7 +292,12 @@ int finetune(Request& request) {
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
   gpt::Model model = make_model(request, interrupt.token());
-  gpt::Trainer trainer(model, request.arguments);
+  std::optional<gpt::Trainer> trainer;
+  try {
+    trainer.emplace(model, request.arguments);
+  } catch (const gpt::ArgumentError& error) {  // an option out of its range
+    throw program::UsageError(error.what());
+  }
   const Data data = read_data(request, model, interrupt.token());
   std::error_code error;
   std::filesystem::create_directories(request.output_dir, error);
@@ -281,13 +307,16 @@ int finetune(Request& request) {
   std::filesystem::path saved;
   gpt::TrainingResult result;
   try {
-    result = trainer.fit(*data.train, data.validation.get(),
-                         {.on_log = [&](const gpt::TrainingLog& log) { records.add(log); },
-                          .on_evaluate = [&](const gpt::EvaluationLog& log) { records.add(log); },
-                          .on_save = [&](const std::filesystem::path& checkpoint) { saved = checkpoint; }},
-                         interrupt.token());
+    result = trainer->fit(*data.train, data.validation.get(),
+                          {.on_log = [&](const gpt::TrainingLog& log) { records.add(log); },
+                           .on_evaluate = [&](const gpt::EvaluationLog& log) { records.add(log); },
+                           .on_save = [&](const std::filesystem::path& checkpoint) { saved = checkpoint; }},
+                          interrupt.token());
   } catch (const gpt::CancelledError&) {
-    if (saved.empty()) throw;
+    if (saved.empty()) {
+      std::cerr << "interrupted before an update\n";
+      return program::kInterrupted;
+    }
     std::cerr << "interrupted: " << saved.string() << " is where --resume goes on\n";
     return program::kInterrupted;
   }

@@ -148,6 +148,15 @@ TEST_F(FinetuneProgram, SavesACheckpointWhenInterrupted) {
   EXPECT_TRUE(saved);
 }
 
+TEST_F(FinetuneProgram, TakesAnotherTokenizerForACheckpoint) {
+  ASSERT_EQ(run(options("first", {"--max-steps", "1"})).status, 0);
+  const ProcessResult result =
+      run({"--model", dir_ / "first", "--tokenizer", kDemo, "--train-file", dir_ / "corpus.txt",
+           "--output-dir", dir_ / "second", "--max-steps", "1", "--block-size", "32"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(Model::load(dir_ / "second").config().n_embd, 16);
+}
+
 TEST_F(FinetuneProgram, NamesWhatIsWrong) {
   const std::string out = dir_ / "out", corpus = dir_ / "corpus.txt";
   expect_failure(2, {"--model", kDemo, "--output-dir", out}, "--train-file is required");
@@ -155,9 +164,9 @@ TEST_F(FinetuneProgram, NamesWhatIsWrong) {
   expect_failure(2, options("out", {"--lr-scheduler-type", "polynomial"}),
                  "--lr-scheduler-type: \"polynomial\" is unknown");
   expect_failure(2, options("out", {"--early-stopping-patience", "2"}), "need --validation-file");
-  expect_failure(1, options("out", {"--gradient-accumulation-steps", "2", "--max-grad-norm", "-1"}),
+  expect_failure(2, options("out", {"--gradient-accumulation-steps", "2", "--max-grad-norm", "-1"}),
                  "max_grad_norm is -1, expected 0 or more");
-  expect_failure(1, options("out", {"--resid-pdrop", "1.5"}), "resid_pdrop is 1.5");
+  expect_failure(2, options("out", {"--resid-pdrop", "1.5"}), "resid_pdrop is 1.5");
   expect_failure(1, {"--model", kDemo, "--train-file", dir_ / "nothing.txt", "--output-dir", out},
                  "nothing.txt");
   write_file(dir_ / "bad.jsonl", "{\"text\": \"well enough\"}\n{\"text\": 3}\n");
