@@ -119,8 +119,10 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   if (options.dropout) {
     context.dropout = {config_.resid_pdrop, config_.embd_pdrop, config_.attn_pdrop, options.dropout->seed,
                        options.dropout->stream};
-    autograd::dropout(options.tape, x, context.dropout.take(config_.embd_pdrop), {}, y);
-    std::swap(x, y);
+    if (config_.embd_pdrop > 0) {
+      autograd::dropout(options.tape, x, context.dropout.take(config_.embd_pdrop), {}, y);
+      std::swap(x, y);
+    }
   }
   for (const nn::Block& block : blocks_) {
     throw_if_stopped(options.stop);
@@ -166,8 +168,8 @@ std::int64_t Gpt2::check_batch(std::span<const Chunk> batch) const {
     if (count == 0) fail<ArgumentError>(where, "chunk ", i, " has no tokens");
     if (cache != nullptr && cache->shape() != shape)
       fail<ArgumentError>(where, "the cache of chunk ", i, " was made for another network");
-    for (std::size_t j = 0; j < i; ++j)
-      if (cache != nullptr && batch[j].cache == cache)
+    for (std::size_t j = 0; cache != nullptr && j < i; ++j)
+      if (batch[j].cache == cache)
         fail<ArgumentError>(where, "chunks ", j, " and ", i, " have the same cache");
     if (past_of(batch[i]) + count > config_.n_positions)
       fail<ArgumentError>(where, "chunk ", i, ": ", past_of(batch[i]), " cached and ", count,

@@ -12,7 +12,7 @@ void initialize(Gpt2& network, std::uint64_t seed) {
   const double deviation = static_cast<double>(network.config().initializer_range);
   const double deviation_of_projections =
       deviation / math::sqrt(2.0 * static_cast<double>(network.config().n_layer));
-  std::uint64_t stream = 0;
+  std::uint64_t stream = std::uint64_t{15} << 60;  // far from those that training takes from the same seed
   network.visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
     const CounterRng rng(seed, stream++);
     tensor = Tensor::zeros(shape);

@@ -44,10 +44,20 @@ LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequenc
   std::vector<double> losses(labels.size());
   autograd::cross_entropy(options.tape, out.final_hidden, network.head(), labels,
                           static_cast<float>(options.scale), losses, arena);
+  if (!options.per_sequence.empty() && options.per_sequence.size() != batch.size())
+    fail<ArgumentError>(where, "room for ", options.per_sequence.size(), " sums of ", batch.size(),
+                        " sequences");
   LossSum total;
-  for (std::size_t r = 0; r < labels.size(); ++r) {
-    total.sum += losses[r];
-    total.count += labels[r] != kIgnoredLabel;
+  std::size_t row = 0;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    LossSum sum;
+    for (std::size_t t = 1; t < batch[i].ids.size(); ++t, ++row) {
+      sum.sum += losses[row];
+      sum.count += labels[row] != kIgnoredLabel;
+    }
+    if (!options.per_sequence.empty()) options.per_sequence[i] = sum;
+    total.sum += sum.sum;
+    total.count += sum.count;
   }
   return total;
 }

@@ -7,8 +7,7 @@
 
 namespace gpt {
 
-AdamW::AdamW(const Parameters& parameters, const AdamWOptions& options)
-    : parameters_(parameters), options_(options) {
+void check(const AdamWOptions& options) {
   const auto require = [](std::string_view name, double value, bool holds, std::string_view expected) {
     if (!holds) fail<ArgumentError>("adamw", name, " is ", value, ", expected ", expected);
   };
@@ -17,6 +16,10 @@ AdamW::AdamW(const Parameters& parameters, const AdamWOptions& options)
     require(name, beta, beta >= 0 && beta < 1, "0 or more, and less than 1");
   require("adam_epsilon", options.adam_epsilon, options.adam_epsilon >= 0, "0 or more");
   require("weight_decay", options.weight_decay, options.weight_decay >= 0, "0 or more");
+}
+
+AdamW::AdamW(const Parameters& parameters, const AdamWOptions& options)
+    : parameters_(parameters), options_((check(options), options)) {
   for (const Parameter& p : parameters.all()) {
     m_.push_back(Tensor::zeros(p.value.shape()));
     v_.push_back(Tensor::zeros(p.value.shape()));

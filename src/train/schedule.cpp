@@ -52,7 +52,10 @@ std::optional<LrScheduler> lr_scheduler_from_name(std::string_view name) noexcep
 double learning_rate_factor(const ScheduleOptions& s, std::int64_t step) {
   check(s, step);
   if (s.type == LrScheduler::kConstant) return 1;
-  if (step < s.warmup_steps) return quotient(step, s.warmup_steps);
+  if (step < s.warmup_steps) {
+    const double rise = quotient(step, s.warmup_steps);
+    return s.type == LrScheduler::kWarmupStableDecay ? rise * (1 - s.min_lr_rate) + s.min_lr_rate : rise;
+  }
   const std::int64_t rest = s.total_steps - s.warmup_steps;
   switch (s.type) {
     case LrScheduler::kLinear: return std::max(0.0, quotient(s.total_steps - step, rest));

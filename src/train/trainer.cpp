@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/core/math.h"
 #include "gpt/models/language_model_loss.h"
@@ -18,6 +19,13 @@ namespace gpt {
 namespace {
 
 constexpr std::string_view kWhere = "trainer";
+
+AdamWOptions optimizer_options(const TrainingArguments& a) noexcept {
+  return {.adam_beta1 = a.adam_beta1,
+          .adam_beta2 = a.adam_beta2,
+          .adam_epsilon = a.adam_epsilon,
+          .weight_decay = a.weight_decay};
+}
 
 void check(const TrainingArguments& a) {
   const auto require = [](std::string_view name, auto value, bool holds, std::string_view expected) {
@@ -35,7 +43,8 @@ void check(const TrainingArguments& a) {
   require("max_steps", a.max_steps, a.max_steps == -1 || a.max_steps > 0, "-1, or 1 or more");
   at_least("warmup_steps", a.warmup_steps, 0);
   at_least("num_decay_steps", a.num_decay_steps, 0);
-  at_least("per_device_train_batch_size", a.per_device_train_batch_size, 1);
+  if (a.per_device_train_batch_size)
+    at_least("per_device_train_batch_size", *a.per_device_train_batch_size, 1);
   at_least("per_device_eval_batch_size", a.per_device_eval_batch_size, 1);
   at_least("gradient_accumulation_steps", a.gradient_accumulation_steps, 1);
   at_least("logging_steps", a.logging_steps, 1);
@@ -44,6 +53,15 @@ void check(const TrainingArguments& a) {
   at_least("early_stopping_patience", a.early_stopping_patience, 0);
   if (a.max_tokens_per_batch) at_least("max_tokens_per_batch", *a.max_tokens_per_batch, 1);
   if (a.save_total_limit) at_least("save_total_limit", *a.save_total_limit, 1);
+  const bool has_minimum = a.lr_scheduler_type == LrScheduler::kCosineWithMinLr ||
+                           a.lr_scheduler_type == LrScheduler::kWarmupStableDecay;
+  if (a.min_lr_rate != 0 && !has_minimum)
+    fail<ArgumentError>(kWhere, "min_lr_rate is set, but ", name_of(a.lr_scheduler_type), " has no minimum");
+  if (a.num_decay_steps != 0 && a.lr_scheduler_type != LrScheduler::kWarmupStableDecay)
+    fail<ArgumentError>(kWhere, "num_decay_steps is set, but ", name_of(a.lr_scheduler_type),
+                        " does not take it");
+  learning_rate_factor({.type = a.lr_scheduler_type, .min_lr_rate = a.min_lr_rate}, 0);  // which checks it
+  check(optimizer_options(a));
   if (a.load_best_model_at_end && a.output_dir.empty())
     fail<ArgumentError>(kWhere, "load_best_model_at_end needs an output_dir");
   if (a.resume_from_checkpoint && a.output_dir.empty())
@@ -55,24 +73,39 @@ using Batches = std::vector<std::vector<std::int64_t>>;
 Batches batches_of_epoch(const Dataset& data, const TrainingArguments& a, std::int64_t epoch) {
   BatchOptions options;
   options.max_tokens_per_batch = a.max_tokens_per_batch;
-  if (!a.max_tokens_per_batch) options.per_device_train_batch_size = a.per_device_train_batch_size;
+  options.per_device_train_batch_size = a.per_device_train_batch_size;
   return plan_batches(data, epoch_order(data.size(), a.seed, epoch), options);
 }
 
 std::int64_t rounded_up(std::int64_t n, std::int64_t by) noexcept { return (n + by - 1) / by; }
 
 std::int64_t updates_of_epoch(const Dataset& data, const TrainingArguments& a, std::int64_t epoch) {
+  if (!a.max_tokens_per_batch)
+    return rounded_up(rounded_up(data.size(), a.per_device_train_batch_size.value_or(8)),
+                      a.gradient_accumulation_steps);
   return rounded_up(static_cast<std::int64_t>(batches_of_epoch(data, a, epoch).size()),
                     a.gradient_accumulation_steps);
 }
 
 /// Everything that the bits of a run depend on, by name.
-HfConfig run_of(const Dataset& data, const TrainingArguments& a, const Gpt2Config& config,
-                std::int64_t steps) {
+HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingArguments& a,
+                const Gpt2Config& config, std::int64_t steps) {
   HfConfig run{"run"};
   const auto set = [&](std::string_view name, const auto& value) { run.set_string(name, concat(value)); };
   set("data", data.fingerprint());
+  run.set_string("evaluation_data",
+                 evaluation != nullptr ? concat(evaluation->fingerprint()) : std::string("none"));
+  set("eval_steps", a.eval_steps);
+  set("early_stopping_patience", a.early_stopping_patience);
+  set("load_best_model_at_end", static_cast<int>(a.load_best_model_at_end));
   set("n_layer", config.n_layer);
+  set("n_head", config.n_head);
+  set("n_inner", config.inner_dim());
+  set("activation_function", ops::name_of(config.activation_function));
+  set("layer_norm_epsilon", config.layer_norm_epsilon);
+  set("scale_attn_weights", static_cast<int>(config.scale_attn_weights));
+  set("scale_attn_by_inverse_layer_idx", static_cast<int>(config.scale_attn_by_inverse_layer_idx));
+  set("tie_word_embeddings", static_cast<int>(config.tie_word_embeddings));
   set("n_embd", config.n_embd);
   set("vocab_size", config.vocab_size);
   set("resid_pdrop", config.resid_pdrop);
@@ -85,7 +118,7 @@ HfConfig run_of(const Dataset& data, const TrainingArguments& a, const Gpt2Confi
   set("warmup_ratio", a.warmup_ratio);
   set("min_lr_rate", a.min_lr_rate);
   set("num_decay_steps", a.num_decay_steps);
-  set("per_device_train_batch_size", a.per_device_train_batch_size);
+  set("per_device_train_batch_size", a.per_device_train_batch_size.value_or(0));
   set("max_tokens_per_batch", a.max_tokens_per_batch.value_or(0));
   set("gradient_accumulation_steps", a.gradient_accumulation_steps);
   set("weight_decay", a.weight_decay);
@@ -122,11 +155,8 @@ class Run {
         stop_(std::move(stop)),
         total_steps_(total_steps(train, arguments)),
         parameters_(model.network()),
-        optimizer_(parameters_, {.adam_beta1 = a_.adam_beta1,
-                                 .adam_beta2 = a_.adam_beta2,
-                                 .adam_epsilon = a_.adam_epsilon,
-                                 .weight_decay = a_.weight_decay}),
-        identity_(run_of(train, arguments, model.config(), total_steps_)) {
+        optimizer_(parameters_, optimizer_options(a_)),
+        identity_(run_of(train, evaluation, arguments, model.config(), total_steps_)) {
     parameters_.watch(tape_);
     schedule_ = {.type = a_.lr_scheduler_type,
                  .warmup_steps = a_.warmup_steps,
@@ -141,14 +171,14 @@ class Run {
   TrainingResult operator()() {
     begin();
     try {
+      if (evaluation_is_due()) evaluate();  // of a run that was stopped in it
       while (state_.global_step < total_steps_ && !stopped_early_) train_epoch();
+      if (state_.loss_labels > 0) log();
+      if (evaluation_ != nullptr && state_.last_evaluation != state_.global_step) evaluate();
     } catch (const CancelledError&) {
-      tape_.clear();
       if (!a_.output_dir.empty()) save();
       throw;
     }
-    if (state_.loss_labels > 0) log();
-    if (evaluation_ != nullptr && last_evaluation_ != state_.global_step) evaluate();
     if (!a_.output_dir.empty()) save();
     if (a_.load_best_model_at_end && state_.best_eval_loss && state_.best_step != state_.global_step)
       load_parameters(checkpoint_path(a_.output_dir, state_.best_step), parameters_);
@@ -169,6 +199,13 @@ class Run {
         load_checkpoint(checkpoint_path(a_.output_dir, there.back()), identity_, parameters_, optimizer_);
     saved_ = state_.global_step;
     stopped_early_ = has_lost_patience();
+    updates_in_epoch_ = updates_of_epoch(train_, a_, state_.epoch);
+  }
+
+  bool evaluation_is_due() const noexcept {
+    const std::int64_t step = state_.global_step;
+    if (evaluation_ == nullptr || step == state_.last_evaluation) return false;
+    return a_.eval_steps > 0 ? step % a_.eval_steps == 0 : state_.next_batch == 0;
   }
 
   bool has_lost_patience() const noexcept {
@@ -178,6 +215,9 @@ class Run {
   void train_epoch() {
     const Batches batches = batches_of_epoch(train_, a_, state_.epoch);
     const auto count = static_cast<std::int64_t>(batches.size());
+    if (state_.next_batch >= count)
+      fail<FormatError>(kWhere, "the checkpoint stands at batch ", state_.next_batch, " of an epoch of ",
+                        count);
     updates_in_epoch_ = rounded_up(count, a_.gradient_accumulation_steps);
     while (state_.next_batch < count && state_.global_step < total_steps_ && !stopped_early_) {
       const std::int64_t end = std::min(count, state_.next_batch + a_.gradient_accumulation_steps);
@@ -233,17 +273,15 @@ class Run {
   }
 
   void require_finite(std::string_view what, double value) {
-    if (std::isfinite(value)) return;
-    tape_.clear();
-    fail<NumericError>(kWhere, "the ", what, " of step ", state_.global_step + 1, " is ", value,
-                       "; the model is as after step ", state_.global_step);
+    if (!std::isfinite(value))
+      fail<NumericError>(kWhere, "the ", what, " after step ", state_.global_step, " is ", value,
+                         "; the model is as after that step");
   }
 
   void after_update() {
     const std::int64_t step = state_.global_step;
     if (step % a_.logging_steps == 0) log();
-    const bool epoch_ends = state_.next_batch == 0;
-    if (evaluation_ != nullptr && (a_.eval_steps > 0 ? step % a_.eval_steps == 0 : epoch_ends)) evaluate();
+    if (evaluation_is_due()) evaluate();
     if (!a_.output_dir.empty() && a_.save_steps > 0 && step % a_.save_steps == 0) save();
   }
 
@@ -264,7 +302,8 @@ class Run {
 
   void evaluate() {
     EvaluationLog record = Trainer(model_, a_).evaluate(*evaluation_, stop_);
-    record.step = last_evaluation_ = state_.global_step;
+    require_finite("evaluation loss", record.eval_loss);
+    record.step = state_.last_evaluation = state_.global_step;
     record.epoch = epoch();
     record.best = !state_.best_eval_loss || record.eval_loss < *state_.best_eval_loss;
     if (record.best) {
@@ -287,7 +326,9 @@ class Run {
     std::erase_if(there, [&](std::int64_t step) {
       return step == saved_ || (a_.load_best_model_at_end && step == state_.best_step);
     });
-    const auto keep = static_cast<std::size_t>(*a_.save_total_limit - 1);
+    const bool keeps_best = a_.load_best_model_at_end && state_.best_step > 0 && state_.best_step != saved_;
+    const auto keep =
+        static_cast<std::size_t>(std::max<std::int64_t>(0, *a_.save_total_limit - 1 - keeps_best));
     for (std::size_t i = 0; i + keep < there.size(); ++i) remove_checkpoint(a_.output_dir, there[i]);
   }
 
@@ -307,7 +348,7 @@ class Run {
   Tape tape_;
   Arena arena_;
   TrainingState state_;
-  std::int64_t updates_in_epoch_ = 0, tokens_ = 0, saved_ = -1, last_evaluation_ = -1;
+  std::int64_t updates_in_epoch_ = 0, tokens_ = 0, saved_ = -1;
   double grad_norm_ = 0, learning_rate_ = 0, run_loss_ = 0;
   std::int64_t run_labels_ = 0;
   bool stopped_early_ = false;
@@ -317,9 +358,13 @@ class Run {
 
 std::int64_t total_steps(const Dataset& train, const TrainingArguments& a) {
   if (a.max_steps > 0) return a.max_steps;
-  std::int64_t steps = 0;
-  std::int64_t epoch = 0;
+  std::int64_t steps = 0, epoch = 0;
   double left = a.num_train_epochs;
+  if (!a.max_tokens_per_batch) {  // all epochs are alike
+    epoch = static_cast<std::int64_t>(left);
+    steps = epoch * updates_of_epoch(train, a, 0);
+    left -= static_cast<double>(epoch);
+  }
   for (; left >= 1; --left) steps += updates_of_epoch(train, a, epoch++);
   if (left > 0)
     steps +=
@@ -330,11 +375,20 @@ std::int64_t total_steps(const Dataset& train, const TrainingArguments& a) {
 Trainer::Trainer(Model& model, TrainingArguments arguments)
     : model_(model), arguments_(std::move(arguments)) {
   check(arguments_);
+  const Gpt2Config& c = model.config();
+  for (const auto& [name, rate] :
+       {std::pair("resid_pdrop", c.resid_pdrop), {"embd_pdrop", c.embd_pdrop}, {"attn_pdrop", c.attn_pdrop}})
+    if (rate >= 1) fail<ArgumentError>(kWhere, name, " is ", rate, ", expected less than 1");
 }
 
 TrainingResult Trainer::fit(const Dataset& train, const Dataset* evaluation,
                             const TrainingCallbacks& callbacks, std::stop_token stop) {
-  return Run(model_, arguments_, train, evaluation, callbacks, std::move(stop))();
+  if (evaluation == nullptr && (arguments_.load_best_model_at_end || arguments_.early_stopping_patience > 0 ||
+                                arguments_.eval_steps > 0))
+    fail<ArgumentError>(
+        kWhere, "load_best_model_at_end, early_stopping_patience and eval_steps need evaluation data");
+  return with_memory_errors(
+      kWhere, [&] { return Run(model_, arguments_, train, evaluation, callbacks, std::move(stop))(); });
 }
 
 EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const {
@@ -347,9 +401,12 @@ EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const
   for (const auto& indices : batches) {
     arena.reset();
     const std::vector<Sample> samples = samples_of(data, indices);
-    const LossSum sum = language_model_loss(model_.network(), sequences(samples), arena, {.stop = stop});
-    total.sum += sum.sum;
-    total.count += sum.count;
+    std::vector<LossSum> sums(samples.size());
+    language_model_loss(model_.network(), sequences(samples), arena, {.stop = stop, .per_sequence = sums});
+    for (const LossSum& sum : sums) {  // one by one: the result does not depend on the batches
+      total.sum += sum.sum;
+      total.count += sum.count;
+    }
   }
   EvaluationLog record;
   record.eval_loss = total.mean();

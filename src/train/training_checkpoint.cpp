@@ -61,6 +61,7 @@ HfConfig to_json(const TrainingState& s, const HfConfig& run) {
   else
     json.set_null("best_eval_loss");
   json.set_int("best_step", s.best_step);
+  json.set_int("last_evaluation", s.last_evaluation);
   json.set_int("evaluations_without_best", s.evaluations_without_best);
   json.set_float("loss_sum", s.loss_sum);
   json.set_int("loss_labels", s.loss_labels);
@@ -68,9 +69,11 @@ HfConfig to_json(const TrainingState& s, const HfConfig& run) {
   return json;
 }
 
-template <class T>
-T require(const std::optional<T>& value, const HfConfig& json, std::string_view key) {
-  if (!value) fail<FormatError>(json.source(), "has no ", key);
+std::int64_t count_in(const HfConfig& json, std::string_view key) {
+  const auto value = json.get_int(key);
+  if (!value || *value < 0)
+    fail<FormatError>(json.source(), key, " is ", value ? concat(*value) : std::string("missing"),
+                      ", expected 0 or more");
   return *value;
 }
 
@@ -139,15 +142,17 @@ TrainingState load_checkpoint(const fs::path& checkpoint, const HfConfig& run, c
   if (!saved_run) fail<FormatError>(json.source(), "has no run");
   require_same_run(run, *saved_run);
   TrainingState s;
-  s.global_step = require(json.get_int("global_step"), json, "global_step");
-  s.epoch = require(json.get_int("epoch"), json, "epoch");
-  s.next_batch = require(json.get_int("next_batch"), json, "next_batch");
+  s.global_step = count_in(json, "global_step");
+  s.epoch = count_in(json, "epoch");
+  s.next_batch = count_in(json, "next_batch");
   s.best_eval_loss = json.get_float("best_eval_loss");
-  s.best_step = require(json.get_int("best_step"), json, "best_step");
-  s.evaluations_without_best =
-      require(json.get_int("evaluations_without_best"), json, "evaluations_without_best");
-  s.loss_sum = require(json.get_float("loss_sum"), json, "loss_sum");
-  s.loss_labels = require(json.get_int("loss_labels"), json, "loss_labels");
+  s.best_step = count_in(json, "best_step");
+  s.last_evaluation = count_in(json, "last_evaluation");
+  s.evaluations_without_best = count_in(json, "evaluations_without_best");
+  s.loss_sum = json.get_float("loss_sum").value_or(0);
+  s.loss_labels = count_in(json, "loss_labels");
+  if (checkpoint.filename() != checkpoint_path({}, s.global_step).filename())
+    fail<FormatError>(json.source(), "global_step is ", s.global_step, ", in a checkpoint of another name");
 
   const SafetensorsFile moments(checkpoint / kOptimizer);
   for (std::size_t i = 0; i < parameters.all().size(); ++i) {
@@ -184,7 +189,10 @@ void remove_checkpoint(const fs::path& output_dir, std::int64_t step) {
 void remove_unfinished(const fs::path& output_dir) {
   std::vector<fs::path> unfinished;
   for_each_entry(output_dir, [&](const fs::directory_entry& entry) {
-    if (entry.path().filename().string().starts_with(kUnfinished)) unfinished.push_back(entry.path());
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kUnfinished)) return;
+    const std::size_t end = name.find_first_not_of("0123456789", kUnfinished.size());
+    if (end == name.npos || name.substr(end) == ".old") unfinished.push_back(entry.path());
   });
   for (const fs::path& path : unfinished) remove_tree(path);
 }

@@ -16,13 +16,14 @@
 
 namespace gpt {
 
-/// Where a run stands between two updates. Random numbers are functions of seed, epoch and index: they need no state.
+/// Where a run stands between two updates. Random numbers are functions of the seed and of this.
 struct TrainingState {
   std::int64_t global_step = 0;
   std::int64_t epoch = 0;
   std::int64_t next_batch = 0;  // in the epoch
   std::optional<double> best_eval_loss = {};
   std::int64_t best_step = 0;
+  std::int64_t last_evaluation = 0;  // its step
   std::int64_t evaluations_without_best = 0;
   // Since the last record.
   double loss_sum = 0;

@@ -148,19 +148,20 @@ void check_train_parity_folder(const fs::path& folder, const std::string& name, 
     const std::size_t count = document.at("steps").size();
     const std::size_t most = std::min(count, settings.train_steps.value_or(count));
     constexpr double kParts = 4;  // runs part by chance: some further than the two that are compared here
-    const auto in_step = [&, most](double ParityRun::Step::*quantity, double tolerance) {
-      return [&, most, quantity, tolerance](const Entry& e) {
+    const auto in_step = [&, most](double ParityRun::Step::*quantity, double tolerance, double ceiling) {
+      return [&, most, quantity, tolerance, ceiling](const Entry& e) {
         const std::size_t step = index_in(e);
         if (step >= most) return Outcome::skip();
-        return compare_in_run(runs->run().step(step).*quantity, e,
-                              std::max(tolerance, kParts * runs->largest_difference(step, quantity)));
+        return compare_in_run(
+            runs->run().step(step).*quantity, e,
+            std::min(ceiling, std::max(tolerance, kParts * runs->largest_difference(step, quantity))));
       };
     };
     rules.insert(rules.end(),
                  {{"train_tokens", [&](const Entry& e) { return compare_count(corpus.train.size(), e); }},
                   {"val_tokens", [&](const Entry& e) { return compare_count(corpus.validation.size(), e); }},
-                  {"steps[*].loss", in_step(&ParityRun::Step::loss, kRunTolerance)},
-                  {"steps[*].grad_norm", in_step(&ParityRun::Step::gradient_norm, kNormTolerance)},
+                  {"steps[*].loss", in_step(&ParityRun::Step::loss, kRunTolerance, kRunCeiling)},
+                  {"steps[*].grad_norm", in_step(&ParityRun::Step::gradient_norm, kNormTolerance, 1.0)},
                   {"steps[*].lr",
                    [&](const Entry& e) {
                      return compare_real(ParityRun::learning_rate(index_in(e)), e.value->get<double>(),
@@ -174,7 +175,7 @@ void check_train_parity_folder(const fs::path& folder, const std::string& name, 
                      if (most < count || !holds(of_final)) return of_final;
                      const double parting = runs->largest_difference(count - 1, &ParityRun::Step::loss);
                      return compare_in_run(loss_of(runs->run().network()), e,
-                                           std::max(kRunTolerance, kParts * parting));
+                                           std::min(kRunCeiling, std::max(kRunTolerance, kParts * parting)));
                    }}});
   }
   judge_json(report, name, document, rules);

@@ -33,6 +33,7 @@ struct LossOptions {
   double scale = 1;                         // 1 / (labels in the whole batch) for the gradient of their mean
   std::optional<DropoutSeed> dropout = {};  // as ForwardOptions
   std::stop_token stop = {};                // asked before every layer
+  std::span<LossSum> per_sequence = {};     // receives the sum of each sequence, unless empty
 };
 
 /// The number of labels that a sequence's loss is about.

@@ -89,7 +89,7 @@ class ByteBpe final : public Tokenizer {
   /// The parts it is made of, vocab in the order of the ids.
   ByteBpeModel model() const;
 
-  /// Writes tokenizer.json (the one it was read from, else a new one), vocab.json and merges.txt, and the
+  /// Gives tokenizer.json (the one it was read from, else a new one), vocab.json and merges.txt, and the
   /// tokenizer_config.json, special_tokens_map.json and added_tokens.json it was read with.
   std::vector<TokenizerFile> files() const override;
 

@@ -17,6 +17,9 @@ struct AdamWOptions {
   double weight_decay = 0.0;  // of matrices; never of biases and layer norms
 };
 
+/// Throws ArgumentError naming an option out of its range.
+void check(const AdamWOptions& options);
+
 /// The optimizer and its state: first and second moments of every parameter, float32.
 class AdamW {
  public:

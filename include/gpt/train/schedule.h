@@ -31,13 +31,14 @@ struct ScheduleOptions {
   std::int64_t warmup_steps = 0;  // ignored by kConstant
   std::int64_t total_steps = 0;   // updates of the whole run
   double num_cycles = 0.5;        // of the cosines: 0.5 falls once
-  double min_lr_rate = 0;         // of kCosineWithMinLr and kWarmupStableDecay: the factor at the end
-  std::int64_t decay_steps = 0;   // of kWarmupStableDecay: the last ones, which fall as a cosine
+  double min_lr_rate =
+      0;  // of kCosineWithMinLr and kWarmupStableDecay (min_lr_ratio there): the factor at the end
+  std::int64_t decay_steps = 0;  // of kWarmupStableDecay: the last ones, which fall as a cosine
 };
 
 /// What the base rate is multiplied by in the update after `step` others. With w = warmup_steps, n = total_steps, s = step:
 ///   kConstant              1
-///   all others, s < w      s / max(1, w)
+///   all others, s < w      s / max(1, w); kWarmupStableDecay: that, times (1 - min_lr_rate), plus min_lr_rate
 ///   kConstantWithWarmup    1
 ///   kLinear                max(0, (n - s) / max(1, n - w))
 ///   kCosine                max(0, (1 + cos(2 pi num_cycles (s - w) / max(1, n - w))) / 2)

@@ -26,7 +26,7 @@ struct TrainingArguments {
   double num_train_epochs = 3;
   std::int64_t max_steps = -1;  // positive: so many updates, whatever num_train_epochs says
 
-  std::int64_t per_device_train_batch_size = 8;
+  std::optional<std::int64_t> per_device_train_batch_size = {};  // 8 unless max_tokens_per_batch is set
   std::int64_t per_device_eval_batch_size = 8;
   std::optional<std::int64_t> max_tokens_per_batch = {};  // libgpt's: see BatchOptions
   std::int64_t gradient_accumulation_steps = 1;
@@ -39,10 +39,11 @@ struct TrainingArguments {
   std::uint64_t seed = 42;
 
   std::int64_t logging_steps = 500;
-  std::int64_t eval_steps = 0;                        // 0: at the end of every epoch
-  std::int64_t save_steps = 500;                      // 0: only at the end
-  std::optional<std::int64_t> save_total_limit = {};  // of checkpoints; the best and the last always stay
-  bool load_best_model_at_end = false;                // the one of the smallest evaluation loss
+  std::int64_t eval_steps = 0;    // 0: at the end of every epoch
+  std::int64_t save_steps = 500;  // 0: only at the end
+  std::optional<std::int64_t> save_total_limit =
+      {};  // of checkpoints; the last stays, and the best with load_best_model_at_end
+  bool load_best_model_at_end = false;  // the one of the smallest evaluation loss
   std::int64_t early_stopping_patience =
       0;  // evaluations in a row without a smaller loss; 0: never stop early
 
