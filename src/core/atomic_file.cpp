@@ -90,6 +90,29 @@ void AtomicFile::replace() {
   fd_ = -1;
 }
 
+void AtomicFile::keep_old() {
+  if (::link(path_.c_str(), old_name().c_str()) == 0)
+    old_ = Old::kKept;
+  else
+    old_ = errno == ENOENT ? Old::kNone : Old::kLost;
+}
+
+void AtomicFile::restore() {
+  if (old_ == Old::kKept) ::rename(old_name().c_str(), path_.c_str());
+  if (old_ == Old::kNone) ::unlink(path_.c_str());
+  old_ = Old::kLost;
+}
+
+void AtomicFile::forget_old() {
+  if (old_ == Old::kKept) ::unlink(old_name().c_str());
+  old_ = Old::kLost;
+}
+
+std::filesystem::path AtomicFile::old_name() const {
+  std::filesystem::path old = temporary_;
+  return old += ".old";
+}
+
 // The rename itself lasts once the directory is on the disk. Where a directory cannot be opened or synced
 // (no right to read it, some network file systems) that is up to the system.
 void AtomicFile::sync_directory() const {
@@ -129,7 +152,16 @@ void AtomicFiles::remove(const fs::path& path) {
 
 void AtomicFiles::commit() {
   for (AtomicFile& file : files_) file.sync();
-  for (AtomicFile& file : files_) file.replace();
+  for (AtomicFile& file : files_) file.keep_old();
+  std::size_t replaced = 0;
+  try {
+    for (; replaced < files_.size(); ++replaced) files_[replaced].replace();
+  } catch (...) {
+    while (replaced > 0) files_[--replaced].restore();
+    for (AtomicFile& file : files_) file.forget_old();
+    throw;
+  }
+  for (AtomicFile& file : files_) file.forget_old();
   for (const AtomicFile& file : files_) file.sync_directory();
   for (const fs::path& path : removed_)
     if (::unlink(path.c_str()) != 0 && errno != ENOENT)

@@ -14,6 +14,7 @@
 #include "gpt/io/safetensors.h"
 #include "models/quantization_config.h"
 #include "ops/pack.h"
+#include "text/tokenizer_files.h"
 
 namespace gpt {
 namespace {
@@ -226,16 +227,16 @@ void Model::save_files(const std::filesystem::path& directory) const {
   const std::vector<std::string> architecture{"GPT2LMHeadModel"};
   if (!config.has("architectures")) config.set_string_list("architectures", architecture);
   config.set_string(config.has("dtype") ? "dtype" : "torch_dtype", name_of(weight_dtype(network_)));
-  std::vector<TokenizerFile> small;
-  if (tokenizer_) small = tokenizer_->files();
-  if (generation_config_) small.insert(small.begin(), {"generation_config.json", generation_config_->dump()});
-  small.insert(small.begin(), {"config.json", config.dump()});
-
   make_directory(directory);
   AtomicFiles files;
   // The first to be moved into place: model.safetensors goes before an index, which is then of no use.
   AtomicFile& weights = files.add(directory / "model.safetensors");
-  for (const auto& [name, text] : small) files.add(directory / name).write(text);
+  files.add(directory / "config.json").write(config.dump());
+  if (generation_config_)
+    files.add(directory / "generation_config.json").write(generation_config_->dump());
+  else
+    files.remove(directory / "generation_config.json");  // of the checkpoint that was there
+  if (tokenizer_) add_tokenizer_files(tokenizer_->files(), directory, files);
   for (const std::filesystem::path& stale : sharded_files(directory)) files.remove(stale);
   write_safetensors(weights, tensors, {{"format", "pt"}});
   files.commit();

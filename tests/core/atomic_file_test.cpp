@@ -229,6 +229,19 @@ TEST(AtomicFiles, WithoutCommitLeaveEverythingAsItWas) {
   EXPECT_THAT(files_in(dir), ElementsAre("a"));
 }
 
+TEST(AtomicFiles, AMoveThatIsRefusedTakesBackThoseBefore) {
+  const TempDir dir;
+  write_file(dir / "a", "old a");
+  AtomicFiles files;
+  files.add(dir / "a").write("new a");
+  files.add(dir / "b").write("new b");
+  files.add(dir / "c").write("new c");
+  fs::create_directory(dir / "c");  // in its place meanwhile
+  test::expect_error<IoError>([&] { files.commit(); }, {"/c", "cannot be replaced"});
+  EXPECT_EQ(read_file(dir / "a"), "old a");
+  EXPECT_THAT(files_in(dir), ElementsAre("a", "c"));
+}
+
 TEST(AtomicFiles, FullDiskInTheLastOneKeepsAllOldFilesAndLeavesNoTemporary) {
   const TempDir dir;
   write_file(dir / "a", "old a");

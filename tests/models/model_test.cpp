@@ -337,6 +337,19 @@ TEST(ModelSave, KeepsTheOldCheckpointWhenTheDiskIsFullHalfWay) {
   }
 }
 
+TEST(ModelSave, LeavesNothingOfAnotherCheckpointInForce) {
+  const TempDir dir;
+  const Model model = Model::load(std::string(GPT_SOURCE_DIR) + "/examples/models/demo");
+  for (const auto& [name, text] : {std::pair("generation_config.json", R"({"max_new_tokens": 2})"),
+                                   {"added_tokens.json", R"({"<|foo|>": 2048})"},
+                                   {"special_tokens_map.json", R"({"pad_token": "<|foo|>"})"}})
+    write_file(dir / name, text);
+  model.save(dir.path());
+  const Model again = Model::load(dir.path());
+  EXPECT_EQ(again.tokenizer().fingerprint(), model.tokenizer().fingerprint());
+  EXPECT_EQ(again.generation_config().has_value(), model.generation_config().has_value());
+}
+
 TEST(ModelSave, TakesThePlaceOfAShardedCheckpoint) {
   const TempDir tmp;
   const fs::path directory = CheckpointFiles().write_shards(tmp / "m");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <filesystem>
 #include <span>
@@ -44,12 +45,18 @@ class AtomicFile {
   void sync();
   void replace();
   void sync_directory() const;
+  // The way back from replace(): a second name for the old file.
+  void keep_old();
+  void restore();
+  void forget_old();
+  std::filesystem::path old_name() const;
   void require_open() const;
   void discard() noexcept;
   [[noreturn]] void fail_with_errno(const char* what);
 
   std::filesystem::path path_;
   std::filesystem::path temporary_;
+  enum class Old : std::uint8_t { kNone, kKept, kLost } old_ = Old::kLost;
   int fd_ = -1;
 };
 
@@ -68,9 +75,9 @@ class AtomicFiles {
   /// failure. Throws IoError for a directory.
   void remove(const std::filesystem::path& path);
 
-  /// Moves the files into place, in the order in which they were added, then removes what is to be removed, in order. A
-  /// failure before the first is moved changes nothing. Should the system refuse a single move or removal, those before
-  /// it stay done.
+  /// Moves the files into place, in the order in which they were added, then removes what is to be removed, in order. Where the
+  /// system refuses one of the moves, those before it are taken back (given hard links), so that all targets are as they were. A
+  /// process that is killed meanwhile leaves some old and some new ones; a removal that is refused leaves those before it done.
   void commit();
 
  private:
