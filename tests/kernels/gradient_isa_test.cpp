@@ -44,9 +44,8 @@ TEST_P(GradientIsa, Attention) {
   struct Case {
     std::int64_t rows, n_head, head_dim;
   };
-  for (const auto& [rows, n_head, head_dim] :
-       {Case{1, 1, 1}, {7, 2, 5}, {16, 1, 16}, {65, 2, 24}, {130, 1, 64}, {18, 1, 520}}) {
-    const std::int64_t d = n_head * head_dim;
+  for (const Case& c : {Case{1, 1, 1}, {7, 2, 5}, {16, 1, 16}, {65, 2, 24}, {130, 1, 64}, {18, 1, 520}}) {
+    const std::int64_t rows = c.rows, n_head = c.n_head, head_dim = c.head_dim, d = n_head * head_dim;
     const Tensor qkv = random_tensor({rows, 3 * d}, 1), y = random_tensor({rows, d}, 2),
                  dy = random_tensor({rows, d}, 3);
     // A maximum and a sum that are not those of the scores: probabilities of all sizes, some of them above 1.

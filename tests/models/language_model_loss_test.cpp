@@ -97,7 +97,8 @@ TEST(LanguageModelLoss, AndItsGradientsDoNotDependOnThreadsOrOnBeingRecorded) {
   config.n_embd = 64;
   Gpt2 network = random_network(config, 1);
   std::vector<std::vector<TokenId>> ids{tokens(33, 1), tokens(2, 5), tokens(30, 9)};
-  std::vector<LabelledSequence> batch(ids.begin(), ids.end());
+  std::vector<LabelledSequence> batch;
+  for (const auto& row : ids) batch.push_back({row});
   set_num_threads(1);
   const Learned alone(network, batch);
   for (const int threads : {2, 5}) {

@@ -198,13 +198,15 @@ TEST(AttentionBackward, IsTheSlopeOfAttention) {
     std::int64_t rows;
     AttentionShape shape;
   };
-  for (const auto& [rows, shape] : {Case{1, {2, 8, 0.4f}},
-                                    {5, {1, 3, 0.7f}},
-                                    {20, {3, 16, 0.25f}},
-                                    {70, {2, 20, 0.2f}},
-                                    {19, {1, 530, 0.05f}},
-                                    {70, {2, 20, 0.2f, {0.3f, 7, 9}}},
-                                    {2, {2, 20, 0.2f, {0.5f, 7, 9}}}}) {
+  for (const Case& c : {Case{1, {2, 8, 0.4f}},
+                        {5, {1, 3, 0.7f}},
+                        {20, {3, 16, 0.25f}},
+                        {70, {2, 20, 0.2f}},
+                        {19, {1, 530, 0.05f}},
+                        {70, {2, 20, 0.2f, {0.3f, 7, 9}}},
+                        {2, {2, 20, 0.2f, {0.5f, 7, 9}}}}) {
+    const std::int64_t rows = c.rows;
+    const AttentionShape shape = c.shape;
     const std::int64_t d = shape.n_head * shape.head_dim;
     const Tensor qkv = random_tensor({rows, 3 * d}, 1), dy = random_tensor({rows, d}, 2);
     const Attended found(qkv, dy, {rows}, shape);
