@@ -224,7 +224,7 @@ TEST_F(Parallel, GoesOnAloneWhereTheSystemStartsNoThreads) {
 }
 
 TEST_F(Parallel, AChildOfForkStartsItsOwnThreads) {
-#if defined(GPT_TEST_SANITIZED)
+#if defined(GPT_TEST_THREAD_SANITIZER)
   GTEST_SKIP() << "ThreadSanitizer lets no child of a process with threads start one";
 #endif
   ASSERT_EQ(run_loop(4), 0);
