@@ -4,8 +4,7 @@
 #include <functional>
 #include <new>
 #include <nlohmann/json.hpp>
-#include <utility>
-#include <vector>
+#include <type_traits>
 
 #include "core/quote.h"
 #include "gpt/core/error.h"
@@ -13,9 +12,11 @@
 namespace gpt::json {
 namespace {
 
+using Parser = nlohmann::json;
+
 // Builds the document from the parser's events. nlohmann's own builder lets the last of several equal keys
 // win and has no limit of depth.
-class Builder final : public nlohmann::json_sax<Value> {
+class Builder final : public nlohmann::json_sax<Parser> {
  public:
   Builder(std::string_view text, std::string_view source) : text_(text), source_(source) {}
 
@@ -27,19 +28,19 @@ class Builder final : public nlohmann::json_sax<Value> {
   bool number_unsigned(number_unsigned_t value) override { return add(value); }
   bool number_float(number_float_t value, const string_t&) override { return add(value); }
   bool string(string_t& value) override { return add(std::move(value)); }
-  bool binary(binary_t& value) override { return add(std::move(value)); }
+  bool binary(binary_t&) override { return false; }  // not in JSON
 
-  bool start_object(std::size_t) override { return open(Value::object()); }
+  bool start_object(std::size_t) override { return open(Value::Object()); }
   bool key(string_t& name) override {
     key_ = std::move(name);
     return true;
   }
   bool end_object() override {
-    require_unique_keys(*open_.back());
+    require_unique_keys(*open_.back()->get_if<Value::Object>());
     open_.pop_back();
     return true;
   }
-  bool start_array(std::size_t) override { return open(Value::array()); }
+  bool start_array(std::size_t) override { return open(Value::Array()); }
   bool end_array() override {
     open_.pop_back();
     return true;
@@ -61,13 +62,12 @@ class Builder final : public nlohmann::json_sax<Value> {
   }
 
  private:
-  template <class T>
-  bool add(T&& value) {
-    insert(std::forward<T>(value));
+  bool add(Value value) {
+    insert(std::move(value));
     return true;
   }
 
-  bool open(Value&& container) {
+  bool open(Value container) {
     if (open_.size() >= kMaxDepth)
       fail<FormatError>(source_, "is nested deeper than ", kMaxDepth, " levels, the limit for JSON");
     open_.push_back(insert(std::move(container)));
@@ -75,25 +75,23 @@ class Builder final : public nlohmann::json_sax<Value> {
   }
 
   // A container is appended to only while none inside it is open: the pointers in open_ stay valid.
-  template <class T>
-  Value* insert(T&& value) {
+  Value* insert(Value value) {
     if (open_.empty()) {
-      root_ = std::forward<T>(value);
+      root_ = std::move(value);
       return &root_;
     }
-    Value& parent = *open_.back();
-    if (parent.is_array()) return &parent.get_ref<Value::array_t&>().emplace_back(std::forward<T>(value));
-    // Straight into the vector below: ordered_map::emplace would search all earlier keys.
-    auto& members = static_cast<Value::object_t::Container&>(parent.get_ref<Value::object_t&>());
-    return &members.emplace_back(key_, std::forward<T>(value)).second;
+    if (auto* list = open_.back()->get_if<Value::Array>()) return &list->emplace_back(std::move(value));
+    auto& members = *open_.back()->get_if<Value::Object>();
+    members.push_back({key_, std::move(value)});
+    return &members.back().value;
   }
 
-  void require_unique_keys(const Value& object) const {
+  void require_unique_keys(const Value::Object& object) const {
     // By hash first, which compares faster than text: vocabularies have a great many keys.
     std::vector<std::pair<std::size_t, std::string_view>> keys;
     keys.reserve(object.size());
-    for (const auto& member : object.get_ref<const Value::object_t&>())
-      keys.emplace_back(std::hash<std::string_view>{}(member.first), member.first);
+    for (const Value::Member& member : object)
+      keys.emplace_back(std::hash<std::string_view>{}(member.key), member.key);
     std::sort(keys.begin(), keys.end());
     const auto twice = std::adjacent_find(keys.begin(), keys.end());
     if (twice != keys.end())
@@ -107,7 +105,103 @@ class Builder final : public nlohmann::json_sax<Value> {
   std::string key_;
 };
 
+// Appends the text of values to a string.
+class Writer {
+ public:
+  Writer(std::string& out, int indent) : out_(out), indent_(indent) {}
+
+  void write(const Value& value) {
+    if (const auto* list = value.get_if<Value::Array>())
+      write_items('[', ']', *list, [this](const Value& item) { write(item); });
+    else if (const auto* object = value.get_if<Value::Object>())
+      write_items('{', '}', *object, [this](const Value::Member& member) {
+        write_scalar(member.key);
+        out_ += indent_ > 0 ? ": " : ":";
+        write(member.value);
+      });
+    else if (const auto* text = value.get_if<std::string>())
+      write_scalar(*text);
+    else if (const auto* truth = value.get_if<bool>())
+      write_scalar(*truth);
+    else if (const auto* fraction = value.get_if<double>())
+      write_scalar(*fraction);
+    else if (const auto* integer = value.get_if<std::int64_t>())
+      write_scalar(*integer);
+    else if (const auto* large = value.get_if<std::uint64_t>())
+      write_scalar(*large);
+    else
+      out_ += "null";
+  }
+
+ private:
+  template <class Items, class WriteItem>
+  void write_items(char open, char close, const Items& items, const WriteItem& write_item) {
+    out_ += open;
+    ++depth_;
+    for (const auto& item : items) {
+      if (&item != &items.front()) out_ += ',';
+      new_line();
+      write_item(item);
+    }
+    --depth_;
+    if (!items.empty()) new_line();
+    out_ += close;
+  }
+
+  void new_line() {
+    if (indent_ <= 0) return;
+    out_ += '\n';
+    out_.append(static_cast<std::size_t>(indent_ * depth_), ' ');
+  }
+
+  template <class T>
+  void write_scalar(const T& value) {
+    out_ += Parser(value).dump();
+  }
+
+  std::string& out_;
+  int indent_;
+  int depth_ = 0;
+};
+
 }  // namespace
+
+Value::Value(std::nullptr_t) noexcept {}
+Value::Value(double value) noexcept : value_(value) {}
+Value::Value(std::string value) noexcept : value_(std::move(value)) {}
+Value::Value(std::string_view value) : value_(std::string(value)) {}
+Value::Value(const char* value) : value_(std::string(value)) {}
+Value::Value(Array value) noexcept : value_(std::move(value)) {}
+Value::Value(Object value) noexcept : value_(std::move(value)) {}
+
+void Value::set_integer(bool fits_int64, std::uint64_t value) noexcept {
+  if (fits_int64)
+    value_ = static_cast<std::int64_t>(value);
+  else
+    value_ = value;
+}
+
+std::optional<std::uint64_t> Value::to_unsigned() const noexcept {
+  if (const auto* large = get_if<std::uint64_t>()) return *large;
+  const auto* integer = get_if<std::int64_t>();
+  if (integer == nullptr || *integer < 0) return std::nullopt;
+  return static_cast<std::uint64_t>(*integer);
+}
+
+std::optional<double> Value::to_double() const noexcept {
+  if (const auto* fraction = get_if<double>()) return *fraction;
+  if (const auto* integer = get_if<std::int64_t>()) return static_cast<double>(*integer);
+  if (const auto* large = get_if<std::uint64_t>()) return static_cast<double>(*large);
+  return std::nullopt;
+}
+
+bool operator==(const Value& a, const Value& b) { return a.value_ == b.value_; }
+
+const Value* find(const Value::Object& object, std::string_view key) noexcept {
+  const auto found =
+      std::find_if(object.begin(), object.end(), [&](const Value::Member& m) { return m.key == key; });
+  return found == object.end() ? nullptr : &found->value;
+}
 
 Value parse(std::string_view text, std::string_view source) {
   // The parser would take a NUL for the end of the text.
@@ -115,33 +209,42 @@ Value parse(std::string_view text, std::string_view source) {
     fail<FormatError>(source, "is not valid JSON: byte ", nul, " is NUL");
   Builder builder(text, source);
   try {
-    Value::sax_parse(text.begin(), text.end(), &builder);
+    Parser::sax_parse(text.begin(), text.end(), &builder);
   } catch (const std::bad_alloc&) {
     fail<MemoryError>(source, "no memory to parse ", text.size(), " bytes of JSON");
   }
   return builder.take();
 }
 
-Value parse_object(std::string_view text, std::string_view source) {
+Value::Object parse_object(std::string_view text, std::string_view source) {
   Value value = parse(text, source);
-  if (!value.is_object()) fail<FormatError>(source, "is ", describe(value), ", expected a JSON object");
-  return value;
+  auto* object = value.get_if<Value::Object>();
+  if (object == nullptr) fail<FormatError>(source, "is ", describe(value), ", expected a JSON object");
+  return std::move(*object);
 }
 
-std::string dump(const Value& value, int indent) { return value.dump(indent); }
+std::string dump(const Value& value, int indent) {
+  std::string text;
+  try {
+    Writer(text, indent).write(value);
+  } catch (const Parser::type_error&) {
+    fail<ArgumentError>("JSON", "cannot hold text that is not UTF-8");
+  }
+  return text;
+}
 
 std::optional<std::string> dump_string(const std::string& text) {
   try {
-    return dump(text);
-  } catch (const Value::type_error&) {
+    return Parser(text).dump();
+  } catch (const Parser::type_error&) {
     return std::nullopt;
   }
 }
 
 std::string describe(const Value& value) {
-  if (value.is_array()) return "a list";
-  if (value.is_object()) return "an object";
-  if (value.is_string()) return quote(value.get_ref<const std::string&>());
+  if (value.is<Value::Array>()) return "a list";
+  if (value.is<Value::Object>()) return "an object";
+  if (const auto* text = value.get_if<std::string>()) return quote(*text);
   return dump(value);
 }
 

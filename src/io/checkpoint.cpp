@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 
@@ -28,23 +27,25 @@ bool stays_inside(const std::string& name) {
                       [](const fs::path& part) { return part == ".." || part == "."; });
 }
 
-const json::Value& weight_map_of(const json::Value& index, const std::string& source) {
-  const auto weight_map = index.find("weight_map");
-  if (weight_map == index.end()) fail<FormatError>(source, "has no weight_map");
-  if (!weight_map->is_object())
-    fail<FormatError>(source, "weight_map is ", json::describe(*weight_map), ", expected an object");
+const json::Value::Object& weight_map_of(const json::Value::Object& index, const std::string& source) {
+  const json::Value* value = json::find(index, "weight_map");
+  if (value == nullptr) fail<FormatError>(source, "has no weight_map");
+  const auto* weight_map = value->get_if<json::Value::Object>();
+  if (weight_map == nullptr)
+    fail<FormatError>(source, "weight_map is ", json::describe(*value), ", expected an object");
   if (weight_map->empty()) fail<FormatError>(source, "weight_map is empty");
   return *weight_map;
 }
 
 // Sorted, so that the order of Checkpoint::names() is settled.
-std::set<std::string> shards_in(const json::Value& weight_map, const std::string& source) {
+std::set<std::string> shards_in(const json::Value::Object& weight_map, const std::string& source) {
   std::set<std::string> files;
-  for (const auto& [name, file] : weight_map.items()) {
-    if (!file.is_string() || !stays_inside(file.get_ref<const std::string&>()))
-      fail<FormatError>(source, "weight_map: ", quote(name), " is in ", json::describe(file),
+  for (const auto& [name, value] : weight_map) {
+    const auto* file = value.get_if<std::string>();
+    if (file == nullptr || !stays_inside(*file))
+      fail<FormatError>(source, "weight_map: ", quote(name), " is in ", json::describe(value),
                         ", expected the name of a file inside the directory");
-    files.insert(file.get_ref<const std::string&>());
+    files.insert(*file);
   }
   return files;
 }
@@ -68,12 +69,12 @@ Checkpoint::Checkpoint(const fs::path& directory, MappedFile::Mode mode) {
 }
 
 void Checkpoint::open_shards(const fs::path& directory, MappedFile::Mode mode) {
-  const json::Value index = json::parse_object(read_text_file(source_), source_);
-  const json::Value& weight_map = weight_map_of(index, source_);
+  const json::Value::Object index = json::parse_object(read_text_file(source_), source_);
+  const json::Value::Object& weight_map = weight_map_of(index, source_);
   for (const std::string& file : shards_in(weight_map, source_))
     add_shard(SafetensorsFile(directory / file, mode));
-  for (const auto& [name, file] : weight_map.items()) {
-    const fs::path listed = directory / file.get_ref<const std::string&>();
+  for (const auto& [name, file] : weight_map) {
+    const fs::path listed = directory / *file.get_if<std::string>();
     if (shard_of_.contains(name) && shard(name).source() == listed) continue;
     fail<FormatError>(source_, "weight_map: ", quote(name), " should be in ", listed.string(),
                       ", but is not");
@@ -109,7 +110,7 @@ std::vector<fs::path> sharded_files(const fs::path& directory) {
   std::vector<fs::path> files{index};
   const std::string source = index.string();
   try {
-    const json::Value object = json::parse_object(read_text_file(index), source);
+    const json::Value::Object object = json::parse_object(read_text_file(index), source);
     // The index may come from anywhere: it must not get other files removed.
     for (const fs::path file : shards_in(weight_map_of(object, source), source))
       if (file != kSingle && file.extension() == ".safetensors" && !file.has_parent_path())

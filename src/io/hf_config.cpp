@@ -1,10 +1,9 @@
 #include "gpt/io/hf_config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <type_traits>
 
@@ -47,14 +46,14 @@ class ReadKeys {
 
 struct HfConfig::Document {
   std::string source;
-  json::Value object = json::Value::object();
+  json::Value::Object object;
   mutable ReadKeys read;
 
   /// Null when the key is absent or null.
   const json::Value* find(std::string_view key) const {
     read.add(key);
-    const auto found = object.find(std::string(key));
-    return found == object.end() || found->is_null() ? nullptr : &*found;
+    const json::Value* value = json::find(object, key);
+    return value == nullptr || value->is_null() ? nullptr : value;
   }
 
   [[noreturn]] void fail_type(std::string_view name, const json::Value& value,
@@ -63,20 +62,26 @@ struct HfConfig::Document {
   }
 
   template <class T>
+  const T& require(const json::Value& value, std::string_view name, std::string_view expected) const {
+    const T* found = value.get_if<T>();
+    if (found == nullptr) fail_type(name, value, expected);
+    return *found;
+  }
+
+  template <class T>
   T convert(const json::Value& value, std::string_view name) const {
     if constexpr (std::is_same_v<T, bool>) {
-      if (!value.is_boolean()) fail_type(name, value, "true or false");
+      return require<bool>(value, name, "true or false");
     } else if constexpr (std::is_same_v<T, std::int64_t>) {
-      if (!value.is_number_integer()) fail_type(name, value, "an integer");
-      if (value.is_number_unsigned() && value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max())
-        fail_type(name, value, "an integer that fits 64 bits");
+      return require<std::int64_t>(value, name,
+                                   value.is<std::uint64_t>() ? "an integer that fits 64 bits" : "an integer");
     } else if constexpr (std::is_same_v<T, double>) {
-      if (!value.is_number()) fail_type(name, value, "a number");
+      const std::optional<double> number = value.to_double();
+      if (!number) fail_type(name, value, "a number");
+      return *number;
     } else {
-      static_assert(std::is_same_v<T, std::string>);
-      if (!value.is_string()) fail_type(name, value, "a string");
+      return require<std::string>(value, name, "a string");
     }
-    return value.get<T>();
   }
 
   template <class T>
@@ -88,9 +93,9 @@ struct HfConfig::Document {
 
   template <class T>
   std::vector<T> list(const json::Value& value, std::string_view key) const {
-    if (!value.is_array()) fail_type(key, value, "a list");
     std::vector<T> out;
-    for (const json::Value& item : value) out.push_back(convert<T>(item, concat(key, "[", out.size(), "]")));
+    for (const json::Value& item : require<json::Value::Array>(value, key, "a list"))
+      out.push_back(convert<T>(item, concat(key, "[", out.size(), "]")));
     return out;
   }
 
@@ -98,22 +103,38 @@ struct HfConfig::Document {
   std::optional<MapOf<T>> map(std::string_view key) const {
     const json::Value* value = find(key);
     if (value == nullptr) return std::nullopt;
-    if (!value->is_object()) fail_type(key, *value, "an object");
     MapOf<T> out;
-    for (const auto& [name, item] : value->items())
+    for (const auto& [name, item] : require<json::Value::Object>(*value, key, "an object"))
       out.emplace_back(name, convert<T>(item, concat(key, "[", quote(name), "]")));
     return out;
   }
 
   void set(std::string_view key, json::Value value) {
     try {
-      static_cast<void>(json::dump(json::Value{key, value}));  // refuses what is not UTF-8
-    } catch (const json::Value::type_error&) {
-      fail<ArgumentError>(source, "cannot set ", quote(key), " to ", value.is_string() ? "text" : "a value",
-                          " that is not UTF-8");
+      static_cast<void>(json::dump(json::object_of(key, value)));
+    } catch (const ArgumentError&) {
+      fail<ArgumentError>(source, "cannot set ", quote(key), " to ",
+                          value.is<std::string>() ? "text" : "a value", " that is not UTF-8");
     }
     read.add(key);
-    object[std::string(key)] = std::move(value);
+    const auto known =
+        std::find_if(object.begin(), object.end(), [&](const auto& m) { return m.key == key; });
+    if (known == object.end())
+      object.push_back({std::string(key), std::move(value)});
+    else
+      known->value = std::move(value);
+  }
+
+  template <class Values>
+  void set_list(std::string_view key, const Values& values) {
+    set(key, json::Value::Array(values.begin(), values.end()));
+  }
+
+  template <class T>
+  void set_map(std::string_view key, const MapOf<T>& values) {
+    json::Value::Object members;
+    for (const auto& [name, value] : values) members.push_back({name, value});
+    set(key, std::move(members));
   }
 };
 
@@ -141,25 +162,25 @@ const std::string& HfConfig::source() const noexcept { return document_->source;
 
 std::vector<std::string> HfConfig::keys() const {
   std::vector<std::string> out;
-  for (const auto& member : document_->object.items()) out.push_back(member.key());
+  for (const auto& member : document_->object) out.push_back(member.key);
   return out;
 }
 
 std::vector<std::string> HfConfig::unread_keys() const {
   std::vector<std::string> out;
-  for (const auto& [key, value] : document_->object.items())
+  for (const auto& [key, value] : document_->object)
     if (!value.is_null() && !document_->read.contains(key)) out.push_back(key);
   return out;
 }
 
 bool HfConfig::has(std::string_view key) const {
   document_->read.add(key);
-  return document_->object.contains(std::string(key));
+  return json::find(document_->object, key) != nullptr;
 }
 bool HfConfig::is_null(std::string_view key) const { return document_->find(key) == nullptr; }
 bool HfConfig::is_list(std::string_view key) const {
   const json::Value* value = document_->find(key);
-  return value != nullptr && value->is_array();
+  return value != nullptr && value->is<json::Value::Array>();
 }
 
 std::optional<bool> HfConfig::get_bool(std::string_view key) const { return document_->scalar<bool>(key); }
@@ -176,8 +197,8 @@ std::optional<std::string> HfConfig::get_string(std::string_view key) const {
 std::optional<std::vector<std::int64_t>> HfConfig::get_int_list(std::string_view key) const {
   const json::Value* value = document_->find(key);
   if (value == nullptr) return std::nullopt;
-  if (value->is_array()) return document_->list<std::int64_t>(*value, key);
-  if (!value->is_number()) document_->fail_type(key, *value, "an integer or a list of integers");
+  if (value->is<json::Value::Array>()) return document_->list<std::int64_t>(*value, key);
+  if (!value->to_double()) document_->fail_type(key, *value, "an integer or a list of integers");
   return std::vector{document_->convert<std::int64_t>(*value, key)};
 }
 
@@ -197,9 +218,8 @@ std::optional<HfConfig::MapOf<std::int64_t>> HfConfig::get_int_map(std::string_v
 std::optional<HfConfig> HfConfig::get_object(std::string_view key) const {
   const json::Value* value = document_->find(key);
   if (value == nullptr) return std::nullopt;
-  if (!value->is_object()) document_->fail_type(key, *value, "an object");
   HfConfig inner(concat(source(), ": ", key));
-  inner.document_->object = *value;
+  inner.document_->object = document_->require<json::Value::Object>(*value, key, "an object");
   return inner;
 }
 
@@ -213,21 +233,23 @@ void HfConfig::set_float(std::string_view key, double value) {
 void HfConfig::set_string(std::string_view key, std::string_view value) { document_->set(key, value); }
 
 void HfConfig::set_int_list(std::string_view key, std::span<const std::int64_t> values) {
-  document_->set(key, json::Value::array_t(values.begin(), values.end()));
+  document_->set_list(key, values);
 }
 void HfConfig::set_string_list(std::string_view key, std::span<const std::string> values) {
-  document_->set(key, json::Value::array_t(values.begin(), values.end()));
+  document_->set_list(key, values);
 }
 void HfConfig::set_string_map(std::string_view key, const MapOf<std::string>& values) {
-  document_->set(key, json::Value::object_t(values.begin(), values.end()));
+  document_->set_map(key, values);
 }
 void HfConfig::set_int_map(std::string_view key, const MapOf<std::int64_t>& values) {
-  document_->set(key, json::Value::object_t(values.begin(), values.end()));
+  document_->set_map(key, values);
 }
 void HfConfig::set_object(std::string_view key, const HfConfig& value) {
   document_->set(key, value.document_->object);
 }
-void HfConfig::erase(std::string_view key) { document_->object.erase(std::string(key)); }
+void HfConfig::erase(std::string_view key) {
+  std::erase_if(document_->object, [&](const auto& member) { return member.key == key; });
+}
 
 std::string HfConfig::dump() const { return json::dump(document_->object, 2) + "\n"; }
 void HfConfig::save(const std::filesystem::path& path) const { write_file_atomically(path, dump()); }

@@ -4,7 +4,6 @@
 #include <bit>
 #include <cstring>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/input_file.h"
@@ -46,9 +45,11 @@ class EntryReader {
     std::uint64_t begin, end;  // of the tensor in the data
   };
 
-  Result read(const json::Value& entry) const {
-    if (!entry.is_object()) fail_here("is ", json::describe(entry), ", expected an object");
-    for (const auto& [field, value] : entry.items())
+  Result read(const json::Value& value) const {
+    const auto* object = value.get_if<json::Value::Object>();
+    if (object == nullptr) fail_here("is ", json::describe(value), ", expected an object");
+    const json::Value::Object& entry = *object;
+    for (const auto& [field, ignored] : entry)
       if (field != "dtype" && field != "shape" && field != "data_offsets")
         fail_here("has the unknown field ", quote(field));
     const StoredDType& dtype = read_dtype(entry);
@@ -67,29 +68,30 @@ class EntryReader {
     fail<E>(source_, "tensor ", quote(name_), " ", parts...);
   }
 
-  const json::Value& field(const json::Value& entry, const char* name) const {
-    const auto found = entry.find(name);
-    if (found == entry.end()) fail_here("has no ", name);
+  const json::Value& field(const json::Value::Object& entry, const char* name) const {
+    const json::Value* found = json::find(entry, name);
+    if (found == nullptr) fail_here("has no ", name);
     return *found;
   }
 
-  const StoredDType& read_dtype(const json::Value& entry) const {
+  const StoredDType& read_dtype(const json::Value::Object& entry) const {
     const json::Value& value = field(entry, "dtype");
-    const StoredDType* found =
-        value.is_string() ? find_stored_dtype(value.get_ref<const std::string&>()) : nullptr;
+    const auto* name = value.get_if<std::string>();
+    const StoredDType* found = name == nullptr ? nullptr : find_stored_dtype(*name);
     if (found == nullptr)
       fail_here("has the unknown dtype ", json::describe(value), ", expected F32, BF16, I64, ...");
     return *found;
   }
 
-  Shape read_shape(const json::Value& entry) const {
+  Shape read_shape(const json::Value::Object& entry) const {
     const json::Value& value = field(entry, "shape");
-    if (!value.is_array()) fail_here("has the shape ", json::describe(value), ", expected a list");
-    if (value.size() > Shape::kMaxRank)
-      fail_here<UnsupportedError>("has ", value.size(), " dimensions, more than the ", Shape::kMaxRank,
+    const auto* list = value.get_if<json::Value::Array>();
+    if (list == nullptr) fail_here("has the shape ", json::describe(value), ", expected a list");
+    if (list->size() > Shape::kMaxRank)
+      fail_here<UnsupportedError>("has ", list->size(), " dimensions, more than the ", Shape::kMaxRank,
                                   " that are supported");
     std::vector<std::int64_t> extents;
-    for (const json::Value& extent : value) {
+    for (const json::Value& extent : *list) {
       const std::uint64_t n = read_unsigned(extent, "shape");
       if (n > std::numeric_limits<std::int64_t>::max()) fail_here("has the extent ", n, ", which overflows");
       extents.push_back(static_cast<std::int64_t>(n));
@@ -110,12 +112,13 @@ class EntryReader {
     return n * dtype.bits / 8;
   }
 
-  std::pair<std::uint64_t, std::uint64_t> read_offsets(const json::Value& entry) const {
+  std::pair<std::uint64_t, std::uint64_t> read_offsets(const json::Value::Object& entry) const {
     const json::Value& value = field(entry, "data_offsets");
-    if (!value.is_array() || value.size() != 2)
+    const auto* list = value.get_if<json::Value::Array>();
+    if (list == nullptr || list->size() != 2)
       fail_here("has data_offsets that are ", json::describe(value), ", expected [begin, end]");
-    const std::uint64_t begin = read_unsigned(value[0], "data_offsets");
-    const std::uint64_t end = read_unsigned(value[1], "data_offsets");
+    const std::uint64_t begin = read_unsigned(list->front(), "data_offsets");
+    const std::uint64_t end = read_unsigned(list->back(), "data_offsets");
     if (end < begin) fail_here("ends before it begins: data_offsets [", begin, ", ", end, "]");
     if (end > data_size_)
       fail_here("ends at byte ", end, " of the data, beyond the file's end: there are ", data_size_,
@@ -124,10 +127,11 @@ class EntryReader {
   }
 
   std::uint64_t read_unsigned(const json::Value& value, const char* where) const {
-    if (!value.is_number_unsigned())
+    const auto number = value.to_unsigned();
+    if (!number)
       fail_here("has ", json::describe(value), " in its ", where, ", expected an integer from 0 to ",
                 std::numeric_limits<std::uint64_t>::max());
-    return value.get<std::uint64_t>();
+    return *number;
   }
 
   std::string_view source_;
@@ -136,14 +140,16 @@ class EntryReader {
 };
 
 Metadata read_metadata(const json::Value& value, std::string_view source) {
-  if (!value.is_object())
+  const auto* object = value.get_if<json::Value::Object>();
+  if (object == nullptr)
     fail<FormatError>(source, "__metadata__ is ", json::describe(value), ", expected an object");
   Metadata metadata;
-  for (const auto& [key, text] : value.items()) {
-    if (!text.is_string())
-      fail<FormatError>(source, "__metadata__: ", quote(key), " is ", json::describe(text),
+  for (const auto& [key, entry] : *object) {
+    const auto* text = entry.get_if<std::string>();
+    if (text == nullptr)
+      fail<FormatError>(source, "__metadata__: ", quote(key), " is ", json::describe(entry),
                         ", expected a string");
-    metadata.emplace(key, text.get_ref<const std::string&>());
+    metadata.emplace(key, *text);
   }
   return metadata;
 }
@@ -211,11 +217,11 @@ void SafetensorsFile::parse(Contents contents, std::uint64_t file_size) {
   const std::string_view text(reinterpret_cast<const char*>(header_bytes.data()), length);
   if (!text.starts_with('{'))
     fail<FormatError>(source, "is no safetensors file: the header does not begin with '{'");
-  const json::Value header = json::parse_object(text, source + ": header");
+  const json::Value::Object header = json::parse_object(text, source + ": header");
   const std::uint64_t data_begin = kLengthBytes + length, data_size = file_size - data_begin;
 
   std::vector<Extent> extents;
-  for (const auto& [name, value] : header.items()) {
+  for (const auto& [name, value] : header) {
     if (name == "__metadata__") {
       contents.metadata = read_metadata(value, source);
       continue;

@@ -161,7 +161,7 @@ Model::Model(Gpt2 network, HfConfig config, std::shared_ptr<const Tokenizer> tok
       generation_config_(std::move(generation_config)) {}
 
 Model Model::load(const std::filesystem::path& directory, const LoadOptions& options) {
-  return with_memory_errors(directory.string(), [&] { return load_files(directory, options); });
+  return with_memory_errors(directory.native(), [&] { return load_files(directory, options); });
 }
 
 Model Model::load_files(const std::filesystem::path& directory, const LoadOptions& options) {
@@ -189,7 +189,7 @@ Model Model::load_files(const std::filesystem::path& directory, const LoadOption
 }
 
 void Model::save(const std::filesystem::path& directory) const {
-  with_memory_errors(directory.string(), [&] { save_files(directory); });
+  with_memory_errors(directory.native(), [&] { save_files(directory); });
 }
 
 void Model::save_files(const std::filesystem::path& directory) const {

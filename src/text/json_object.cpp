@@ -1,7 +1,6 @@
 #include "text/json_object.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "gpt/core/error.h"
@@ -9,47 +8,49 @@
 namespace gpt {
 
 JsonObject::JsonObject(const json::Value& value, std::string_view source, std::string path)
-    : value_(&value), source_(source), path_(std::move(path)) {
-  if (value.is_object()) return;
-  if (path_.empty()) fail<FormatError>(source_, "is ", json::describe(value), ", expected an object");
-  fail<FormatError>(source_, path_, " is ", json::describe(value), ", expected an object");
+    : members_(value.get_if<json::Value::Object>()), source_(source), path_(std::move(path)) {
+  if (members_ == nullptr)
+    fail<FormatError>(source_, path_, " is ", json::describe(value), ", expected an object");
 }
 
 std::string JsonObject::path_of(std::string_view key) const {
   return path_.empty() ? std::string(key) : concat(path_, ".", key);
 }
 
-bool JsonObject::has(std::string_view key) const { return value_->contains(std::string(key)); }
+bool JsonObject::has(std::string_view key) const { return json::find(*members_, key) != nullptr; }
 
 const json::Value* JsonObject::find(std::string_view key) const {
-  const auto member = value_->find(std::string(key));
-  return member == value_->end() || member->is_null() ? nullptr : &*member;
+  const json::Value* value = json::find(*members_, key);
+  return value == nullptr || value->is_null() ? nullptr : value;
+}
+
+template <class T>
+const T* JsonObject::typed(std::string_view key, std::string_view expected) const {
+  const json::Value* value = find(key);
+  if (value == nullptr) return nullptr;
+  const T* found = value->get_if<T>();
+  if (found == nullptr) fail_type(key, expected);
+  return found;
 }
 
 std::optional<bool> JsonObject::boolean(std::string_view key) const {
-  const json::Value* member = find(key);
-  if (member == nullptr) return std::nullopt;
-  if (!member->is_boolean()) fail_type(key, "true or false");
-  return member->get<bool>();
+  const bool* value = typed<bool>(key, "true or false");
+  return value == nullptr ? std::nullopt : std::optional(*value);
 }
 
 std::optional<std::string> JsonObject::string(std::string_view key) const {
-  const json::Value* member = find(key);
-  if (member == nullptr) return std::nullopt;
-  if (!member->is_string()) fail_type(key, "a string");
-  return member->get<std::string>();
+  const std::string* value = typed<std::string>(key, "a string");
+  return value == nullptr ? std::nullopt : std::optional(*value);
 }
 
 std::optional<JsonObject> JsonObject::object(std::string_view key) const {
-  const json::Value* member = find(key);
-  if (member == nullptr) return std::nullopt;
-  return JsonObject(*member, source_, path_of(key));
+  const json::Value* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  return JsonObject(*value, source_, path_of(key));
 }
 
-const json::Value* JsonObject::array(std::string_view key) const {
-  const json::Value* member = find(key);
-  if (member != nullptr && !member->is_array()) fail_type(key, "a list");
-  return member;
+const json::Value::Array* JsonObject::array(std::string_view key) const {
+  return typed<json::Value::Array>(key, "a list");
 }
 
 TokenId JsonObject::token_id(std::string_view key) const {
@@ -72,8 +73,8 @@ JsonObject JsonObject::required_object(std::string_view key) const {
 }
 
 void JsonObject::require_known(std::initializer_list<std::string_view> keys) const {
-  for (const auto& member : value_->items())
-    if (std::find(keys.begin(), keys.end(), member.key()) == keys.end()) fail_unsupported(member.key());
+  for (const auto& member : *members_)
+    if (std::find(keys.begin(), keys.end(), member.key) == keys.end()) fail_unsupported(member.key);
 }
 
 void JsonObject::require_not(std::string_view key) const {
@@ -81,21 +82,21 @@ void JsonObject::require_not(std::string_view key) const {
 }
 
 void JsonObject::fail_type(std::string_view key, std::string_view expected) const {
-  const auto member = value_->find(std::string(key));
-  if (member == value_->end()) fail<FormatError>(source_, path_of(key), " is missing, expected ", expected);
-  fail<FormatError>(source_, path_of(key), " is ", json::describe(*member), ", expected ", expected);
+  const json::Value* value = json::find(*members_, key);
+  fail<FormatError>(source_, path_of(key), " is ", value == nullptr ? "missing" : json::describe(*value),
+                    ", expected ", expected);
 }
 
 void JsonObject::fail_unsupported(std::string_view key) const {
-  const auto member = value_->find(std::string(key));
-  fail<UnsupportedError>(source_, path_of(key), " is ",
-                         member == value_->end() ? "missing" : json::describe(*member),
+  const json::Value* value = json::find(*members_, key);
+  fail<UnsupportedError>(source_, path_of(key), " is ", value == nullptr ? "missing" : json::describe(*value),
                          ", which libgpt does not support");
 }
 
 std::optional<TokenId> to_token_id(const json::Value& value) {
-  if (!value.is_number_unsigned() || !std::in_range<TokenId>(value.get<std::uint64_t>())) return std::nullopt;
-  return value.get<TokenId>();
+  const auto* integer = value.get_if<std::int64_t>();
+  if (integer == nullptr || *integer < 0 || !std::in_range<TokenId>(*integer)) return std::nullopt;
+  return static_cast<TokenId>(*integer);
 }
 
 }  // namespace gpt

@@ -16,20 +16,21 @@ namespace gpt {
 /// for a value of another type.
 class JsonObject {
  public:
-  /// `path` is that of the value itself, "" for the root.
-  JsonObject(const json::Value& value, std::string_view source, std::string path = {});
+  /// `path` is that of the value itself.
+  JsonObject(const json::Value& value, std::string_view source, std::string path);
+  JsonObject(const json::Value::Object& root, std::string_view source) : members_(&root), source_(source) {}
 
-  const json::Value& value() const noexcept { return *value_; }
+  const json::Value::Object& members() const noexcept { return *members_; }
   std::string_view source() const noexcept { return source_; }
   /// The path of a member, "model.vocab".
   std::string path_of(std::string_view key) const;
 
-  bool has(std::string_view key) const;
+  bool has(std::string_view key) const;  // also when null
   const json::Value* find(std::string_view key) const;
   std::optional<bool> boolean(std::string_view key) const;
   std::optional<std::string> string(std::string_view key) const;
   std::optional<JsonObject> object(std::string_view key) const;
-  const json::Value* array(std::string_view key) const;
+  const json::Value::Array* array(std::string_view key) const;
   TokenId token_id(std::string_view key) const;
 
   /// Throws FormatError when there is no such member.
@@ -44,7 +45,10 @@ class JsonObject {
   [[noreturn]] void fail_unsupported(std::string_view key) const;
 
  private:
-  const json::Value* value_;
+  template <class T>
+  const T* typed(std::string_view key, std::string_view expected) const;
+
+  const json::Value::Object* members_;
   std::string_view source_;
   std::string path_;
 };

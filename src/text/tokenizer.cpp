@@ -31,7 +31,7 @@ void add_tokenizer_files(std::span<const TokenizerFile> files, const std::filesy
 }
 
 void Tokenizer::save(const std::filesystem::path& directory) const {
-  with_memory_errors(directory.string(), [&] {
+  with_memory_errors(directory.native(), [&] {
     AtomicFiles written;
     add_tokenizer_files(files(), directory, written);
     written.commit();

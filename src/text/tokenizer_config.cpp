@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <unordered_map>
 
@@ -44,9 +43,9 @@ bool reads_files_as_gpt2(std::string_view name) {
 // A special token is written as its text or as an object with flags.
 AddedToken to_special_token(const json::Value& value, const JsonObject& parent, std::string_view key) {
   AddedToken token;
-  if (value.is_string())
-    token.content = value.get<std::string>();
-  else if (value.is_object())
+  if (const auto* text = value.get_if<std::string>())
+    token.content = *text;
+  else if (value.is<json::Value::Object>())
     token = to_added_token({value, parent.source(), parent.path_of(key)});
   else
     parent.fail_type(key, "a token");
@@ -63,7 +62,7 @@ class SideFiles {
   }
 
   void read_added_tokens(const JsonObject& object) {
-    for (const auto& [content, id] : to_vocab(object.value(), object.source()))
+    for (const auto& [content, id] : to_vocab(object.members(), object.source()))
       add({.content = content, .id = id, .special = false}, object.source(), false);
   }
 
@@ -107,9 +106,8 @@ class SideFiles {
   void read_added_tokens_decoder(const JsonObject& config) {
     const auto tokens = config.object("added_tokens_decoder");
     if (!tokens) return;
-    for (const auto& member : tokens->value().items()) {
-      const std::string& key = member.key();
-      AddedToken token = to_added_token({member.value(), config.source(), tokens->path_of(key)});
+    for (const auto& [key, value] : tokens->members()) {
+      AddedToken token = to_added_token({value, config.source(), tokens->path_of(key)});
       TokenId id = -1;
       const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
       if (error != std::errc() || end != key.data() + key.size() || id < 0)
@@ -129,12 +127,12 @@ class SideFiles {
       if (value == nullptr) continue;  // null: there is no such token
       AddedToken token = to_special_token(*value, object, named.key);
       if (named.member != nullptr) model_.*named.member = token.content;
-      add(std::move(token), object.source(), value->is_object());
+      add(std::move(token), object.source(), value->is<json::Value::Object>());
     }
     constexpr std::string_view kMore = "additional_special_tokens";
-    if (const json::Value* more = object.array(kMore))
+    if (const json::Value::Array* more = object.array(kMore))
       for (const json::Value& value : *more)
-        add(to_special_token(value, object, kMore), object.source(), value.is_object());
+        add(to_special_token(value, object, kMore), object.source(), value.is<json::Value::Object>());
   }
 
   // Adds a token; one that is there already takes the new flags if they were written out, and stays special.
@@ -186,7 +184,7 @@ void apply_side_files(ByteBpeModel& model, const std::filesystem::path& director
     if (!is_there(path)) return;
     std::string text = read_text_file(path);
     const std::string source = path.string();
-    const json::Value document = json::parse_object(text, source);
+    const json::Value::Object document = json::parse_object(text, source);
     (side_files.*apply)(JsonObject(document, source));
     model.files.emplace_back(name, std::move(text));
   };

@@ -19,7 +19,8 @@
 namespace gpt {
 
 /// The tokens and ids of a JSON object. Throws FormatError naming the token.
-std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value& object, std::string_view source);
+std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value::Object& object,
+                                                      std::string_view source);
 
 /// The two tokens of "a b", each not empty; nothing for any other text.
 std::optional<std::pair<std::string, std::string>> split_merge(std::string_view line);

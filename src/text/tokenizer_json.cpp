@@ -1,5 +1,4 @@
 // Reading tokenizer.json, the format of the tokenizers library.
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/json.h"
@@ -15,15 +14,17 @@ namespace {
 std::string path_of(std::string_view array, std::size_t i) { return concat(array, "[", i, "]"); }
 
 void read_merges(const JsonObject& object, ByteBpeModel& model) {
-  const json::Value* merges = object.array("merges");
+  const json::Value::Array* merges = object.array("merges");
   if (merges == nullptr) object.fail_type("merges", "a list");
   model.merges.reserve(merges->size());
   for (const json::Value& merge : *merges) {
     std::optional<std::pair<std::string, std::string>> pair;
-    if (merge.is_string())
-      pair = split_merge(merge.get_ref<const std::string&>());
-    else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string())
-      pair.emplace(merge[0].get<std::string>(), merge[1].get<std::string>());
+    if (const auto* text = merge.get_if<std::string>()) {
+      pair = split_merge(*text);
+    } else if (const auto* list = merge.get_if<json::Value::Array>(); list != nullptr && list->size() == 2) {
+      const auto *left = list->front().get_if<std::string>(), *right = list->back().get_if<std::string>();
+      if (left != nullptr && right != nullptr) pair.emplace(*left, *right);
+    }
     if (!pair)
       fail<FormatError>(object.source(), path_of("model.merges", model.merges.size()), " is ",
                         json::describe(merge), ", expected \"a b\" or [\"a\", \"b\"]");
@@ -35,7 +36,7 @@ void read_model(const JsonObject& object, ByteBpeModel& model) {
   if (object.string("type").value_or("BPE") != "BPE") object.fail_unsupported("type");
   object.require_known({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
                         "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
-  if (const json::Value* dropout = object.find("dropout"); dropout != nullptr && *dropout != 0)
+  if (const json::Value* dropout = object.find("dropout"); dropout != nullptr && dropout->to_double() != 0.0)
     object.fail_unsupported("dropout");
   for (const std::string_view key : {"continuing_subword_prefix", "end_of_word_suffix"})
     if (!object.string(key).value_or("").empty()) object.fail_unsupported(key);
@@ -47,7 +48,7 @@ void read_model(const JsonObject& object, ByteBpeModel& model) {
   const JsonObject vocab = object.required_object("vocab");
   model.vocab_source = concat(object.source(), ": model.vocab");
   model.merges_source = concat(object.source(), ": model.merges");
-  model.vocab = to_vocab(vocab.value(), model.vocab_source);
+  model.vocab = to_vocab(vocab.members(), model.vocab_source);
   read_merges(object, model);
 }
 
@@ -55,7 +56,7 @@ void read_model(const JsonObject& object, ByteBpeModel& model) {
 JsonObject byte_level_of(const JsonObject& object, std::string_view list_key) {
   const std::string type = object.required_string("type");
   if (type == "ByteLevel") return object;
-  const json::Value* list = type == "Sequence" ? object.array(list_key) : nullptr;
+  const json::Value::Array* list = type == "Sequence" ? object.array(list_key) : nullptr;
   if (list == nullptr) object.fail_unsupported("type");
   if (list->size() == 1)
     return byte_level_of({list->front(), object.source(), path_of(object.path_of(list_key), 0)}, list_key);
@@ -86,13 +87,13 @@ void read_normalizer(const JsonObject& root) {
   const auto normalizer = root.object("normalizer");
   if (!normalizer) return;
   if (normalizer->required_string("type") != "Sequence") normalizer->fail_unsupported("type");
-  if (const json::Value* parts = normalizer->array("normalizers"); parts == nullptr || !parts->empty())
+  if (const json::Value::Array* parts = normalizer->array("normalizers"); parts == nullptr || !parts->empty())
     normalizer->fail_unsupported("normalizers");
 }
 
 // The tokens before and after the text, from "single": [..., {"Sequence": {"id": "A"}}, ...].
 void read_template(const JsonObject& object, ByteBpeModel& model) {
-  const json::Value* single = object.array("single");
+  const json::Value::Array* single = object.array("single");
   if (single == nullptr) object.fail_type("single", "a list");
   std::vector<std::string>* side = &model.prefix_tokens;
   for (std::size_t i = 0; i < single->size(); ++i) {
@@ -100,11 +101,12 @@ void read_template(const JsonObject& object, ByteBpeModel& model) {
     if (const auto special = part.object("SpecialToken")) {
       const std::string id = special->required_string("id");
       const JsonObject token = object.required_object("special_tokens").required_object(id);
-      const json::Value* tokens = token.array("tokens");
+      const json::Value::Array* tokens = token.array("tokens");
       if (tokens == nullptr) token.fail_type("tokens", "a list");
       for (const json::Value& name : *tokens) {
-        if (!name.is_string()) token.fail_type("tokens", "a list of strings");
-        side->push_back(name.get<std::string>());
+        const auto* text = name.get_if<std::string>();
+        if (text == nullptr) token.fail_type("tokens", "a list of strings");
+        side->push_back(*text);
       }
     } else if (const auto sequence = part.object("Sequence")) {
       if (sequence->required_string("id") != "A" || side == &model.suffix_tokens)
@@ -124,14 +126,14 @@ void read_post_processor(const JsonObject& object, ByteBpeModel& model) {
     if (!model.prefix_tokens.empty() || !model.suffix_tokens.empty()) object.fail_unsupported("type");
     return read_template(object, model);
   }
-  const json::Value* list = type == "Sequence" ? object.array("processors") : nullptr;
+  const json::Value::Array* list = type == "Sequence" ? object.array("processors") : nullptr;
   if (list == nullptr) object.fail_unsupported("type");
   for (std::size_t i = 0; i < list->size(); ++i)
     read_post_processor({(*list)[i], object.source(), path_of(object.path_of("processors"), i)}, model);
 }
 
 void read_added_tokens(const JsonObject& root, ByteBpeModel& model) {
-  const json::Value* tokens = root.array("added_tokens");
+  const json::Value::Array* tokens = root.array("added_tokens");
   if (tokens == nullptr) return;
   std::set<std::string> seen;
   for (std::size_t i = 0; i < tokens->size(); ++i) {
@@ -158,7 +160,7 @@ AddedToken to_added_token(const JsonObject& object) {
 }
 
 ByteBpeModel parse_tokenizer_json(std::string_view text, std::string_view source) {
-  const json::Value document = json::parse_object(text, source);
+  const json::Value::Object document = json::parse_object(text, source);
   const JsonObject root(document, source);
   // transformers resets truncation and padding; they do not reach an encoded text.
   root.require_known({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",

@@ -1,6 +1,5 @@
 // Writing the files of a byte-level BPE tokenizer.
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/json.h"
@@ -10,96 +9,97 @@
 namespace gpt {
 namespace {
 
+using json::append;
+using json::object_of;
 using json::Value;
 
-// Without the search for an equal key that operator[] makes.
-template <class T>
-void append(Value& object, std::string key, T&& value) {
-  static_cast<Value::object_t::Container&>(object.get_ref<Value::object_t&>())
-      .emplace_back(std::move(key), std::forward<T>(value));
+void append_flags(Value::Object& object, const AddedToken& token) {
+  append(object, "content", token.content, "single_word", token.single_word, "lstrip", token.lstrip, "rstrip",
+         token.rstrip, "normalized", token.normalized, "special", token.special);
 }
 
-Value with_flags(Value object, const AddedToken& token) {
-  object["content"] = token.content;
-  object["single_word"] = token.single_word;
-  object["lstrip"] = token.lstrip;
-  object["rstrip"] = token.rstrip;
-  object["normalized"] = token.normalized;
-  object["special"] = token.special;
-  return object;
-}
-
-Value vocab_object(const ByteBpeModel& model) {
-  Value object = Value::object();
+Value::Object vocab_object(const ByteBpeModel& model) {
+  Value::Object object;
   for (const auto& [token, id] : model.vocab) append(object, token, id);
   return object;
 }
 
 Value or_null(const std::optional<std::string>& token) { return token ? Value(*token) : Value(nullptr); }
 
-Value byte_level(bool add_prefix_space, bool trim_offsets, bool use_regex) {
-  return {{"type", "ByteLevel"},
-          {"add_prefix_space", add_prefix_space},
-          {"trim_offsets", trim_offsets},
-          {"use_regex", use_regex}};
+template <class... Items>
+Value list_of(Items&&... items) {
+  Value::Array list;
+  (list.push_back(std::forward<Items>(items)), ...);
+  return list;
 }
 
-Value template_processing(const ByteBpe& tokenizer, const ByteBpeModel& model) {
-  Value single = Value::array(), tokens = Value::object();
+Value::Object byte_level(bool add_prefix_space, bool trim_offsets, bool use_regex) {
+  return object_of("type", "ByteLevel", "add_prefix_space", add_prefix_space, "trim_offsets", trim_offsets,
+                   "use_regex", use_regex);
+}
+
+// {"SpecialToken": {"id": ..., "type_id": 0}}
+Value template_part(std::string_view kind, std::string_view id) {
+  return object_of(kind, object_of("id", id, "type_id", 0));
+}
+
+Value::Object template_processing(const ByteBpe& tokenizer, const ByteBpeModel& model) {
+  Value::Array single;
+  Value::Object tokens;
   const auto add_tokens = [&](const std::vector<std::string>& names) {
     for (const std::string& name : names) {
-      single.push_back({{"SpecialToken", {{"id", name}, {"type_id", 0}}}});
-      tokens[name] = {
-          {"id", name}, {"ids", Value::array({*tokenizer.id_of(name)})}, {"tokens", Value::array({name})}};
+      single.push_back(template_part("SpecialToken", name));
+      if (json::find(tokens, name) != nullptr) continue;
+      append(tokens, name,
+             object_of("id", name, "ids", list_of(*tokenizer.id_of(name)), "tokens", list_of(name)));
     }
   };
-  const auto sequence = [](std::string_view id) { return Value{{"Sequence", {{"id", id}, {"type_id", 0}}}}; };
   add_tokens(model.prefix_tokens);
-  single.push_back(sequence("A"));
+  single.push_back(template_part("Sequence", "A"));
   add_tokens(model.suffix_tokens);
-  const Value pair = Value::array({sequence("A"), sequence("B")});
-  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", tokens}};
+  return object_of("type", "TemplateProcessing", "single", std::move(single), "pair",
+                   list_of(template_part("Sequence", "A"), template_part("Sequence", "B")), "special_tokens",
+                   std::move(tokens));
 }
 
 std::string tokenizer_json(const ByteBpe& tokenizer, const ByteBpeModel& model) {
-  Value added = Value::array();
-  for (const AddedToken& token : model.added_tokens) added.push_back(with_flags({{"id", *token.id}}, token));
-  Value merges = Value::array();
-  for (const auto& [left, right] : model.merges) merges.push_back(Value::array({left, right}));
+  Value::Array added;
+  for (const AddedToken& token : model.added_tokens) {
+    Value::Object object = object_of("id", *token.id);
+    append_flags(object, token);
+    added.push_back(std::move(object));
+  }
+  Value::Array merges;
+  for (const auto& [left, right] : model.merges) merges.push_back(list_of(left, right));
   const bool has_template = !model.prefix_tokens.empty() || !model.suffix_tokens.empty();
-  const Value root = {{"version", "1.0"},
-                      {"truncation", nullptr},
-                      {"padding", nullptr},
-                      {"added_tokens", std::move(added)},
-                      {"normalizer", nullptr},
-                      {"pre_tokenizer", byte_level(model.add_prefix_space, true, model.use_regex)},
-                      {"post_processor",
-                       has_template ? template_processing(tokenizer, model) : byte_level(true, false, true)},
-                      {"decoder", byte_level(true, true, true)},
-                      {"model",
-                       {{"type", "BPE"},
-                        {"dropout", nullptr},
-                        {"unk_token", or_null(model.unk_symbol)},
-                        {"continuing_subword_prefix", ""},
-                        {"end_of_word_suffix", ""},
-                        {"fuse_unk", false},
-                        {"byte_fallback", false},
-                        {"ignore_merges", model.ignore_merges},
-                        {"vocab", vocab_object(model)},
-                        {"merges", std::move(merges)}}}};
-  return json::dump(root, 1) + "\n";
+  Value::Object root = object_of("version", "1.0", "truncation", nullptr, "padding", nullptr);
+  append(root, "added_tokens", std::move(added));
+  append(root, "normalizer", nullptr);
+  append(root, "pre_tokenizer", byte_level(model.add_prefix_space, true, model.use_regex));
+  append(root, "post_processor",
+         has_template ? template_processing(tokenizer, model) : byte_level(true, false, true));
+  append(root, "decoder", byte_level(true, true, true));
+  Value::Object bpe = object_of("type", "BPE", "dropout", nullptr, "unk_token", or_null(model.unk_symbol));
+  append(bpe, "continuing_subword_prefix", "", "end_of_word_suffix", "", "fuse_unk", false, "byte_fallback",
+         false, "ignore_merges", model.ignore_merges);
+  append(bpe, "vocab", vocab_object(model), "merges", std::move(merges));
+  append(root, "model", std::move(bpe));
+  return json::dump(std::move(root), 1) + "\n";
 }
 
 std::string tokenizer_config_json(const ByteBpeModel& model) {
-  Value decoder = Value::object();
-  for (const AddedToken& token : model.added_tokens)
-    append(decoder, concat(*token.id), with_flags(Value::object(), token));
-  const Value root = {
-      {"tokenizer_class", "GPT2Tokenizer"},        {"add_prefix_space", model.add_prefix_space},
-      {"bos_token", or_null(model.bos_token)},     {"eos_token", or_null(model.eos_token)},
-      {"unk_token", or_null(model.unk_token)},     {"pad_token", or_null(model.pad_token)},
-      {"added_tokens_decoder", std::move(decoder)}};
-  return json::dump(root, 2) + "\n";
+  Value::Object decoder;
+  for (const AddedToken& token : model.added_tokens) {
+    Value::Object flags;
+    append_flags(flags, token);
+    append(decoder, concat(*token.id), std::move(flags));
+  }
+  Value::Object root =
+      object_of("tokenizer_class", "GPT2Tokenizer", "add_prefix_space", model.add_prefix_space);
+  append(root, "bos_token", or_null(model.bos_token), "eos_token", or_null(model.eos_token));
+  append(root, "unk_token", or_null(model.unk_token), "pad_token", or_null(model.pad_token));
+  append(root, "added_tokens_decoder", std::move(decoder));
+  return json::dump(std::move(root), 2) + "\n";
 }
 
 // A merge whose tokens hold spaces or begin as the comment does can stand in tokenizer.json alone.

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "core/json.h"
 #include "core/quote.h"
@@ -46,10 +45,11 @@ std::optional<std::pair<std::string, std::string>> split_merge(std::string_view 
   return std::pair(std::string(line.substr(0, space)), std::string(line.substr(space + 1)));
 }
 
-std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value& object, std::string_view source) {
+std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value::Object& object,
+                                                      std::string_view source) {
   std::vector<std::pair<std::string, TokenId>> vocab;
   vocab.reserve(object.size());
-  for (const auto& [token, value] : object.get_ref<const json::Value::object_t&>()) {
+  for (const auto& [token, value] : object) {
     const auto id = to_token_id(value);
     if (!id)
       fail<FormatError>(source, "token ", quote(token), " has the id ", json::describe(value), ", expected ",

@@ -118,7 +118,7 @@ JsonlDataset JsonlDataset::from_file(const std::filesystem::path& path, const To
   if (options.max_length < 2)
     fail<ArgumentError>(kWhere, "max_length is ", options.max_length, ", expected at least 2");
   constexpr int kLinesPerThread = 64;
-  return with_memory_errors(path.string(), [&] {
+  return with_memory_errors(path.native(), [&] {
     const std::string name = path.string();
     const MappedFile file(path);
     const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());

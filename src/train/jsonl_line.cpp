@@ -1,7 +1,6 @@
 #include "train/jsonl_line.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "core/json.h"
@@ -59,7 +58,7 @@ std::string required_text(const JsonObject& object, std::string_view key) {
 }
 
 void add_messages(const JsonObject& line, SampleBuilder& sample) {
-  const json::Value& messages = *line.array("messages");
+  const json::Value::Array& messages = *line.array("messages");
   std::string
       text;  // not encoded yet: what stands between two eos tokens or answers is one text, as in a prompt
   bool answered = false;
@@ -111,10 +110,10 @@ bool has_something_to_learn(const MaskedIds& sample) {
 
 MaskedIds read_jsonl_line(std::string_view line, std::string_view where, const Tokenizer& tokenizer,
                           bool parse_special_tokens) {
-  const json::Value value = json::parse(line, where);
+  const json::Value::Object object = json::parse_object(line, where);
   SampleBuilder builder(tokenizer, parse_special_tokens);
   try {
-    add_line(JsonObject(value, where), builder);
+    add_line(JsonObject(object, where), builder);
   } catch (const ArgumentError& error) {
     fail<FormatError>(where, "cannot be encoded: ", error.what());
   }

@@ -130,7 +130,7 @@ TextDataset TextDataset::from_file(const fs::path& path, const Tokenizer& tokeni
                                    const TextDatasetOptions& options) {
   const BlockOptions blocks{options.block_size, options.drop_last};
   check(blocks);
-  return with_memory_errors(path.string(), [&] {
+  return with_memory_errors(path.native(), [&] {
     const auto store = tokens_of_file(path, tokenizer, options);
     require_sample<FormatError>(path.string(), store->size(), blocks);
     return TextDataset(store, 0, store->size(), blocks);

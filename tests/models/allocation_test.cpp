@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <filesystem>
+#include <functional>
 #include <new>
 #include <string>
 #include <typeinfo>
@@ -11,23 +13,31 @@
 #include "gpt/generate/generator.h"
 #include "gpt/models/model.h"
 #include "support/random_model.h"
+#include "support/temp_dir.h"
 
 namespace {
 
+constexpr int kUnlimited = -1, kExhausted = -2;
 std::atomic<int> g_allocations{0};
-std::atomic<int> g_allocations_left{-1};  // then there is no memory; negative: no limit
+std::atomic<int> g_left{kUnlimited};  // allocations until memory runs out
+
+/// The allocation that meets the limit fails; after it only small ones succeed, such as the message of an error.
+bool runs_out(std::size_t size) {
+  constexpr std::size_t kSmall = 1024;
+  if (g_left == kUnlimited) return false;
+  if (g_left == kExhausted) return size > kSmall;
+  if (g_left-- > 0) return false;
+  g_left = kExhausted;
+  return true;
+}
 
 }  // namespace
 
 // Every C++ allocation of this program, the library's included.
 void* operator new(std::size_t size) {
   ++g_allocations;
-  if (g_allocations_left >= 0 && --g_allocations_left < 0) {
-    g_allocations_left = -1;  // one failure; what reports it may allocate again
-    throw std::bad_alloc();
-  }
-  if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
-  throw std::bad_alloc();
+  void* p = runs_out(size) ? nullptr : std::malloc(size == 0 ? 1 : size);
+  return p != nullptr ? p : throw std::bad_alloc();
 }
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
@@ -53,24 +63,27 @@ TEST(DecodeStep, AllocatesNothing) {
   EXPECT_EQ(arena.capacity(), capacity);
 }
 
-// Law 3: whichever allocation fails, it is a gpt::Error.
+std::string outcome(int allocations, const std::function<void()>& call) {
+  std::string what = "done";
+  g_left = allocations;
+  try {
+    call();
+    g_left = kUnlimited;
+  } catch (const MemoryError&) {
+    g_left = kUnlimited;
+    what = "MemoryError";
+  } catch (const std::exception& e) {
+    g_left = kUnlimited;
+    what = concat(typeid(e).name(), ": ", e.what());
+  }
+  return what;
+}
+
+const std::filesystem::path kDemo = GPT_SOURCE_DIR "/examples/models/demo";
+
+// Law 3: whichever allocation fails, it is a gpt::Error, and nothing on the way out needs memory.
 TEST(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
-  const std::string directory = GPT_SOURCE_DIR "/examples/models/demo";
-  const auto outcome = [](int allocations, auto&& call) {
-    try {
-      g_allocations_left = allocations;
-      call();
-      g_allocations_left = -1;
-      return std::string("done");
-    } catch (const MemoryError&) {
-      g_allocations_left = -1;
-      return std::string("MemoryError");
-    } catch (const std::exception& e) {
-      g_allocations_left = -1;
-      return std::string(typeid(e).name()) + e.what();
-    }
-  };
-  const Model model = Model::load(directory);
+  const Model model = Model::load(kDemo);
   const Generator generator(model);
   int failures = 0;
   for (int n = 0; n < 60; ++n) {
@@ -82,6 +95,27 @@ TEST(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
     }
   }
   EXPECT_GT(failures, 20);
+}
+
+TEST(EntryPoints, LoadTurnsMissingMemoryIntoAMemoryError) {
+  const auto load = [] { Model::load(kDemo); };
+  const int before = g_allocations;
+  load();
+  const int all = g_allocations - before;
+  for (int n = 0; n < all; n += 1 + all / 200)
+    EXPECT_EQ(outcome(n, load), "MemoryError") << n << " of " << all;
+}
+
+TEST(EntryPoints, SaveTurnsMissingMemoryIntoAMemoryError) {
+  const test::TempDir dir;
+  const Model model = Model::load(kDemo);
+  const std::filesystem::path copy = dir.path() / "copy";
+  const auto save = [&] { model.save(copy); };
+  const int before = g_allocations;
+  save();
+  const int all = g_allocations - before;
+  for (int n = 0; n < all; n += 1 + all / 50)
+    EXPECT_EQ(outcome(n, save), "MemoryError") << n << " of " << all;
 }
 
 }  // namespace

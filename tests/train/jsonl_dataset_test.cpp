@@ -181,7 +181,7 @@ constexpr BadLine kBadLines[] = {
     {"not json", "not valid JSON"},
     {"{\"text\": \"a\"", "not valid JSON"},
     {"{\"text\": \"a\xFF\"}", "not valid JSON"},
-    {"[1]", "is a list, expected an object"},
+    {"[1]", "is a list, expected a JSON object"},
     {"{}", "has none of the formats"},
     {R"({"Text": "a"})", "has none of the formats"},
     {R"({"text": "a", "prompt": "b", "completion": "c"})", "has more than one of the formats"},
