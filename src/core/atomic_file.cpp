@@ -18,19 +18,6 @@ namespace fs = std::filesystem;
 
 std::string errno_text() { return std::generic_category().message(errno); }
 
-// The file that a name stands for, which need not exist yet: fs::canonical would refuse a dangling link.
-fs::path resolve_links(const fs::path& target) {
-  constexpr int kMaxLinks = 40;  // as Linux
-  fs::path path = target;
-  for (int i = 0; i <= kMaxLinks; ++i) {
-    std::error_code error;
-    const fs::path next = fs::read_symlink(path, error);
-    if (error) return path;  // not a link, or nothing there; opening says the rest
-    path = path.parent_path() / next;
-  }
-  fail<IoError>(target.string(), "cannot be written: too many symbolic links");
-}
-
 fs::path directory_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
@@ -44,7 +31,7 @@ fs::path temporary_beside(const fs::path& path) {
 
 }  // namespace
 
-AtomicFile::AtomicFile(const fs::path& target) : path_(resolve_links(target)) {
+PendingFile::PendingFile(const fs::path& target) : path_(target) {
   if (!path_.has_filename()) fail<IoError>(path_.string(), "cannot be written: it does not name a file");
   struct stat old {};
   const bool replaces = ::stat(path_.c_str(), &old) == 0;
@@ -59,9 +46,9 @@ AtomicFile::AtomicFile(const fs::path& target) : path_(resolve_links(target)) {
   if (replaces && ::fchmod(fd_, old.st_mode & 0777) != 0) fail_with_errno("cannot keep its permissions");
 }
 
-AtomicFile::~AtomicFile() { discard(); }
+PendingFile::~PendingFile() { discard(); }
 
-void AtomicFile::write(std::span<const std::byte> bytes) {
+void PendingFile::write(std::span<const std::byte> bytes) {
   require_open();
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
@@ -71,51 +58,45 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+void PendingFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
-void AtomicFile::commit() {
-  sync();
-  replace();
-  sync_directory();
-}
-
-void AtomicFile::sync() {
+void PendingFile::sync() {
   require_open();
   if (::fsync(fd_) != 0) fail_with_errno("cannot be written");
 }
 
-void AtomicFile::replace() {
+void PendingFile::replace() {
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_with_errno("cannot be replaced");
   ::close(fd_);  // after fsync nothing is left that could fail
   fd_ = -1;
 }
 
-void AtomicFile::keep_old() {
+void PendingFile::keep_old() {
   if (::link(path_.c_str(), old_name().c_str()) == 0)
     old_ = Old::kKept;
   else
     old_ = errno == ENOENT ? Old::kNone : Old::kLost;
 }
 
-void AtomicFile::restore() {
+void PendingFile::restore() {
   if (old_ == Old::kKept) ::rename(old_name().c_str(), path_.c_str());
   if (old_ == Old::kNone) ::unlink(path_.c_str());
   old_ = Old::kLost;
 }
 
-void AtomicFile::forget_old() {
+void PendingFile::forget_old() {
   if (old_ == Old::kKept) ::unlink(old_name().c_str());
   old_ = Old::kLost;
 }
 
-std::filesystem::path AtomicFile::old_name() const {
+std::filesystem::path PendingFile::old_name() const {
   std::filesystem::path old = temporary_;
   return old += ".old";
 }
 
 // The rename itself lasts once the directory is on the disk. Where a directory cannot be opened or synced
 // (no right to read it, some network file systems) that is up to the system.
-void AtomicFile::sync_directory() const {
+void PendingFile::sync_directory() const {
   const int directory = ::open(directory_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return;
   const bool failed = ::fsync(directory) != 0 && errno == EIO;
@@ -124,24 +105,34 @@ void AtomicFile::sync_directory() const {
     fail<IoError>(path_.string(), "was replaced, but its directory could not be brought to the disk");
 }
 
-void AtomicFile::require_open() const {
+void PendingFile::require_open() const {
   if (fd_ < 0) fail<IoError>(path_.string(), "nothing can be written after commit() or a failure");
 }
 
-void AtomicFile::discard() noexcept {
+void PendingFile::discard() noexcept {
   if (fd_ < 0) return;
   ::close(fd_);
   fd_ = -1;
   ::unlink(temporary_.c_str());
 }
 
-void AtomicFile::fail_with_errno(const char* what) {
+void PendingFile::fail_with_errno(const char* what) {
   const std::string reason = errno_text();
   discard();
   fail<IoError>(path_.string(), what, ": ", reason);
 }
 
-AtomicFile& AtomicFiles::add(const fs::path& target) { return files_.emplace_back(target); }
+void AtomicFile::commit() {
+  sync();
+  replace();
+  sync_directory();
+}
+
+PendingFile& AtomicFiles::add(const fs::path& target) {
+  for (const PendingFile& file : files_)
+    if (file.path() == target) fail<IoError>(target.string(), "cannot be written twice");
+  return files_.emplace_back(target);
+}
 
 void AtomicFiles::remove(const fs::path& path) {
   std::error_code error;
@@ -151,18 +142,18 @@ void AtomicFiles::remove(const fs::path& path) {
 }
 
 void AtomicFiles::commit() {
-  for (AtomicFile& file : files_) file.sync();
-  for (AtomicFile& file : files_) file.keep_old();
+  for (PendingFile& file : files_) file.sync();
+  for (PendingFile& file : files_) file.keep_old();
   std::size_t replaced = 0;
   try {
     for (; replaced < files_.size(); ++replaced) files_[replaced].replace();
   } catch (...) {
     while (replaced > 0) files_[--replaced].restore();
-    for (AtomicFile& file : files_) file.forget_old();
+    for (PendingFile& file : files_) file.forget_old();
     throw;
   }
-  for (AtomicFile& file : files_) file.forget_old();
-  for (const AtomicFile& file : files_) file.sync_directory();
+  for (PendingFile& file : files_) file.forget_old();
+  for (const PendingFile& file : files_) file.sync_directory();
   for (const fs::path& path : removed_)
     if (::unlink(path.c_str()) != 0 && errno != ENOENT)
       fail<IoError>(path.string(), "cannot be removed: ", errno_text());

@@ -56,7 +56,7 @@ std::string header_of(std::span<const NamedTensor* const> tensors, const Metadat
 
 }  // namespace
 
-void write_safetensors(AtomicFile& file, std::span<const NamedTensor> tensors, const Metadata& metadata) {
+void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors, const Metadata& metadata) {
   const std::string source = file.path().string();
   std::vector<const NamedTensor*> sorted;
   for (const NamedTensor& t : tensors) {

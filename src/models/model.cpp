@@ -230,7 +230,7 @@ void Model::save_files(const std::filesystem::path& directory) const {
   make_directory(directory);
   AtomicFiles files;
   // The first to be moved into place: model.safetensors goes before an index, which is then of no use.
-  AtomicFile& weights = files.add(directory / "model.safetensors");
+  PendingFile& weights = files.add(directory / "model.safetensors");
   files.add(directory / "config.json").write(config.dump());
   if (generation_config_)
     files.add(directory / "generation_config.json").write(generation_config_->dump());

@@ -101,23 +101,21 @@ TEST(AtomicFile, KeepsTheModeOfTheOldFileAndGivesANewOneTheUmasks) {
   EXPECT_EQ(mode_of(dir / "secret"), 0600u);
 }
 
-TEST(AtomicFile, ReplacesWhatALinkPointsTo) {
+TEST(AtomicFile, ReplacesALinkAndLeavesWhatItPointsTo) {
   const TempDir dir;
-  fs::create_directory(dir / "real");
-  write_file(dir / "real/f", "old");
-  fs::create_symlink("real/f", dir / "relative");
-  fs::create_symlink(dir / "relative", dir / "absolute");
-  write_file_atomically(dir / "absolute", "new");
-  EXPECT_TRUE(fs::is_symlink(dir / "absolute"));
-  EXPECT_TRUE(fs::is_symlink(dir / "relative"));
-  EXPECT_EQ(read_file(dir / "real/f"), "new");
+  fs::create_directory(dir / "blobs");
+  write_file(dir / "blobs/f", "old");
+  for (const char* name : {"f", "dangling"}) {
+    fs::create_symlink(fs::path("blobs") / name, dir / name);
+    write_file_atomically(dir / name, "new");
+    EXPECT_FALSE(fs::is_symlink(dir / name));
+    EXPECT_EQ(read_file(dir / name), "new");
+  }
+  EXPECT_EQ(read_file(dir / "blobs/f"), "old");
+  EXPECT_FALSE(fs::exists(dir / "blobs/dangling"));
 
-  fs::create_symlink("real/not-yet", dir / "dangling");
-  write_file_atomically(dir / "dangling", "made");
-  EXPECT_EQ(read_file(dir / "real/not-yet"), "made");
-
-  fs::create_symlink("loop", dir / "loop");
-  expect_error<IoError>([&] { write_file_atomically(dir / "loop", "x"); }, {"loop]"});
+  fs::create_symlink("blobs", dir / "folder");
+  expect_error<IoError>([&] { write_file_atomically(dir / "folder", "x"); }, {"folder]", "directory"});
 }
 
 TEST(AtomicFile, WritesIntoTheWorkingDirectoryAndUnderLongNames) {
@@ -201,7 +199,7 @@ TEST(AtomicFiles, ChangeTogetherAtCommit) {
   write_file(dir / "stale", "old");
   {
     AtomicFiles files;
-    AtomicFile& a = files.add(dir / "a");
+    PendingFile& a = files.add(dir / "a");
     files.add(dir / "b").write("new b");
     a.write("new a");
     files.remove(dir / "stale");
@@ -248,7 +246,7 @@ TEST(AtomicFiles, FullDiskInTheLastOneKeepsAllOldFilesAndLeavesNoTemporary) {
   write_file(dir / "b", "old b");
   const auto save = [&] {
     AtomicFiles files;
-    AtomicFile &a = files.add(dir / "a"), &b = files.add(dir / "b");
+    PendingFile &a = files.add(dir / "a"), &b = files.add(dir / "b");
     a.write(std::string(1000, 'a'));
     b.write(std::string(3000, 'b'));
     files.commit();
@@ -266,6 +264,8 @@ TEST(AtomicFiles, RefuseWhatCannotBeReplacedOrRemoved) {
   AtomicFiles files;
   expect_error<IoError>([&] { files.add(dir / "folder"); }, {"folder]", "directory"});
   expect_error<IoError>([&] { files.remove(dir / "folder"); }, {"folder]", "directory"});
+  files.add(dir / "f");
+  expect_error<IoError>([&] { files.add(dir / "f"); }, {"f]", "twice"});
 }
 
 }  // namespace

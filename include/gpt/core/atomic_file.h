@@ -11,37 +11,33 @@
 
 namespace gpt {
 
-/// A new content for `target`, written to a temporary file beside it and moved into place by commit().
-/// Without commit() the target stays as it was and the temporary is removed. A process that is killed leaves
-/// the temporary, named ".<target>.tmp-<pid>-<n>".
+/// A new content for `target`, written to a temporary file beside it, named ".<target>.tmp-<pid>-<n>", which is removed with
+/// this object; a process that is killed leaves it. What moves it into place is an AtomicFile or AtomicFiles.
 ///
-/// A target that exists keeps its permission bits (its owner becomes the writer); a new one gets what the
-/// umask allows. Through a symbolic link the file that it points to is replaced, and the link stays. Anyone
-/// who has the old file open or mapped keeps seeing the old content.
+/// A target that exists keeps its permission bits (its owner becomes the writer); a new one gets what the umask allows. A
+/// symbolic link is replaced by the file, and what it points to stays as it is: the files of a Hugging Face cache are links to
+/// blobs that several revisions share. Anyone who has the old file open or mapped keeps seeing the old content.
 ///
-/// Every failure throws IoError naming the target and leaves it untouched: no such directory, a directory or
-/// a device in the file's place, no permission, a full disk.
-class AtomicFile {
+/// Every failure throws IoError naming the target and leaves it untouched: no such directory, a directory or a device in the
+/// file's place, no permission, a full disk.
+class PendingFile {
  public:
-  explicit AtomicFile(const std::filesystem::path& target);
-  ~AtomicFile();
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
+  explicit PendingFile(const std::filesystem::path& target);
+  ~PendingFile();
+  PendingFile(const PendingFile&) = delete;
+  PendingFile& operator=(const PendingFile&) = delete;
 
   /// Appends. Unbuffered: give it large pieces. After a failure the temporary is gone, and so is this writer.
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
 
-  /// Brings the content to the disk and gives it the target's name; the last call on this object. When it
-  /// returns, the new file also survives a loss of power, as far as the file system can promise it.
-  void commit();
-
-  /// The target, symbolic links resolved.
+  /// The target.
   const std::filesystem::path& path() const noexcept { return path_; }
 
  private:
+  friend class AtomicFile;
   friend class AtomicFiles;
-  // The three steps of commit().
+  // The three steps into place.
   void sync();
   void replace();
   void sync_directory() const;
@@ -60,6 +56,16 @@ class AtomicFile {
   int fd_ = -1;
 };
 
+/// One file that changes at commit(). Without commit() the target stays as it was.
+class AtomicFile : public PendingFile {
+ public:
+  using PendingFile::PendingFile;
+
+  /// Brings the content to the disk and gives it the target's name; the last call on this object. When it
+  /// returns, the new file also survives a loss of power, as far as the file system can promise it.
+  void commit();
+};
+
 /// Files that change together. Each is written to its temporary, all of them are brought to the disk, and only then are they
 /// moved into place: a disk that is full half way leaves every target as it was. Without commit() all targets stay
 /// as they were and the temporaries are removed.
@@ -67,9 +73,9 @@ class AtomicFile {
 /// Every failure throws IoError naming the target.
 class AtomicFiles {
  public:
-  /// A new content for `target`; stays where it is until this object ends. Its commit() is not to be called. Add every file
-  /// before writing a large one: what cannot be a target is then found first.
-  AtomicFile& add(const std::filesystem::path& target);
+  /// A new content for `target`; stays where it is until this object ends. Add every file before writing a large one: what
+  /// cannot be a target is then found first. Throws IoError for one that was added before, too.
+  PendingFile& add(const std::filesystem::path& target);
 
   /// Has commit() remove the file, or the symbolic link, once the others are in place; one that is not there then is no
   /// failure. Throws IoError for a directory.
@@ -81,7 +87,7 @@ class AtomicFiles {
   void commit();
 
  private:
-  std::deque<AtomicFile> files_;
+  std::deque<PendingFile> files_;
   std::vector<std::filesystem::path> removed_;
 };
 

@@ -80,7 +80,8 @@ class Tokenizer {
   /// The files from which transformers (and load_tokenizer) make the same tokenizer, names without a directory.
   virtual std::vector<TokenizerFile> files() const = 0;
 
-  /// Writes them into an existing directory, all or none (AtomicFiles). Throws IoError naming the file.
+  /// Writes them into an existing directory, all or none; AtomicFiles says what a kill meanwhile leaves. Throws IoError naming
+  /// the file.
   void save(const std::filesystem::path& directory) const;
 };
 
