@@ -12,7 +12,7 @@ Installs what is missing (third_party/install.sh), builds Release with warnings 
 every public header compiles alone, and runs every test, once per instruction set. Stops at the first failure.
 
   --all   also: build and test with clang (libgpt as a shared library), with AddressSanitizer, LeakSanitizer and
-          UndefinedBehaviorSanitizer, and with ThreadSanitizer; run each fuzzer for a minute
+          UndefinedBehaviorSanitizer, and with ThreadSanitizer; run each fuzzer for a minute, side by side
 
 Environment:
   GPT_GOLDENS=DIR:DIR...       more folders with expected values, beside tests/golden
@@ -78,6 +78,13 @@ run_fuzzer() {
   echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log") inputs, no finding"
 }
 
+# Waits for all of these processes; fails if any did.
+wait_for() {
+  outcome=0
+  for pid in "$@"; do wait "$pid" || outcome=$?; done
+  return $outcome
+}
+
 # The instruction sets to leave out where one is enough: all but the best that this CPU has.
 other_isas() {
   if grep -qw avx2 /proc/cpuinfo; then echo '^(scalar|avx512)$'; else echo '^(avx2|avx512)$'; fi
@@ -122,10 +129,15 @@ if [ $all = yes ]; then
   section 'Build: fuzzers'
   build fuzz
   section 'Fuzzers'
+  running=0
+  pids=
   for source in tests/fuzz/fuzz_*.cpp; do
-    [ -e "$source" ] || { echo 'there are none'; break; }
     name=${source##*/fuzz_}
-    run_fuzzer "${name%.cpp}"
+    run_fuzzer "${name%.cpp}" &
+    pids="$pids $!"
+    running=$((running + 1))
+    if [ $running -ge "$jobs" ]; then wait_for $pids; running=0 pids=; fi
   done
+  wait_for $pids
   section 'Everything passed'
 fi

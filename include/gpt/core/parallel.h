@@ -21,7 +21,8 @@ void set_num_threads(int n);
 /// there are CPUs.
 int num_threads() noexcept;
 
-/// While it lives, loops started by this thread use at most n threads (n <= 0: no further limit).
+/// While it lives, loops started by this thread use at most n threads (n <= 0: no further limit). Limits are of each thread of
+/// the host for itself: two of them that run loops at once use the threads of both.
 class ThreadLimit {
  public:
   explicit ThreadLimit(int n) noexcept;
