@@ -63,10 +63,6 @@ TensorView last_rows(ConstTensorView x, std::span<const nn::Segment> segments, A
   return last;
 }
 
-void throw_if_stopped(const std::stop_token& stop) {
-  if (stop.stop_requested()) fail<CancelledError>("gpt2", "the forward pass was cancelled");
-}
-
 }  // namespace
 
 Gpt2::Gpt2(const Gpt2Config& config)
@@ -125,7 +121,6 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     }
   }
   for (const nn::Block& block : blocks_) {
-    throw_if_stopped(options.stop);
     if (options.hidden_states) out.hidden_states.push_back(x);
     if (options.hidden_states || options.tape != nullptr) y = arena.take(x.shape());
     {
@@ -135,7 +130,7 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     }
     std::swap(x, y);
   }
-  throw_if_stopped(options.stop);
+  context.throw_if_stopped();
   if (options.hidden_states || options.final_hidden) {
     out.final_hidden = arena.take(x.shape());
     ln_f_.forward(context, x, out.final_hidden);

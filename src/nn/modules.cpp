@@ -12,6 +12,7 @@ namespace gpt::nn {
 
 void Linear::forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f,
                      ConstTensorView residual) const {
+  context.throw_if_stopped();
   context.observe(weight_, x);
   autograd::linear(
       context.tape, x, weight_,

@@ -217,6 +217,28 @@ TEST(Gpt2, LeavesTheCacheAsItWasWhenCancelled) {
   EXPECT_TRUE(std::equal(logits.data<float>(), logits.data<float>() + 97, whole.data<float>() + 11 * 97));
 }
 
+TEST(Gpt2, AsksBeforeEveryProductWhetherToStop) {
+  const Gpt2 network = random_network(tiny_config(), 6);
+  const auto ids = tokens(12);
+  const Chunk chunk{ids};
+  constexpr int kProducts = 4 * 2 + 1;  // of two layers, and the head
+  for (int last = 1; last <= kProducts; ++last) {
+    Arena arena;
+    std::stop_source stop;
+    int seen = 0;
+    const auto forward = [&] {
+      network.forward({&chunk, 1}, arena, {.stop = stop.get_token(), .on_product = [&](const auto&, auto) {
+                                             if (++seen == last) stop.request_stop();
+                                           }});
+    };
+    if (last < kProducts)
+      EXPECT_THROW(forward(), CancelledError);
+    else
+      forward();
+    EXPECT_EQ(seen, last);
+  }
+}
+
 TEST(Gpt2, HoldsOneLayersActivationsOnly) {
   Gpt2Config config = tiny_config();
   const auto capacity_for = [&](std::int64_t layers) {

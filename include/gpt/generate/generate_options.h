@@ -68,7 +68,7 @@ struct GenerateOptions {
   /// Called with every token as soon as it is known. What it throws ends the generation and reaches the
   /// caller.
   std::function<void(const Piece& piece)> on_token = {};
-  /// Ends the generation within one layer's time, also during the prompt's prefill; the tokens so far are the
+  /// Ends the generation before the next matrix product, also during the prompt's prefill; the tokens so far are the
   /// result.
   std::stop_token stop = {};
   /// Threads that this generation may use at most; 0: as many as gpt::num_threads() says.

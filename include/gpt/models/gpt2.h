@@ -47,7 +47,7 @@ struct ForwardOptions {
   LogitsRows logits = LogitsRows::kLast;
   bool hidden_states = false;
   bool final_hidden = false;
-  std::stop_token stop = {};          // checked before every layer
+  std::stop_token stop = {};          // asked before every matrix product
   nn::InputObserver on_product = {};  // sees the inputs of every matrix product
   /// Applies dropout, at the rates of the configuration; sequences then have no caches.
   std::optional<DropoutSeed> dropout = {};

@@ -39,11 +39,14 @@ struct DropoutState {
 /// What a forward pass carries through the modules.
 struct Context {
   Arena& arena;                             // intermediate results
-  std::stop_token stop;                     // asked between layers
+  std::stop_token stop;                     // asked before every matrix product
   const InputObserver* observer = nullptr;  // told of every matrix product
   Tape* tape = nullptr;                     // records the pass; null in inference
   DropoutState dropout = {};                // no rates in inference
 
+  void throw_if_stopped() const {
+    if (stop.stop_requested()) fail<CancelledError>("forward", "the pass was cancelled");
+  }
   void observe(const ops::Weight& weight, ConstTensorView x) const {
     if (observer != nullptr) (*observer)(weight, x);
   }
