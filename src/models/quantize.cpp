@@ -15,10 +15,6 @@ namespace {
 
 constexpr std::string_view kWhere = "quantize";
 
-void throw_if_stopped(const std::stop_token& stop) {
-  if (stop.stop_requested()) fail<CancelledError>(kWhere, "stopped");
-}
-
 /// The format a matrix is to get, if any.
 std::optional<ops::QuantizationFormat> format_of(const std::string& name, const ops::Weight& weight,
                                                  const QuantizeOptions& options) {
@@ -150,9 +146,8 @@ std::vector<QuantizedMatrix> quantize_all(Gpt2& network, const QuantizeOptions& 
   std::vector<QuantizedMatrix> report;
   std::map<const ops::Weight*, ops::Weight> results;
   for (const auto& [name, weight] : todo) {
-    throw_if_stopped(options.stop);
     const ops::QuantizationFormat format = *format_of(name, *weight, options);
-    ops::Weight result = ops::quantize(name, *weight, format, squares.means(*weight));
+    ops::Weight result = ops::quantize(name, *weight, format, squares.means(*weight), options.stop);
     report.push_back({name, format, weight->nbytes(), result.nbytes(), relative_error(*weight, result)});
     results.emplace(weight, std::move(result));
     if (options.on_progress)

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "core/memory.h"
@@ -16,6 +17,7 @@ namespace gpt::ops {
 namespace {
 
 constexpr std::string_view kOp = "quantize";
+
 bool is_normal_half(float scale) noexcept {
   const auto rounded = std::fabs(static_cast<float>(Float16(scale)));
   return rounded >= 0x1p-14f && rounded <= 65504.0f;
@@ -24,7 +26,7 @@ bool is_normal_half(float scale) noexcept {
 class Quantizer {
  public:
   Quantizer(std::string_view what, const Weight& weight, const QuantizationFormat& format,
-            std::span<const float> importance)
+            std::span<const float> importance, std::stop_token stop)
       : what_(what),
         format_(format),
         in_(weight.in),
@@ -33,7 +35,8 @@ class Quantizer {
         group_size_(format.group_size == 0 ? std::max<std::int64_t>(in_, 1) : format.group_size),
         panels_((out_ + kPanelWidth - 1) / kPanelWidth),
         importance_(importance.empty() ? nullptr : importance.data()),
-        weights_(pack(weight).values.to(DType::f32)) {}
+        weights_(pack(weight).values.to(DType::f32)),
+        stop_(std::move(stop)) {}
 
   Weight run() {
     const DType scale_dtype = choose_scale_dtype();
@@ -43,8 +46,10 @@ class Quantizer {
     const std::int64_t groups = groups_of(in_, format_.group_size);
     parallel_for(panels_ * groups, 1, [&](std::int64_t begin, std::int64_t end) noexcept {
       // Two inputs share a byte of int4, and no group is cut inside a step: groups are independent.
-      for (std::int64_t i = begin; i < end; ++i) fill(q, elements, i / groups, i % groups, scale_dtype);
+      for (std::int64_t i = begin; i < end && !stop_.stop_requested(); ++i)
+        fill(q, elements, i / groups, i % groups, scale_dtype);
     });
+    if (stop_.stop_requested()) fail<CancelledError>(what_, "quantizing was stopped");
     return q;
   }
 
@@ -127,6 +132,7 @@ class Quantizer {
   std::int64_t group_size_, panels_;
   const float* importance_;
   Tensor weights_;  // f32 [P, K, 16]
+  std::stop_token stop_;
 };
 
 }  // namespace
@@ -169,7 +175,7 @@ Weight empty_quantized(std::int64_t in, std::int64_t out, const QuantizationForm
 }
 
 Weight quantize(std::string_view what, const Weight& weight, const QuantizationFormat& format,
-                std::span<const float> importance) {
+                std::span<const float> importance, std::stop_token stop) {
   check(format);
   weight.check(what);
   if (weight.quantized())
@@ -179,7 +185,8 @@ Weight quantize(std::string_view what, const Weight& weight, const QuantizationF
   for (std::size_t k = 0; k < importance.size(); ++k)
     if (!(importance[k] >= 0.0f && importance[k] <= std::numeric_limits<float>::max()))
       fail<ArgumentError>(what, "importance[", k, "] is ", importance[k], ", expected a number of 0 or more");
-  return with_memory_errors(what, [&] { return Quantizer(what, weight, format, importance).run(); });
+  return with_memory_errors(
+      what, [&] { return Quantizer(what, weight, format, importance, std::move(stop)).run(); });
 }
 
 }  // namespace gpt::ops

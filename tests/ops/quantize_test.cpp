@@ -317,6 +317,15 @@ TEST(Quantize, NamesWhatItRefuses) {
   expect_error<UnsupportedError>([&] { quantize("w", again, {}); }, {"[w]", "int8 already"});
 }
 
+TEST(Quantize, StopsInsideAMatrixWhenAsked) {
+  const Weight w = plain_weight(random_tensor({40, 50}, 1), WeightLayout::kOutIn);
+  std::stop_source stop;
+  const std::stop_token token = stop.get_token();
+  EXPECT_TRUE(same_bits(quantize("w", w, {}, {}, token).values, quantize("w", w, {}).values));
+  stop.request_stop();
+  expect_error<CancelledError>([&] { quantize("w", w, {}, {}, token); }, {"[w]"});
+}
+
 TEST(Quantize, NamesTheFirstWeightThatIsNotFinite) {
   for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     Tensor w = random_tensor({40, 50}, 1);

@@ -35,7 +35,7 @@ struct QuantizeOptions {
   /// in it (ops::quantize, importance). Some thousand tokens are enough. Cut into sequences of n_positions.
   std::span<const TokenId> calibration = {};
   std::function<void(const QuantizeProgress&)> on_progress = {};
-  std::stop_token stop = {};  // checked before every matrix and every layer of the calibration
+  std::stop_token stop = {};  // asked before every group of weights, and every product of the calibration
 };
 
 /// What became of one matrix.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <stop_token>
 #include <string_view>
 
 #include "gpt/ops/weight.h"
@@ -20,10 +21,10 @@ namespace gpt::ops {
 /// Scales are f16; f32 for the whole matrix when that of any group would not be a normal f16. A group of zeros has the
 /// scale 0. The bits depend on the arguments alone.
 /// `what` names the matrix in errors. Throws ArgumentError (a format that does not exist, a negative or non-finite
-/// importance), ShapeError, UnsupportedError for a matrix that is quantized already, MemoryError, and NumericError naming
-/// the first weight that is not finite.
+/// importance), ShapeError, UnsupportedError for a matrix that is quantized already, MemoryError, NumericError naming the
+/// first weight that is not finite, and CancelledError soon after `stop` is requested: it is asked before every group.
 Weight quantize(std::string_view what, const Weight& weight, const QuantizationFormat& format,
-                std::span<const float> importance = {});
+                std::span<const float> importance = {}, std::stop_token stop = {});
 
 /// Throws ArgumentError naming what makes it a format that does not exist.
 void check(const QuantizationFormat& format);
