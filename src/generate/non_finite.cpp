@@ -1,54 +1,18 @@
 #include "generate/non_finite.h"
 
-#include <cmath>
-#include <cstdint>
 #include <limits>
 #include <string>
 
-#include "gpt/core/dtype.h"
 #include "gpt/core/error.h"
-#include "gpt/core/tensor.h"
+#include "models/non_finite.h"
 
 namespace gpt::generate {
 namespace {
 
-template <class T>
-std::int64_t first_non_finite(std::span<const T> values) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(static_cast<float>(values[i]))) return static_cast<std::int64_t>(i);
-  }
-  return -1;
-}
-
-std::int64_t first_non_finite(const Tensor& tensor) {
-  switch (tensor.dtype()) {
-    case DType::f32: return first_non_finite(tensor.span<float>());
-    case DType::f16: return first_non_finite(tensor.span<Float16>());
-    case DType::bf16: return first_non_finite(tensor.span<BFloat16>());
-    default: return -1;
-  }
-}
-
-// "; parameter wte.weight holds one at element 7", or nothing.
+// "; parameter wte.weight: element [0, 7] is nan", or nothing.
 std::string describe_parameters(const Gpt2& network) {
-  std::string text;
-  struct Visitor {
-    std::string& text;
-    void operator()(const std::string& name, const Tensor& tensor, const Shape&) const {
-      if (!text.empty()) return;
-      if (const std::int64_t element = first_non_finite(tensor); element >= 0)
-        text = concat("; parameter ", name, " is not finite at element ", element);
-    }
-    void operator()(const std::string& name, const ops::Weight& weight) const {
-      if (!text.empty()) return;
-      if (weight.quantized())
-        (*this)(name + ".scales", weight.scales, {});
-      else
-        (*this)(name, ops::unpack(weight, weight.file_layout), {});
-    }
-  };
-  network.visit(Visitor{text});
-  return text;
+  const auto found = find_non_finite(network);
+  return found ? concat("; parameter ", found->name, ": element ", found->element) : "";
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 #include "gpt/ops/quantize.h"
+#include "models/non_finite.h"
 
 namespace gpt {
 namespace {
@@ -142,6 +143,9 @@ std::vector<QuantizedMatrix> quantize_all(Gpt2& network, const QuantizeOptions& 
   network.visit_matrices([&](const std::string& name, const ops::Weight& weight) {
     if (format_of(name, weight, options)) todo.emplace_back(name, &weight);
   });
+  // Before the work, whose last matrix it may be; and the calibration would spread it to the inputs of others.
+  if (const auto found = find_non_finite(network))
+    fail<NumericError>(found->name, "element ", found->element, ", expected a finite number");
   const InputSquares squares = read_text(network, options);
   std::vector<QuantizedMatrix> report;
   std::map<const ops::Weight*, ops::Weight> results;

@@ -291,7 +291,7 @@ TEST(Generator, NamesTheParameterThatIsNotFinite) {
   });
   const Generator generator(model);
   expect_error<NumericError>([&] { generator.generate(kPrompt); },
-                             {"position 4", "token id 5", "h.1.mlp.c_fc.weight", "element 5"});
+                             {"position 4", "token id 5", "h.1.mlp.c_fc.weight", "element [0, 5] is nan"});
 }
 
 TEST(Generator, ReportsLogitsThatOverflowThoughAllWeightsAreFinite) {

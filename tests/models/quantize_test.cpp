@@ -216,7 +216,17 @@ TEST(QuantizeModel, NamesWhatItRefuses) {
   network.visit([](const std::string& name, Tensor& t, const Shape&) {
     if (name == "h.1.mlp.c_fc.weight") t.data<float>()[3 * 64 + 5] = std::numeric_limits<float>::quiet_NaN();
   });
-  expect_error<NumericError>([&] { quantize(network, {}); }, {"[h.1.mlp.c_fc.weight]", "[3, 5]"});
+  // Whatever the calibration would make of it, and before any work.
+  const std::vector<TokenId> good = {1, 2};
+  const auto no_progress = [](const QuantizeProgress& p) { ADD_FAILURE() << p.matrix << ' ' << p.done; };
+  for (const std::span<const TokenId> calibration : {std::span<const TokenId>(), std::span(good)})
+    for (const bool packed : {false, true}) {
+      Gpt2 broken = network;
+      if (packed) broken.pack();
+      expect_error<NumericError>(
+          [&] { quantize(broken, {.calibration = calibration, .on_progress = no_progress}); },
+          {"[h.1.mlp.c_fc.weight] element [3, 5] is nan, expected a finite number"});
+    }
 }
 
 /// Mean negative log-likelihood of a text, in sequences of 128 tokens.

@@ -50,7 +50,7 @@ struct QuantizedMatrix {
 /// Quantizes the matrices of a network; position embeddings stay as they are unless overrides name them, biases and layer norms
 /// always, and so do matrices that are quantized already. Returns what was done, in the order of Gpt2::visit.
 /// Throws ArgumentError (a format that does not exist, an override that names no matrix, calibration tokens outside the
-/// vocabulary), NumericError naming a matrix that is not finite, MemoryError, CancelledError; the network is then
+/// vocabulary), NumericError naming the first parameter that is not finite, MemoryError, CancelledError; the network is then
 /// what it was.
 std::vector<QuantizedMatrix> quantize(Gpt2& network, const QuantizeOptions& options);
 

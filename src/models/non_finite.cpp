@@ -1,0 +1,68 @@
+#include "models/non_finite.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "gpt/core/dtype.h"
+#include "gpt/core/error.h"
+#include "gpt/core/tensor.h"
+
+namespace gpt {
+namespace {
+
+// The place in a row-major tensor: "[3, 5]".
+std::string place_of(std::int64_t element, const Shape& shape) {
+  std::string place = "]";
+  for (int i = shape.rank() - 1; i >= 0; --i) {
+    place = concat(i > 0 ? ", " : "[", element % shape[i], place);
+    element /= shape[i];
+  }
+  return place;
+}
+
+template <class T>
+std::string describe_non_finite(std::span<const T> values, const Shape& shape) {
+  const auto bad = std::find_if(values.begin(), values.end(),
+                                [](T value) { return !std::isfinite(static_cast<float>(value)); });
+  if (bad == values.end()) return {};
+  return concat(place_of(bad - values.begin(), shape), " is ", static_cast<float>(*bad));
+}
+
+std::string describe_non_finite(const Tensor& tensor) {
+  switch (tensor.dtype()) {
+    case DType::f32: return describe_non_finite(tensor.span<float>(), tensor.shape());
+    case DType::f16: return describe_non_finite(tensor.span<Float16>(), tensor.shape());
+    case DType::bf16: return describe_non_finite(tensor.span<BFloat16>(), tensor.shape());
+    default: return {};
+  }
+}
+
+struct Finder {
+  std::optional<NonFiniteParameter>& found;
+
+  void operator()(const std::string& name, const Tensor& tensor, const Shape&) const {
+    if (found) return;
+    if (std::string element = describe_non_finite(tensor); !element.empty())
+      found = {name, std::move(element)};
+  }
+  void operator()(const std::string& name, const ops::Weight& weight) const {
+    if (found) return;
+    if (weight.quantized())
+      (*this)(name + ".scales", weight.scales, {});
+    else
+      (*this)(name, ops::unpack(weight, weight.file_layout), {});
+  }
+};
+
+}  // namespace
+
+std::optional<NonFiniteParameter> find_non_finite(const Gpt2& network) {
+  std::optional<NonFiniteParameter> found;
+  network.visit(Finder{found});
+  return found;
+}
+
+}  // namespace gpt

@@ -1,0 +1,19 @@
+// Weights that are not numbers.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "gpt/models/gpt2.h"
+
+namespace gpt {
+
+struct NonFiniteParameter {
+  std::string name;     // of a quantized matrix, that of its scales
+  std::string element;  // "[3, 5] is nan", as the checkpoint lays it out
+};
+
+/// The first parameter, in the order of Gpt2::visit, that is not finite, if there is one. Throws MemoryError.
+std::optional<NonFiniteParameter> find_non_finite(const Gpt2& network);
+
+}  // namespace gpt
