@@ -1,6 +1,7 @@
 #include "gpt/models/gpt2_config.h"
 
 #include <charconv>
+#include <cmath>
 #include <limits>
 #include <string>
 
@@ -58,13 +59,12 @@ TokenId token_id(const HfConfig& file, std::string_view key, std::int64_t value)
   return static_cast<TokenId>(value);
 }
 
-/// "gelu_new, gelu, ...": each by the name that a config.json is written with.
-std::string known_activations() {
-  std::string list;
-  for (auto a = ops::Activation::kNone; ops::name_of(a) != "invalid";
-       a = static_cast<ops::Activation>(static_cast<int>(a) + 1))
-    list += concat(list.empty() ? "" : ", ", ops::name_of(a));
-  return list;
+/// A number that the file has, as a float32. One that would become 0 or infinity is refused as it stands in the file.
+float to_float(const HfConfig& file, std::string_view key, double value) {
+  if (std::fabs(value) > static_cast<double>(std::numeric_limits<float>::max()) ||
+      (value != 0 && static_cast<float>(value) == 0))
+    fail<ArgumentError>(file.source(), key, " is ", value, ", which is no number of 32 bits");
+  return static_cast<float>(value);
 }
 
 void require_gpt2(const HfConfig& file) {
@@ -108,14 +108,14 @@ Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
   if (file.get_int("n_inner") == 0)
     fail<ArgumentError>(file.source(), "n_inner is 0, expected null or at least 1");
   for (const FloatKey& k : kFloatKeys)
-    if (const auto value = file.get_float(k.name)) c.*k.member = static_cast<float>(*value);
+    if (const auto value = file.get_float(k.name)) c.*k.member = to_float(file, k.name, *value);
   for (const BoolKey& k : kBoolKeys)
     if (const auto value = file.get_bool(k.name)) c.*k.member = *value;
   if (const auto name = file.get_string("activation_function")) {
     const auto known = ops::activation_from_name(*name);
     if (!known)
       fail<UnsupportedError>(file.source(), "activation_function is \"", *name, "\", expected ",
-                             known_activations());
+                             ops::activation_names());
     c.activation_function = *known;
   }
   for (const auto& [key, member] : {std::pair{"bos_token_id", &Gpt2Config::bos_token_id},
@@ -128,7 +128,6 @@ Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
     c.eos_token_id.clear();
     for (const std::int64_t id : file.get_int_list("eos_token_id").value_or(std::vector<std::int64_t>{}))
       c.eos_token_id.push_back(token_id(file, "eos_token_id", id));
-    warn_of_unreachable_eos(file, c.eos_token_id, c.vocab_size, on_warning);
   }
   for (const std::string_view key : kHarmless) file.has(key);  // marks it as read
   if (on_warning)
@@ -139,6 +138,7 @@ Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
   } catch (const ArgumentError& e) {
     fail<ArgumentError>(file.source(), e.what());
   }
+  if (file.has("eos_token_id")) warn_of_unreachable_eos(file, c.eos_token_id, c.vocab_size, on_warning);
   return c;
 }
 

@@ -1,5 +1,6 @@
 #include "gpt/ops/activation.h"
 
+#include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 #include "ops/checks.h"
 
@@ -29,6 +30,12 @@ std::optional<Activation> activation_from_name(std::string_view name) noexcept {
   for (const Name& n : kNames)
     if (n.name == name) return n.activation;
   return std::nullopt;
+}
+
+std::string activation_names() {
+  std::string list;
+  for (const Name& n : kNames) list += concat(list.empty() ? "" : ", ", n.name);
+  return list;
 }
 
 void activation(Activation f, ConstTensorView x, TensorView y) {

@@ -106,13 +106,19 @@ TEST(Gpt2Config, WarnsOfAnEosTokenOutsideTheVocabularyAndOfNoOther) {
   EXPECT_THAT(warnings_of(R"("eos_token_id": -1)"), ElementsAre(HasSubstr("eos_token_id -1" + rest)));
   EXPECT_THAT(warnings_of(R"("eos_token_id": null, "pad_token_id": 97, "bos_token_id": -1)"), IsEmpty());
   EXPECT_THAT(warnings_of(R"("eos_token_id": 96)"), IsEmpty());
+  std::vector<std::string> warnings;  // where the vocabulary itself is wrong, an error is enough
+  const std::string empty = R"({"model_type": "gpt2", "vocab_size": 0, "eos_token_id": 5})";
+  EXPECT_THROW(read(empty, &warnings), ArgumentError);
+  EXPECT_THAT(warnings, IsEmpty());
 }
 
 TEST(Gpt2Config, RefusesByNameWhatItDoesNotCompute) {
   EXPECT_THAT(refused<UnsupportedError>(R"({"model_type": "llama"})"), HasSubstr("model_type is \"llama\""));
   EXPECT_THAT(refused<FormatError>(R"({"n_embd": 24})"), HasSubstr("model_type is missing"));
-  EXPECT_THAT(refused<UnsupportedError>(R"({"model_type": "gpt2", "activation_function": "swiglu"})"),
-              HasSubstr("activation_function is \"swiglu\", expected linear, gelu_new, gelu, relu"));
+  EXPECT_THAT(
+      refused<UnsupportedError>(R"({"model_type": "gpt2", "activation_function": "swiglu"})"),
+      AllOf(HasSubstr("activation_function is \"swiglu\", expected gelu_new, gelu_pytorch_tanh, gelu, relu"),
+            HasSubstr(", swish, "), HasSubstr("linear")));
   EXPECT_THAT(refused<UnsupportedError>(R"({"model_type": "gpt2", "activation_function": ""})"),
               AllOf(HasSubstr("activation_function is \"\""), HasSubstr("gelu_fast")));
   EXPECT_THAT(refused<UnsupportedError>(R"({"model_type": "gpt2", "add_cross_attention": true})"),
@@ -135,6 +141,8 @@ TEST(Gpt2Config, RefusesByNameWhatNoNetworkHas) {
   EXPECT_THAT(with(R"("vocab_size": 4294967296)"), HasSubstr("vocab_size is 4294967296"));
   EXPECT_THAT(with(R"("n_inner": 0)"), HasSubstr("n_inner is 0"));
   EXPECT_THAT(with(R"("layer_norm_epsilon": 0)"), HasSubstr("layer_norm_epsilon is 0"));
+  EXPECT_THAT(with(R"("layer_norm_epsilon": 1e-300)"), HasSubstr("layer_norm_epsilon is 1e-300"));
+  EXPECT_THAT(with(R"("initializer_range": 1e300)"), HasSubstr("initializer_range is 1e+300"));
   EXPECT_THAT(with(R"("resid_pdrop": 1.5)"), HasSubstr("resid_pdrop is 1.5"));
 }
 

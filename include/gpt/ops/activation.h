@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "gpt/core/tensor.h"
@@ -22,6 +23,8 @@ enum class Activation : std::uint8_t { kNone, kGeluNew, kGelu, kRelu, kSilu, kTa
 /// The name in config.json, and back; empty for a name that is not known.
 std::string_view name_of(Activation activation) noexcept;
 std::optional<Activation> activation_from_name(std::string_view name) noexcept;
+/// Every name that is known, for messages: "gelu_new, gelu_pytorch_tanh, gelu, ...".
+std::string activation_names();
 
 /// y = f(x), float32, any shape; y may be x. Throws ShapeError when the shapes differ.
 void activation(Activation f, ConstTensorView x, TensorView y);
