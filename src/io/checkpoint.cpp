@@ -61,8 +61,9 @@ Checkpoint::Checkpoint(const fs::path& directory, MappedFile::Mode mode) {
     source_ = (directory / kIndex).string();
     open_shards(directory, mode);
   } else if (is_there(directory / kPickle) || is_there(directory / kPickleIndex)) {
-    fail<UnsupportedError>(directory.string(), "holds its weights only as ", kPickle,
-                           ", which cannot be loaded directly; `convert` makes a ", kSingle, " of it");
+    fail<UnsupportedError>(directory.string(), "holds its weights only as ", kPickle, ", expected ", kSingle,
+                           ": with transformers, load it and save it by "
+                           "save_pretrained(directory, safe_serialization=True)");
   } else {
     fail<IoError>(directory.string(), "holds no weights: looked for ", kSingle, " and ", kIndex);
   }

@@ -171,8 +171,9 @@ TEST(Checkpoint, SendsPickledWeightsToConvert) {
   for (const char* name : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     const TempDir dir;
     write_file(dir / name, "PK");
-    expect_error<UnsupportedError>([&] { Checkpoint checkpoint(dir.path()); },
-                                   {dir.path().string(), "pytorch_model.bin", "convert"});
+    expect_error<UnsupportedError>(
+        [&] { Checkpoint checkpoint(dir.path()); },
+        {dir.path().string(), "pytorch_model.bin", "expected model.safetensors", "save_pretrained"});
   }
 }
 

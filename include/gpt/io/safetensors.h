@@ -99,8 +99,8 @@ class SafetensorsFile {
 class Checkpoint {
  public:
   /// Throws, besides what SafetensorsFile throws: IoError when the directory is missing or holds no weights;
-  /// UnsupportedError when it holds only pytorch_model.bin, which `convert` reads; FormatError when the index
-  /// is malformed, names a shard outside the directory, or a tensor that its shard does not have.
+  /// UnsupportedError when it holds only pytorch_model.bin; FormatError when the index is malformed, names a
+  /// shard outside the directory, or a tensor that its shard does not have.
   explicit Checkpoint(const std::filesystem::path& directory, MappedFile::Mode mode = MappedFile::Mode::kMap);
 
   /// Names shard after shard (shards in the order of their file names), inside a shard as
