@@ -39,6 +39,7 @@ TEST(Error, MessageNamesThePlaceThenTheParts) {
   expect_error<ShapeError>(
       [] { fail<ShapeError>("layer_norm", "gamma has ", 767, " elements, expected C = ", 768u); },
       {"[layer_norm] gamma has 767 elements, expected C = 768"});
+  expect_error<IoError>([] { fail<IoError>("", "no such directory"); }, {"[\"\"] no such directory"});
 }
 
 TEST(Error, EveryKindIsAnError) {

@@ -114,10 +114,10 @@ std::string concat(const Parts&... parts) {
   return detail::join(list);
 }
 
-/// Throws E with the message "[where] parts...".
+/// Throws E with the message "[where] parts..."; an empty name or path is shown as [""].
 template <class E, class... Parts>
 [[noreturn, gnu::cold]] void fail(std::string_view where, const Parts&... parts) {
-  throw E(concat("[", where, "] ", parts...));
+  throw E(concat("[", where.empty() ? "\"\"" : where, "] ", parts...));
 }
 
 }  // namespace gpt
