@@ -1,5 +1,7 @@
 #include "gpt/models/model.h"
 
+#include <unistd.h>
+
 #include <cstring>
 #include <set>
 #include <string>
@@ -142,14 +144,34 @@ DType weight_dtype(const Gpt2& network) {
   return first.value_or(DType::f32);
 }
 
-void make_directory(const std::filesystem::path& directory) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  std::error_code ignored;
-  if (error || !std::filesystem::is_directory(directory, ignored))
+/// A directory to write into. What had to be made for it, parents too, goes again unless it is kept.
+class OutputDirectory {
+ public:
+  explicit OutputDirectory(const std::filesystem::path& directory) {
+    namespace fs = std::filesystem;
+    std::error_code error, ignored;
+    for (fs::path path = directory; !path.empty() && !fs::exists(path, ignored); path = path.parent_path())
+      made_.push_back(path);
+    fs::create_directories(directory, error);
+    if (!error && fs::is_directory(directory, ignored)) return;
+    remove_made();
     fail<IoError>(directory.string(), "cannot create the directory: ",
                   error ? error.message() : std::string("a file is in its place"));
-}
+  }
+  ~OutputDirectory() { remove_made(); }
+  OutputDirectory(const OutputDirectory&) = delete;
+  OutputDirectory& operator=(const OutputDirectory&) = delete;
+
+  void keep() noexcept { made_.clear(); }
+
+ private:
+  void remove_made() const noexcept {
+    for (const std::filesystem::path& path : made_)
+      ::rmdir(path.c_str());  // refuses what others have put files into
+  }
+
+  std::vector<std::filesystem::path> made_;  // the innermost first
+};
 
 }  // namespace
 
@@ -227,7 +249,7 @@ void Model::save_files(const std::filesystem::path& directory) const {
   const std::vector<std::string> architecture{"GPT2LMHeadModel"};
   if (!config.has("architectures")) config.set_string_list("architectures", architecture);
   config.set_string(config.has("dtype") ? "dtype" : "torch_dtype", name_of(weight_dtype(network_)));
-  make_directory(directory);
+  OutputDirectory output(directory);
   AtomicFiles files;
   // The first to be moved into place: model.safetensors goes before an index, which is then of no use.
   PendingFile& weights = files.add(directory / "model.safetensors");
@@ -240,6 +262,7 @@ void Model::save_files(const std::filesystem::path& directory) const {
   for (const std::filesystem::path& stale : sharded_files(directory)) files.remove(stale);
   write_safetensors(weights, tensors, {{"format", "pt"}});
   files.commit();
+  output.keep();
 }
 
 const Tokenizer& Model::tokenizer() const {

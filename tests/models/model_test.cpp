@@ -337,6 +337,26 @@ TEST(ModelSave, KeepsTheOldCheckpointWhenTheDiskIsFullHalfWay) {
   }
 }
 
+TEST(ModelSave, TakesBackTheDirectoriesThatItMadeWhenItFails) {
+  const TempDir tmp;
+  const Model model = Model::load(CheckpointFiles().write(tmp / "m"));
+  const fs::path directory = tmp / "new/sub/";
+  EXPECT_EQ(
+      test::with_file_size_limit(2500, [&] { return test::outcome_of([&] { model.save(directory); }, ""); }),
+      test::kIoErrorNamingTheFile);
+  EXPECT_FALSE(fs::exists(tmp / "new"));
+  write_file(tmp / "file", "x");
+  EXPECT_THROW(model.save(tmp / "file/sub"), IoError);
+  EXPECT_EQ(read_file(tmp / "file"), "x");
+  fs::create_directory(tmp / "old");  // was there, and stays
+  EXPECT_EQ(test::with_file_size_limit(
+                2500, [&] { return test::outcome_of([&] { model.save(tmp / "old"); }, ""); }),
+            test::kIoErrorNamingTheFile);
+  EXPECT_TRUE(fs::is_empty(tmp / "old"));
+  model.save(directory);
+  EXPECT_TRUE(fs::exists(tmp / "new/sub/model.safetensors"));
+}
+
 TEST(ModelSave, LeavesNothingOfAnotherCheckpointInForce) {
   const TempDir dir;
   const Model model = Model::load(std::string(GPT_SOURCE_DIR) + "/examples/models/demo");

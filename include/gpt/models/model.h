@@ -47,8 +47,9 @@ class Model {
   /// Writes a directory that transformers (and load) read, creating it if needed. Quantized matrices are written as they
   /// lie in memory, for load alone (transformers refuses their quant_method).
   /// All files are written before the first takes its name (AtomicFiles), so that a full disk leaves an old checkpoint in the
-  /// directory as it was; a process killed while they take their names leaves some of either. Where the old one was sharded,
-  /// its index and shards are removed last. Symbolic links are replaced, not written through.
+  /// directory as it was; a process killed while they take their names leaves some of either. A directory that a failed save
+  /// had made goes again. Where the old one was sharded, its index and shards are removed last. Symbolic links are replaced,
+  /// not written through.
   /// Throws IoError; ShapeError for a network whose weights were never set.
   void save(const std::filesystem::path& directory) const;
 
