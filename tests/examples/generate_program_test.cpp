@@ -38,18 +38,6 @@ Json run_json(const std::string& model, std::vector<std::string> arguments) {
   return parse_json(result.out);
 }
 
-/// Expects the exit status and one line "error: ..." on standard error with `part` in it, and nothing on stdout.
-void expect_failure(int status, const std::string& model, const std::vector<std::string>& arguments,
-                    const std::string& part) {
-  const ProcessResult result = run(model, arguments);
-  SCOPED_TRACE(::testing::PrintToString(arguments));
-  EXPECT_EQ(result.status, status);
-  EXPECT_EQ(result.out, "");
-  EXPECT_THAT(result.err, StartsWith("error: "));
-  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-  EXPECT_THAT(result.err, HasSubstr(part));
-}
-
 /// A checkpoint without a tokenizer, saved into the directory.
 void save_random(const std::filesystem::path& directory, const Gpt2Config& config) {
   HfConfig file;
@@ -170,8 +158,8 @@ TEST(GenerateProgram, WorksWithoutATokenizerOnIds) {
   std::string ids;
   for (const Json& id : object.at("ids")) ids += concat(ids.empty() ? "" : ",", id.get<TokenId>());
   EXPECT_EQ(run(directory.path(), {"--input-ids", "3,1,4", "--max-length", "8"}).out, ids + "\n");
-  expect_failure(1, directory.path(), {"--prompt", "abc"}, "tokenizer");
-  expect_failure(1, directory.path(), {"--input-ids", "3", "--stop", "x"}, "tokenizer");
+  expect_failure(1, command(directory.path(), {"--prompt", "abc"}), "tokenizer");
+  expect_failure(1, command(directory.path(), {"--input-ids", "3", "--stop", "x"}), "tokenizer");
 }
 
 TEST(GenerateProgram, ThreadsAndMappingDoNotChangeTheResultAndTypesAreConverted) {
@@ -192,7 +180,7 @@ TEST(GenerateProgram, ThreadsAndMappingDoNotChangeTheResultAndTypesAreConverted)
 
 TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
   const auto refuse = [](const std::vector<std::string>& arguments, const std::string& part) {
-    expect_failure(2, kDemo, arguments, part);
+    expect_failure(2, command(kDemo, arguments), part);
   };
   refuse({}, "--prompt");
   refuse({"--prompt", "A", "--input-ids", "1"}, "--input-ids");
@@ -237,13 +225,14 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
 }
 
 TEST(GenerateProgram, ReportsWorkThatFailsWithStatusOne) {
-  expect_failure(1, "/nonexistent", {"--prompt", "A"}, "/nonexistent");
-  expect_failure(1, kDemo, {"--prompt", ""}, "empty");
-  expect_failure(1, kDemo, {"--prompt=", "--json"}, "empty");
-  expect_failure(1, kDemo, {"--prompt-file", "/nonexistent"}, "[/nonexistent] cannot open: No such file");
-  expect_failure(1, kDemo, {"--prompt-file", "/tmp"}, "[/tmp] is a directory, expected a file");
-  expect_failure(1, kDemo, {"--input-ids", "1,999999"}, "999999");
-  expect_failure(1, kDemo, {"--prompt", "A", "--max-new-tokens", "100000"}, "n_positions");
+  expect_failure(1, command("/nonexistent", {"--prompt", "A"}), "/nonexistent");
+  expect_failure(1, command(kDemo, {"--prompt", ""}), "empty");
+  expect_failure(1, command(kDemo, {"--prompt=", "--json"}), "empty");
+  expect_failure(1, command(kDemo, {"--prompt-file", "/nonexistent"}),
+                 "[/nonexistent] cannot open: No such file");
+  expect_failure(1, command(kDemo, {"--prompt-file", "/tmp"}), "[/tmp] is a directory, expected a file");
+  expect_failure(1, command(kDemo, {"--input-ids", "1,999999"}), "999999");
+  expect_failure(1, command(kDemo, {"--prompt", "A", "--max-new-tokens", "100000"}), "n_positions");
 }
 
 TEST(GenerateProgram, HelpsOnRequest) {

@@ -1,12 +1,15 @@
 #include "examples/process.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <stdexcept>
 
@@ -88,6 +91,16 @@ ProcessResult Process::wait() {
   for (ssize_t got = 0; (got = ::read(err_, buffer, sizeof buffer)) > 0;)
     result_.err.append(buffer, static_cast<std::size_t>(got));
   return result_;
+}
+
+void expect_failure(int status, const std::vector<std::string>& argv, const std::string& part) {
+  const ProcessResult result = Process(argv).wait();
+  SCOPED_TRACE(::testing::PrintToString(argv));
+  EXPECT_EQ(result.status, status);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, ::testing::StartsWith("error: "));
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  EXPECT_THAT(result.err, ::testing::HasSubstr(part));
 }
 
 }  // namespace gpt::test

@@ -36,4 +36,8 @@ class Process {
   ProcessResult result_;
 };
 
+/// Expects that a program exits with the status and with one line "error: ..." on standard error that has `part` in it, and that
+/// it writes nothing to standard output.
+void expect_failure(int status, const std::vector<std::string>& argv, const std::string& part);
+
 }  // namespace gpt::test
