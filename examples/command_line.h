@@ -66,8 +66,8 @@ CLI::Option* add_number(CLI::App& app, const std::string& name, Value& value, co
 
 /// The arguments as CLI11 is to get them: names and values apart, since "--name=" would make it take the next argument for
 /// the value. All that follows an option that wants a value is that value, whatever it looks like. Throws UsageError for
-/// anything that is no option, a value that is missing or that a flag does not take, and for what is given twice unless it
-/// may be repeated.
+/// anything that is no option, a value that is missing, empty where it is a path, or that a flag does not take, and for what is
+/// given twice unless it may be repeated.
 inline std::vector<std::string> split_arguments(const CLI::App& app, int argc, const char* const* argv) {
   std::vector<std::string> arguments;
   std::map<const CLI::Option*, std::string> given;
@@ -80,25 +80,26 @@ inline std::vector<std::string> split_arguments(const CLI::App& app, int argc, c
       throw UsageError(gpt::concat(in_quotes(name), name.starts_with("-")
                                                         ? " is no option: see --help"
                                                         : " follows no option that takes it: see --help"));
-    if (option == app.get_help_ptr() || option == app.get_version_ptr()) return {name};
     const bool is_flag = option->get_expected_max() == 0;
+    if (is_flag && equals != argument.npos)
+      throw UsageError(gpt::concat(name, " takes no value, found ", in_quotes(argument.substr(equals + 1))));
+    if (option == app.get_help_ptr() || option == app.get_version_ptr()) return {name};
     const bool repeats = !is_flag && option->get_multi_option_policy() == CLI::MultiOptionPolicy::TakeAll;
     if (const auto [first, is_new] = given.emplace(option, name); !is_new && !repeats)
       throw UsageError(first->second == name
                            ? gpt::concat(name, " is given twice")
                            : gpt::concat(first->second, " and ", name, " are both given: expected one"));
     arguments.push_back(name);
-    if (is_flag) {
-      if (equals != argument.npos)
-        throw UsageError(
-            gpt::concat(name, " takes no value, found ", in_quotes(argument.substr(equals + 1))));
-    } else if (equals != argument.npos) {
+    if (is_flag) continue;
+    if (equals != argument.npos)
       arguments.emplace_back(argument.substr(equals + 1));
-    } else if (++i < argc) {
+    else if (++i < argc)
       arguments.emplace_back(argv[i]);
-    } else {
+    else
       throw UsageError(gpt::concat(name, ": its value is missing, expected ", option->get_type_name()));
-    }
+    if (const std::string type = option->get_type_name();
+        arguments.back().empty() && (type == "DIR" || type == "FILE"))
+      throw UsageError(name + ": the path is empty");
   }
   return arguments;
 }

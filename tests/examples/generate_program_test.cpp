@@ -219,6 +219,9 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
   refuse({"--prompt", "A", "--kv-dtype", "float64"}, "--kv-dtype: \"float64\"");
   refuse({"--prompt", "A", "--eos-token-id", "999999"}, "eos_token_id 999999");
   refuse({"--prompt", "A", "--stop", ""}, "stop");
+  refuse({"--help=3"}, "--help takes no value, found \"3\"");
+  refuse({"--version="}, "--version takes no value, found \"\"");
+  refuse({"--prompt-file", ""}, "--prompt-file: the path is empty");
   refuse({"--input-ids", "1,,2"}, "--input-ids");
   refuse({"--input-ids", "99999999999"}, "\"99999999999\" is not an integer from 0 to 2147483647");
   refuse({"--input-ids", "-1"}, "\"-1\" is not an integer from 0 to 2147483647");
