@@ -146,7 +146,11 @@ void check(const gpt::Generator& generator, const gpt::GenerateOptions& options)
 }
 
 std::vector<gpt::TokenId> prompt_ids(const Request& request, const gpt::Model& model) {
-  return request.input_ids ? *request.input_ids : model.tokenizer().encode(*request.prompt);
+  if (request.input_ids) return *request.input_ids;
+  std::vector<gpt::TokenId> ids = model.tokenizer().encode(*request.prompt);
+  if (ids.empty() && request.prompt_file)
+    gpt::fail<gpt::ArgumentError>(*request.prompt_file, "is empty: there is no token to continue from");
+  return ids;
 }
 
 Json token_text(const gpt::Model& model, gpt::TokenId id) {

@@ -228,6 +228,10 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
 }
 
 TEST(GenerateProgram, ReportsWorkThatFailsWithStatusOne) {
+  const TempDir directory;
+  write_file(directory / "empty", "");
+  expect_failure(1, command(kDemo, {"--prompt-file", directory / "empty"}),
+                 concat("[", (directory / "empty").string(), "] is empty"));
   expect_failure(1, command("/nonexistent", {"--prompt", "A"}), "/nonexistent");
   expect_failure(1, command(kDemo, {"--prompt", ""}), "empty");
   expect_failure(1, command(kDemo, {"--prompt=", "--json"}), "empty");
