@@ -19,14 +19,18 @@ build=$root/build/demo
   ninja -C "$build" -n generate | grep -q 'no work to do' || (cd "$root" && cmake --build --preset demo)
 } >&2
 
-# The names of the options given, each between blanks.
+# The names of the options given, each between blanks. What follows one that takes a value is that value, whatever it looks like.
 options=
 greedy=no
+value=no
 for argument in "$@"; do
+  if [ $value = yes ]; then value=no; continue; fi
   case $argument in
     --no-do-sample) greedy=yes ;;
-    --*) options="$options ${argument%%=*} " ;;
+    --do-sample | --help | --json | --no-mmap | --no-pack | --pack | --version | *=*) ;;
+    --*) value=yes ;;
   esac
+  options="$options ${argument%%=*} "
 done
 absent() { case $options in *" $1 "*) return 1 ;; esac }
 
