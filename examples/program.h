@@ -49,13 +49,11 @@ inline std::string read_all(const std::string& path) {
   return text;
 }
 
-/// While it lives, Ctrl-C requests a stop instead of ending the process; a second one ends it. Where whoever started the
-/// program wants it to ignore Ctrl-C (nohup, a script's job in the background), it does.
+/// While it lives, Ctrl-C and SIGTERM request a stop instead of ending the process; a second one, of either kind, ends it. Where
+/// whoever started the program wants it to ignore one of them (nohup, a script's job in the background), it does.
 class Interrupt {
  public:
   Interrupt() {
-    ::sigaction(SIGINT, nullptr, &old_action_);
-    if (old_action_.sa_handler == SIG_IGN) return;
     if (::pipe2(pipe_, O_CLOEXEC) != 0)
       throw gpt::IoError("cannot make the pipe that tells of Ctrl-C: " +
                          std::generic_category().message(errno));
@@ -66,19 +64,10 @@ class Interrupt {
       for (const int end : pipe_) ::close(end);
       throw gpt::IoError("cannot start the thread that waits for Ctrl-C: " + error.code().message());
     }
-    struct sigaction action {};
-    action.sa_handler = [](int) {
-      const int saved = errno;
-      const char byte = 0;
-      [[maybe_unused]] const ssize_t ignored = ::write(write_end_, &byte, 1);
-      errno = saved;
-    };
-    action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
-    ::sigaction(SIGINT, &action, nullptr);
+    replace(SIG_DFL, request);
   }
   ~Interrupt() {
-    if (!watcher_.joinable()) return;
-    ::sigaction(SIGINT, &old_action_, nullptr);
+    replace(request, SIG_DFL);
     ::close(pipe_[1]);
     watcher_.join();
     ::close(pipe_[0]);
@@ -89,6 +78,29 @@ class Interrupt {
   std::stop_token token() const noexcept { return source_.get_token(); }
 
  private:
+  static constexpr int kSignals[] = {SIGINT, SIGTERM};
+
+  /// Gives the signals whose handler is `old` a new one.
+  static void replace(void (*old)(int), void (*handler)(int)) {
+    struct sigaction action {};
+    action.sa_handler = handler;
+    action.sa_flags = SA_RESTART;
+    for (const int signal : kSignals)
+      ::sigaddset(&action.sa_mask, signal);  // a second one waits for the handler's end
+    for (const int signal : kSignals) {
+      struct sigaction now {};
+      ::sigaction(signal, nullptr, &now);
+      if (now.sa_handler == old) ::sigaction(signal, &action, nullptr);
+    }
+  }
+  static void request(int) {
+    const int saved = errno;
+    replace(request, SIG_DFL);
+    const char byte = 0;
+    [[maybe_unused]] const ssize_t ignored = ::write(write_end_, &byte, 1);
+    errno = saved;
+  }
+
   // A signal handler may do next to nothing, so it writes a byte, and this thread does the rest.
   void watch() {
     char byte = 0;
@@ -103,7 +115,6 @@ class Interrupt {
   int pipe_[2] = {-1, -1};
   std::stop_source source_;
   std::thread watcher_;
-  struct sigaction old_action_ {};
 };
 
 /// Standard output without a buffer, so that text appears as it is made.

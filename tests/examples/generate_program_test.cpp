@@ -278,16 +278,19 @@ std::vector<std::string> long_work(const TempDir& directory, int tokens) {
   return command(directory.path(), {"--input-ids", "1", "--max-new-tokens", std::to_string(tokens)});
 }
 
-TEST(GenerateProgram, CtrlCPrintsWhatThereIs) {
+TEST(GenerateProgram, CtrlCAndSigtermPrintWhatThereIs) {
   const TempDir directory;
-  Process text(long_work(directory, 4000));
-  EXPECT_FALSE(text.read_some().empty());
-  text.send(SIGINT);
-  const ProcessResult result = text.wait();
-  EXPECT_EQ(result.status, 130);
-  EXPECT_THAT(result.out, ::testing::EndsWith("\n"));
-  EXPECT_LT(std::count(result.out.begin(), result.out.end(), ','), 3999);
-  EXPECT_THAT(result.err, HasSubstr("cancelled"));
+  const auto argv = long_work(directory, 4000);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    Process text(argv);
+    EXPECT_FALSE(text.read_some().empty());
+    text.send(signal);
+    const ProcessResult result = text.wait();
+    EXPECT_EQ(result.status, 130);
+    EXPECT_THAT(result.out, ::testing::EndsWith("\n"));
+    EXPECT_LT(std::count(result.out.begin(), result.out.end(), ','), 3999);
+    EXPECT_THAT(result.err, HasSubstr("cancelled"));
+  }
 }
 
 TEST(GenerateProgram, KeepsIgnoringCtrlCWhereItWasStartedSo) {
