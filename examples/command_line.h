@@ -2,6 +2,7 @@
 // found and what was expected.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 #include <map>
@@ -22,6 +23,36 @@ class UsageError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+
+/// The library's message about a setting, with the options in place of the settings' names where it begins with one whose option
+/// was given: "[generate] top_k is -1, expected ..." as "--top-k is -1, expected ...".
+inline std::string in_options(const CLI::App& app, std::string_view message) {
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789_";
+  const auto option_of = [&app](std::string_view setting) {
+    std::string name = gpt::concat("--", setting);
+    std::replace(name.begin(), name.end(), '_', '-');
+    return setting.empty() ? nullptr : app.get_option_no_throw(name);
+  };
+  const std::size_t place = message.starts_with('[') ? message.find("] ") : message.npos;
+  if (place == message.npos) return std::string(message);
+  std::string_view rest = message.substr(place + 2);
+  const std::string_view first = rest.substr(0, rest.find_first_not_of(kLetters));
+  if (const CLI::Option* const option = option_of(first); option == nullptr || option->count() == 0)
+    return std::string(message);
+  std::string out;
+  while (!rest.empty()) {
+    const std::string_view word = rest.substr(0, rest.find_first_not_of(kLetters));
+    // A word without an underscore may be a word.
+    const bool names_setting = word == first || word.find('_') != word.npos;
+    const CLI::Option* const option = names_setting ? option_of(word) : nullptr;
+    out += option != nullptr ? option->get_name() : word;
+    rest.remove_prefix(word.size());
+    const std::string_view between = rest.substr(0, rest.find_first_of(kLetters));
+    out += between;
+    rest.remove_prefix(between.size());
+  }
+  return out;
+}
 
 inline std::string in_quotes(std::string_view text) { return gpt::concat("\"", text, "\""); }
 

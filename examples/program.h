@@ -193,7 +193,9 @@ int run(CLI::App& app, int argc, char** argv, Work&& work) {
   } catch (const CLI::ParseError& error) {
     return report(error.what(), kUsage);
   } catch (const UsageError& error) {
-    return report(error.what(), kUsage);
+    return report(in_options(app, error.what()), kUsage);
+  } catch (const gpt::ArgumentError& error) {
+    return report(in_options(app, error.what()), kFailed);
   } catch (const gpt::CancelledError&) {
     std::cerr << "interrupted: nothing was written\n";
     return kInterrupted;

@@ -155,8 +155,8 @@ TEST_F(FinetuneProgram, NamesWhatIsWrong) {
                  "--lr-scheduler-type: \"polynomial\" is unknown");
   expect_failure(2, command(options("out", {"--early-stopping-patience", "2"})), "need --validation-file");
   expect_failure(2, command(options("out", {"--gradient-accumulation-steps", "2", "--max-grad-norm", "-1"})),
-                 "max_grad_norm is -1, expected 0 or more");
-  expect_failure(2, command(options("out", {"--resid-pdrop", "1.5"})), "resid_pdrop is 1.5");
+                 "error: --max-grad-norm is -1, expected 0 or more");
+  expect_failure(2, command(options("out", {"--resid-pdrop", "1.5"})), "error: --resid-pdrop is 1.5");
   expect_failure(1, command({"--model", kDemo, "--train-file", dir_ / "nothing.txt", "--output-dir", out}),
                  "nothing.txt");
   write_file(dir_ / "bad.jsonl", "{\"text\": \"well enough\"}\n{\"text\": 3}\n");

@@ -139,7 +139,7 @@ TEST(QuantizeProgram, RefusesAWrongCommandLineWithStatusTwo) {
   expect_failure(2, command({"--output-dir", "x"}), "--model");
   expect_failure(2, command({"--model", kDemo}), "--output-dir");
   refuse({"--format", "int3"}, "--format: \"int3\" is no format, expected int8 or int4");
-  refuse({"--group-size", "48"}, "group_size is 48");
+  refuse({"--group-size", "48"}, "error: --group-size is 48");
   refuse({"--group-size", "x"}, "--group-size");
   refuse({"--asymmetric"}, "--asymmetric");
   refuse({"--override", "wte.weight"}, "--override: \"wte.weight\" is not MATRIX=FORMAT");
