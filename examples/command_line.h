@@ -24,6 +24,16 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Runs a check that needs no file: what it refuses, the command line is to blame for.
+template <class Check>
+void check_usage(Check&& check) {
+  try {
+    check();
+  } catch (const gpt::ArgumentError& error) {
+    throw UsageError(error.what());
+  }
+}
+
 /// The library's message about a setting, with the options in place of the settings' names where it begins with one whose option
 /// was given: "[generate] top_k is -1, expected ..." as "--top-k is -1, expected ...".
 inline std::string in_options(const CLI::App& app, std::string_view message) {

@@ -45,9 +45,8 @@ constexpr const char* kFooter = R"(Examples:
 
 A file named *.jsonl holds samples, one JSON object a line: {"prompt", "completion"}, {"messages"} or {"text"}; any other
 file is one text. Options have the names and meaning of transformers' TrainingArguments, and the defaults in brackets. <|endoftext|> in a file is that token.
-OUTPUT_DIR gets the tuned checkpoint, metrics.jsonl, and checkpoint-<step> directories, from which --resume goes on to
-the same bits.
-Exit status: 0 done, 1 the input or the work failed, 2 the command line is wrong, 130 interrupted (a checkpoint is saved).)";
+OUTPUT_DIR gets the tuned checkpoint, metrics.jsonl, and checkpoint-<step> directories, one also when interrupted, from
+which --resume goes on to the same bits.)";
 
 void add_options(CLI::App& app, Request& r) {
   gpt::TrainingArguments& a = r.arguments;
@@ -118,6 +117,15 @@ void check(Request& r) {
   if (r.config && !r.tokenizer) throw program::UsageError("--config needs --tokenizer");
   if (r.validation_file && r.validation_fraction)
     throw program::UsageError("--validation-file and --validation-fraction are both given: expected one");
+  if (const auto& f = r.validation_fraction; f && !(*f > 0 && *f < 1))
+    throw program::UsageError(gpt::concat("--validation-fraction: ", *f, " is not between 0 and 1"));
+  program::check_usage([&] {
+    gpt::Gpt2Config rates;  // of any network
+    rates.resid_pdrop = r.resid_pdrop.value_or(rates.resid_pdrop);
+    rates.embd_pdrop = r.embd_pdrop.value_or(rates.embd_pdrop);
+    rates.attn_pdrop = r.attn_pdrop.value_or(rates.attn_pdrop);
+    rates.validate();
+  });
   const bool validates = r.validation_file || r.validation_fraction;
   if (!validates && (r.arguments.load_best_model_at_end || r.arguments.early_stopping_patience > 0))
     throw program::UsageError(
@@ -151,12 +159,8 @@ gpt::Model make_model(const Request& r, std::stop_token stop) {
     model.emplace(std::move(network), std::move(file), tokenizer);
   }
   const gpt::Gpt2Config& c = model->config();
-  try {
-    model->network().set_dropout(r.resid_pdrop.value_or(c.resid_pdrop), r.embd_pdrop.value_or(c.embd_pdrop),
-                                 r.attn_pdrop.value_or(c.attn_pdrop));
-  } catch (const gpt::ArgumentError& error) {
-    throw program::UsageError(error.what());
-  }
+  model->network().set_dropout(r.resid_pdrop.value_or(c.resid_pdrop), r.embd_pdrop.value_or(c.embd_pdrop),
+                               r.attn_pdrop.value_or(c.attn_pdrop));
   if (model->tokenizer().vocab_size() > c.vocab_size)
     gpt::fail<gpt::ArgumentError>("tokenizer", "has ", model->tokenizer().vocab_size(),
                                   " tokens, expected at most vocab_size = ", c.vocab_size);
@@ -179,7 +183,7 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
   const std::int64_t block =
       r.block_size > 0 ? r.block_size : std::min<std::int64_t>(1024, model.config().n_positions);
   if (block > model.config().n_positions)
-    throw program::UsageError(
+    throw gpt::ArgumentError(
         gpt::concat("--block-size: ", block, " is more than n_positions = ", model.config().n_positions));
   if (!path.ends_with(".jsonl"))
     return split(gpt::TextDataset::from_file(path, model.tokenizer(),
@@ -293,11 +297,7 @@ int finetune(Request& request) {
   const program::Interrupt interrupt;
   gpt::Model model = make_model(request, interrupt.token());
   std::optional<gpt::Trainer> trainer;
-  try {
-    trainer.emplace(model, request.arguments);
-  } catch (const gpt::ArgumentError& error) {  // an option out of its range
-    throw program::UsageError(error.what());
-  }
+  program::check_usage([&] { trainer.emplace(model, request.arguments); });
   const Data data = read_data(request, model, interrupt.token());
   std::error_code error;
   std::filesystem::create_directories(request.output_dir, error);

@@ -36,8 +36,7 @@ constexpr const char* kFooter = R"(Examples:
   gpt-generate --model gpt2 --input-ids 15496,995 --logprobs 3 --json
 
 The new text goes to standard output as it is made (token ids, when the checkpoint has no tokenizer), everything
-else to standard error. Options that are not given come from the checkpoint's generation_config.json.
-Exit status: 0 done, 1 the input or the work failed, 2 the command line is wrong, 130 interrupted.)";
+else to standard error. Options that are not given come from the checkpoint's generation_config.json.)";
 
 void add_input_options(CLI::App& app, Request& request) {
   app.add_option("--model", request.model, "Directory of a Hugging Face GPT-2 checkpoint")
@@ -129,20 +128,7 @@ void add_machine_options(CLI::App& app, Request& request) {
 void check(const Request& request) {
   if (request.prompt.has_value() + request.prompt_file.has_value() + request.input_ids.has_value() != 1)
     throw program::UsageError("give exactly one of --prompt, --prompt-file and --input-ids");
-  try {
-    request.options.validate();
-  } catch (const gpt::ArgumentError& error) {
-    throw program::UsageError(error.what());
-  }
-}
-
-// Whether these options go with this checkpoint is still a question of the command line.
-void check(const gpt::Generator& generator, const gpt::GenerateOptions& options) {
-  try {
-    generator.check(options);
-  } catch (const gpt::ArgumentError& error) {
-    throw program::UsageError(error.what());
-  }
+  program::check_usage([&] { request.options.validate(); });
 }
 
 std::vector<gpt::TokenId> prompt_ids(const Request& request, const gpt::Model& model) {
@@ -240,8 +226,6 @@ int generate(Request& request) {
   const gpt::Model model = gpt::Model::load(request.model, request.load);
   const double load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const gpt::Generator generator(model, program::warn);
-  check(generator, request.options);
-
   gpt::Stream stream = generator.stream(prompt_ids(request, model), request.options);
   program::Output output;
   bool first = true;

@@ -26,10 +26,16 @@
 
 namespace program {
 
+// Exit statuses. A command line that is wrong whatever the files hold is told from one that these files do not go with.
 inline constexpr int kDone = 0;
-inline constexpr int kFailed = 1;         // the input or the work
-inline constexpr int kUsage = 2;          // the command line is wrong
-inline constexpr int kInterrupted = 130;  // Ctrl-C
+inline constexpr int kFailed = 1;
+inline constexpr int kUsage = 2;
+inline constexpr int kInterrupted = 130;
+inline constexpr const char* kExitStatus = R"(
+
+Exit status: 0 done; 1 a file or the work failed, or an option does not go with a file; 2 the command line is wrong whatever
+the files hold; 130 interrupted by Ctrl-C or SIGTERM. A second of these ends the program at once, and may leave a
+temporary file (.NAME.tmp-PID-N) behind.)";
 
 /// All that a file, a pipe or a device gives until its end. Throws IoError naming the path.
 inline std::string read_all(const std::string& path) {
@@ -175,6 +181,7 @@ int run(CLI::App& app, int argc, char** argv, Work&& work) {
     std::cerr << "error: " << one_line(message) << '\n';
     return status;
   };
+  app.footer(app.get_footer() + kExitStatus);
   app.set_version_flag("--version", gpt::concat(app.get_name(), " ", GPT_PROGRAM_VERSION),
                        "Print the version and exit");
   try {

@@ -40,8 +40,7 @@ constexpr const char* kFooter = R"(Examples:
 
 The new checkpoint holds everything the old one has, and loads memory-mapped like it. Embeddings are the token
 embedding and the head, which most GPT-2 checkpoints have in common; position embeddings stay as they are unless
---override wpe.weight=FORMAT asks for them.
-Exit status: 0 done, 1 the input or the work failed, 2 the command line is wrong, 130 interrupted.)";
+--override wpe.weight=FORMAT asks for them.)";
 
 void add_options(CLI::App& app, Request& request) {
   app.add_option("--model", request.model, "Directory of a Hugging Face GPT-2 checkpoint")
@@ -107,11 +106,7 @@ gpt::QuantizeOptions options_of(const Request& request) {
     if (format != "none")
       options.overrides.back().second = format_of("--override", format, "int8, int4 or none", request);
   }
-  try {
-    gpt::ops::check(options.format);
-  } catch (const gpt::ArgumentError& error) {
-    throw program::UsageError(error.what());
-  }
+  program::check_usage([&] { gpt::ops::check(options.format); });
   return options;
 }
 

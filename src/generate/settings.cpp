@@ -211,6 +211,7 @@ CheckpointDefaults read_defaults(const Model& model,
     defaults.options = read_options(file);
     GenerateOptions ranges = defaults.options;
     if (ranges.max_new_tokens) ranges.max_length.reset();  // a file may have both
+    ranges.do_sample.reset();                              // and options of sampling without it
     try {
       ranges.validate();
     } catch (const ArgumentError& error) {
@@ -321,6 +322,7 @@ void GenerateOptions::validate() const {
     fail<ArgumentError>("generate", "kv_cache_dtype is ", name_of(kv_cache_dtype),
                         ", expected float32, float16, bfloat16 or int8");
   if (stop_strings) generate::check_stop_strings(*stop_strings);
+  if (do_sample == false) generate::check_sampling_options(*this);
 }
 
 std::string_view name_of(FinishReason reason) noexcept {

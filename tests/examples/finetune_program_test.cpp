@@ -157,6 +157,11 @@ TEST_F(FinetuneProgram, NamesWhatIsWrong) {
   expect_failure(2, command(options("out", {"--gradient-accumulation-steps", "2", "--max-grad-norm", "-1"})),
                  "error: --max-grad-norm is -1, expected 0 or more");
   expect_failure(2, command(options("out", {"--resid-pdrop", "1.5"})), "error: --resid-pdrop is 1.5");
+  expect_failure(2, command(options("out", {"--validation-fraction", "1"})),
+                 "--validation-fraction: 1 is not between 0 and 1");
+  expect_failure(
+      1, command({"--model", kDemo, "--train-file", corpus, "--output-dir", out, "--block-size", "100000"}),
+      "--block-size: 100000 is more than n_positions");
   expect_failure(1, command({"--model", kDemo, "--train-file", dir_ / "nothing.txt", "--output-dir", out}),
                  "nothing.txt");
   write_file(dir_ / "bad.jsonl", "{\"text\": \"well enough\"}\n{\"text\": 3}\n");

@@ -239,6 +239,20 @@ TEST(GenerateProgram, ReportsWorkThatFailsWithStatusOne) {
   expect_failure(1, command(kDemo, {"--prompt-file", "/tmp"}), "[/tmp] is a directory, expected a file");
   expect_failure(1, command(kDemo, {"--input-ids", "1,999999"}), "999999");
   expect_failure(1, command(kDemo, {"--prompt", "A", "--max-new-tokens", "100000"}), "n_positions");
+  // Another checkpoint might take these.
+  expect_failure(1, command(kDemo, {"--prompt", "A", "--eos-token-id", "999999"}),
+                 "error: --eos-token-id 999999 is");
+  expect_failure(1, command(kDemo, {"--prompt", "ROMEO:", "--max-length", "1"}), "error: --max-length is 1");
+  expect_failure(1, command(kDemo, {"--prompt", "A", "--temperature", "0.5"}),
+                 "error: --temperature is set but --do-sample is off: a sampling option needs --do-sample");
+}
+
+TEST(GenerateProgram, NamesAnOptionOnlyWhereItWasGiven) {
+  const TempDir directory;
+  save_random(directory.path(), tiny_config());
+  write_file(directory / "generation_config.json", R"({"max_length": 3})");
+  expect_failure(1, command(directory.path(), {"--input-ids", "1,2,3,4", "--seed", "1"}),
+                 "[generate] max_length of ");
 }
 
 TEST(GenerateProgram, HelpsOnRequest) {

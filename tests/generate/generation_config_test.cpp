@@ -95,6 +95,9 @@ TEST(GenerationConfig, ASamplingOptionWithoutDoSampleIsRefusedByName) {
                               {"min_p", "do_sample"});
   expect_error<ArgumentError>(
       [] { generate(with_file(R"({"do_sample": true})"), {.do_sample = false, .top_k = 5}); }, {"top_k"});
+  // Without a model; but a file may have both, of which transformers only warns.
+  expect_error<ArgumentError>([] { GenerateOptions{.do_sample = false, .top_k = 5}.validate(); }, {"top_k"});
+  EXPECT_EQ(generate(with_file(R"({"do_sample": false, "top_k": 5})")), generate(model));
 }
 
 TEST(GenerationConfig, RepetitionPenaltyAndSeedNeedNoSampling) {
