@@ -12,6 +12,8 @@ namespace gpt {
 /// The whole of a regular file, either mapped copy-on-write (writing changes private pages, never the file)
 /// or read into memory. The mapping is lazy: pages are loaded when first touched. Shared by copying; the last
 /// copy releases it.
+/// A mapped file must keep its length: when another process shortens it, the system ends this one by SIGBUS as soon as it
+/// touches a page that is gone. A file that is replaced by rename, as AtomicFile does it, does no harm.
 class MappedFile {
  public:
   enum class Mode { kMap, kRead };

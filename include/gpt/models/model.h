@@ -16,7 +16,9 @@
 namespace gpt {
 
 struct LoadOptions {
-  /// Map the weights into memory (nothing is read before it is used); false reads them at once, tensor by tensor.
+  /// Map the weights into memory (nothing is read before it is used); false reads them at once, tensor by tensor. A mapped file
+  /// must not be shortened while the model lives: that ends the process by SIGBUS (MappedFile). Where others may do so, read it;
+  /// `pack` alone leaves position embeddings, biases and layer norms mapped.
   bool map = true;
   /// Lay the matrices out in panels, in memory of their own, as the kernels stream them (Gpt2::pack): costs about the time of
   /// reading them twice, and pays after some tens of tokens. Quantized matrices, which are in panels in the file, are copied out
