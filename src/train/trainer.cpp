@@ -142,6 +142,18 @@ std::vector<Sample> samples_of(const Dataset& data, std::span<const std::int64_t
   return samples;
 }
 
+/// The step of the checkpoint to go on from, if there is one.
+std::optional<std::int64_t> step_to_resume(const TrainingArguments& a) {
+  if (a.output_dir.empty()) return std::nullopt;
+  const std::vector<std::int64_t> there = checkpoints_in(a.output_dir);
+  if (there.empty()) return std::nullopt;
+  if (!a.resume_from_checkpoint)
+    fail<ArgumentError>(kWhere, a.output_dir.string(), " holds another run (",
+                        checkpoint_path({}, there.back()).string(),
+                        "): resume it, or choose another output_dir");
+  return there.back();
+}
+
 /// One call of fit().
 class Run {
  public:
@@ -153,6 +165,7 @@ class Run {
         evaluation_(evaluation),
         callbacks_(callbacks),
         stop_(std::move(stop)),
+        resumed_(step_to_resume(arguments)),
         total_steps_(total_steps(train, arguments)),
         parameters_(model.network()),
         optimizer_(parameters_, optimizer_options(a_)),
@@ -189,14 +202,9 @@ class Run {
  private:
   void begin() {
     if (a_.output_dir.empty()) return;
-    const std::vector<std::int64_t> there = checkpoints_in(a_.output_dir);
-    if (there.empty()) return remove_unfinished(a_.output_dir);
-    if (!a_.resume_from_checkpoint)
-      fail<ArgumentError>(kWhere, a_.output_dir.string(), " holds another run (", kCheckpoint, there.back(),
-                          "): resume it, or choose another output_dir");
     remove_unfinished(a_.output_dir);
-    state_ =
-        load_checkpoint(checkpoint_path(a_.output_dir, there.back()), identity_, parameters_, optimizer_);
+    if (!resumed_) return;
+    state_ = load_checkpoint(checkpoint_path(a_.output_dir, *resumed_), identity_, parameters_, optimizer_);
     saved_ = state_.global_step;
     stopped_early_ = has_lost_patience();
     updates_in_epoch_ = updates_of_epoch(train_, a_, state_.epoch);
@@ -332,14 +340,13 @@ class Run {
     for (std::size_t i = 0; i + keep < there.size(); ++i) remove_checkpoint(a_.output_dir, there[i]);
   }
 
-  static constexpr std::string_view kCheckpoint = "checkpoint-";
-
   Model& model_;
   const TrainingArguments& a_;
   const Dataset& train_;
   const Dataset* evaluation_;
   const TrainingCallbacks& callbacks_;
   std::stop_token stop_;
+  std::optional<std::int64_t> resumed_;  // before anything of the model is touched
   std::int64_t total_steps_;
   Parameters parameters_;
   AdamW optimizer_;

@@ -216,6 +216,13 @@ TEST(Trainer, RefusesToMixRuns) {
     return message_of<ArgumentError>([&] { Trainer(again, with).fit(data); });
   };
   EXPECT_THAT(refused(a, train), HasSubstr("holds another run (checkpoint-2): resume it"));
+  Model untouched = small_model();
+  untouched.network().visit(
+      [](const std::string&, Tensor& tensor, const Shape&) { tensor = tensor.to(DType::f16); });
+  EXPECT_THROW(Trainer(untouched, a).fit(train), ArgumentError);
+  untouched.network().visit([](const std::string& name, const Tensor& tensor, const Shape&) {
+    EXPECT_EQ(tensor.dtype(), DType::f16) << name;
+  });
   a.resume_from_checkpoint = true;
   EXPECT_THAT(refused(a, text(16 * 9 + 1)), HasSubstr("data is "));
   a.learning_rate = 0.5;
