@@ -38,7 +38,7 @@ void check(const TrainingArguments& a) {
           "0 or more");
   require("warmup_ratio", a.warmup_ratio, a.warmup_ratio >= 0 && a.warmup_ratio <= 1, "0 to 1");
   require("num_train_epochs", a.num_train_epochs, a.num_train_epochs > 0 && a.num_train_epochs <= 1e9,
-          "more than 0");
+          "more than 0, at most 1e9");
   require("max_grad_norm", a.max_grad_norm, a.max_grad_norm >= 0, "0 or more");
   require("max_steps", a.max_steps, a.max_steps == -1 || a.max_steps > 0, "-1, or 1 or more");
   at_least("warmup_steps", a.warmup_steps, 0);
@@ -130,17 +130,21 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   return run;
 }
 
-std::vector<LabelledSequence> sequences(std::span<const Sample> samples) {
-  std::vector<LabelledSequence> all;
-  for (const Sample& s : samples) all.push_back({s.ids, s.labels});
-  return all;
-}
+/// Samples of a data set, and the sequences that show them to the loss.
+struct Batch {
+  Batch(const Dataset& data, std::span<const std::int64_t> indices) {
+    for (const std::int64_t i : indices) samples.push_back(data.at(i));
+    for (const Sample& s : samples) {
+      sequences.push_back({s.ids, s.labels});
+      labels += count_labels(sequences.back());
+      tokens += static_cast<std::int64_t>(s.ids.size()) - 1;
+    }
+  }
 
-std::vector<Sample> samples_of(const Dataset& data, std::span<const std::int64_t> indices) {
   std::vector<Sample> samples;
-  for (const std::int64_t i : indices) samples.push_back(data.at(i));
-  return samples;
-}
+  std::vector<LabelledSequence> sequences;
+  std::int64_t labels = 0, tokens = 0;  // that are learned, that are fed
+};
 
 /// The step of the checkpoint to go on from, if there is one.
 std::optional<std::int64_t> step_to_resume(const TrainingArguments& a) {
@@ -227,7 +231,7 @@ class Run {
       fail<FormatError>(kWhere, "the checkpoint stands at batch ", state_.next_batch, " of an epoch of ",
                         count);
     updates_in_epoch_ = rounded_up(count, a_.gradient_accumulation_steps);
-    while (state_.next_batch < count && state_.global_step < total_steps_ && !stopped_early_) {
+    do {
       const std::int64_t end = std::min(count, state_.next_batch + a_.gradient_accumulation_steps);
       update(std::span(batches).subspan(static_cast<std::size_t>(state_.next_batch),
                                         static_cast<std::size_t>(end - state_.next_batch)));
@@ -237,31 +241,27 @@ class Run {
         state_.next_batch = 0;
       }
       after_update();
-      if (state_.next_batch == 0) return;
-    }
+    } while (state_.next_batch != 0 && state_.global_step < total_steps_ && !stopped_early_);
   }
 
   /// One step of the optimizer on the mean loss over all labels of the batches.
-  void update(std::span<const std::vector<std::int64_t>> batches) {
-    std::vector<std::vector<Sample>> samples;
+  void update(std::span<const std::vector<std::int64_t>> planned) {
+    std::vector<Batch> batches;
     std::int64_t labels = 0;
-    for (const auto& indices : batches) {
-      samples.push_back(samples_of(train_, indices));
-      for (const LabelledSequence& s : sequences(samples.back())) labels += count_labels(s);
-    }
+    for (const auto& indices : planned) labels += batches.emplace_back(train_, indices).labels;
     parameters_.zero_gradients();
     double loss = 0;
-    for (const std::vector<Sample>& batch : samples) {
+    for (std::size_t i = 0; i < batches.size(); ++i) {
       arena_.reset();
       const LossOptions options{.tape = &tape_,
                                 .scale = 1 / static_cast<double>(std::max<std::int64_t>(1, labels)),
-                                .dropout = dropout_of(&batch - samples.data()),
+                                .dropout = dropout_of(static_cast<std::int64_t>(i)),
                                 .stop = stop_};
-      const LossSum sum = language_model_loss(model_.network(), sequences(batch), arena_, options);
+      const LossSum sum = language_model_loss(model_.network(), batches[i].sequences, arena_, options);
       require_finite("loss", sum.sum);
       tape_.backward();
       loss += sum.sum;
-      for (const Sample& s : batch) tokens_ += static_cast<std::int64_t>(s.ids.size()) - 1;
+      tokens_ += batches[i].tokens;
     }
     grad_norm_ = parameters_.gradient_norm();
     require_finite("gradient norm", grad_norm_);
@@ -407,9 +407,9 @@ EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const
   Arena arena;
   for (const auto& indices : batches) {
     arena.reset();
-    const std::vector<Sample> samples = samples_of(data, indices);
-    std::vector<LossSum> sums(samples.size());
-    language_model_loss(model_.network(), sequences(samples), arena, {.stop = stop, .per_sequence = sums});
+    const Batch batch(data, indices);
+    std::vector<LossSum> sums(batch.sequences.size());
+    language_model_loss(model_.network(), batch.sequences, arena, {.stop = stop, .per_sequence = sums});
     for (const LossSum& sum : sums) {  // one by one: the result does not depend on the batches
       total.sum += sum.sum;
       total.count += sum.count;

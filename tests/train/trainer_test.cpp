@@ -296,6 +296,10 @@ TEST(Trainer, RefusesOptionsOutOfRange) {
   EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
             "[trainer] gradient_accumulation_steps is 0, expected 1 or more");
   a = {};
+  a.num_train_epochs = 2e9;
+  EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
+            "[trainer] num_train_epochs is 2e+09, expected more than 0, at most 1e9");
+  a = {};
   a.load_best_model_at_end = true;
   EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
             "[trainer] load_best_model_at_end needs an output_dir");
