@@ -3,10 +3,10 @@
 #include <cstring>
 #include <set>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "core/directory.h"
 #include "core/file_status.h"
 #include "core/memory.h"
 #include "gpt/core/atomic_file.h"
@@ -140,15 +140,6 @@ DType weight_dtype(const Gpt2& network) {
                              if (!weight.quantized()) see(name, weight.values, {});
                            }});
   return first.value_or(DType::f32);
-}
-
-void make_directory(const std::filesystem::path& directory) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  std::error_code ignored;
-  if (error || !std::filesystem::is_directory(directory, ignored))
-    fail<IoError>(directory.string(), "cannot create the directory: ",
-                  error ? error.message() : std::string("a file is in its place"));
 }
 
 }  // namespace

@@ -1,12 +1,10 @@
 #include "train/training_checkpoint.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <system_error>
 
+#include "core/directory.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
 
@@ -34,14 +32,6 @@ void remove_tree(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
   if (error) fail<IoError>(path.string(), "cannot be removed: ", error.message());
-}
-
-/// Makes the names in a directory last.
-void sync_directory(const fs::path& directory) {
-  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;  // a file system that cannot: the names are in place all the same
-  ::fsync(fd);
-  ::close(fd);
 }
 
 void copy_into(const Tensor& from, TensorView to, const std::string& source, const std::string& name) {
@@ -112,9 +102,8 @@ void save_checkpoint(const fs::path& output_dir, const TrainingState& state, con
   const fs::path target = checkpoint_path(output_dir, state.global_step);
   const fs::path unfinished = output_dir / concat(kUnfinished, state.global_step);
   remove_tree(unfinished);
+  make_directory(unfinished);
   std::error_code error;
-  fs::create_directories(unfinished, error);
-  if (error) fail<IoError>(unfinished.string(), "cannot be made: ", error.message());
   try {
     model.save(unfinished);
     std::vector<NamedTensor> moments;

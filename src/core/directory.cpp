@@ -1,0 +1,34 @@
+#include "core/directory.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+#include <system_error>
+
+#include "gpt/core/error.h"
+
+namespace gpt {
+
+namespace fs = std::filesystem;
+
+void make_directory(const fs::path& directory) {
+  std::error_code error, ignored;
+  fs::create_directories(directory, error);
+  if (error || !fs::is_directory(directory, ignored))
+    fail<IoError>(directory.string(), "cannot create the directory: ",
+                  error ? error.message() : std::string("a file is in its place"));
+}
+
+void sync_directory(const fs::path& directory) {
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  const int error = ::fsync(fd) == 0 ? 0 : errno;
+  ::close(fd);
+  if (error == EIO || error == ENOSPC || error == EDQUOT)
+    fail<IoError>(directory.string(), "what was put there could not be brought to the disk: ",
+                  std::generic_category().message(error));
+}
+
+}  // namespace gpt

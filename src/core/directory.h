@@ -1,0 +1,16 @@
+// Making directories, and what is done to them last.
+#pragma once
+
+#include <filesystem>
+
+namespace gpt {
+
+/// Makes the directory and those it is in, as far as they are missing. Throws IoError naming it.
+void make_directory(const std::filesystem::path& directory);
+
+/// Brings the names in a directory to the disk: a file that was put there, or renamed, lasts only then. Where a directory
+/// cannot be opened or synced (no right to read it, some network file systems) that is up to the system; a disk that fails
+/// or is full is an IoError naming the directory.
+void sync_directory(const std::filesystem::path& directory);
+
+}  // namespace gpt
