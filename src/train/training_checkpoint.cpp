@@ -7,6 +7,7 @@
 #include "core/directory.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
+#include "models/parameter_names.h"
 
 namespace gpt {
 namespace {
@@ -34,12 +35,32 @@ void remove_tree(const fs::path& path) {
   if (error) fail<IoError>(path.string(), "cannot be removed: ", error.message());
 }
 
-void copy_into(const Tensor& from, TensorView to, const std::string& source, const std::string& name) {
-  if (from.dtype() != DType::f32 || from.shape() != to.shape())
-    fail<FormatError>(source, name, " is ", name_of(from.dtype()), " ", from.shape().to_string(),
-                      ", expected float32 ", to.shape().to_string());
-  std::ranges::copy(from.span<float>(), to.data<float>());
-}
+/// What is read from files, checked as a whole before the first element changes.
+class Copies {
+ public:
+  template <class File>
+  void add(const File& file, const std::string& name, TensorView to) {
+    const Tensor from = file.tensor(name);
+    if (from.dtype() != DType::f32 || from.shape() != to.shape())
+      fail<FormatError>(file.source(), name, " is ", name_of(from.dtype()), " ", from.shape().to_string(),
+                        ", expected float32 ", to.shape().to_string());
+    all_.push_back({from, to});
+  }
+  void add_weights(const fs::path& checkpoint, const Parameters& parameters) {
+    const Checkpoint weights(checkpoint);
+    for (const Parameter& p : parameters.all()) add(weights, name_in(weights, p.name), p.value);
+  }
+  void make() const noexcept {
+    for (const Copy& copy : all_) std::ranges::copy(copy.from.span<float>(), copy.to.data<float>());
+  }
+
+ private:
+  struct Copy {
+    Tensor from;
+    TensorView to;
+  };
+  std::vector<Copy> all_;
+};
 
 HfConfig to_json(const TrainingState& s, const HfConfig& run) {
   HfConfig json{std::string(kState)};
@@ -143,25 +164,23 @@ TrainingState load_checkpoint(const fs::path& checkpoint, const HfConfig& run, c
   if (checkpoint.filename() != checkpoint_path({}, s.global_step).filename())
     fail<FormatError>(json.source(), "global_step is ", s.global_step, ", in a checkpoint of another name");
 
+  Copies copies;
   const SafetensorsFile moments(checkpoint / kOptimizer);
   for (std::size_t i = 0; i < parameters.all().size(); ++i) {
     const std::string& name = parameters.all()[i].name;
-    copy_into(moments.tensor("exp_avg." + name), optimizer.first_moments()[i], moments.source(),
-              "exp_avg." + name);
-    copy_into(moments.tensor("exp_avg_sq." + name), optimizer.second_moments()[i], moments.source(),
-              "exp_avg_sq." + name);
+    copies.add(moments, "exp_avg." + name, optimizer.first_moments()[i].view());
+    copies.add(moments, "exp_avg_sq." + name, optimizer.second_moments()[i].view());
   }
+  copies.add_weights(checkpoint, parameters);
+  copies.make();
   optimizer.set_steps(s.global_step);
-  load_parameters(checkpoint, parameters);
   return s;
 }
 
 void load_parameters(const fs::path& checkpoint, const Parameters& parameters) {
-  const Checkpoint weights(checkpoint);
-  for (const Parameter& p : parameters.all()) {
-    const std::string name = weights.contains(p.name) ? p.name : "transformer." + p.name;
-    copy_into(weights.tensor(name), p.value, weights.source(), name);
-  }
+  Copies copies;
+  copies.add_weights(checkpoint, parameters);
+  copies.make();
 }
 
 void remove_checkpoint(const fs::path& output_dir, std::int64_t step) {

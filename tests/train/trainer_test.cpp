@@ -12,6 +12,7 @@
 
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
+#include "gpt/io/safetensors.h"
 #include "gpt/train/text_dataset.h"
 #include "support/expect_error.h"
 #include "support/random_model.h"
@@ -201,6 +202,31 @@ TEST(Trainer, NamesADamagedState) {
     a.resume_from_checkpoint = true;
     EXPECT_THROW(Trainer(model, a).fit(train), FormatError) << key;
   }
+}
+
+TEST(Trainer, LoadsACheckpointAsAWholeOrNotAtAll) {
+  const test::TempDir dir;
+  const TextDataset train = text(16 * 10 + 1);
+  TrainingArguments a = arguments();
+  a.output_dir = dir.path();
+  a.max_steps = 2;
+  Model model = small_model();
+  Trainer(model, a).fit(train);
+  const fs::path file = dir.path() / "checkpoint-2/model.safetensors";
+  const Tensor wrong = Tensor::zeros({3});
+  std::vector<NamedTensor> tensors;
+  {
+    const SafetensorsFile saved(file);
+    for (const std::string& name : saved.names())
+      tensors.push_back({name, name.ends_with("ln_f.bias") ? wrong.view() : saved.tensor(name).view()});
+    save_safetensors(file, tensors);
+  }
+  a.resume_from_checkpoint = true;
+  Model other = small_model(7);
+  const auto before = weights(other);
+  EXPECT_THAT(message_of<FormatError>([&] { Trainer(other, a).fit(train); }),
+              HasSubstr("transformer.ln_f.bias is float32 [3], expected float32 ["));
+  EXPECT_TRUE(same(before, weights(other)));
 }
 
 TEST(Trainer, RefusesToMixRuns) {
