@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "core/float_environment.h"
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
 
@@ -23,6 +24,7 @@ std::int64_t count_labels(const LabelledSequence& sequence) noexcept {
 LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
                             const LossOptions& options) {
   constexpr std::string_view where = "language_model_loss";
+  const DefaultFloatEnvironment environment;
   std::vector<Chunk> chunks;
   std::vector<TokenId> labels;
   for (std::size_t i = 0; i < batch.size(); ++i) {

@@ -1,5 +1,6 @@
 #include "gpt/ops/loss.h"
 
+#include "core/float_environment.h"
 #include "gpt/core/math.h"
 #include "ops/checks.h"
 
@@ -18,6 +19,7 @@ void cross_entropy(TensorView logits, std::span<const TokenId> labels, float sca
     if (labels[r] < 0 || labels[r] >= columns)
       fail<ArgumentError>(op, "label ", labels[r], " at row ", r, " is outside [0, ", columns, ")");
 
+  const DefaultFloatEnvironment environment;
   const Arena::Scope scope(scratch);
   kernels::CrossEntropyArgs args;
   args.x = logits.data<float>();

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "core/float_environment.h"
 #include "gpt/core/math.h"
 #include "ops/checks.h"
 
@@ -43,6 +44,7 @@ double sum_of_squares(ConstTensorView x) {
       sums[static_cast<std::size_t>(i / kTogether)] =
           table.sum_of_squares(data + i, std::min(kTogether, end - i));
   });
+  const DefaultFloatEnvironment environment;
   double total = 0;
   for (const double sum : sums) total += sum;
   return total;
@@ -60,6 +62,7 @@ void adamw(TensorView parameter, ConstTensorView gradient, TensorView m, TensorV
   require("m", m);
   require("v", v);
   if (step.step < 1) fail<ArgumentError>(op, "step is ", step.step, ", expected 1 or more");
+  const DefaultFloatEnvironment environment;
   kernels::AdamWArgs args;
   args.parameter = parameter.data<float>();
   args.gradient = gradient.data<float>();

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/float_environment.h"
 #include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/core/math.h"
@@ -394,11 +395,13 @@ TrainingResult Trainer::fit(const Dataset& train, const Dataset* evaluation,
                                 arguments_.eval_steps > 0))
     fail<ArgumentError>(
         kWhere, "load_best_model_at_end, early_stopping_patience and eval_steps need evaluation data");
+  const DefaultFloatEnvironment environment;
   return with_memory_errors(
       kWhere, [&] { return Run(model_, arguments_, train, evaluation, callbacks, std::move(stop))(); });
 }
 
 EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const {
+  const DefaultFloatEnvironment environment;
   std::vector<std::int64_t> order(static_cast<std::size_t>(data.size()));
   std::iota(order.begin(), order.end(), std::int64_t{0});
   const Batches batches =

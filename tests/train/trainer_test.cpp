@@ -17,6 +17,7 @@
 #include "support/expect_error.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
+#include "support/rounding_upward.h"
 #include "support/temp_dir.h"
 
 namespace gpt {
@@ -125,6 +126,23 @@ TEST(Trainer, GivesTheSameBitsOnAnyNumberOfThreads) {
   }
   set_num_threads(0);
   EXPECT_TRUE(same(results[0], results[1]));
+}
+
+TEST(Trainer, GivesTheSameBitsHoweverTheHostRounds) {
+  const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  TrainingArguments a = arguments();
+  a.lr_scheduler_type = LrScheduler::kCosine;
+  Model model = small_model(), upward = small_model();
+  const TrainingResult expected = Trainer(model, a).fit(train, &validation);
+  TrainingResult got;
+  {
+    const test::RoundingUpward host;
+    got = Trainer(upward, a).fit(train, &validation);
+    EXPECT_EQ(Trainer(upward, a).evaluate(validation).eval_loss, *got.best_eval_loss);
+  }
+  EXPECT_EQ(got.training_loss, expected.training_loss);
+  EXPECT_EQ(got.best_eval_loss, expected.best_eval_loss);
+  EXPECT_TRUE(same(weights(model), weights(upward)));
 }
 
 TEST(Trainer, AccumulatesToTheMeanOverAllLabels) {
