@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "gpt/core/math.h"
 #include "ops/checks.h"
 
@@ -38,7 +39,9 @@ double sum_of_squares(ConstTensorView x) {
   const std::int64_t n = x.numel();
   const float* data = x.data<float>();
   const kernels::KernelTable& table = kernels::table();
-  std::vector<double> sums(static_cast<std::size_t>((n + kTogether - 1) / kTogether));
+  auto sums = with_memory_errors("sum_of_squares", [&] {
+    return std::vector<double>(static_cast<std::size_t>((n + kTogether - 1) / kTogether));
+  });
   for_elements(n, 1, [&](std::int64_t begin, std::int64_t end) noexcept {
     for (std::int64_t i = begin; i < end; i += kTogether)
       sums[static_cast<std::size_t>(i / kTogether)] =
