@@ -92,8 +92,8 @@ void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTenso
   ops::layer_norm(x, gamma, beta, epsilon, y);
   if (tape == nullptr) return;
   tape->record({x, gamma, beta}, y, [=](Tape& t, TensorView dy) {
-    const Tape::Target dx = t.target(x);
-    if (!dx.add) std::memset(dx.view.raw(), 0, dx.view.nbytes());
+    const Tape::Target dx = t.wants(x) ? t.target(x) : Tape::Target{};
+    if (dx.view.raw() != nullptr && !dx.add) std::memset(dx.view.raw(), 0, dx.view.nbytes());
     ops::layer_norm_backward(x, gamma, epsilon, dy, dx.view, t.gradient_of(gamma), t.gradient_of(beta),
                              t.scratch());
   });

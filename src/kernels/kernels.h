@@ -85,8 +85,8 @@ struct LayerNormBackwardArgs {
   const float* dy = nullptr;
   Weights gamma;
   float epsilon = 0;
-  float* dx = nullptr;
-  float* dgamma = nullptr;  // both or neither
+  float* dx = nullptr;  // each of these may be null
+  float* dgamma = nullptr;
   float* dbeta = nullptr;
   float* statistics = nullptr;  // [R, 2]: mean and 1 / sqrt(var + epsilon)
   std::int64_t rows = 0, columns = 0;
