@@ -7,7 +7,6 @@
 #include "gpt/ops/activation.h"
 #include "gpt/ops/embedding.h"
 #include "gpt/ops/layer_norm.h"
-#include "gpt/ops/loss.h"
 
 namespace gpt::autograd {
 namespace {
@@ -125,9 +124,9 @@ void embedding(Tape* tape, std::span<const TokenId> ids, std::span<const std::in
   });
 }
 
-void cross_entropy(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span<const TokenId> labels,
-                   float scale, std::span<double> losses, Arena& arena) {
-  constexpr std::string_view op = "cross_entropy";
+void head_loss(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span<const TokenId> labels,
+               const ops::RowLoss& loss, float scale, std::span<double> losses, Arena& arena) {
+  constexpr std::string_view op = "head_loss";
   const std::int64_t d = head.in, vocabulary = head.out;
   if (h.shape() != Shape{h.dim(0), d} || h.dtype() != DType::f32)
     fail<ShapeError>(op, "h is ", name_of(h.dtype()), " ", h.shape().to_string(), ", expected float32 [R, ",
@@ -157,22 +156,15 @@ void cross_entropy(Tape* tape, ConstTensorView h, const ops::Weight& head, std::
   const std::int64_t most = std::min(count, kLossRows);
   const TensorView all_logits = arena.take({most, vocabulary}), all_hidden = arena.take({most, d});
   const TensorView all_gradients = arena.take({most, d});
-  const auto chunk_labels = arena.take_span<TokenId>(static_cast<std::size_t>(most));
-  const auto chunk_losses = arena.take_span<double>(static_cast<std::size_t>(most));
   for (std::int64_t begin = 0; begin < count; begin += kLossRows) {
     const std::int64_t n = std::min(count - begin, kLossRows);
     const auto chunk = rows.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(n));
     const TensorView logits(all_logits.data<float>(), {n, vocabulary}),
         hidden(all_hidden.data<float>(), {n, d});
-    for (std::size_t i = 0; i < chunk.size(); ++i) {
-      std::copy_n(h.data<float>() + chunk[i] * d, d, hidden.data<float>() + static_cast<std::int64_t>(i) * d);
-      chunk_labels[i] = labels[static_cast<std::size_t>(chunk[i])];
-    }
-    ops::linear(hidden, head, {}, logits, arena);
-    ops::cross_entropy(logits, chunk_labels.first(chunk.size()), scale, chunk_losses.first(chunk.size()),
-                       arena);
     for (std::size_t i = 0; i < chunk.size(); ++i)
-      losses[static_cast<std::size_t>(chunk[i])] = chunk_losses[i];
+      std::copy_n(h.data<float>() + chunk[i] * d, d, hidden.data<float>() + static_cast<std::int64_t>(i) * d);
+    ops::linear(hidden, head, {}, logits, arena);
+    ops::row_losses(loss, logits, chunk, labels, scale, losses);
     if (!wants_h && dweight.raw() == nullptr) continue;
     const TensorView gradient(all_gradients.data<float>(), {n, d});
     ops::linear_backward(hidden, head, logits, {.dx = wants_h ? gradient : TensorView(), .dweight = dweight},

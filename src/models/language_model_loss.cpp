@@ -44,8 +44,8 @@ LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequenc
                                              .dropout = options.dropout,
                                              .tape = options.tape});
   std::vector<double> losses(labels.size());
-  autograd::cross_entropy(options.tape, out.final_hidden, network.head(), labels,
-                          static_cast<float>(options.scale), losses, arena);
+  autograd::head_loss(options.tape, out.final_hidden, network.head(), labels, options.loss,
+                      static_cast<float>(options.scale), losses, arena);
   if (!options.per_sequence.empty() && options.per_sequence.size() != batch.size())
     fail<ArgumentError>(where, "room for ", options.per_sequence.size(), " sums of ", batch.size(),
                         " sequences");

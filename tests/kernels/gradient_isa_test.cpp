@@ -1,6 +1,8 @@
 // Law 1 for training: every instruction set gives the scalar kernels' bits for gradients, losses and the optimizer.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <string>
 #include <vector>
 
@@ -120,19 +122,18 @@ TEST_P(GradientIsa, Dropout) {
 
 TEST_P(GradientIsa, CrossEntropy) {
   for (const std::int64_t columns : {1, 15, 17, 300, 5001}) {
-    const std::vector<std::int32_t> labels{0, static_cast<std::int32_t>(columns - 1)};
-    expect_equal(
-        [&](const KernelTable& table) {
-          Tensor x = random_tensor({2, columns}, 1, DType::f32, 4.0f), notes = Tensor::zeros({4});
-          double sums[2] = {};
-          CrossEntropyArgs a{x.data<float>(),     labels.data(),           columns, 0.125f,
-                             notes.data<float>(), notes.data<float>() + 2, sums};
-          table.cross_entropy(a, 0, 2);
-          Tensor last = Tensor::zeros({2});
-          for (int r = 0; r < 2; ++r) last.data<float>()[r] = static_cast<float>(sums[r]);
-          return std::vector<Tensor>{x, notes, last};
-        },
-        concat("V ", columns));
+    for (const double smoothing : {0.0, 0.1})
+      expect_equal(
+          [&](const KernelTable& table) {
+            Tensor x = random_tensor({columns}, 1, DType::f32, 4.0f), terms = Tensor::zeros({4});
+            const CrossEntropyTerms t = table.cross_entropy(
+                {x.data<float>(), columns, static_cast<std::int32_t>(columns - 1), 0.125f, smoothing});
+            std::ranges::copy(
+                std::array{t.label_logit, t.max, static_cast<float>(t.sum), static_cast<float>(t.below_max)},
+                terms.data<float>());
+            return std::vector<Tensor>{x, terms};
+          },
+          concat("V ", columns, ", smoothing ", smoothing));
   }
 }
 

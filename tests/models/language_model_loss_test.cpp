@@ -34,12 +34,13 @@ struct Learned {
   LossSum loss;
   std::vector<Tensor> gradients;
 
-  Learned(Gpt2& network, std::span<const LabelledSequence> batch) {
+  Learned(Gpt2& network, std::span<const LabelledSequence> batch,
+          const ops::RowLoss& row_loss = ops::CrossEntropy()) {
     const Parameters parameters(network);
     Tape tape;
     parameters.watch(tape);
     Arena arena;
-    loss = language_model_loss(network, batch, arena, {.tape = &tape, .scale = 0.1});
+    loss = language_model_loss(network, batch, arena, {.tape = &tape, .scale = 0.1, .loss = row_loss});
     tape.backward();
     for (const Parameter& p : parameters.all()) {
       gradients.push_back(Tensor::empty(p.gradient.shape()));
@@ -108,6 +109,24 @@ TEST(LanguageModelLoss, AndItsGradientsDoNotDependOnThreadsOrOnBeingRecorded) {
   set_num_threads(0);
   Arena arena;
   EXPECT_EQ(language_model_loss(network, batch, arena).sum, alone.loss.sum);
+}
+
+TEST(LanguageModelLoss, IsAUsersOwnOverAllRowsThatAreFed) {
+  Gpt2 network = random_network(tiny_config(), 1);
+  const auto first = tokens(12, 3), second = tokens(5, 8);
+  auto labels = second;
+  labels[2] = kIgnoredLabel;
+  const std::vector<LabelledSequence> batch{{first}, {second, labels}};
+  std::vector<TokenId> seen(15, kIgnoredLabel);
+  const Learned plain(network, batch), own(network, batch, [&](const ops::LossRow&row) {
+    seen[static_cast<std::size_t>(row.index)] = row.label;
+    return ops::CrossEntropy()(row);
+  });
+  EXPECT_TRUE(same(plain, own));
+  std::vector<TokenId> expected(first.begin() + 1, first.end());
+  expected.insert(expected.end(), labels.begin() + 1, labels.end());
+  EXPECT_EQ(seen, expected);
+  EXPECT_FALSE(same(plain, Learned(network, batch, ops::CrossEntropy(0.1))));
 }
 
 TEST(LanguageModelLoss, OfIgnoredLabelsIsNothing) {
