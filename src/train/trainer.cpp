@@ -40,6 +40,8 @@ void check(const TrainingArguments& a) {
   require("warmup_ratio", a.warmup_ratio, a.warmup_ratio >= 0 && a.warmup_ratio <= 1, "0 to 1");
   require("num_train_epochs", a.num_train_epochs, a.num_train_epochs > 0 && a.num_train_epochs <= 1e9,
           "more than 0, at most 1e9");
+  require("label_smoothing_factor", a.label_smoothing_factor,
+          a.label_smoothing_factor >= 0 && a.label_smoothing_factor <= 1, "0 to 1");
   require("max_grad_norm", a.max_grad_norm, a.max_grad_norm >= 0, "0 or more");
   require("max_steps", a.max_steps, a.max_steps == -1 || a.max_steps > 0, "-1, or 1 or more");
   at_least("warmup_steps", a.warmup_steps, 0);
@@ -127,6 +129,7 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   set("adam_beta2", a.adam_beta2);
   set("adam_epsilon", a.adam_epsilon);
   set("max_grad_norm", a.max_grad_norm);
+  set("label_smoothing_factor", a.label_smoothing_factor);
   set("seed", a.seed);
   return run;
 }
@@ -257,7 +260,8 @@ class Run {
       const LossOptions options{.tape = &tape_,
                                 .scale = 1 / static_cast<double>(std::max<std::int64_t>(1, labels)),
                                 .dropout = dropout_of(static_cast<std::int64_t>(i)),
-                                .stop = stop_};
+                                .stop = stop_,
+                                .loss = ops::CrossEntropy(a_.label_smoothing_factor)};
       const LossSum sum = language_model_loss(model_.network(), batches[i].sequences, arena_, options);
       require_finite("loss", sum.sum);
       tape_.backward();
@@ -412,7 +416,9 @@ EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const
     arena.reset();
     const Batch batch(data, indices);
     std::vector<LossSum> sums(batch.sequences.size());
-    language_model_loss(model_.network(), batch.sequences, arena, {.stop = stop, .per_sequence = sums});
+    language_model_loss(
+        model_.network(), batch.sequences, arena,
+        {.stop = stop, .per_sequence = sums, .loss = ops::CrossEntropy(arguments_.label_smoothing_factor)});
     for (const LossSum& sum : sums) {  // one by one: the result does not depend on the batches
       total.sum += sum.sum;
       total.count += sum.count;

@@ -145,6 +145,23 @@ TEST(Trainer, GivesTheSameBitsHoweverTheHostRounds) {
   EXPECT_TRUE(same(weights(model), weights(upward)));
 }
 
+TEST(Trainer, SmoothsTheLabelsOfEveryLoss) {
+  const TextDataset train = text(16 * 10 + 1);
+  TrainingArguments plain = arguments(), smooth = arguments();
+  plain.learning_rate = smooth.learning_rate = 0;
+  plain.num_train_epochs = smooth.num_train_epochs = 1;
+  smooth.label_smoothing_factor = 1;
+  Model model = small_model();
+  model.network().set_dropout(0, 0, 0);
+  const double surprise = Trainer(model, plain).evaluate(train).eval_loss,
+               mean = Trainer(model, smooth).evaluate(train).eval_loss;
+  smooth.label_smoothing_factor = 0.1;
+  const double evaluated = Trainer(model, smooth).evaluate(train).eval_loss;
+  EXPECT_GT(mean, surprise + 0.1);  // so that the next lines say something
+  EXPECT_NEAR(evaluated, 0.9 * surprise + 0.1 * mean, 1e-12);
+  EXPECT_NEAR(Trainer(model, smooth).fit(train).training_loss, evaluated, 1e-12);
+}
+
 TEST(Trainer, AccumulatesToTheMeanOverAllLabels) {
   const TextDataset train = text(16 * 3 + 5);  // the last sample is shorter
   TrainingArguments whole = arguments(), parts = arguments();
@@ -343,6 +360,10 @@ TEST(Trainer, RefusesOptionsOutOfRange) {
   a.num_train_epochs = 2e9;
   EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
             "[trainer] num_train_epochs is 2e+09, expected more than 0, at most 1e9");
+  a = {};
+  a.label_smoothing_factor = 1.5;
+  EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
+            "[trainer] label_smoothing_factor is 1.5, expected 0 to 1");
   a = {};
   a.load_best_model_at_end = true;
   EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
