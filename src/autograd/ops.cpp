@@ -47,6 +47,29 @@ std::span<const ops::AttentionSpan> with_caches(const Tape* tape, std::span<cons
   return all;
 }
 
+/// The rows of x from `first` on.
+template <class View>
+View stretch(View x, std::int64_t first, std::int64_t rows) {
+  return {x.template data<float>() + first * x.dim(1), {rows, x.dim(1)}};
+}
+
+TensorView gathered(ConstTensorView x, std::span<const std::int64_t> rows, Arena& arena) {
+  const std::int64_t d = x.dim(1);
+  const TensorView together = arena.take({static_cast<std::int64_t>(rows.size()), d});
+  float* to = together.data<float>();
+  for (const std::int64_t r : rows) to = std::copy_n(x.data<float>() + r * d, d, to);
+  return together;
+}
+
+void scatter(ConstTensorView together, std::span<const std::int64_t> rows, TensorView x) {
+  const std::int64_t d = x.dim(1);
+  const float* from = together.data<float>();
+  for (const std::int64_t r : rows) {
+    std::copy_n(from, d, x.data<float>() + r * d);
+    from += d;
+  }
+}
+
 }  // namespace
 
 void linear(Tape* tape, ConstTensorView x, const ops::Weight& weight, const ops::LinearEpilogue& epilogue,
@@ -153,26 +176,23 @@ void head_loss(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span
     losses[r] = 0;
     if (labels[r] != kIgnoredLabel) rows[static_cast<std::size_t>(count++)] = static_cast<std::int64_t>(r);
   }
-  const std::int64_t most = std::min(count, kLossRows);
-  const TensorView all_logits = arena.take({most, vocabulary}), all_hidden = arena.take({most, d});
-  const TensorView all_gradients = arena.take({most, d});
+  const TensorView all_logits = arena.take({std::min(count, kLossRows), vocabulary});
   for (std::int64_t begin = 0; begin < count; begin += kLossRows) {
     const std::int64_t n = std::min(count - begin, kLossRows);
     const auto chunk = rows.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(n));
-    const TensorView logits(all_logits.data<float>(), {n, vocabulary}),
-        hidden(all_hidden.data<float>(), {n, d});
-    for (std::size_t i = 0; i < chunk.size(); ++i)
-      std::copy_n(h.data<float>() + chunk[i] * d, d, hidden.data<float>() + static_cast<std::int64_t>(i) * d);
+    const Arena::Scope of_chunk(arena);
+    const TensorView logits(all_logits.data<float>(), {n, vocabulary});
+    const std::int64_t first = chunk.front();
+    const bool in_place = chunk.back() - first == n - 1;
+    const ConstTensorView hidden = in_place ? stretch(h, first, n) : gathered(h, chunk, arena);
     ops::linear(hidden, head, {}, logits, arena);
     ops::row_losses(loss, logits, chunk, labels, scale, losses);
-    if (!wants_h && dweight.raw() == nullptr) continue;
-    const TensorView gradient(all_gradients.data<float>(), {n, d});
-    ops::linear_backward(hidden, head, logits, {.dx = wants_h ? gradient : TensorView(), .dweight = dweight},
-                         arena);
-    if (!wants_h) continue;
-    for (std::size_t i = 0; i < chunk.size(); ++i)
-      std::copy_n(gradient.data<float>() + static_cast<std::int64_t>(i) * d, d,
-                  dh.data<float>() + chunk[i] * d);
+    if (tape == nullptr) continue;
+    const TensorView gradient = !wants_h   ? TensorView()
+                                : in_place ? stretch(dh, first, n)
+                                           : arena.take({n, d});
+    ops::linear_backward(hidden, head, logits, {.dx = gradient, .dweight = dweight}, arena);
+    if (wants_h && !in_place) scatter(gradient, chunk, dh);
   }
   if (wants_h) tape->seed(h, dh);
 }

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -127,6 +128,24 @@ TEST(LanguageModelLoss, IsAUsersOwnOverAllRowsThatAreFed) {
   expected.insert(expected.end(), labels.begin() + 1, labels.end());
   EXPECT_EQ(seen, expected);
   EXPECT_FALSE(same(plain, Learned(network, batch, ops::CrossEntropy(0.1))));
+}
+
+TEST(LanguageModelLoss, DoesNotDependOnWhereTheRowsWithALabelAre) {
+  Gpt2 network = random_network(tiny_config(), 1);
+  const auto ids = tokens(12, 3), more = tokens(2, 3);
+  auto labels = ids;
+  std::fill(labels.begin() + 8, labels.end(), kIgnoredLabel);
+  const LabelledSequence beginning{ids, labels};
+  const Learned in_place(network, {&beginning, 1});
+  // A row apart from them, from which nothing is learned, has them gathered.
+  const std::vector<LabelledSequence> apart{beginning, {more}};
+  Learned gathered(network, apart, [](const ops::LossRow& row) {
+    if (row.index != 11) return ops::CrossEntropy()(row);
+    std::ranges::fill(row.logits, 0.0f);
+    return 0.0;
+  });
+  EXPECT_EQ(gathered.loss.count--, 8);
+  EXPECT_TRUE(same(in_place, gathered));
 }
 
 TEST(LanguageModelLoss, OfIgnoredLabelsIsNothing) {
