@@ -67,6 +67,14 @@ void throw_if_stopped(const std::stop_token& stop) {
   if (stop.stop_requested()) fail<CancelledError>("gpt2", "the forward pass was cancelled");
 }
 
+/// Two uses of the same random numbers would be one mask.
+void check_dropout(std::size_t sequences, std::int64_t n_layer) {
+  constexpr std::size_t kMostLayers = (nn::DropoutState::kMostUses - 1) / 3;  // beside that of the embeddings
+  if (sequences > nn::DropoutState::kMostSequences || static_cast<std::size_t>(n_layer) > kMostLayers)
+    fail<ArgumentError>("gpt2", "dropout for ", sequences, " sequences and ", n_layer,
+                        " layers, expected at most ", nn::DropoutState::kMostSequences, " and ", kMostLayers);
+}
+
 }  // namespace
 
 Gpt2::Gpt2(const Gpt2Config& config)
@@ -109,6 +117,7 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     for (const Chunk& chunk : batch)
       if (chunk.cache != nullptr)
         fail<ArgumentError>("gpt2", "a cache beside a tape or dropout, expected whole sequences");
+  if (options.dropout) check_dropout(batch.size(), config_.n_layer);
   nn::Context context{arena, options.stop, options.on_product ? &options.on_product : nullptr, options.tape};
   const auto [ids, positions, segments] = gather(batch, static_cast<std::size_t>(rows), arena);
   ForwardOutput out;

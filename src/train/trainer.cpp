@@ -162,6 +162,18 @@ std::optional<std::int64_t> step_to_resume(const TrainingArguments& a) {
   return there.back();
 }
 
+/// total_steps, if there are random numbers for all of their batches: streams below 2^63, since initialize() takes some of
+/// those above.
+std::int64_t checked_steps(const Dataset& train, const TrainingArguments& a) {
+  constexpr std::int64_t kMostBatches = (std::int64_t{1} << 31) - 1;
+  const std::int64_t steps = total_steps(train, a);
+  if (steps > kMostBatches / a.gradient_accumulation_steps)
+    fail<ArgumentError>(kWhere, steps, " updates of ", a.gradient_accumulation_steps,
+                        " batches, expected at most ", kMostBatches,
+                        " batches: there are no random numbers for more");
+  return steps;
+}
+
 /// One call of fit().
 class Run {
  public:
@@ -174,7 +186,7 @@ class Run {
         callbacks_(callbacks),
         stop_(std::move(stop)),
         resumed_(step_to_resume(arguments)),
-        total_steps_(total_steps(train, arguments)),
+        total_steps_(checked_steps(train, arguments)),
         parameters_(model.network()),
         optimizer_(parameters_, optimizer_options(a_)),
         identity_(run_of(train, evaluation, arguments, model.config(), total_steps_)) {

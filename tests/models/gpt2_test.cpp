@@ -253,6 +253,16 @@ TEST(LogitsOfPadded, EqualTheRowsWithoutTheirPadding) {
   }
 }
 
+TEST(Gpt2, RefusesDropoutForMoreSequencesThanThereAreRandomNumbersFor) {
+  const Gpt2 network = random_network(tiny_config(), 1);
+  const auto ids = tokens(1);
+  const std::vector<Chunk> batch((std::size_t{1} << 20) + 1, Chunk{ids});
+  Arena arena;
+  EXPECT_EQ(message_of<ArgumentError>([&] { network.forward(batch, arena, {.dropout = DropoutSeed{}}); }),
+            concat("[gpt2] dropout for 1048577 sequences and ", tiny_config().n_layer,
+                   " layers, expected at most 1048576 and 1365"));
+}
+
 TEST(LogitsOfPadded, NamesWhatDoesNotFit) {
   const Gpt2 network = random_network(tiny_config(), 8);
   const std::int64_t ids[] = {1, 97}, mask[] = {1, 1}, odd[] = {1, 2};

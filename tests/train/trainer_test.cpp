@@ -350,6 +350,16 @@ TEST(Trainer, NamesALossThatIsNotFiniteAndKeepsTheModel) {
   EXPECT_TRUE(same(before, weights(model)));
 }
 
+TEST(Trainer, RefusesMoreBatchesThanThereAreRandomNumbersFor) {
+  Model model = small_model();
+  TrainingArguments a = arguments();
+  a.max_steps = std::int64_t{1} << 30;  // of two batches
+  EXPECT_EQ(
+      message_of<ArgumentError>([&] { Trainer(model, a).fit(text(40)); }),
+      "[trainer] 1073741824 updates of 2 batches, expected at most 2147483647 batches: there are no random "
+      "numbers for more");
+}
+
 TEST(Trainer, RefusesOptionsOutOfRange) {
   Model other = small_model();
   TrainingArguments a;
