@@ -201,6 +201,7 @@ TEST(Trainer, GoesOnFromACheckpointToTheSameBits) {
     EXPECT_THROW(Trainer(model, a).fit(train, &validation, stopping, stop.get_token()), CancelledError);
     fs::create_directory(dir.path() / ".checkpoint-99");  // of a process that was killed
     a.resume_from_checkpoint = true;
+    const ThreadLimit another_number(1);
     Model other = small_model(7);  // its weights come from the checkpoint
     std::int64_t first = 0;
     const TrainingResult result = Trainer(other, a).fit(
