@@ -141,10 +141,7 @@ gpt::Model make_model(const Request& r, std::stop_token stop) {
   std::optional<gpt::Model> model;
   if (r.model) {
     model = gpt::Model::load(*r.model, {.on_warning = program::warn, .stop = stop});
-    if (tokenizer) {
-      gpt::HfConfig file = gpt::HfConfig::load(std::filesystem::path(*r.model) / "config.json");
-      model = gpt::Model(std::move(model->network()), std::move(file), tokenizer, model->generation_config());
-    }
+    if (tokenizer) model->set_tokenizer(tokenizer);
   } else {
     gpt::HfConfig file = gpt::HfConfig::load(*r.config);
     gpt::Gpt2 network(gpt::Gpt2Config::from_hf(file, program::warn));
