@@ -49,9 +49,18 @@ OUTPUT_DIR gets the tuned checkpoint, metrics.jsonl, and checkpoint-<step> direc
 the same bits.
 Exit status: 0 done, 1 the input or the work failed, 2 the command line is wrong, 130 interrupted (a checkpoint is saved).)";
 
+/// "a, b or c".
+std::string scheduler_names() {
+  const auto names = gpt::lr_scheduler_names();
+  std::string list(names.front());
+  for (const std::string_view name : names.subspan(1))
+    list += gpt::concat(name == names.back() ? " or " : ", ", name);
+  return list;
+}
+
 void add_options(CLI::App& app, Request& r) {
   gpt::TrainingArguments& a = r.arguments;
-  const auto text = [&](const char* name, auto& value, const char* what, const char* type) {
+  const auto text = [&](const char* name, auto& value, const std::string& what, const char* type) {
     return app.add_option(name, value, what)->type_name(type);
   };
   const auto count = [&](const char* name, auto& value, const char* what, std::int64_t least = 0) {
@@ -71,9 +80,7 @@ void add_options(CLI::App& app, Request& r) {
   app.add_flag("--skip-bad-lines", r.skip_bad_lines, "Leave out lines of a .jsonl file that are no samples")
       ->disable_flag_override();
   number("--learning-rate", a.learning_rate, "At its height (5e-5)");
-  text("--lr-scheduler-type", r.lr_scheduler_type,
-       "constant, constant_with_warmup, linear, cosine, cosine_with_min_lr or warmup_stable_decay (linear)",
-       "NAME");
+  text("--lr-scheduler-type", r.lr_scheduler_type, scheduler_names() + " (linear)", "NAME");
   count("--warmup-steps", a.warmup_steps, "Updates in which the rate rises (0)");
   number("--warmup-ratio", a.warmup_ratio, "The same, as a part of all updates (0)");
   number("--min-lr-rate", a.min_lr_rate, "Where cosine_with_min_lr and warmup_stable_decay end (0)");
@@ -100,7 +107,8 @@ void add_options(CLI::App& app, Request& r) {
   count("--logging-steps", a.logging_steps, "Updates between two records (10)", 1);
   count("--eval-steps", a.eval_steps, "Updates between two evaluations, 0 = once an epoch (0)");
   count("--save-steps", a.save_steps, "Updates between two checkpoints, 0 = only at the end (500)");
-  count("--save-total-limit", a.save_total_limit, "Checkpoints that stay, beside the best (all)", 1);
+  count("--save-total-limit", a.save_total_limit,
+        "Checkpoints that stay, beside the best (all)", 1);
   app.add_flag("--load-best-model-at-end", a.load_best_model_at_end,
                "Keep the weights of the smallest evaluation loss")
       ->disable_flag_override();
@@ -126,10 +134,8 @@ void check(Request& r) {
         "--validation-fraction");
   const auto scheduler = gpt::lr_scheduler_from_name(r.lr_scheduler_type);
   if (!scheduler)
-    throw program::UsageError(
-        gpt::concat("--lr-scheduler-type: ", program::in_quotes(r.lr_scheduler_type),
-                    " is unknown, expected constant, constant_with_warmup, linear, cosine, "
-                    "cosine_with_min_lr or warmup_stable_decay"));
+    throw program::UsageError(gpt::concat("--lr-scheduler-type: ", program::in_quotes(r.lr_scheduler_type),
+                                          " is unknown, expected ", scheduler_names()));
   r.arguments.lr_scheduler_type = *scheduler;
   r.arguments.output_dir = r.output_dir;
   r.arguments.resume_from_checkpoint = r.resume;

@@ -174,8 +174,10 @@ TEST_F(FinetuneProgram, NamesWhatIsWrong) {
   const std::string out = dir_ / "out", corpus = dir_ / "corpus.txt";
   expect_failure(2, {"--model", kDemo, "--output-dir", out}, "--train-file is required");
   expect_failure(2, {"--train-file", corpus, "--output-dir", out}, "neither --model nor --config is given");
-  expect_failure(2, options("out", {"--lr-scheduler-type", "polynomial"}),
-                 "--lr-scheduler-type: \"polynomial\" is unknown");
+  expect_failure(
+      2, options("out", {"--lr-scheduler-type", "polynomial"}),
+      "--lr-scheduler-type: \"polynomial\" is unknown, expected constant, constant_with_warmup, linear, "
+      "cosine, cosine_with_min_lr or warmup_stable_decay");
   expect_failure(2, options("out", {"--early-stopping-patience", "2"}), "need --validation-file");
   expect_failure(2, options("out", {"--gradient-accumulation-steps", "2", "--max-grad-norm", "-1"}),
                  "max_grad_norm is -1, expected 0 or more");
