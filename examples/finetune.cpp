@@ -108,7 +108,7 @@ void add_options(CLI::App& app, Request& r) {
   count("--eval-steps", a.eval_steps, "Updates between two evaluations, 0 = once an epoch (0)");
   count("--save-steps", a.save_steps, "Updates between two checkpoints, 0 = only at the end (500)");
   count("--save-total-limit", a.save_total_limit,
-        "Checkpoints that stay, beside the best (all)", 1);
+        "Checkpoints that stay, the last and the best among them (all)", 1);
   app.add_flag("--load-best-model-at-end", a.load_best_model_at_end,
                "Keep the weights of the smallest evaluation loss")
       ->disable_flag_override();
