@@ -7,40 +7,27 @@
 #include <vector>
 
 #include "gpt/core/error.h"
-#include "kernels/kernels.h"
+#include "kernels/isa_test.h"
 #include "support/random_tensor.h"
 
 namespace gpt::kernels {
-
-extern const KernelTable kEmulatedAvx512Table;
-
 namespace {
 
 using gpt::test::random_tensor;
 using gpt::test::same_bits;
 
-class GradientIsa : public ::testing::TestWithParam<std::string> {
+class GradientIsa : public IsaTest<> {
  protected:
-  void SetUp() override {
-    candidate_ = GetParam() == "avx2"     ? table_of(Isa::kAvx2)
-                 : GetParam() == "avx512" ? table_of(Isa::kAvx512)
-                                          : &kEmulatedAvx512Table;
-    if (candidate_ == nullptr) GTEST_SKIP() << "this CPU has no " << GetParam();
-  }
   /// run(table) gives the results of an instruction set.
   template <class Run>
   void expect_equal(const Run& run, const std::string& what) const {
-    const std::vector<Tensor> expected = run(*table_of(Isa::kScalar)), got = run(*candidate_);
+    const std::vector<Tensor> expected = run(scalar()), got = run(candidate());
     for (std::size_t i = 0; i < expected.size(); ++i)
       EXPECT_TRUE(same_bits(expected[i], got[i])) << what << ", result " << i;
   }
-
- private:
-  const KernelTable* candidate_ = nullptr;
 };
 
-INSTANTIATE_TEST_SUITE_P(Isas, GradientIsa, ::testing::Values("avx2", "avx512", "emulated_avx512"),
-                         [](const auto& suite) { return suite.param; });
+INSTANTIATE_TEST_SUITE_P(Isas, GradientIsa, all_isas(), [](const auto& suite) { return suite.param; });
 
 TEST_P(GradientIsa, Attention) {
   struct Case {
