@@ -22,13 +22,8 @@ using test::message_of;
 using test::random_network;
 using test::same_bits;
 using test::tiny_config;
+using test::tokens;
 using ::testing::HasSubstr;
-
-std::vector<TokenId> tokens(std::size_t count, std::size_t first) {
-  std::vector<TokenId> ids(count);
-  for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<TokenId>((first + 31 * i) % 97);
-  return ids;
-}
 
 // The loss of a batch and the gradients of all parameters.
 struct Learned {

@@ -68,6 +68,21 @@ TrainingArguments arguments() {
   return a;
 }
 
+// A run of two updates that came to its end, and its checkpoint.
+struct FinishedRun {
+  test::TempDir dir;
+  TextDataset train = text(16 * 10 + 1);
+  TrainingArguments a = arguments();
+  Model model = small_model();
+  fs::path checkpoint = dir / "checkpoint-2";
+
+  FinishedRun() {
+    a.output_dir = dir.path();
+    a.max_steps = 2;
+    Trainer(model, a).fit(train);
+  }
+};
+
 TEST(Trainer, LearnsAndReportsHow) {
   Model model = small_model();
   const TextDataset train = text(16 * 10 + 1), validation = text(40);
@@ -219,36 +234,24 @@ TEST(Trainer, GoesOnFromACheckpointToTheSameBits) {
 }
 
 TEST(Trainer, NamesADamagedState) {
-  const TextDataset train = text(16 * 10 + 1);
   for (const auto& [key, value] : {std::pair("next_batch", 99), {"epoch", -1}, {"global_step", 1}}) {
-    const test::TempDir dir;
-    TrainingArguments a = arguments();
-    a.output_dir = dir.path();
-    a.max_steps = 2;
-    Model model = small_model();
-    Trainer(model, a).fit(train);
-    const fs::path file = dir.path() / "checkpoint-2/trainer_state.json";
-    HfConfig state = HfConfig::load(file);
+    FinishedRun run;
+    HfConfig state = HfConfig::load(run.checkpoint / "trainer_state.json");
     state.set_int(key, value);
     if (key == std::string("next_batch")) {
       state.set_int("global_step", 1);  // so that there is something left to do
-      fs::rename(dir.path() / "checkpoint-2", dir.path() / "checkpoint-1");
+      fs::rename(run.checkpoint, run.dir / "checkpoint-1");
+      run.checkpoint = run.dir / "checkpoint-1";
     }
-    state.save(fs::exists(file) ? file : dir.path() / "checkpoint-1/trainer_state.json");
-    a.resume_from_checkpoint = true;
-    EXPECT_THROW(Trainer(model, a).fit(train), FormatError) << key;
+    state.save(run.checkpoint / "trainer_state.json");
+    run.a.resume_from_checkpoint = true;
+    EXPECT_THROW(Trainer(run.model, run.a).fit(run.train), FormatError) << key;
   }
 }
 
 TEST(Trainer, LoadsACheckpointAsAWholeOrNotAtAll) {
-  const test::TempDir dir;
-  const TextDataset train = text(16 * 10 + 1);
-  TrainingArguments a = arguments();
-  a.output_dir = dir.path();
-  a.max_steps = 2;
-  Model model = small_model();
-  Trainer(model, a).fit(train);
-  const fs::path file = dir.path() / "checkpoint-2/model.safetensors";
+  FinishedRun run;
+  const fs::path file = run.checkpoint / "model.safetensors";
   const Tensor wrong = Tensor::zeros({3});
   std::vector<NamedTensor> tensors;
   {
@@ -257,39 +260,33 @@ TEST(Trainer, LoadsACheckpointAsAWholeOrNotAtAll) {
       tensors.push_back({name, name.ends_with("ln_f.bias") ? wrong.view() : saved.tensor(name).view()});
     save_safetensors(file, tensors);
   }
-  a.resume_from_checkpoint = true;
+  run.a.resume_from_checkpoint = true;
   Model other = small_model(7);
   const auto before = weights(other);
-  EXPECT_THAT(message_of<FormatError>([&] { Trainer(other, a).fit(train); }),
+  EXPECT_THAT(message_of<FormatError>([&] { Trainer(other, run.a).fit(run.train); }),
               HasSubstr("transformer.ln_f.bias is float32 [3], expected float32 ["));
   EXPECT_TRUE(same(before, weights(other)));
 }
 
 TEST(Trainer, RefusesToMixRuns) {
-  const test::TempDir dir;
-  const TextDataset train = text(16 * 10 + 1);
-  TrainingArguments a = arguments();
-  a.output_dir = dir.path();
-  a.max_steps = 2;
-  Model model = small_model();
-  Trainer(model, a).fit(train);
+  FinishedRun run;
   const auto refused = [&](const TrainingArguments& with, const TextDataset& data) {
     Model again = small_model();
     return message_of<ArgumentError>([&] { Trainer(again, with).fit(data); });
   };
-  EXPECT_THAT(refused(a, train), HasSubstr("holds another run (checkpoint-2): resume it"));
+  EXPECT_THAT(refused(run.a, run.train), HasSubstr("holds another run (checkpoint-2): resume it"));
   Model untouched = small_model();
   untouched.network().visit(
       [](const std::string&, Tensor& tensor, const Shape&) { tensor = tensor.to(DType::f16); });
-  EXPECT_THROW(Trainer(untouched, a).fit(train), ArgumentError);
+  EXPECT_THROW(Trainer(untouched, run.a).fit(run.train), ArgumentError);
   untouched.network().visit([](const std::string& name, const Tensor& tensor, const Shape&) {
     EXPECT_EQ(tensor.dtype(), DType::f16) << name;
   });
-  a.resume_from_checkpoint = true;
-  EXPECT_THAT(refused(a, text(16 * 9 + 1)), HasSubstr("data is "));
-  a.learning_rate = 0.5;
-  EXPECT_THAT(refused(a, train), AllOf(HasSubstr("learning_rate is 0.5, but "),
-                                       HasSubstr("trainer_state.json: run was made with 0.01")));
+  run.a.resume_from_checkpoint = true;
+  EXPECT_THAT(refused(run.a, text(16 * 9 + 1)), HasSubstr("data is "));
+  run.a.learning_rate = 0.5;
+  EXPECT_THAT(refused(run.a, run.train), AllOf(HasSubstr("learning_rate is 0.5, but "),
+                                               HasSubstr("trainer_state.json: run was made with 0.01")));
 }
 
 TEST(Trainer, KeepsTheBestAndTheLastCheckpoints) {
