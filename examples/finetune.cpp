@@ -48,9 +48,18 @@ file is one text. Options have the names and meaning of transformers' TrainingAr
 OUTPUT_DIR gets the tuned checkpoint, metrics.jsonl, and checkpoint-<step> directories, one also when interrupted, from
 which --resume goes on to the same bits.)";
 
+/// "a, b or c".
+std::string scheduler_names() {
+  const auto names = gpt::lr_scheduler_names();
+  std::string list(names.front());
+  for (const std::string_view name : names.subspan(1))
+    list += gpt::concat(name == names.back() ? " or " : ", ", name);
+  return list;
+}
+
 void add_options(CLI::App& app, Request& r) {
   gpt::TrainingArguments& a = r.arguments;
-  const auto text = [&](const char* name, auto& value, const char* what, const char* type) {
+  const auto text = [&](const char* name, auto& value, const std::string& what, const char* type) {
     return app.add_option(name, value, what)->type_name(type);
   };
   const auto count = [&](const char* name, auto& value, const char* what, std::int64_t least = 0) {
@@ -70,9 +79,7 @@ void add_options(CLI::App& app, Request& r) {
   app.add_flag("--skip-bad-lines", r.skip_bad_lines, "Leave out lines of a .jsonl file that are no samples")
       ->disable_flag_override();
   number("--learning-rate", a.learning_rate, "At its height (5e-5)");
-  text("--lr-scheduler-type", r.lr_scheduler_type,
-       "constant, constant_with_warmup, linear, cosine, cosine_with_min_lr or warmup_stable_decay (linear)",
-       "NAME");
+  text("--lr-scheduler-type", r.lr_scheduler_type, scheduler_names() + " (linear)", "NAME");
   count("--warmup-steps", a.warmup_steps, "Updates in which the rate rises (0)");
   number("--warmup-ratio", a.warmup_ratio, "The same, as a part of all updates (0)");
   number("--min-lr-rate", a.min_lr_rate, "Where cosine_with_min_lr and warmup_stable_decay end (0)");
@@ -90,6 +97,7 @@ void add_options(CLI::App& app, Request& r) {
   number("--adam-beta2", a.adam_beta2, "(0.999)");
   number("--adam-epsilon", a.adam_epsilon, "(1e-8)");
   number("--max-grad-norm", a.max_grad_norm, "Gradients are clipped to this norm, 0 = not (1)");
+  number("--label-smoothing-factor", a.label_smoothing_factor, "Of the loss, 0 to 1 (0)");
   program::add_number<std::uint64_t>(app, "--seed", a.seed,
                                      "Of the order of samples, and of new weights (42)");
   program::add_number<float>(app, "--resid-pdrop", r.resid_pdrop, "Dropout rate (the checkpoint's)");
@@ -98,7 +106,8 @@ void add_options(CLI::App& app, Request& r) {
   count("--logging-steps", a.logging_steps, "Updates between two records (10)", 1);
   count("--eval-steps", a.eval_steps, "Updates between two evaluations, 0 = once an epoch (0)");
   count("--save-steps", a.save_steps, "Updates between two checkpoints, 0 = only at the end (500)");
-  count("--save-total-limit", a.save_total_limit, "Checkpoints that stay, beside the best (all)", 1);
+  count("--save-total-limit", a.save_total_limit,
+        "Checkpoints that stay, the last and the best among them (all)", 1);
   app.add_flag("--load-best-model-at-end", a.load_best_model_at_end,
                "Keep the weights of the smallest evaluation loss")
       ->disable_flag_override();
@@ -133,10 +142,8 @@ void check(Request& r) {
         "--validation-fraction");
   const auto scheduler = gpt::lr_scheduler_from_name(r.lr_scheduler_type);
   if (!scheduler)
-    throw program::UsageError(
-        gpt::concat("--lr-scheduler-type: ", program::in_quotes(r.lr_scheduler_type),
-                    " is unknown, expected constant, constant_with_warmup, linear, cosine, "
-                    "cosine_with_min_lr or warmup_stable_decay"));
+    throw program::UsageError(gpt::concat("--lr-scheduler-type: ", program::in_quotes(r.lr_scheduler_type),
+                                          " is unknown, expected ", scheduler_names()));
   r.arguments.lr_scheduler_type = *scheduler;
   r.arguments.output_dir = r.output_dir;
   r.arguments.resume_from_checkpoint = r.resume;
@@ -148,10 +155,7 @@ gpt::Model make_model(const Request& r, std::stop_token stop) {
   std::optional<gpt::Model> model;
   if (r.model) {
     model = gpt::Model::load(*r.model, {.on_warning = program::warn, .stop = stop});
-    if (tokenizer) {
-      gpt::HfConfig file = gpt::HfConfig::load(std::filesystem::path(*r.model) / "config.json");
-      model = gpt::Model(std::move(model->network()), std::move(file), tokenizer, model->generation_config());
-    }
+    if (tokenizer) model->set_tokenizer(tokenizer);
   } else {
     gpt::HfConfig file = gpt::HfConfig::load(*r.config);
     gpt::Gpt2 network(gpt::Gpt2Config::from_hf(file, program::warn));

@@ -7,7 +7,6 @@
 #include "gpt/ops/activation.h"
 #include "gpt/ops/embedding.h"
 #include "gpt/ops/layer_norm.h"
-#include "gpt/ops/loss.h"
 
 namespace gpt::autograd {
 namespace {
@@ -46,6 +45,29 @@ std::span<const ops::AttentionSpan> with_caches(const Tape* tape, std::span<cons
     cache.values = arena.take({shape.n_head, cache.capacity, padded}).raw();
   }
   return all;
+}
+
+/// The rows of x from `first` on.
+template <class View>
+View stretch(View x, std::int64_t first, std::int64_t rows) {
+  return {x.template data<float>() + first * x.dim(1), {rows, x.dim(1)}};
+}
+
+TensorView gathered(ConstTensorView x, std::span<const std::int64_t> rows, Arena& arena) {
+  const std::int64_t d = x.dim(1);
+  const TensorView together = arena.take({static_cast<std::int64_t>(rows.size()), d});
+  float* to = together.data<float>();
+  for (const std::int64_t r : rows) to = std::copy_n(x.data<float>() + r * d, d, to);
+  return together;
+}
+
+void scatter(ConstTensorView together, std::span<const std::int64_t> rows, TensorView x) {
+  const std::int64_t d = x.dim(1);
+  const float* from = together.data<float>();
+  for (const std::int64_t r : rows) {
+    std::copy_n(from, d, x.data<float>() + r * d);
+    from += d;
+  }
 }
 
 }  // namespace
@@ -92,8 +114,8 @@ void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTenso
   ops::layer_norm(x, gamma, beta, epsilon, y);
   if (tape == nullptr) return;
   tape->record({x, gamma, beta}, y, [=](Tape& t, TensorView dy) {
-    const Tape::Target dx = t.target(x);
-    if (!dx.add) std::memset(dx.view.raw(), 0, dx.view.nbytes());
+    const Tape::Target dx = t.wants(x) ? t.target(x) : Tape::Target{};
+    if (dx.view.raw() != nullptr && !dx.add) std::memset(dx.view.raw(), 0, dx.view.nbytes());
     ops::layer_norm_backward(x, gamma, epsilon, dy, dx.view, t.gradient_of(gamma), t.gradient_of(beta),
                              t.scratch());
   });
@@ -125,9 +147,9 @@ void embedding(Tape* tape, std::span<const TokenId> ids, std::span<const std::in
   });
 }
 
-void cross_entropy(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span<const TokenId> labels,
-                   float scale, std::span<double> losses, Arena& arena) {
-  constexpr std::string_view op = "cross_entropy";
+void head_loss(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span<const TokenId> labels,
+               const ops::RowLoss& loss, float scale, std::span<double> losses, Arena& arena) {
+  constexpr std::string_view op = "head_loss";
   const std::int64_t d = head.in, vocabulary = head.out;
   if (h.shape() != Shape{h.dim(0), d} || h.dtype() != DType::f32)
     fail<ShapeError>(op, "h is ", name_of(h.dtype()), " ", h.shape().to_string(), ", expected float32 [R, ",
@@ -154,33 +176,23 @@ void cross_entropy(Tape* tape, ConstTensorView h, const ops::Weight& head, std::
     losses[r] = 0;
     if (labels[r] != kIgnoredLabel) rows[static_cast<std::size_t>(count++)] = static_cast<std::int64_t>(r);
   }
-  const std::int64_t most = std::min(count, kLossRows);
-  const TensorView all_logits = arena.take({most, vocabulary}), all_hidden = arena.take({most, d});
-  const TensorView all_gradients = arena.take({most, d});
-  const auto chunk_labels = arena.take_span<TokenId>(static_cast<std::size_t>(most));
-  const auto chunk_losses = arena.take_span<double>(static_cast<std::size_t>(most));
+  const TensorView all_logits = arena.take({std::min(count, kLossRows), vocabulary});
   for (std::int64_t begin = 0; begin < count; begin += kLossRows) {
     const std::int64_t n = std::min(count - begin, kLossRows);
     const auto chunk = rows.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(n));
-    const TensorView logits(all_logits.data<float>(), {n, vocabulary}),
-        hidden(all_hidden.data<float>(), {n, d});
-    for (std::size_t i = 0; i < chunk.size(); ++i) {
-      std::copy_n(h.data<float>() + chunk[i] * d, d, hidden.data<float>() + static_cast<std::int64_t>(i) * d);
-      chunk_labels[i] = labels[static_cast<std::size_t>(chunk[i])];
-    }
+    const Arena::Scope of_chunk(arena);
+    const TensorView logits(all_logits.data<float>(), {n, vocabulary});
+    const std::int64_t first = chunk.front();
+    const bool in_place = chunk.back() - first == n - 1;
+    const ConstTensorView hidden = in_place ? stretch(h, first, n) : gathered(h, chunk, arena);
     ops::linear(hidden, head, {}, logits, arena);
-    ops::cross_entropy(logits, chunk_labels.first(chunk.size()), scale, chunk_losses.first(chunk.size()),
-                       arena);
-    for (std::size_t i = 0; i < chunk.size(); ++i)
-      losses[static_cast<std::size_t>(chunk[i])] = chunk_losses[i];
-    if (!wants_h && dweight.raw() == nullptr) continue;
-    const TensorView gradient(all_gradients.data<float>(), {n, d});
-    ops::linear_backward(hidden, head, logits, {.dx = wants_h ? gradient : TensorView(), .dweight = dweight},
-                         arena);
-    if (!wants_h) continue;
-    for (std::size_t i = 0; i < chunk.size(); ++i)
-      std::copy_n(gradient.data<float>() + static_cast<std::int64_t>(i) * d, d,
-                  dh.data<float>() + chunk[i] * d);
+    ops::row_losses(loss, logits, chunk, labels, scale, losses);
+    if (tape == nullptr) continue;
+    const TensorView gradient = !wants_h   ? TensorView()
+                                : in_place ? stretch(dh, first, n)
+                                           : arena.take({n, d});
+    ops::linear_backward(hidden, head, logits, {.dx = gradient, .dweight = dweight}, arena);
+    if (wants_h && !in_place) scatter(gradient, chunk, dh);
   }
   if (wants_h) tape->seed(h, dh);
 }

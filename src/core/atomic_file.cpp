@@ -9,6 +9,7 @@
 #include <string>
 #include <system_error>
 
+#include "core/directory.h"
 #include "gpt/core/error.h"
 
 namespace gpt {
@@ -94,16 +95,7 @@ std::filesystem::path PendingFile::old_name() const {
   return old += ".old";
 }
 
-// The rename itself lasts once the directory is on the disk. Where a directory cannot be opened or synced
-// (no right to read it, some network file systems) that is up to the system.
-void PendingFile::sync_directory() const {
-  const int directory = ::open(directory_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (directory < 0) return;
-  const bool failed = ::fsync(directory) != 0 && errno == EIO;
-  ::close(directory);
-  if (failed)
-    fail<IoError>(path_.string(), "was replaced, but its directory could not be brought to the disk");
-}
+void PendingFile::sync_directory() const { gpt::sync_directory(directory_of(path_)); }
 
 void PendingFile::require_open() const {
   if (fd_ < 0) fail<IoError>(path_.string(), "nothing can be written after commit() or a failure");

@@ -3,31 +3,15 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cfenv>
 #include <cstdint>
 
+#include "core/float_environment.h"
 #include "gpt/core/parallel.h"
 
 namespace gpt::detail {
 
 /// How many threads the machine or OMP_NUM_THREADS suggests; each back end has its own answer.
 int default_num_threads() noexcept;
-
-/// The default floating-point environment for this thread while it lives: rounding to nearest, subnormal numbers kept, no
-/// traps, whatever the host has set; its flags come back unchanged. Results must not depend on which thread takes a piece.
-class DefaultFloatEnvironment {
- public:
-  DefaultFloatEnvironment() noexcept {
-    std::fegetenv(&saved_);
-    std::fesetenv(FE_DFL_ENV);
-  }
-  ~DefaultFloatEnvironment() { std::fesetenv(&saved_); }
-  DefaultFloatEnvironment(const DefaultFloatEnvironment&) = delete;
-  DefaultFloatEnvironment& operator=(const DefaultFloatEnvironment&) = delete;
-
- private:
-  std::fenv_t saved_;
-};
 
 /// The piece `index` of [0, n) cut into `count`, as even as possible.
 struct Range {

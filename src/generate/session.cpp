@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "core/float_environment.h"
 #include "generate/log_probs.h"
 #include "generate/non_finite.h"
 #include "gpt/core/error.h"
@@ -75,6 +76,7 @@ Session::Session(const Model& model, Settings settings, std::vector<std::vector<
 
 std::span<const Piece> Session::step() {
   pieces_.clear();
+  const DefaultFloatEnvironment environment;
   const ThreadLimit limit(settings_.options.num_threads);
   while (pieces_.empty() && !running_.empty()) {
     if (settings_.options.stop.stop_requested()) {

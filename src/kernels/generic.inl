@@ -45,7 +45,7 @@ constexpr KernelTable make_table(const char* name) noexcept {
           .attention_backward = attention_backward_heads,
           .dropout = dropout_range,
           .embedding_backward = embedding_backward_columns,
-          .cross_entropy = cross_entropy_rows,
+          .cross_entropy = cross_entropy_row,
           .transpose = transpose_columns,
           .add_column_sums = add_column_sums,
           .add = add_range,

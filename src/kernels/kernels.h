@@ -85,8 +85,8 @@ struct LayerNormBackwardArgs {
   const float* dy = nullptr;
   Weights gamma;
   float epsilon = 0;
-  float* dx = nullptr;
-  float* dgamma = nullptr;  // both or neither
+  float* dx = nullptr;  // each of these may be null
+  float* dgamma = nullptr;
   float* dbeta = nullptr;
   float* statistics = nullptr;  // [R, 2]: mean and 1 / sqrt(var + epsilon)
   std::int64_t rows = 0, columns = 0;
@@ -165,15 +165,19 @@ struct EmbeddingBackwardArgs {
   std::int64_t rows = 0, columns = 0;
 };
 
-/// See ops::cross_entropy; the range is of rows.
+/// See ops::CrossEntropy, for one row.
 struct CrossEntropyArgs {
-  float* x = nullptr;                    // logits, then their gradients
-  const std::int32_t* labels = nullptr;  // in [0, columns)
+  float* x = nullptr;  // logits, then their gradients
   std::int64_t columns = 0;
+  std::int32_t label = 0;  // in [0, columns)
   float scale = 1;
-  float* label_logits = nullptr;  // of each row: its label's logit, its maximum, the sum of e^(x - maximum)
-  float* max = nullptr;
-  double* sums = nullptr;
+  double smoothing = 0;
+};
+/// What its loss is made of.
+struct CrossEntropyTerms {
+  float label_logit = 0, max = 0;
+  double sum = 0;        // of e^(x - max)
+  double below_max = 0;  // the sum of x - max, with smoothing alone
 };
 
 /// See ops::adamw; the range is of elements.
@@ -224,7 +228,7 @@ struct KernelTable {
   void (*dropout)(const DropoutKey& key, const float* x, const float* residual, float* y, std::int64_t begin,
                   std::int64_t end) noexcept;
   void (*embedding_backward)(const EmbeddingBackwardArgs&, std::int64_t begin, std::int64_t end) noexcept;
-  void (*cross_entropy)(const CrossEntropyArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  CrossEntropyTerms (*cross_entropy)(const CrossEntropyArgs&) noexcept;
   /// y [columns, rows] = x [rows, columns] turned; the range is of columns and begins at a multiple of 16.
   void (*transpose)(const float* x, float* y, std::int64_t rows, std::int64_t columns, std::int64_t begin,
                     std::int64_t end) noexcept;

@@ -41,10 +41,11 @@ void layer_norm_backward_rows(const LayerNormBackwardArgs& a, std::int64_t begin
   const F32x16 zero = broadcast(0.0f);
   for (std::int64_t row = begin; row < end; ++row) {
     const float *x = a.x + row * n, *dy = a.dy + row * n;
-    float* dx = a.dx + row * n;
     const RowStatistics s = statistics_of(x, n, a.epsilon);
     a.statistics[2 * row] = s.mean;
     a.statistics[2 * row + 1] = s.scale;
+    if (a.dx == nullptr) continue;
+    float* dx = a.dx + row * n;
     const F32x16 mean = broadcast(s.mean), scale = broadcast(s.scale);
     const auto g = [&](std::int64_t i, int lanes) noexcept {
       return load_first(dy + i, lanes) * load_weights(a.gamma, i, lanes);

@@ -47,26 +47,32 @@ void embedding_backward_columns(const EmbeddingBackwardArgs& a, std::int64_t beg
   }
 }
 
-/// Logits become gradients: scale (softmax(x) - 1 at the label).
-void cross_entropy_rows(const CrossEntropyArgs& a, std::int64_t begin, std::int64_t end) noexcept {
-  for (std::int64_t row = begin; row < end; ++row) {
-    float* x = a.x + row * a.columns;
-    float* label = x + a.labels[row];
-    a.label_logits[row] = *label;
-    a.max[row] = max_of_row(x, a.columns);
-    const F32x16 m = broadcast(a.max[row]);
-    a.sums[row] = sum_row(a.columns, [=](std::int64_t i, int lanes) noexcept {
-      const F32x16 e = first_lanes(exp(load_first(x + i, lanes) - m), lanes, broadcast(0.0f));
-      store_first(x + i, e, lanes);
-      return e;
-    });
-    const F32x16 factor = broadcast(static_cast<float>(static_cast<double>(a.scale) / a.sums[row]));
-    for (std::int64_t i = 0; i < a.columns; i += kLanes) {
-      const int lanes = lanes_left(i, a.columns);
-      store_first(x + i, load_first(x + i, lanes) * factor, lanes);
-    }
-    *label -= a.scale;
+/// Logits become gradients: scale (softmax(x) - smoothing / columns, and 1 - smoothing less at the label).
+CrossEntropyTerms cross_entropy_row(const CrossEntropyArgs& a) noexcept {
+  const F32x16 zero = broadcast(0.0f);
+  float* label = a.x + a.label;
+  CrossEntropyTerms terms;
+  terms.label_logit = *label;
+  terms.max = max_of_row(a.x, a.columns);
+  const F32x16 m = broadcast(terms.max);
+  const auto below_max = [=](std::int64_t i, int lanes) noexcept {
+    return first_lanes(load_first(a.x + i, lanes) - m, lanes, zero);
+  };
+  if (a.smoothing != 0) terms.below_max = sum_row(a.columns, below_max);
+  terms.sum = sum_row(a.columns, [=](std::int64_t i, int lanes) noexcept {
+    const F32x16 e = first_lanes(exp(load_first(a.x + i, lanes) - m), lanes, zero);
+    store_first(a.x + i, e, lanes);
+    return e;
+  });
+  const auto scale = static_cast<double>(a.scale);
+  const F32x16 factor = broadcast(static_cast<float>(scale / terms.sum));
+  const F32x16 uniform = broadcast(static_cast<float>(scale * a.smoothing / static_cast<double>(a.columns)));
+  for (std::int64_t i = 0; i < a.columns; i += kLanes) {
+    const int lanes = lanes_left(i, a.columns);
+    store_first(a.x + i, load_first(a.x + i, lanes) * factor - uniform, lanes);
   }
+  *label -= static_cast<float>(scale * (1 - a.smoothing));
+  return terms;
 }
 
 double sum_of_squares(const float* x, std::int64_t n) noexcept {

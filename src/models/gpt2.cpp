@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/float_environment.h"
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
 #include "ops/pack.h"
@@ -14,6 +15,7 @@ namespace {
 
 /// What the scores of a layer are multiplied by.
 float attention_scale(const Gpt2Config& config, std::int64_t layer) {
+  const DefaultFloatEnvironment environment;
   double scale = 1.0;
   if (config.scale_attn_weights) scale /= std::sqrt(static_cast<double>(config.head_dim()));
   if (config.scale_attn_by_inverse_layer_idx) scale /= static_cast<double>(layer + 1);
@@ -63,6 +65,14 @@ TensorView last_rows(ConstTensorView x, std::span<const nn::Segment> segments, A
   return last;
 }
 
+/// Two uses of the same random numbers would be one mask.
+void check_dropout(std::size_t sequences, std::int64_t n_layer) {
+  constexpr std::size_t kMostLayers = (nn::DropoutState::kMostUses - 1) / 3;  // beside that of the embeddings
+  if (sequences > nn::DropoutState::kMostSequences || static_cast<std::size_t>(n_layer) > kMostLayers)
+    fail<ArgumentError>("gpt2", "dropout for ", sequences, " sequences and ", n_layer,
+                        " layers, expected at most ", nn::DropoutState::kMostSequences, " and ", kMostLayers);
+}
+
 }  // namespace
 
 Gpt2::Gpt2(const Gpt2Config& config)
@@ -105,6 +115,7 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     for (const Chunk& chunk : batch)
       if (chunk.cache != nullptr)
         fail<ArgumentError>("gpt2", "a cache beside a tape or dropout, expected whole sequences");
+  if (options.dropout) check_dropout(batch.size(), config_.n_layer);
   nn::Context context{arena, options.stop, options.on_product ? &options.on_product : nullptr, options.tape};
   const auto [ids, positions, segments] = gather(batch, static_cast<std::size_t>(rows), arena);
   ForwardOutput out;

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "core/float_environment.h"
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
 
@@ -23,6 +24,7 @@ std::int64_t count_labels(const LabelledSequence& sequence) noexcept {
 LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
                             const LossOptions& options) {
   constexpr std::string_view where = "language_model_loss";
+  const DefaultFloatEnvironment environment;
   std::vector<Chunk> chunks;
   std::vector<TokenId> labels;
   for (std::size_t i = 0; i < batch.size(); ++i) {
@@ -42,8 +44,8 @@ LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequenc
                                              .dropout = options.dropout,
                                              .tape = options.tape});
   std::vector<double> losses(labels.size());
-  autograd::cross_entropy(options.tape, out.final_hidden, network.head(), labels,
-                          static_cast<float>(options.scale), losses, arena);
+  autograd::head_loss(options.tape, out.final_hidden, network.head(), labels, options.loss,
+                      static_cast<float>(options.scale), losses, arena);
   if (!options.per_sequence.empty() && options.per_sequence.size() != batch.size())
     fail<ArgumentError>(where, "room for ", options.per_sequence.size(), " sums of ", batch.size(),
                         " sequences");

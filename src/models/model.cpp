@@ -1,19 +1,18 @@
 #include "gpt/models/model.h"
 
-#include <unistd.h>
-
 #include <cstring>
 #include <set>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "core/directory.h"
 #include "core/file_status.h"
 #include "core/memory.h"
 #include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
+#include "models/parameter_names.h"
 #include "models/quantization_config.h"
 #include "ops/pack.h"
 #include "text/tokenizer_files.h"
@@ -28,9 +27,6 @@ struct Overloaded : F... {
 template <class... F>
 Overloaded(F...) -> Overloaded<F...>;
 
-constexpr std::string_view kPrefix =
-    "transformer.";  // of the base model's tensors in a checkpoint with a head
-
 void warn(const LoadOptions& options, const std::string& message) {
   if (options.on_warning) options.on_warning(message);
 }
@@ -38,17 +34,6 @@ void warn(const LoadOptions& options, const std::string& message) {
 /// The attention masks that older checkpoints carry: h.N.attn.bias and h.N.attn.masked_bias.
 bool is_mask_buffer(std::string_view name) {
   return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
-}
-
-/// The name a parameter has in the file: with the prefix or without.
-std::string name_in(const Checkpoint& file, const std::string& parameter) {
-  const std::string prefixed = concat(kPrefix, parameter);
-  const bool plain = file.contains(parameter);
-  if (plain && file.contains(prefixed))
-    fail<FormatError>(file.source(), "holds both ", parameter, " and ", prefixed);
-  if (!plain && !file.contains(prefixed))
-    fail<FormatError>(file.source(), "tensor ", parameter, " is missing");
-  return plain ? parameter : prefixed;
 }
 
 Tensor load_parameter(const Checkpoint& file, const std::string& name, const Shape& expected,
@@ -144,35 +129,6 @@ DType weight_dtype(const Gpt2& network) {
   return first.value_or(DType::f32);
 }
 
-/// A directory to write into. What had to be made for it, parents too, goes again unless it is kept.
-class OutputDirectory {
- public:
-  explicit OutputDirectory(const std::filesystem::path& directory) {
-    namespace fs = std::filesystem;
-    std::error_code error, ignored;
-    for (fs::path path = directory; !path.empty() && !fs::exists(path, ignored); path = path.parent_path())
-      made_.push_back(path);
-    fs::create_directories(directory, error);
-    if (!error && fs::is_directory(directory, ignored)) return;
-    remove_made();
-    fail<IoError>(directory.string(), "cannot create the directory: ",
-                  error ? error.message() : std::string("a file is in its place"));
-  }
-  ~OutputDirectory() { remove_made(); }
-  OutputDirectory(const OutputDirectory&) = delete;
-  OutputDirectory& operator=(const OutputDirectory&) = delete;
-
-  void keep() noexcept { made_.clear(); }
-
- private:
-  void remove_made() const noexcept {
-    for (const std::filesystem::path& path : made_)
-      ::rmdir(path.c_str());  // refuses what others have put files into
-  }
-
-  std::vector<std::filesystem::path> made_;  // the innermost first
-};
-
 }  // namespace
 
 Model::Model(Gpt2 network, HfConfig config, std::shared_ptr<const Tokenizer> tokenizer,
@@ -220,7 +176,7 @@ void Model::save_files(const std::filesystem::path& directory) const {
   QuantizedMatrices quantized;
   // As transformers' GPT2LMHeadModel: everything but the head belongs to its transformer.
   const auto add = [&](const std::string& name, ConstTensorView tensor) {
-    tensors.push_back({name.starts_with("lm_head.") ? name : concat(kPrefix, name), tensor});
+    tensors.push_back({name.starts_with("lm_head.") ? name : concat(kBaseModelPrefix, name), tensor});
   };
   const auto add_plain = [&](const std::string& name, const Tensor& tensor, const Shape& expected) {
     if (tensor.shape() != expected)

@@ -42,34 +42,45 @@ void check(std::string_view op, ConstTensorView qkv, std::span<const AttentionSp
       fail<ShapeError>(op, "rows [", s.row, ", ", s.row + s.rows, ") are outside qkv's ", qkv.dim(0));
 }
 
-/// The batch as the kernels take it, one sequence at a time.
-struct Batch {
+/// What forward and backward read, as the kernels take it: one sequence at a time.
+struct Inputs {
   std::span<const AttentionSpan> spans;
   AttentionShape shape;
   const float* qkv;
-  float* y;
-  float* statistics;
   kernels::DropoutKey dropout;
 
-  AttentionArgs args(std::size_t i) const noexcept {
-    const AttentionSpan& s = spans[i];
-    const std::int64_t d = shape.n_head * shape.head_dim;
-    AttentionArgs a;
-    a.query = qkv + s.row * 3 * d;
+  std::int64_t width() const noexcept { return shape.n_head * shape.head_dim; }
+  template <class Args>
+  Args args(std::size_t i) const noexcept {
+    const std::int64_t d = width();
+    Args a;
+    a.query = qkv + spans[i].row * 3 * d;
     a.key = a.query + d;
     a.value = a.key + d;
     a.stride = 3 * d;
-    a.y = y + s.row * d;
     a.y_stride = d;
-    a.rows = s.rows;
-    a.past = s.past;
+    a.rows = spans[i].rows;
     a.n_head = shape.n_head;
     a.head_dim = shape.head_dim;
     a.scale = shape.scale;
-    a.cache = s.cache;
     a.dropout = dropout;
     a.dropout.stream += i;
-    if (statistics != nullptr) a.statistics = statistics + s.row * shape.n_head * 2;
+    return a;
+  }
+};
+
+struct Batch {
+  Inputs inputs;
+  float* y;
+  float* statistics;
+
+  AttentionArgs args(std::size_t i) const noexcept {
+    const AttentionSpan& s = inputs.spans[i];
+    auto a = inputs.args<AttentionArgs>(i);
+    a.y = y + s.row * inputs.width();
+    a.past = s.past;
+    a.cache = s.cache;
+    if (statistics != nullptr) a.statistics = statistics + s.row * a.n_head * 2;
     return a;
   }
 };
@@ -106,13 +117,10 @@ void attention(ConstTensorView qkv, std::span<const AttentionSpan> spans, const 
   check("attention", qkv, spans, shape, y, statistics);
   for (const AttentionSpan& s : spans) check_cache(s);
   const kernels::KernelTable& table = kernels::table();
-  const Batch batch{spans,
-                    shape,
-                    qkv.data<float>(),
+  const Batch batch{{spans, shape, qkv.data<float>(), dropout_key("attention", shape.dropout)},
                     y.data<float>(),
-                    statistics.raw() != nullptr ? statistics.data<float>() : nullptr,
-                    dropout_key("attention", shape.dropout)};
-  if (batch.dropout.threshold != 0)
+                    statistics.raw() != nullptr ? statistics.data<float>() : nullptr};
+  if (batch.inputs.dropout.threshold != 0)
     for (const AttentionSpan& s : spans)
       if (s.past != 0) fail<UnsupportedError>("attention", "dropout in a sequence that goes on from a cache");
   std::int64_t tasks = 0, work = 0, rows = 0;
@@ -127,7 +135,7 @@ void attention(ConstTensorView qkv, std::span<const AttentionSpan> spans, const 
     single = single && a.blocks() <= 1;
   }
   if (tasks == 0) return;
-  const std::int64_t d = shape.n_head * shape.head_dim;
+  const std::int64_t d = batch.inputs.width();
   if (single)  // then its keys and values are put away by the task that reads them
     return for_each_task(batch, tasks, threads_for(work * d),
                          [&](const AttentionArgs& a, std::int64_t task) noexcept {
@@ -148,38 +156,27 @@ void attention_backward(ConstTensorView qkv, std::span<const AttentionSpan> span
   constexpr std::string_view op = "attention_backward";
   check(op, qkv, spans, shape, y, statistics);
   if (statistics.raw() == nullptr) fail<ShapeError>(op, "statistics are missing");
-  const std::int64_t d = shape.n_head * shape.head_dim;
   require_dtype(op, "dy", dy, DType::f32);
   require_dtype(op, "dqkv", dqkv, DType::f32);
   require_shape(op, "dy", dy, y.shape(), "the shape of y");
   require_shape(op, "dqkv", dqkv, qkv.shape(), "the shape of qkv");
   const Arena::Scope scope(scratch);
-  const kernels::DropoutKey key = dropout_key(op, shape.dropout);
+  const Inputs inputs{spans, shape, qkv.data<float>(), dropout_key(op, shape.dropout)};
+  const std::int64_t d = inputs.width();
   const auto sequences = scratch.take_span<kernels::AttentionBackwardArgs>(spans.size());
   std::int64_t work = 0;
   for (std::size_t i = 0; i < spans.size(); ++i) {
     const AttentionSpan& s = spans[i];
     if (s.past != 0) fail<ShapeError>(op, "a sequence has ", s.past, " tokens in its cache, expected none");
     kernels::AttentionBackwardArgs& a = sequences[i];
-    a = {};
-    a.query = qkv.data<float>() + s.row * 3 * d;
-    a.key = a.query + d;
-    a.value = a.key + d;
+    a = inputs.args<kernels::AttentionBackwardArgs>(i);
     a.dquery = dqkv.data<float>() + s.row * 3 * d;
     a.dkey = a.dquery + d;
     a.dvalue = a.dkey + d;
-    a.stride = 3 * d;
     a.y = y.data<float>() + s.row * d;
     a.dy = dy.data<float>() + s.row * d;
-    a.y_stride = d;
     a.statistics = statistics.data<float>() + s.row * shape.n_head * 2;
     a.deltas = scratch.take({shape.n_head, s.rows}).data<float>();
-    a.rows = s.rows;
-    a.n_head = shape.n_head;
-    a.head_dim = shape.head_dim;
-    a.scale = shape.scale;
-    a.dropout = key;
-    a.dropout.stream += i;
     work = std::max(work, 5 * s.rows * s.rows / 2 * shape.head_dim);
   }
   const kernels::KernelTable& table = kernels::table();

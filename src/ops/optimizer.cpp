@@ -3,6 +3,8 @@
 #include <cmath>
 #include <vector>
 
+#include "core/float_environment.h"
+#include "core/memory.h"
 #include "gpt/core/math.h"
 #include "ops/checks.h"
 
@@ -37,12 +39,15 @@ double sum_of_squares(ConstTensorView x) {
   const std::int64_t n = x.numel();
   const float* data = x.data<float>();
   const kernels::KernelTable& table = kernels::table();
-  std::vector<double> sums(static_cast<std::size_t>((n + kTogether - 1) / kTogether));
+  auto sums = with_memory_errors("sum_of_squares", [&] {
+    return std::vector<double>(static_cast<std::size_t>((n + kTogether - 1) / kTogether));
+  });
   for_elements(n, 1, [&](std::int64_t begin, std::int64_t end) noexcept {
     for (std::int64_t i = begin; i < end; i += kTogether)
       sums[static_cast<std::size_t>(i / kTogether)] =
           table.sum_of_squares(data + i, std::min(kTogether, end - i));
   });
+  const DefaultFloatEnvironment environment;
   double total = 0;
   for (const double sum : sums) total += sum;
   return total;
@@ -60,6 +65,7 @@ void adamw(TensorView parameter, ConstTensorView gradient, TensorView m, TensorV
   require("m", m);
   require("v", v);
   if (step.step < 1) fail<ArgumentError>(op, "step is ", step.step, ", expected 1 or more");
+  const DefaultFloatEnvironment environment;
   kernels::AdamWArgs args;
   args.parameter = parameter.data<float>();
   args.gradient = gradient.data<float>();

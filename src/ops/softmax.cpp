@@ -1,5 +1,6 @@
 #include "gpt/ops/softmax.h"
 
+#include "core/float_environment.h"
 #include "gpt/core/math.h"
 #include "gpt/core/parallel.h"
 #include "ops/checks.h"
@@ -54,6 +55,7 @@ void token_log_probs(ConstTensorView logits, std::span<const TokenId> ids, std::
   for (std::size_t r = 0; r < ids.size(); ++r)
     if (ids[r] < 0 || ids[r] >= v)
       fail<ArgumentError>("token_log_probs", "token id ", ids[r], " at row ", r, " is outside [0, ", v, ")");
+  const DefaultFloatEnvironment environment;
   log_sum_exp(logits, out);
   const float* x = logits.data<float>();
   for (std::size_t r = 0; r < ids.size(); ++r)

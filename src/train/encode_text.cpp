@@ -6,7 +6,7 @@
 
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
-#include "train/parallel_try.h"
+#include "core/parallel_try.h"
 
 namespace gpt {
 namespace {
@@ -37,7 +37,7 @@ void encode_text(std::string_view text, const Tokenizer& tokenizer, const Encode
       done += parts.back().size();
     }
     ids.assign(parts.size(), {});
-    parallel_try(static_cast<std::int64_t>(parts.size()), [&](std::int64_t i) {
+    parallel_try(static_cast<std::int64_t>(parts.size()), 1, [&](std::int64_t i) {
       const auto part = static_cast<std::size_t>(i);
       ids[part] = tokenizer.encode(
           parts[part], {.parse_special_tokens = options.parse_special_tokens, .add_special_tokens = false});

@@ -11,7 +11,7 @@
 #include "gpt/core/parallel.h"
 #include "train/dataset_checks.h"
 #include "train/jsonl_line.h"
-#include "train/parallel_try.h"
+#include "core/parallel_try.h"
 
 namespace gpt {
 namespace {
@@ -129,7 +129,7 @@ JsonlDataset JsonlDataset::from_file(const std::filesystem::path& path, const To
       const auto lines = reader.next(static_cast<std::size_t>(kLinesPerThread * num_threads()));
       if (lines.empty()) break;
       std::vector<Outcome> outcomes(lines.size());
-      parallel_try(static_cast<std::int64_t>(lines.size()), [&](std::int64_t i) {
+      parallel_try(static_cast<std::int64_t>(lines.size()), 1, [&](std::int64_t i) {
         const auto at = static_cast<std::size_t>(i);
         outcomes[at] = read_line(lines[at], name, tokenizer, options);
       });

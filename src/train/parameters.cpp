@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/float_environment.h"
 #include "gpt/core/error.h"
 #include "gpt/ops/optimizer.h"
 
@@ -30,6 +31,7 @@ void Parameters::zero_gradients() noexcept {
 }
 
 double Parameters::gradient_norm() const {
+  const DefaultFloatEnvironment environment;
   double squares = 0;
   for (const Parameter& p : all_) squares += ops::sum_of_squares(p.gradient);
   return std::sqrt(squares);

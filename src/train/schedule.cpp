@@ -49,6 +49,8 @@ std::optional<LrScheduler> lr_scheduler_from_name(std::string_view name) noexcep
   return static_cast<LrScheduler>(found - kNames.begin());
 }
 
+std::span<const std::string_view> lr_scheduler_names() noexcept { return kNames; }
+
 double learning_rate_factor(const ScheduleOptions& s, std::int64_t step) {
   check(s, step);
   if (s.type == LrScheduler::kConstant) return 1;

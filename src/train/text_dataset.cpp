@@ -4,6 +4,7 @@
 #include <charconv>
 #include <string>
 
+#include "core/directory.h"
 #include "core/fingerprint.h"
 #include "core/memory.h"
 #include "gpt/core/error.h"
@@ -56,12 +57,6 @@ fs::path cache_path(const fs::path& directory, const fs::path& text, std::uint64
   const std::uint64_t id = Fingerprint().add(whole.string()).add(encoding).value();
   return directory /
          concat(text.filename().string().substr(0, kLongestStem), "-", hexadecimal(id), ".tokens");
-}
-
-void make_directory(const fs::path& directory) {
-  std::error_code error;
-  fs::create_directories(directory, error);
-  if (error) fail<IoError>(directory.string(), "cannot be made a directory: ", error.message());
 }
 
 std::shared_ptr<const TokenStore> encode_through_cache(std::string_view text, const fs::path& path,

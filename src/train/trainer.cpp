@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/float_environment.h"
 #include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/core/math.h"
@@ -38,7 +39,9 @@ void check(const TrainingArguments& a) {
           "0 or more");
   require("warmup_ratio", a.warmup_ratio, a.warmup_ratio >= 0 && a.warmup_ratio <= 1, "0 to 1");
   require("num_train_epochs", a.num_train_epochs, a.num_train_epochs > 0 && a.num_train_epochs <= 1e9,
-          "more than 0");
+          "more than 0, at most 1e9");
+  require("label_smoothing_factor", a.label_smoothing_factor,
+          a.label_smoothing_factor >= 0 && a.label_smoothing_factor <= 1, "0 to 1");
   require("max_grad_norm", a.max_grad_norm, a.max_grad_norm >= 0, "0 or more");
   require("max_steps", a.max_steps, a.max_steps == -1 || a.max_steps > 0, "-1, or 1 or more");
   at_least("warmup_steps", a.warmup_steps, 0);
@@ -126,20 +129,49 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   set("adam_beta2", a.adam_beta2);
   set("adam_epsilon", a.adam_epsilon);
   set("max_grad_norm", a.max_grad_norm);
+  set("label_smoothing_factor", a.label_smoothing_factor);
   set("seed", a.seed);
   return run;
 }
 
-std::vector<LabelledSequence> sequences(std::span<const Sample> samples) {
-  std::vector<LabelledSequence> all;
-  for (const Sample& s : samples) all.push_back({s.ids, s.labels});
-  return all;
+/// Samples of a data set, and the sequences that show them to the loss.
+struct Batch {
+  Batch(const Dataset& data, std::span<const std::int64_t> indices) {
+    for (const std::int64_t i : indices) samples.push_back(data.at(i));
+    for (const Sample& s : samples) {
+      sequences.push_back({s.ids, s.labels});
+      labels += count_labels(sequences.back());
+      tokens += static_cast<std::int64_t>(s.ids.size()) - 1;
+    }
+  }
+
+  std::vector<Sample> samples;
+  std::vector<LabelledSequence> sequences;
+  std::int64_t labels = 0, tokens = 0;  // that are learned, that are fed
+};
+
+/// The step of the checkpoint to go on from, if there is one.
+std::optional<std::int64_t> step_to_resume(const TrainingArguments& a) {
+  if (a.output_dir.empty()) return std::nullopt;
+  const std::vector<std::int64_t> there = checkpoints_in(a.output_dir);
+  if (there.empty()) return std::nullopt;
+  if (!a.resume_from_checkpoint)
+    fail<ArgumentError>(kWhere, a.output_dir.string(), " holds another run (",
+                        checkpoint_path({}, there.back()).string(),
+                        "): resume it, or choose another output_dir");
+  return there.back();
 }
 
-std::vector<Sample> samples_of(const Dataset& data, std::span<const std::int64_t> indices) {
-  std::vector<Sample> samples;
-  for (const std::int64_t i : indices) samples.push_back(data.at(i));
-  return samples;
+/// total_steps, if there are random numbers for all of their batches: streams below 2^63, since initialize() takes some of
+/// those above.
+std::int64_t checked_steps(const Dataset& train, const TrainingArguments& a) {
+  constexpr std::int64_t kMostBatches = (std::int64_t{1} << 31) - 1;
+  const std::int64_t steps = total_steps(train, a);
+  if (steps > kMostBatches / a.gradient_accumulation_steps)
+    fail<ArgumentError>(kWhere, steps, " updates of ", a.gradient_accumulation_steps,
+                        " batches, expected at most ", kMostBatches,
+                        " batches: there are no random numbers for more");
+  return steps;
 }
 
 /// One call of fit().
@@ -153,7 +185,8 @@ class Run {
         evaluation_(evaluation),
         callbacks_(callbacks),
         stop_(std::move(stop)),
-        total_steps_(total_steps(train, arguments)),
+        resumed_(step_to_resume(arguments)),
+        total_steps_(checked_steps(train, arguments)),
         parameters_(model.network()),
         optimizer_(parameters_, optimizer_options(a_)),
         identity_(run_of(train, evaluation, arguments, model.config(), total_steps_)) {
@@ -189,14 +222,9 @@ class Run {
  private:
   void begin() {
     if (a_.output_dir.empty()) return;
-    const std::vector<std::int64_t> there = checkpoints_in(a_.output_dir);
-    if (there.empty()) return remove_unfinished(a_.output_dir);
-    if (!a_.resume_from_checkpoint)
-      fail<ArgumentError>(kWhere, a_.output_dir.string(), " holds another run (", kCheckpoint, there.back(),
-                          "): resume it, or choose another output_dir");
     remove_unfinished(a_.output_dir);
-    state_ =
-        load_checkpoint(checkpoint_path(a_.output_dir, there.back()), identity_, parameters_, optimizer_);
+    if (!resumed_) return;
+    state_ = load_checkpoint(checkpoint_path(a_.output_dir, *resumed_), identity_, parameters_, optimizer_);
     saved_ = state_.global_step;
     stopped_early_ = has_lost_patience();
     updates_in_epoch_ = updates_of_epoch(train_, a_, state_.epoch);
@@ -219,7 +247,7 @@ class Run {
       fail<FormatError>(kWhere, "the checkpoint stands at batch ", state_.next_batch, " of an epoch of ",
                         count);
     updates_in_epoch_ = rounded_up(count, a_.gradient_accumulation_steps);
-    while (state_.next_batch < count && state_.global_step < total_steps_ && !stopped_early_) {
+    do {
       const std::int64_t end = std::min(count, state_.next_batch + a_.gradient_accumulation_steps);
       update(std::span(batches).subspan(static_cast<std::size_t>(state_.next_batch),
                                         static_cast<std::size_t>(end - state_.next_batch)));
@@ -229,31 +257,28 @@ class Run {
         state_.next_batch = 0;
       }
       after_update();
-      if (state_.next_batch == 0) return;
-    }
+    } while (state_.next_batch != 0 && state_.global_step < total_steps_ && !stopped_early_);
   }
 
   /// One step of the optimizer on the mean loss over all labels of the batches.
-  void update(std::span<const std::vector<std::int64_t>> batches) {
-    std::vector<std::vector<Sample>> samples;
+  void update(std::span<const std::vector<std::int64_t>> planned) {
+    std::vector<Batch> batches;
     std::int64_t labels = 0;
-    for (const auto& indices : batches) {
-      samples.push_back(samples_of(train_, indices));
-      for (const LabelledSequence& s : sequences(samples.back())) labels += count_labels(s);
-    }
+    for (const auto& indices : planned) labels += batches.emplace_back(train_, indices).labels;
     parameters_.zero_gradients();
     double loss = 0;
-    for (const std::vector<Sample>& batch : samples) {
+    for (std::size_t i = 0; i < batches.size(); ++i) {
       arena_.reset();
       const LossOptions options{.tape = &tape_,
                                 .scale = 1 / static_cast<double>(std::max<std::int64_t>(1, labels)),
-                                .dropout = dropout_of(&batch - samples.data()),
-                                .stop = stop_};
-      const LossSum sum = language_model_loss(model_.network(), sequences(batch), arena_, options);
+                                .dropout = dropout_of(static_cast<std::int64_t>(i)),
+                                .stop = stop_,
+                                .loss = ops::CrossEntropy(a_.label_smoothing_factor)};
+      const LossSum sum = language_model_loss(model_.network(), batches[i].sequences, arena_, options);
       require_finite("loss", sum.sum);
       tape_.backward();
       loss += sum.sum;
-      for (const Sample& s : batch) tokens_ += static_cast<std::int64_t>(s.ids.size()) - 1;
+      tokens_ += batches[i].tokens;
     }
     grad_norm_ = parameters_.gradient_norm();
     require_finite("gradient norm", grad_norm_);
@@ -332,14 +357,13 @@ class Run {
     for (std::size_t i = 0; i + keep < there.size(); ++i) remove_checkpoint(a_.output_dir, there[i]);
   }
 
-  static constexpr std::string_view kCheckpoint = "checkpoint-";
-
   Model& model_;
   const TrainingArguments& a_;
   const Dataset& train_;
   const Dataset* evaluation_;
   const TrainingCallbacks& callbacks_;
   std::stop_token stop_;
+  std::optional<std::int64_t> resumed_;  // before anything of the model is touched
   std::int64_t total_steps_;
   Parameters parameters_;
   AdamW optimizer_;
@@ -387,11 +411,13 @@ TrainingResult Trainer::fit(const Dataset& train, const Dataset* evaluation,
                                 arguments_.eval_steps > 0))
     fail<ArgumentError>(
         kWhere, "load_best_model_at_end, early_stopping_patience and eval_steps need evaluation data");
+  const DefaultFloatEnvironment environment;
   return with_memory_errors(
       kWhere, [&] { return Run(model_, arguments_, train, evaluation, callbacks, std::move(stop))(); });
 }
 
 EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const {
+  const DefaultFloatEnvironment environment;
   std::vector<std::int64_t> order(static_cast<std::size_t>(data.size()));
   std::iota(order.begin(), order.end(), std::int64_t{0});
   const Batches batches =
@@ -400,9 +426,11 @@ EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const
   Arena arena;
   for (const auto& indices : batches) {
     arena.reset();
-    const std::vector<Sample> samples = samples_of(data, indices);
-    std::vector<LossSum> sums(samples.size());
-    language_model_loss(model_.network(), sequences(samples), arena, {.stop = stop, .per_sequence = sums});
+    const Batch batch(data, indices);
+    std::vector<LossSum> sums(batch.sequences.size());
+    language_model_loss(
+        model_.network(), batch.sequences, arena,
+        {.stop = stop, .per_sequence = sums, .loss = ops::CrossEntropy(arguments_.label_smoothing_factor)});
     for (const LossSum& sum : sums) {  // one by one: the result does not depend on the batches
       total.sum += sum.sum;
       total.count += sum.count;

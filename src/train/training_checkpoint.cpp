@@ -1,14 +1,13 @@
 #include "train/training_checkpoint.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <system_error>
 
+#include "core/directory.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
+#include "models/parameter_names.h"
 
 namespace gpt {
 namespace {
@@ -36,20 +35,32 @@ void remove_tree(const fs::path& path) {
   if (error) fail<IoError>(path.string(), "cannot be removed: ", error.message());
 }
 
-/// Makes the names in a directory last.
-void sync_directory(const fs::path& directory) {
-  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;  // a file system that cannot: the names are in place all the same
-  ::fsync(fd);
-  ::close(fd);
-}
+/// What is read from files, checked as a whole before the first element changes.
+class Copies {
+ public:
+  template <class File>
+  void add(const File& file, const std::string& name, TensorView to) {
+    const Tensor from = file.tensor(name);
+    if (from.dtype() != DType::f32 || from.shape() != to.shape())
+      fail<FormatError>(file.source(), name, " is ", name_of(from.dtype()), " ", from.shape().to_string(),
+                        ", expected float32 ", to.shape().to_string());
+    all_.push_back({from, to});
+  }
+  void add_weights(const fs::path& checkpoint, const Parameters& parameters) {
+    const Checkpoint weights(checkpoint);
+    for (const Parameter& p : parameters.all()) add(weights, name_in(weights, p.name), p.value);
+  }
+  void make() const noexcept {
+    for (const Copy& copy : all_) std::ranges::copy(copy.from.span<float>(), copy.to.data<float>());
+  }
 
-void copy_into(const Tensor& from, TensorView to, const std::string& source, const std::string& name) {
-  if (from.dtype() != DType::f32 || from.shape() != to.shape())
-    fail<FormatError>(source, name, " is ", name_of(from.dtype()), " ", from.shape().to_string(),
-                      ", expected float32 ", to.shape().to_string());
-  std::ranges::copy(from.span<float>(), to.data<float>());
-}
+ private:
+  struct Copy {
+    Tensor from;
+    TensorView to;
+  };
+  std::vector<Copy> all_;
+};
 
 HfConfig to_json(const TrainingState& s, const HfConfig& run) {
   HfConfig json{std::string(kState)};
@@ -112,9 +123,8 @@ void save_checkpoint(const fs::path& output_dir, const TrainingState& state, con
   const fs::path target = checkpoint_path(output_dir, state.global_step);
   const fs::path unfinished = output_dir / concat(kUnfinished, state.global_step);
   remove_tree(unfinished);
+  make_directory(unfinished);
   std::error_code error;
-  fs::create_directories(unfinished, error);
-  if (error) fail<IoError>(unfinished.string(), "cannot be made: ", error.message());
   try {
     model.save(unfinished);
     std::vector<NamedTensor> moments;
@@ -154,25 +164,23 @@ TrainingState load_checkpoint(const fs::path& checkpoint, const HfConfig& run, c
   if (checkpoint.filename() != checkpoint_path({}, s.global_step).filename())
     fail<FormatError>(json.source(), "global_step is ", s.global_step, ", in a checkpoint of another name");
 
+  Copies copies;
   const SafetensorsFile moments(checkpoint / kOptimizer);
   for (std::size_t i = 0; i < parameters.all().size(); ++i) {
     const std::string& name = parameters.all()[i].name;
-    copy_into(moments.tensor("exp_avg." + name), optimizer.first_moments()[i], moments.source(),
-              "exp_avg." + name);
-    copy_into(moments.tensor("exp_avg_sq." + name), optimizer.second_moments()[i], moments.source(),
-              "exp_avg_sq." + name);
+    copies.add(moments, "exp_avg." + name, optimizer.first_moments()[i].view());
+    copies.add(moments, "exp_avg_sq." + name, optimizer.second_moments()[i].view());
   }
+  copies.add_weights(checkpoint, parameters);
+  copies.make();
   optimizer.set_steps(s.global_step);
-  load_parameters(checkpoint, parameters);
   return s;
 }
 
 void load_parameters(const fs::path& checkpoint, const Parameters& parameters) {
-  const Checkpoint weights(checkpoint);
-  for (const Parameter& p : parameters.all()) {
-    const std::string name = weights.contains(p.name) ? p.name : "transformer." + p.name;
-    copy_into(weights.tensor(name), p.value, weights.source(), name);
-  }
+  Copies copies;
+  copies.add_weights(checkpoint, parameters);
+  copies.make();
 }
 
 void remove_checkpoint(const fs::path& output_dir, std::int64_t step) {

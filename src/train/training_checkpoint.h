@@ -39,7 +39,7 @@ void save_checkpoint(const std::filesystem::path& output_dir, const TrainingStat
                      const Model& model, const Parameters& parameters, AdamW& optimizer);
 
 /// Brings model and optimizer to the checkpoint. Throws as SafetensorsFile and HfConfig, and ArgumentError naming the first
-/// value of `run` that the checkpoint was not made with.
+/// value of `run` that the checkpoint was not made with; model and optimizer then are as they were.
 TrainingState load_checkpoint(const std::filesystem::path& checkpoint, const HfConfig& run,
                               const Parameters& parameters, AdamW& optimizer);
 /// The parameters alone.

@@ -15,6 +15,7 @@
 #include "gpt/generate/sampler.h"
 #include "gpt/text/utf8.h"
 #include "support/expect_error.h"
+#include "support/rounding_upward.h"
 
 namespace gpt {
 namespace {
@@ -178,6 +179,18 @@ TEST(Generator, ThreadsDoNotChangeTheBits) {
   const GenerateResult two = generator.generate(prompt, options);
   EXPECT_EQ(one.ids, two.ids);
   EXPECT_TRUE(same_bits(one.logprobs, two.logprobs));
+}
+
+TEST(Generator, TheHostsRoundingDoesNotChangeTheBits) {
+  const auto run = [] {
+    const Model model = tiny_model();
+    return Generator(model).generate(kPrompt, sampling(20));
+  };
+  const GenerateResult plain = run();
+  const test::RoundingUpward host;
+  const GenerateResult upward = run();
+  EXPECT_EQ(upward.ids, plain.ids);
+  EXPECT_TRUE(same_bits(upward.logprobs, plain.logprobs));
 }
 
 TEST(Generator, CachesOfNarrowTypesComputeAlmostTheSame) {

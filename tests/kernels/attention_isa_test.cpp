@@ -9,41 +9,23 @@
 #include <tuple>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "kernels/isa_test.h"
 #include "support/random_tensor.h"
 
 namespace gpt::kernels {
-
-extern const KernelTable kEmulatedAvx512Table;
-
 namespace {
 
 using gpt::test::random_tensor;
 using gpt::test::same_bits;
 
-const KernelTable* table_named(const std::string& name) {
-  if (name == "avx2") return table_of(Isa::kAvx2);
-  return name == "avx512" ? table_of(Isa::kAvx512) : &kEmulatedAvx512Table;
-}
-
-class AttentionIsa : public ::testing::TestWithParam<std::tuple<std::string, DType>> {
+class AttentionIsa : public IsaTest<std::tuple<std::string, DType>> {
  protected:
-  void SetUp() override {
-    candidate_ = table_named(std::get<0>(GetParam()));
-    if (candidate_ == nullptr) GTEST_SKIP() << "this CPU has no " << std::get<0>(GetParam());
-  }
-  const KernelTable& scalar() const { return *table_of(Isa::kScalar); }
-  const KernelTable& candidate() const { return *candidate_; }
   DType dtype() const { return std::get<1>(GetParam()); }
-
- private:
-  const KernelTable* candidate_ = nullptr;
 };
 
 INSTANTIATE_TEST_SUITE_P(Isas, AttentionIsa,
-                         ::testing::Combine(::testing::Values("avx2", "avx512", "emulated_avx512"),
-                                            ::testing::Values(DType::f32, DType::f16, DType::bf16,
-                                                              DType::i8)),
+                         ::testing::Combine(all_isas(), ::testing::Values(DType::f32, DType::f16, DType::bf16,
+                                                                          DType::i8)),
                          [](const auto& suite) {
                            return std::get<0>(suite.param) + "_" +
                                   std::string(name_of(std::get<1>(suite.param)));

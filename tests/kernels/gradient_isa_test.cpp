@@ -1,44 +1,33 @@
 // Law 1 for training: every instruction set gives the scalar kernels' bits for gradients, losses and the optimizer.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <string>
 #include <vector>
 
 #include "gpt/core/error.h"
-#include "kernels/kernels.h"
+#include "kernels/isa_test.h"
 #include "support/random_tensor.h"
 
 namespace gpt::kernels {
-
-extern const KernelTable kEmulatedAvx512Table;
-
 namespace {
 
 using gpt::test::random_tensor;
 using gpt::test::same_bits;
 
-class GradientIsa : public ::testing::TestWithParam<std::string> {
+class GradientIsa : public IsaTest<> {
  protected:
-  void SetUp() override {
-    candidate_ = GetParam() == "avx2"     ? table_of(Isa::kAvx2)
-                 : GetParam() == "avx512" ? table_of(Isa::kAvx512)
-                                          : &kEmulatedAvx512Table;
-    if (candidate_ == nullptr) GTEST_SKIP() << "this CPU has no " << GetParam();
-  }
   /// run(table) gives the results of an instruction set.
   template <class Run>
   void expect_equal(const Run& run, const std::string& what) const {
-    const std::vector<Tensor> expected = run(*table_of(Isa::kScalar)), got = run(*candidate_);
+    const std::vector<Tensor> expected = run(scalar()), got = run(candidate());
     for (std::size_t i = 0; i < expected.size(); ++i)
       EXPECT_TRUE(same_bits(expected[i], got[i])) << what << ", result " << i;
   }
-
- private:
-  const KernelTable* candidate_ = nullptr;
 };
 
-INSTANTIATE_TEST_SUITE_P(Isas, GradientIsa, ::testing::Values("avx2", "avx512", "emulated_avx512"),
-                         [](const auto& suite) { return suite.param; });
+INSTANTIATE_TEST_SUITE_P(Isas, GradientIsa, all_isas(), [](const auto& suite) { return suite.param; });
 
 TEST_P(GradientIsa, Attention) {
   struct Case {
@@ -120,19 +109,18 @@ TEST_P(GradientIsa, Dropout) {
 
 TEST_P(GradientIsa, CrossEntropy) {
   for (const std::int64_t columns : {1, 15, 17, 300, 5001}) {
-    const std::vector<std::int32_t> labels{0, static_cast<std::int32_t>(columns - 1)};
-    expect_equal(
-        [&](const KernelTable& table) {
-          Tensor x = random_tensor({2, columns}, 1, DType::f32, 4.0f), notes = Tensor::zeros({4});
-          double sums[2] = {};
-          CrossEntropyArgs a{x.data<float>(),     labels.data(),           columns, 0.125f,
-                             notes.data<float>(), notes.data<float>() + 2, sums};
-          table.cross_entropy(a, 0, 2);
-          Tensor last = Tensor::zeros({2});
-          for (int r = 0; r < 2; ++r) last.data<float>()[r] = static_cast<float>(sums[r]);
-          return std::vector<Tensor>{x, notes, last};
-        },
-        concat("V ", columns));
+    for (const double smoothing : {0.0, 0.1})
+      expect_equal(
+          [&](const KernelTable& table) {
+            Tensor x = random_tensor({columns}, 1, DType::f32, 4.0f), terms = Tensor::zeros({4});
+            const CrossEntropyTerms t = table.cross_entropy(
+                {x.data<float>(), columns, static_cast<std::int32_t>(columns - 1), 0.125f, smoothing});
+            std::ranges::copy(
+                std::array{t.label_logit, t.max, static_cast<float>(t.sum), static_cast<float>(t.below_max)},
+                terms.data<float>());
+            return std::vector<Tensor>{x, terms};
+          },
+          concat("V ", columns, ", smoothing ", smoothing));
   }
 }
 

@@ -9,21 +9,16 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "kernels/isa_test.h"
 #include "ops/checks.h"
 #include "support/random_tensor.h"
 #include "support/weights.h"
 
 namespace gpt::kernels {
-
-extern const KernelTable kEmulatedAvx512Table;
-
 namespace {
 
 using gpt::test::random_tensor;
 using gpt::test::same_bits;
-
-const KernelTable& scalar() { return *table_of(Isa::kScalar); }
 
 Weights weights(const Tensor& t) { return {t.view().raw(), t.dtype()}; }
 
@@ -33,25 +28,9 @@ Matrix matrix(const Tensor& table) {
 
 constexpr DType kWeightTypes[] = {DType::f32, DType::f16, DType::bf16};
 
-struct Candidate {
-  const char* name;
-  const KernelTable* table;  // null: not available here
-};
-void PrintTo(const Candidate& c, std::ostream* out) { *out << c.name; }
+class IsaEquality : public IsaTest<> {};
 
-class IsaEquality : public ::testing::TestWithParam<Candidate> {
- protected:
-  void SetUp() override {
-    if (GetParam().table == nullptr) GTEST_SKIP() << "this CPU has no " << GetParam().name;
-  }
-  const KernelTable& candidate() const { return *GetParam().table; }
-};
-
-INSTANTIATE_TEST_SUITE_P(Isas, IsaEquality,
-                         ::testing::Values(Candidate{"avx2", table_of(Isa::kAvx2)},
-                                           Candidate{"avx512", table_of(Isa::kAvx512)},
-                                           Candidate{"emulated_avx512", &kEmulatedAvx512Table}),
-                         [](const auto& suite) { return std::string(suite.param.name); });
+INSTANTIATE_TEST_SUITE_P(Isas, IsaEquality, all_isas(), [](const auto& suite) { return suite.param; });
 
 struct LinearCase {
   std::int64_t m, k, n;

@@ -22,13 +22,8 @@ using test::message_of;
 using test::random_network;
 using test::same_bits;
 using test::tiny_config;
+using test::tokens;
 using ::testing::HasSubstr;
-
-std::vector<TokenId> tokens(std::size_t count, std::size_t first = 3) {
-  std::vector<TokenId> ids(count);
-  for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<TokenId>((first + 31 * i) % 97);
-  return ids;
-}
 
 /// Logits of every position of one sequence, fed in the given chunk size.
 Tensor all_logits(const Gpt2& network, std::span<const TokenId> ids, std::size_t step) {
@@ -273,6 +268,16 @@ TEST(LogitsOfPadded, EqualTheRowsWithoutTheirPadding) {
         ASSERT_EQ(got, mask[b * 5 + t] == 1 ? *expected++ : 0.0f) << b << " " << t;
       }
   }
+}
+
+TEST(Gpt2, RefusesDropoutForMoreSequencesThanThereAreRandomNumbersFor) {
+  const Gpt2 network = random_network(tiny_config(), 1);
+  const auto ids = tokens(1);
+  const std::vector<Chunk> batch((std::size_t{1} << 20) + 1, Chunk{ids});
+  Arena arena;
+  EXPECT_EQ(message_of<ArgumentError>([&] { network.forward(batch, arena, {.dropout = DropoutSeed{}}); }),
+            concat("[gpt2] dropout for 1048577 sequences and ", tiny_config().n_layer,
+                   " layers, expected at most 1048576 and 1365"));
 }
 
 TEST(LogitsOfPadded, NamesWhatDoesNotFit) {

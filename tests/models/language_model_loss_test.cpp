@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -21,25 +22,21 @@ using test::message_of;
 using test::random_network;
 using test::same_bits;
 using test::tiny_config;
+using test::tokens;
 using ::testing::HasSubstr;
-
-std::vector<TokenId> tokens(std::size_t count, std::size_t first) {
-  std::vector<TokenId> ids(count);
-  for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<TokenId>((first + 31 * i) % 97);
-  return ids;
-}
 
 // The loss of a batch and the gradients of all parameters.
 struct Learned {
   LossSum loss;
   std::vector<Tensor> gradients;
 
-  Learned(Gpt2& network, std::span<const LabelledSequence> batch) {
+  Learned(Gpt2& network, std::span<const LabelledSequence> batch,
+          const ops::RowLoss& row_loss = ops::CrossEntropy()) {
     const Parameters parameters(network);
     Tape tape;
     parameters.watch(tape);
     Arena arena;
-    loss = language_model_loss(network, batch, arena, {.tape = &tape, .scale = 0.1});
+    loss = language_model_loss(network, batch, arena, {.tape = &tape, .scale = 0.1, .loss = row_loss});
     tape.backward();
     for (const Parameter& p : parameters.all()) {
       gradients.push_back(Tensor::empty(p.gradient.shape()));
@@ -108,6 +105,42 @@ TEST(LanguageModelLoss, AndItsGradientsDoNotDependOnThreadsOrOnBeingRecorded) {
   set_num_threads(0);
   Arena arena;
   EXPECT_EQ(language_model_loss(network, batch, arena).sum, alone.loss.sum);
+}
+
+TEST(LanguageModelLoss, IsAUsersOwnOverAllRowsThatAreFed) {
+  Gpt2 network = random_network(tiny_config(), 1);
+  const auto first = tokens(12, 3), second = tokens(5, 8);
+  auto labels = second;
+  labels[2] = kIgnoredLabel;
+  const std::vector<LabelledSequence> batch{{first}, {second, labels}};
+  std::vector<TokenId> seen(15, kIgnoredLabel);
+  const Learned plain(network, batch), own(network, batch, [&](const ops::LossRow&row) {
+    seen[static_cast<std::size_t>(row.index)] = row.label;
+    return ops::CrossEntropy()(row);
+  });
+  EXPECT_TRUE(same(plain, own));
+  std::vector<TokenId> expected(first.begin() + 1, first.end());
+  expected.insert(expected.end(), labels.begin() + 1, labels.end());
+  EXPECT_EQ(seen, expected);
+  EXPECT_FALSE(same(plain, Learned(network, batch, ops::CrossEntropy(0.1))));
+}
+
+TEST(LanguageModelLoss, DoesNotDependOnWhereTheRowsWithALabelAre) {
+  Gpt2 network = random_network(tiny_config(), 1);
+  const auto ids = tokens(12, 3), more = tokens(2, 3);
+  auto labels = ids;
+  std::fill(labels.begin() + 8, labels.end(), kIgnoredLabel);
+  const LabelledSequence beginning{ids, labels};
+  const Learned in_place(network, {&beginning, 1});
+  // A row apart from them, from which nothing is learned, has them gathered.
+  const std::vector<LabelledSequence> apart{beginning, {more}};
+  Learned gathered(network, apart, [](const ops::LossRow& row) {
+    if (row.index != 11) return ops::CrossEntropy()(row);
+    std::ranges::fill(row.logits, 0.0f);
+    return 0.0;
+  });
+  EXPECT_EQ(gathered.loss.count--, 8);
+  EXPECT_TRUE(same(in_place, gathered));
 }
 
 TEST(LanguageModelLoss, OfIgnoredLabelsIsNothing) {

@@ -1,11 +1,9 @@
-// The backward of every op against a forward in double precision, differentiated numerically: for L = sum of w y, dL/dx is the
-// slope of L between x - h and x + h, exact to h^2 and to the rounding of double.
+// The backward of every op against a forward in double precision, differentiated numerically (slopes.h).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -17,8 +15,8 @@
 #include "gpt/ops/dropout.h"
 #include "gpt/ops/embedding.h"
 #include "gpt/ops/linear.h"
-#include "gpt/ops/loss.h"
 #include "gpt/ops/optimizer.h"
+#include "ops/slopes.h"
 #include "support/expect_error.h"
 #include "support/random_tensor.h"
 #include "support/weights.h"
@@ -26,35 +24,11 @@
 namespace gpt::ops {
 namespace {
 
+using gpt::test::doubles;
+using gpt::test::expect_slopes;
 using gpt::test::message_of;
 using gpt::test::random_tensor;
 using gpt::test::same_bits;
-
-std::vector<double> doubles(const Tensor& t) { return {t.span<float>().begin(), t.span<float>().end()}; }
-
-using Loss = std::function<double(const std::vector<double>& x)>;
-
-// Checks gradient[i] against the slope of `loss` in coordinate i of x, for some i. `roundings` bounds the error in units of a
-// float's rounding of the largest gradient.
-void expect_slopes(const Tensor& x, const Tensor& gradient, const Loss& loss, double roundings) {
-  std::vector<double> at = doubles(x);
-  double largest = 0;
-  for (const float g : gradient.span<float>()) largest = std::max(largest, std::abs(static_cast<double>(g)));
-  const std::size_t stride =
-      std::max<std::size_t>(1, at.size() / 97);  // a prime: all rows and columns get a turn
-  for (std::size_t i = 0; i < at.size(); i += stride) {
-    constexpr double h = 1e-4;
-    const double middle = at[i];
-    at[i] = middle + h;
-    const double above = loss(at);
-    at[i] = middle - h;
-    const double slope = (above - loss(at)) / (2 * h);
-    at[i] = middle;
-    ASSERT_NEAR(gradient.span<float>()[i], slope,
-                roundings * 0x1p-24 * largest + 1e-7 * std::abs(slope) + 1e-8)
-        << "element " << i;
-  }
-}
 
 double sum_of_products(const std::vector<double>& a, const Tensor& b) {
   double sum = 0;
@@ -292,40 +266,6 @@ TEST(EmbeddingBackward, AddsRowsToTheirTokensAndPositions) {
   embedding_backward(ids, positions, dy, {}, {});
   EXPECT_EQ(message_of<ArgumentError>([&] { embedding_backward(ids, positions, dy, dwpe, {}); }),
             "[embedding_backward] token id 3 at row 0 is outside [0, 3)");
-}
-
-TEST(CrossEntropy, GivesLossesAndTheirSlopes) {
-  for (const std::int64_t v : {2, 50, 5000}) {
-    const Tensor logits = random_tensor({3, v}, 1, DType::f32, 3.0f);
-    const std::vector<TokenId> labels{0, static_cast<TokenId>(v - 1), static_cast<TokenId>(v / 2)};
-    Tensor gradient = logits.clone();
-    std::vector<double> losses(3);
-    Arena arena;
-    cross_entropy(gradient, labels, 0.25f, losses, arena);
-    const auto loss_of = [&](const std::vector<double>& x, std::int64_t row) {
-      double sum = 0;
-      for (std::int64_t c = 0; c < v; ++c) sum += std::exp(x[static_cast<std::size_t>(row * v + c)]);
-      return std::log(sum) - x[static_cast<std::size_t>(row * v + labels[static_cast<std::size_t>(row)])];
-    };
-    const std::vector<double> x = doubles(logits);
-    for (std::int64_t r = 0; r < 3;
-         ++r)  // exp is exact to 2 ulp, and the sum loses a rounding for every 16 terms
-      EXPECT_NEAR(losses[static_cast<std::size_t>(r)], loss_of(x, r),
-                  (static_cast<double>(v) / 16 + 8) * 0x1p-24);
-    expect_slopes(
-        logits, gradient,
-        [&](const auto& at) { return 0.25 * (loss_of(at, 0) + loss_of(at, 1) + loss_of(at, 2)); },
-        static_cast<double>(v) / 16 + 16);
-  }
-}
-
-TEST(CrossEntropy, RefusesALabelOutsideTheVocabulary) {
-  Tensor logits = random_tensor({1, 5}, 1);
-  std::vector<double> losses(1);
-  Arena arena;
-  for (const TokenId label : {-100, 5})
-    EXPECT_EQ(message_of<ArgumentError>([&] { cross_entropy(logits, std::vector{label}, 1, losses, arena); }),
-              concat("[cross_entropy] label ", label, " at row 0 is outside [0, 5)"));
 }
 
 TEST(AdamW, AgreesWithDoublePrecision) {

@@ -130,6 +130,23 @@ TEST(LayerNormBackward, AddsToWhatIsThere) {
     }
 }
 
+TEST(LayerNormBackward, GivesEachGradientWithoutTheOthers) {
+  const Tensor x = random_tensor({5, 40}, 1), dy = random_tensor({5, 40}, 2), gamma = random_tensor({40}, 3);
+  const auto zeros = [] {
+    return std::vector{Tensor::zeros({5, 40}), Tensor::zeros({40}), Tensor::zeros({40})};
+  };
+  Arena scratch;
+  std::vector<Tensor> all = zeros();
+  layer_norm_backward(x, gamma, 1e-5f, dy, all[0], all[1], all[2], scratch);
+  for (std::size_t only = 0; only < 3; ++only) {
+    Tensor one = zeros()[only];
+    TensorView wanted[3];
+    wanted[only] = one;
+    layer_norm_backward(x, gamma, 1e-5f, dy, wanted[0], wanted[1], wanted[2], scratch);
+    EXPECT_TRUE(same_bits(one, all[only])) << only;
+  }
+}
+
 TEST(LayerNormBackward, DoesNotDependOnTheNumberOfThreads) {
   const Tensor x = random_tensor({300, 800}, 1), dy = random_tensor({300, 800}, 2),
                gamma = random_tensor({800}, 3);

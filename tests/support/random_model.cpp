@@ -37,4 +37,10 @@ Gpt2Config tiny_config() {
   return c;
 }
 
+std::vector<TokenId> tokens(std::size_t count, std::size_t first) {
+  std::vector<TokenId> ids(count);
+  for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<TokenId>((first + 31 * i) % 97);
+  return ids;
+}
+
 }  // namespace gpt::test

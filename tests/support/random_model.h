@@ -1,7 +1,9 @@
 // Networks with random weights, for tests that need no checkpoint.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "gpt/models/gpt2.h"
 
@@ -13,5 +15,8 @@ Gpt2 random_network(const Gpt2Config& config, std::uint64_t seed, DType dtype = 
 
 /// vocab 97, 32 positions, 2 layers of 2 heads, 16 features.
 Gpt2Config tiny_config();
+
+/// A sequence of tokens of such a network; another one for another `first`.
+std::vector<TokenId> tokens(std::size_t count, std::size_t first = 3);
 
 }  // namespace gpt::test

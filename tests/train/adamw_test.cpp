@@ -39,29 +39,31 @@ TEST(Parameters, AreThoseThatLearn) {
   EXPECT_THROW(Parameters{network}, UnsupportedError);
 }
 
-TEST(AdamWOptimizer, DecaysMatricesAlone) {
-  Gpt2 network = test::random_network(test::tiny_config(), 1, DType::f32);
-  Parameters parameters(network);
-  AdamW optimizer(parameters, {.weight_decay = 0.5});
+class AdamWOptimizer : public testing::Test {
+ protected:
+  Gpt2 network_ = test::random_network(test::tiny_config(), 1);
+  Parameters parameters_{network_};
+};
+
+TEST_F(AdamWOptimizer, DecaysMatricesAlone) {
+  AdamW optimizer(parameters_, {.weight_decay = 0.5});
   std::vector<float> before;
-  for (const Parameter& p : parameters.all()) before.push_back(p.value.data<float>()[1]);
+  for (const Parameter& p : parameters_.all()) before.push_back(p.value.data<float>()[1]);
   optimizer.step(0.1);  // gradients of zero: nothing but decay
   for (std::size_t i = 0; i < before.size(); ++i) {
-    const Parameter& p = parameters.all()[i];
+    const Parameter& p = parameters_.all()[i];
     const float factor = p.value.shape().rank() == 2 ? static_cast<float>(1 - 0.1 * 0.5) : 1.0f;
     EXPECT_EQ(p.value.data<float>()[1], before[i] * factor) << p.name;
   }
   EXPECT_EQ(optimizer.steps(), 1);
 }
 
-TEST(AdamWOptimizer, RefusesOptionsOutOfRange) {
-  Gpt2 network = test::random_network(test::tiny_config(), 1, DType::f32);
-  const Parameters parameters(network);
-  EXPECT_EQ(message_of<ArgumentError>([&] { AdamW(parameters, {.adam_beta2 = 1.0}); }),
+TEST_F(AdamWOptimizer, RefusesOptionsOutOfRange) {
+  EXPECT_EQ(message_of<ArgumentError>([&] { AdamW(parameters_, {.adam_beta2 = 1.0}); }),
             "[adamw] adam_beta2 is 1, expected 0 or more, and less than 1");
-  EXPECT_EQ(message_of<ArgumentError>([&] { AdamW(parameters, {.weight_decay = -1.0}); }),
+  EXPECT_EQ(message_of<ArgumentError>([&] { AdamW(parameters_, {.weight_decay = -1.0}); }),
             "[adamw] weight_decay is -1, expected 0 or more");
-  EXPECT_THROW(AdamW(parameters, {.adam_epsilon = std::nan("")}), ArgumentError);
+  EXPECT_THROW(AdamW(parameters_, {.adam_epsilon = std::nan("")}), ArgumentError);
 }
 
 TEST(ClipFactor, IsTorchs) {

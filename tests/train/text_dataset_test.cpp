@@ -296,7 +296,7 @@ TEST_F(TextDatasetCache, NamesADirectoryThatCannotHoldIt) {
       TextDataset::from_file(dir_ / "corpus.txt", tokenizer(), {.cache_dir = directory});
     };
   };
-  expect_error<IoError>(load_into(dir_ / "file"), {"file]", "cannot be made a directory"});
+  expect_error<IoError>(load_into(dir_ / "file"), {"file]", "cannot create the directory"});
   expect_error<IoError>(load_into(dir_ / "file/below"), {"file/below]"});
   expect_error<IoError>(load_into("/proc/gpt-no-such-directory"), {"/proc/gpt-no-such-directory]"});
   load();

@@ -12,10 +12,12 @@
 
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
+#include "gpt/io/safetensors.h"
 #include "gpt/train/text_dataset.h"
 #include "support/expect_error.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
+#include "support/rounding_upward.h"
 #include "support/temp_dir.h"
 
 namespace gpt {
@@ -65,6 +67,21 @@ TrainingArguments arguments() {
   a.logging_steps = 2;
   return a;
 }
+
+// A run of two updates that came to its end, and its checkpoint.
+struct FinishedRun {
+  test::TempDir dir;
+  TextDataset train = text(16 * 10 + 1);
+  TrainingArguments a = arguments();
+  Model model = small_model();
+  fs::path checkpoint = dir / "checkpoint-2";
+
+  FinishedRun() {
+    a.output_dir = dir.path();
+    a.max_steps = 2;
+    Trainer(model, a).fit(train);
+  }
+};
 
 TEST(Trainer, LearnsAndReportsHow) {
   Model model = small_model();
@@ -126,6 +143,40 @@ TEST(Trainer, GivesTheSameBitsOnAnyNumberOfThreads) {
   EXPECT_TRUE(same(results[0], results[1]));
 }
 
+TEST(Trainer, GivesTheSameBitsHoweverTheHostRounds) {
+  const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  TrainingArguments a = arguments();
+  a.lr_scheduler_type = LrScheduler::kCosine;
+  Model model = small_model(), upward = small_model();
+  const TrainingResult expected = Trainer(model, a).fit(train, &validation);
+  TrainingResult got;
+  {
+    const test::RoundingUpward host;
+    got = Trainer(upward, a).fit(train, &validation);
+    EXPECT_EQ(Trainer(upward, a).evaluate(validation).eval_loss, *got.best_eval_loss);
+  }
+  EXPECT_EQ(got.training_loss, expected.training_loss);
+  EXPECT_EQ(got.best_eval_loss, expected.best_eval_loss);
+  EXPECT_TRUE(same(weights(model), weights(upward)));
+}
+
+TEST(Trainer, SmoothsTheLabelsOfEveryLoss) {
+  const TextDataset train = text(16 * 10 + 1);
+  TrainingArguments plain = arguments(), smooth = arguments();
+  plain.learning_rate = smooth.learning_rate = 0;
+  plain.num_train_epochs = smooth.num_train_epochs = 1;
+  smooth.label_smoothing_factor = 1;
+  Model model = small_model();
+  model.network().set_dropout(0, 0, 0);
+  const double surprise = Trainer(model, plain).evaluate(train).eval_loss,
+               mean = Trainer(model, smooth).evaluate(train).eval_loss;
+  smooth.label_smoothing_factor = 0.1;
+  const double evaluated = Trainer(model, smooth).evaluate(train).eval_loss;
+  EXPECT_GT(mean, surprise + 0.1);  // so that the next lines say something
+  EXPECT_NEAR(evaluated, 0.9 * surprise + 0.1 * mean, 1e-12);
+  EXPECT_NEAR(Trainer(model, smooth).fit(train).training_loss, evaluated, 1e-12);
+}
+
 TEST(Trainer, AccumulatesToTheMeanOverAllLabels) {
   const TextDataset train = text(16 * 3 + 5);  // the last sample is shorter
   TrainingArguments whole = arguments(), parts = arguments();
@@ -165,6 +216,7 @@ TEST(Trainer, GoesOnFromACheckpointToTheSameBits) {
     EXPECT_THROW(Trainer(model, a).fit(train, &validation, stopping, stop.get_token()), CancelledError);
     fs::create_directory(dir.path() / ".checkpoint-99");  // of a process that was killed
     a.resume_from_checkpoint = true;
+    const ThreadLimit another_number(1);
     Model other = small_model(7);  // its weights come from the checkpoint
     std::int64_t first = 0;
     const TrainingResult result = Trainer(other, a).fit(
@@ -182,45 +234,59 @@ TEST(Trainer, GoesOnFromACheckpointToTheSameBits) {
 }
 
 TEST(Trainer, NamesADamagedState) {
-  const TextDataset train = text(16 * 10 + 1);
   for (const auto& [key, value] : {std::pair("next_batch", 99), {"epoch", -1}, {"global_step", 1}}) {
-    const test::TempDir dir;
-    TrainingArguments a = arguments();
-    a.output_dir = dir.path();
-    a.max_steps = 2;
-    Model model = small_model();
-    Trainer(model, a).fit(train);
-    const fs::path file = dir.path() / "checkpoint-2/trainer_state.json";
-    HfConfig state = HfConfig::load(file);
+    FinishedRun run;
+    HfConfig state = HfConfig::load(run.checkpoint / "trainer_state.json");
     state.set_int(key, value);
     if (key == std::string("next_batch")) {
       state.set_int("global_step", 1);  // so that there is something left to do
-      fs::rename(dir.path() / "checkpoint-2", dir.path() / "checkpoint-1");
+      fs::rename(run.checkpoint, run.dir / "checkpoint-1");
+      run.checkpoint = run.dir / "checkpoint-1";
     }
-    state.save(fs::exists(file) ? file : dir.path() / "checkpoint-1/trainer_state.json");
-    a.resume_from_checkpoint = true;
-    EXPECT_THROW(Trainer(model, a).fit(train), FormatError) << key;
+    state.save(run.checkpoint / "trainer_state.json");
+    run.a.resume_from_checkpoint = true;
+    EXPECT_THROW(Trainer(run.model, run.a).fit(run.train), FormatError) << key;
   }
 }
 
+TEST(Trainer, LoadsACheckpointAsAWholeOrNotAtAll) {
+  FinishedRun run;
+  const fs::path file = run.checkpoint / "model.safetensors";
+  const Tensor wrong = Tensor::zeros({3});
+  std::vector<NamedTensor> tensors;
+  {
+    const SafetensorsFile saved(file);
+    for (const std::string& name : saved.names())
+      tensors.push_back({name, name.ends_with("ln_f.bias") ? wrong.view() : saved.tensor(name).view()});
+    save_safetensors(file, tensors);
+  }
+  run.a.resume_from_checkpoint = true;
+  Model other = small_model(7);
+  const auto before = weights(other);
+  EXPECT_THAT(message_of<FormatError>([&] { Trainer(other, run.a).fit(run.train); }),
+              HasSubstr("transformer.ln_f.bias is float32 [3], expected float32 ["));
+  EXPECT_TRUE(same(before, weights(other)));
+}
+
 TEST(Trainer, RefusesToMixRuns) {
-  const test::TempDir dir;
-  const TextDataset train = text(16 * 10 + 1);
-  TrainingArguments a = arguments();
-  a.output_dir = dir.path();
-  a.max_steps = 2;
-  Model model = small_model();
-  Trainer(model, a).fit(train);
+  FinishedRun run;
   const auto refused = [&](const TrainingArguments& with, const TextDataset& data) {
     Model again = small_model();
     return message_of<ArgumentError>([&] { Trainer(again, with).fit(data); });
   };
-  EXPECT_THAT(refused(a, train), HasSubstr("holds another run (checkpoint-2): resume it"));
-  a.resume_from_checkpoint = true;
-  EXPECT_THAT(refused(a, text(16 * 9 + 1)), HasSubstr("data is "));
-  a.learning_rate = 0.5;
-  EXPECT_THAT(refused(a, train), AllOf(HasSubstr("learning_rate is 0.5, but "),
-                                       HasSubstr("trainer_state.json: run was made with 0.01")));
+  EXPECT_THAT(refused(run.a, run.train), HasSubstr("holds another run (checkpoint-2): resume it"));
+  Model untouched = small_model();
+  untouched.network().visit(
+      [](const std::string&, Tensor& tensor, const Shape&) { tensor = tensor.to(DType::f16); });
+  EXPECT_THROW(Trainer(untouched, run.a).fit(run.train), ArgumentError);
+  untouched.network().visit([](const std::string& name, const Tensor& tensor, const Shape&) {
+    EXPECT_EQ(tensor.dtype(), DType::f16) << name;
+  });
+  run.a.resume_from_checkpoint = true;
+  EXPECT_THAT(refused(run.a, text(16 * 9 + 1)), HasSubstr("data is "));
+  run.a.learning_rate = 0.5;
+  EXPECT_THAT(refused(run.a, run.train), AllOf(HasSubstr("learning_rate is 0.5, but "),
+                                               HasSubstr("trainer_state.json: run was made with 0.01")));
 }
 
 TEST(Trainer, KeepsTheBestAndTheLastCheckpoints) {
@@ -282,12 +348,30 @@ TEST(Trainer, NamesALossThatIsNotFiniteAndKeepsTheModel) {
   EXPECT_TRUE(same(before, weights(model)));
 }
 
+TEST(Trainer, RefusesMoreBatchesThanThereAreRandomNumbersFor) {
+  Model model = small_model();
+  TrainingArguments a = arguments();
+  a.max_steps = std::int64_t{1} << 30;  // of two batches
+  EXPECT_EQ(
+      message_of<ArgumentError>([&] { Trainer(model, a).fit(text(40)); }),
+      "[trainer] 1073741824 updates of 2 batches, expected at most 2147483647 batches: there are no random "
+      "numbers for more");
+}
+
 TEST(Trainer, RefusesOptionsOutOfRange) {
   Model other = small_model();
   TrainingArguments a;
   a.gradient_accumulation_steps = 0;
   EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
             "[trainer] gradient_accumulation_steps is 0, expected 1 or more");
+  a = {};
+  a.num_train_epochs = 2e9;
+  EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
+            "[trainer] num_train_epochs is 2e+09, expected more than 0, at most 1e9");
+  a = {};
+  a.label_smoothing_factor = 1.5;
+  EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
+            "[trainer] label_smoothing_factor is 1.5, expected 0 to 1");
   a = {};
   a.load_best_model_at_end = true;
   EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),

@@ -12,6 +12,7 @@
 #include "gpt/ops/attention.h"
 #include "gpt/ops/dropout.h"
 #include "gpt/ops/linear.h"
+#include "gpt/ops/loss.h"
 #include "gpt/ops/weight.h"
 
 namespace gpt::autograd {
@@ -38,16 +39,17 @@ void attention(Tape* tape, ConstTensorView qkv, std::span<const ops::AttentionSp
 void embedding(Tape* tape, std::span<const TokenId> ids, std::span<const std::int32_t> positions,
                const ops::Weight& wte, const ops::Weight& wpe, TensorView y);
 
-/// The cross-entropy of the logits h W^T of rows h against their labels, each the log-probability of one label, without ever
-/// holding all logits: kLossRows rows at a time, logits, losses and gradients are made in one visit.
+/// The losses of the logits h W^T of rows h, without ever holding all logits: kLossRows rows at a time, logits, losses and
+/// gradients are made in one visit.
 ///   h       float32 [R, D]
 ///   head    from D to V
 ///   labels  R ids in [0, V), or kIgnoredLabel where there is no loss
 ///   losses  R numbers, 0 where there is no loss
 /// With a tape, gradients of scale times the sum of the losses go to h and to the head.
-/// Throws ShapeError, ArgumentError (another label), MemoryError.
-void cross_entropy(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span<const TokenId> labels,
-                   float scale, std::span<double> losses, Arena& arena);
+/// Throws ShapeError, ArgumentError (another label), MemoryError, and what the loss throws: the head's gradient then holds a
+/// part of the rows.
+void head_loss(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span<const TokenId> labels,
+               const ops::RowLoss& loss, float scale, std::span<double> losses, Arena& arena);
 
 inline constexpr std::int64_t kLossRows = 256;
 

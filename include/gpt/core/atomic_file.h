@@ -62,7 +62,8 @@ class AtomicFile : public PendingFile {
   using PendingFile::PendingFile;
 
   /// Brings the content to the disk and gives it the target's name; the last call on this object. When it
-  /// returns, the new file also survives a loss of power, as far as the file system can promise it.
+  /// returns, the new file also survives a loss of power, as far as the file system can promise it; a disk that fails
+  /// after the file took its name is an IoError naming the directory.
   void commit();
 };
 

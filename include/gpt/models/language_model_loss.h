@@ -9,6 +9,7 @@
 #include "gpt/autograd/tape.h"
 #include "gpt/core/arena.h"
 #include "gpt/models/gpt2.h"
+#include "gpt/ops/loss.h"
 
 namespace gpt {
 
@@ -19,7 +20,7 @@ struct LabelledSequence {
   std::span<const TokenId> labels = {};  // as many as ids, or none
 };
 
-/// A sum of losses, each -log p of one label in nats, and how many there are.
+/// A sum of losses, each of one label (-log p of it in nats, unless another loss is asked for), and how many there are.
 struct LossSum {
   double sum = 0;
   std::int64_t count = 0;
@@ -34,13 +35,15 @@ struct LossOptions {
   std::optional<DropoutSeed> dropout = {};  // as ForwardOptions
   std::stop_token stop = {};                // asked before every product of the pass
   std::span<LossSum> per_sequence = {};     // receives the sum of each sequence, unless empty
+  /// Of each row with a label. Rows are numbered (LossRow::index) by what is fed, the first sequence's first.
+  ops::RowLoss loss = ops::CrossEntropy();
 };
 
 /// The number of labels that a sequence's loss is about.
 std::int64_t count_labels(const LabelledSequence& sequence) noexcept;
 
 /// The loss over sequences of 2 to n_positions + 1 tokens, of any lengths; the last token of each is predicted, not fed.
-/// Throws as Gpt2::forward, and ArgumentError for a label that is no token.
+/// Throws as Gpt2::forward, ArgumentError for a label that is no token, and what the loss of a row throws.
 LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
                             const LossOptions& options = {});
 

@@ -7,6 +7,7 @@
 #include <optional>
 #include <stop_token>
 #include <string_view>
+#include <utility>
 
 #include "gpt/core/dtype.h"
 #include "gpt/io/hf_config.h"
@@ -63,6 +64,10 @@ class Model {
   /// Throws UnsupportedError when the checkpoint came without a tokenizer.
   const Tokenizer& tokenizer() const;
   std::shared_ptr<const Tokenizer> shared_tokenizer() const noexcept { return tokenizer_; }
+  /// From now on the model's, which save() writes; null for none.
+  void set_tokenizer(std::shared_ptr<const Tokenizer> tokenizer) noexcept {
+    tokenizer_ = std::move(tokenizer);
+  }
 
   /// The checkpoint's generation_config.json, if it has one.
   const std::optional<HfConfig>& generation_config() const noexcept { return generation_config_; }

@@ -21,17 +21,19 @@ namespace gpt::nn {
 /// Sees what a matrix is multiplied by, float32 [R, in], before the product is computed.
 using InputObserver = std::function<void(const ops::Weight& weight, ConstTensorView x)>;
 
-/// The dropout of a training pass: its rates, and where the next use takes its random numbers from.
+/// The dropout of a training pass: its rates, and where the next use takes its random numbers from. Of the 2^32 streams of a
+/// pass each use has one for every sequence.
 struct DropoutState {
+  static constexpr std::uint64_t kMostSequences = std::uint64_t{1} << 20;
+  static constexpr std::uint64_t kMostUses = (std::uint64_t{1} << 32) / kMostSequences;
   float resid_pdrop = 0, embd_pdrop = 0, attn_pdrop = 0;
   std::uint64_t seed = 0;
   std::uint64_t next = 0;  // stream
 
-  /// For one use with one of the rates; every use has streams for many sequences.
+  /// For one use with one of the rates.
   ops::Dropout take(float rate) noexcept {
-    constexpr std::uint64_t kSequences = std::uint64_t{1} << 20;
     const ops::Dropout taken{rate, seed, next};
-    next += kSequences;
+    next += kMostSequences;
     return taken;
   }
 };

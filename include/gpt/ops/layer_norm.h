@@ -13,7 +13,7 @@ namespace gpt::ops {
 void layer_norm(ConstTensorView x, ConstTensorView gamma, ConstTensorView beta, float epsilon, TensorView y);
 
 /// Adds the gradients of layer_norm to what is there, given the gradient dy of its result:
-///   x, dy, dx       float32 [R, C], x as in the forward pass
+///   x, dy, dx       float32 [R, C], x as in the forward pass; dx may be empty
 ///   gamma           f32, f16 or bf16 [C]
 ///   dgamma, dbeta   float32 [C]; either may be empty
 /// With n = (x - mean) / sqrt(var + epsilon) and g = dy gamma:

@@ -8,7 +8,7 @@
 namespace gpt::ops {
 
 /// The sum of the squares of all elements, float32 of any shape: in float32 by 16 lanes, every 4096 elements added up in
-/// double, in order. Throws ShapeError.
+/// double, in order. Throws ShapeError, MemoryError.
 double sum_of_squares(ConstTensorView x);
 
 /// torch.optim.AdamW's names and meaning (Loshchilov, Hutter, arXiv 1711.05101).

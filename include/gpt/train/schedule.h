@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 
 namespace gpt {
@@ -25,6 +26,8 @@ enum class LrScheduler : std::uint8_t {
 
 std::string_view name_of(LrScheduler scheduler) noexcept;
 std::optional<LrScheduler> lr_scheduler_from_name(std::string_view name) noexcept;
+/// All names, in the order of the schedulers.
+std::span<const std::string_view> lr_scheduler_names() noexcept;
 
 struct ScheduleOptions {
   LrScheduler type = LrScheduler::kLinear;

@@ -35,7 +35,8 @@ struct TrainingArguments {
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
-  double max_grad_norm = 1.0;  // 0: no clipping
+  double max_grad_norm = 1.0;         // 0: no clipping
+  double label_smoothing_factor = 0;  // of every loss, that of an evaluation as well: see ops::CrossEntropy
   std::uint64_t seed = 42;
 
   std::int64_t logging_steps = 500;
@@ -67,9 +68,9 @@ struct TrainingLog {
 struct EvaluationLog {
   std::int64_t step = 0;
   double epoch = 0;
-  double eval_loss = 0;  // mean over all labels, in nats
-  double perplexity = 0;
-  bool best = false;  // the smallest so far
+  double eval_loss = 0;   // mean over all labels, in nats
+  double perplexity = 0;  // e^eval_loss
+  bool best = false;      // the smallest so far
 };
 
 struct TrainingCallbacks {
