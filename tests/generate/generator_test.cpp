@@ -183,7 +183,7 @@ TEST(Generator, ThreadsDoNotChangeTheBits) {
 
 TEST(Generator, TheHostsRoundingDoesNotChangeTheBits) {
   const auto run = [] {
-    const Model model = tiny_model();
+    const Model model = Model::load(GPT_SOURCE_DIR "/examples/models/demo");
     return Generator(model).generate(kPrompt, sampling(20));
   };
   const GenerateResult plain = run();
