@@ -8,7 +8,7 @@ namespace gpt {
 /// The default floating-point environment for this thread while it lives: rounding to nearest, subnormal numbers kept, no
 /// traps, whatever the host has set; its flags come back unchanged. Results must not depend on which thread takes a piece,
 /// nor on the thread of the host that asks for them: parallel_for has one around its bodies, and what a function computes
-/// beside its loops needs one, too.
+/// beside its loops needs one, too. Compilers move plain arithmetic over calls: what must happen inside has to be a call itself.
 class DefaultFloatEnvironment {
  public:
   DefaultFloatEnvironment() noexcept {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
+#include "core/float_environment.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
 
@@ -207,6 +208,7 @@ Value parse(std::string_view text, std::string_view source) {
   // The parser would take a NUL for the end of the text.
   if (const auto nul = text.find('\0'); nul != text.npos)
     fail<FormatError>(source, "is not valid JSON: byte ", nul, " is NUL");
+  const DefaultFloatEnvironment environment;  // numbers are read to the nearest
   Builder builder(text, source);
   try {
     Parser::sax_parse(text.begin(), text.end(), &builder);

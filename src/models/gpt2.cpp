@@ -13,9 +13,8 @@
 namespace gpt {
 namespace {
 
-/// What the scores of a layer are multiplied by.
-float attention_scale(const Gpt2Config& config, std::int64_t layer) {
-  const DefaultFloatEnvironment environment;
+/// What the scores of a layer are multiplied by. A call, since the compiler may take arithmetic out of an environment's scope.
+[[gnu::noinline]] float attention_scale(const Gpt2Config& config, std::int64_t layer) {
   double scale = 1.0;
   if (config.scale_attn_weights) scale /= std::sqrt(static_cast<double>(config.head_dim()));
   if (config.scale_attn_by_inverse_layer_idx) scale /= static_cast<double>(layer + 1);
@@ -23,6 +22,7 @@ float attention_scale(const Gpt2Config& config, std::int64_t layer) {
 }
 
 nn::Block make_block(const Gpt2Config& c, std::int64_t layer) {
+  const DefaultFloatEnvironment environment;
   const nn::LayerNorm layer_norm(c.n_embd, c.layer_norm_epsilon);
   return {layer_norm, nn::Attention(c.n_embd, c.n_head, attention_scale(c, layer), layer), layer_norm,
           nn::Mlp(c.n_embd, c.inner_dim(), c.activation_function)};

@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 
+#include "core/float_environment.h"
 #include "gpt/core/error.h"
 #include "gpt/io/hf_config.h"
 #include "models/eos_token.h"
@@ -92,6 +93,7 @@ void refuse_unsupported(const HfConfig& file) {
 
 Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
                                const std::function<void(std::string_view)>& on_warning) {
+  const DefaultFloatEnvironment environment;
   require_gpt2(file);
   refuse_unsupported(file);
   Gpt2Config c;
