@@ -35,6 +35,15 @@ void Tape::record(std::initializer_list<ConstTensorView> inputs, ConstTensorView
   steps_.push_back({output.raw(), std::move(backward)});
 }
 
+void Tape::record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again) {
+  wanted_.insert(y.raw());
+  steps_.push_back({y.raw(), [again = std::move(again)](Tape& tape, TensorView dy) {
+                      tape.recomputed_.reset();
+                      // Its steps are now the last of the tape, and with dy the next to be replayed.
+                      tape.give(again(tape.recomputed_), dy);
+                    }});
+}
+
 void Tape::seed(ConstTensorView y, ConstTensorView gradient) {
   require_like("a seed", y, gradient);
   if (!wants(y)) return;

@@ -65,6 +65,23 @@ TensorView last_rows(ConstTensorView x, std::span<const nn::Segment> segments, A
   return last;
 }
 
+/// Keeps nothing but y, and records how to compute the rest again.
+void forward_recomputed(const nn::Block& block, nn::Context& context, ConstTensorView x,
+                        std::span<const nn::Segment> segments, TensorView y) {
+  Tape& tape = *context.tape;
+  tape.record_recomputed(
+      y, [&block, &tape, stop = context.stop, dropout = context.dropout, x, segments](Arena& memory) {
+        nn::Context again{memory, stop, nullptr, &tape, dropout};
+        const TensorView result = memory.take(x.shape());
+        block.forward(again, x, segments, result);
+        return result;
+      });
+  const Arena::Scope scratch(context.arena);
+  context.tape = nullptr;
+  block.forward(context, x, segments, y);
+  context.tape = &tape;
+}
+
 /// Two uses of the same random numbers would be one mask.
 void check_dropout(std::size_t sequences, std::int64_t n_layer) {
   constexpr std::size_t kMostLayers = (nn::DropoutState::kMostUses - 1) / 3;  // beside that of the embeddings
@@ -134,7 +151,9 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   for (const nn::Block& block : blocks_) {
     if (options.hidden_states) out.hidden_states.push_back(x);
     if (options.hidden_states || options.tape != nullptr) y = arena.take(x.shape());
-    {
+    if (options.tape != nullptr && options.gradient_checkpointing) {
+      forward_recomputed(block, context, x, segments, y);
+    } else {
       std::optional<Arena::Scope> scratch;
       if (options.tape == nullptr) scratch.emplace(arena);
       block.forward(context, x, segments, y);

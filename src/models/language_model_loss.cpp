@@ -42,7 +42,8 @@ LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequenc
                                              .final_hidden = true,
                                              .stop = options.stop,
                                              .dropout = options.dropout,
-                                             .tape = options.tape});
+                                             .tape = options.tape,
+                                             .gradient_checkpointing = options.gradient_checkpointing});
   std::vector<double> losses(labels.size());
   autograd::head_loss(options.tape, out.final_hidden, network.head(), labels, options.loss,
                       static_cast<float>(options.scale), losses, arena);

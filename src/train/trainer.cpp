@@ -272,6 +272,7 @@ class Run {
       const LossOptions options{.tape = &tape_,
                                 .scale = 1 / static_cast<double>(std::max<std::int64_t>(1, labels)),
                                 .dropout = dropout_of(static_cast<std::int64_t>(i)),
+                                .gradient_checkpointing = a_.gradient_checkpointing,
                                 .stop = stop_,
                                 .loss = ops::CrossEntropy(a_.label_smoothing_factor)};
       const LossSum sum = language_model_loss(model_.network(), batches[i].sequences, arena_, options);

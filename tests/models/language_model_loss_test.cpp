@@ -29,15 +29,18 @@ using ::testing::HasSubstr;
 struct Learned {
   LossSum loss;
   std::vector<Tensor> gradients;
+  std::size_t memory;  // that the pass needed, in bytes
 
-  Learned(Gpt2& network, std::span<const LabelledSequence> batch,
-          const ops::RowLoss& row_loss = ops::CrossEntropy()) {
+  Learned(Gpt2& network, std::span<const LabelledSequence> batch, LossOptions options = {.scale = 0.1}) {
     const Parameters parameters(network);
     Tape tape;
     parameters.watch(tape);
     Arena arena;
-    loss = language_model_loss(network, batch, arena, {.tape = &tape, .scale = 0.1, .loss = row_loss});
+    options.tape = &tape;
+    loss = language_model_loss(network, batch, arena, options);
     tape.backward();
+    arena.reset();  // to one block of what was taken
+    memory = arena.capacity();
     for (const Parameter& p : parameters.all()) {
       gradients.push_back(Tensor::empty(p.gradient.shape()));
       std::ranges::copy(p.gradient.span<float>(), gradients.back().data<float>());
@@ -107,6 +110,21 @@ TEST(LanguageModelLoss, AndItsGradientsDoNotDependOnThreadsOrOnBeingRecorded) {
   EXPECT_EQ(language_model_loss(network, batch, arena).sum, alone.loss.sum);
 }
 
+TEST(LanguageModelLoss, OfRecomputedBlocksIsTheSameInLessMemory) {
+  Gpt2Config config = tiny_config();
+  config.n_layer = 8;
+  config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = 0.2f;
+  Gpt2 network = random_network(config, 1);
+  const auto ids = tokens(33, 3), others = tokens(9, 8);
+  const LabelledSequence batch[] = {{ids}, {others}};
+  LossOptions options{.dropout = DropoutSeed{7}};
+  const Learned kept(network, batch, options);
+  options.gradient_checkpointing = true;
+  const Learned recomputed(network, batch, options);
+  EXPECT_TRUE(same(recomputed, kept));
+  EXPECT_LT(recomputed.memory, kept.memory / 3);
+}
+
 TEST(LanguageModelLoss, IsAUsersOwnOverAllRowsThatAreFed) {
   Gpt2 network = random_network(tiny_config(), 1);
   const auto first = tokens(12, 3), second = tokens(5, 8);
@@ -114,15 +132,16 @@ TEST(LanguageModelLoss, IsAUsersOwnOverAllRowsThatAreFed) {
   labels[2] = kIgnoredLabel;
   const std::vector<LabelledSequence> batch{{first}, {second, labels}};
   std::vector<TokenId> seen(15, kIgnoredLabel);
-  const Learned plain(network, batch), own(network, batch, [&](const ops::LossRow&row) {
-    seen[static_cast<std::size_t>(row.index)] = row.label;
-    return ops::CrossEntropy()(row);
-  });
+  const Learned plain(network, batch),
+      own(network, batch, {.scale = 0.1, .loss = [&](const ops::LossRow&row) {
+                             seen[static_cast<std::size_t>(row.index)] = row.label;
+                             return ops::CrossEntropy()(row);
+                           }});
   EXPECT_TRUE(same(plain, own));
   std::vector<TokenId> expected(first.begin() + 1, first.end());
   expected.insert(expected.end(), labels.begin() + 1, labels.end());
   EXPECT_EQ(seen, expected);
-  EXPECT_FALSE(same(plain, Learned(network, batch, ops::CrossEntropy(0.1))));
+  EXPECT_FALSE(same(plain, Learned(network, batch, {.scale = 0.1, .loss = ops::CrossEntropy(0.1)})));
 }
 
 TEST(LanguageModelLoss, DoesNotDependOnWhereTheRowsWithALabelAre) {
@@ -134,11 +153,11 @@ TEST(LanguageModelLoss, DoesNotDependOnWhereTheRowsWithALabelAre) {
   const Learned in_place(network, {&beginning, 1});
   // A row apart from them, from which nothing is learned, has them gathered.
   const std::vector<LabelledSequence> apart{beginning, {more}};
-  Learned gathered(network, apart, [](const ops::LossRow& row) {
-    if (row.index != 11) return ops::CrossEntropy()(row);
-    std::ranges::fill(row.logits, 0.0f);
-    return 0.0;
-  });
+  Learned gathered(network, apart, {.scale = 0.1, .loss = [](const ops::LossRow& row) {
+                                      if (row.index != 11) return ops::CrossEntropy()(row);
+                                      std::ranges::fill(row.logits, 0.0f);
+                                      return 0.0;
+                                    }});
   EXPECT_EQ(gathered.loss.count--, 8);
   EXPECT_TRUE(same(in_place, gathered));
 }

@@ -42,6 +42,10 @@ class Tape {
   /// Records an operation, unless no gradient with respect to any input is wanted.
   void record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, Backward backward);
 
+  /// Records a part of the pass whose intermediate results are not kept: `again` computes y from the same inputs once more, to
+  /// the same bits, now recording on this tape, in memory that lasts until the part is replayed. Parts are not nested.
+  void record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again);
+
   /// Makes a copy of `gradient` (or adds it to) the gradient of y: where backward() begins. Throws ShapeError, MemoryError.
   void seed(ConstTensorView y, ConstTensorView gradient);
 
@@ -81,6 +85,7 @@ class Tape {
   bool given_ = false;  // the gradient of the step that is replayed lives on as another one
   Arena memory_;        // of gradients
   Arena scratch_;
+  Arena recomputed_;  // of the part that is replayed
 };
 
 }  // namespace gpt

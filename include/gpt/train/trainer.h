@@ -38,6 +38,7 @@ struct TrainingArguments {
   double max_grad_norm = 1.0;         // 0: no clipping
   double label_smoothing_factor = 0;  // of every loss, that of an evaluation as well: see ops::CrossEntropy
   std::uint64_t seed = 42;
+  bool gradient_checkpointing = false;  // less memory for more time, and the same bits: see ForwardOptions
 
   std::int64_t logging_steps = 500;
   std::int64_t eval_steps = 0;    // 0: at the end of every epoch
