@@ -35,7 +35,7 @@ void check_usage(Check&& check) {
 }
 
 /// The library's message about a setting, with the options in place of the settings' names where it begins with one whose option
-/// was given: "[generate] top_k is -1, expected ..." as "--top-k is -1, expected ...".
+/// was given: "[generate] top_k is -1, expected ..." as "--top-k is -1, expected ...". Settings of a file keep its name.
 inline std::string in_options(const CLI::App& app, std::string_view message) {
   constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789_";
   const auto option_of = [&app](std::string_view setting) {
@@ -44,7 +44,8 @@ inline std::string in_options(const CLI::App& app, std::string_view message) {
     return setting.empty() ? nullptr : app.get_option_no_throw(name);
   };
   const std::size_t place = message.starts_with('[') ? message.find("] ") : message.npos;
-  if (place == message.npos) return std::string(message);
+  if (place == message.npos || message.substr(1, place - 1).find_first_not_of(kLetters) != message.npos)
+    return std::string(message);
   std::string_view rest = message.substr(place + 2);
   const std::string_view first = rest.substr(0, rest.find_first_not_of(kLetters));
   if (const CLI::Option* const option = option_of(first); option == nullptr || option->count() == 0)
@@ -52,8 +53,11 @@ inline std::string in_options(const CLI::App& app, std::string_view message) {
   std::string out;
   while (!rest.empty()) {
     const std::string_view word = rest.substr(0, rest.find_first_not_of(kLetters));
-    // A word without an underscore may be a word.
-    const bool names_setting = word == first || word.find('_') != word.npos;
+    const std::string_view after = rest.substr(word.size());
+    const bool stands_alone =
+        (out.empty() || out.back() == ' ') && (after.empty() || after.find_first_of(" ,:;") == 0);
+    // A word without an underscore may be a word, and within others it may be part of a path.
+    const bool names_setting = stands_alone && (word == first || word.find('_') != word.npos);
     const CLI::Option* const option = names_setting ? option_of(word) : nullptr;
     out += option != nullptr ? option->get_name() : word;
     rest.remove_prefix(word.size());

@@ -130,17 +130,16 @@ void check(Request& r) {
     throw program::UsageError("--validation-file and --validation-fraction are both given: expected one");
   if (const auto& f = r.validation_fraction; f && !(*f > 0 && *f < 1))
     throw program::UsageError(gpt::concat("--validation-fraction: ", *f, " is not between 0 and 1"));
-  program::check_usage([&] {
-    gpt::Gpt2Config rates;  // of any network
-    rates.resid_pdrop = r.resid_pdrop.value_or(rates.resid_pdrop);
-    rates.embd_pdrop = r.embd_pdrop.value_or(rates.embd_pdrop);
-    rates.attn_pdrop = r.attn_pdrop.value_or(rates.attn_pdrop);
-    rates.validate();
-  });
+  for (const auto& [name, rate] : {std::pair("--resid-pdrop", r.resid_pdrop),
+                                   {"--embd-pdrop", r.embd_pdrop},
+                                   {"--attn-pdrop", r.attn_pdrop}})
+    if (rate && !(*rate >= 0 && *rate < 1))
+      throw program::UsageError(gpt::concat(name, " is ", *rate, ", expected 0 or more, and less than 1"));
   const bool validates = r.validation_file || r.validation_fraction;
-  if (!validates && (r.arguments.load_best_model_at_end || r.arguments.early_stopping_patience > 0))
+  const gpt::TrainingArguments& a = r.arguments;
+  if (!validates && (a.load_best_model_at_end || a.early_stopping_patience > 0 || a.eval_steps > 0))
     throw program::UsageError(
-        "--load-best-model-at-end and --early-stopping-patience need --validation-file or "
+        "--load-best-model-at-end, --early-stopping-patience and --eval-steps need --validation-file or "
         "--validation-fraction");
   const auto scheduler = gpt::lr_scheduler_from_name(r.lr_scheduler_type);
   if (!scheduler)
@@ -149,6 +148,7 @@ void check(Request& r) {
   r.arguments.lr_scheduler_type = *scheduler;
   r.arguments.output_dir = r.output_dir;
   r.arguments.resume_from_checkpoint = r.resume;
+  program::check_usage([&] { r.arguments.validate(); });
 }
 
 gpt::Model make_model(const Request& r, std::stop_token stop) {
@@ -302,8 +302,7 @@ int finetune(Request& request) {
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
   gpt::Model model = make_model(request, interrupt.token());
-  std::optional<gpt::Trainer> trainer;
-  program::check_usage([&] { trainer.emplace(model, request.arguments); });
+  gpt::Trainer trainer(model, request.arguments);
   const Data data = read_data(request, model, interrupt.token());
   std::error_code error;
   std::filesystem::create_directories(request.output_dir, error);
@@ -313,11 +312,11 @@ int finetune(Request& request) {
   std::filesystem::path saved;
   gpt::TrainingResult result;
   try {
-    result = trainer->fit(*data.train, data.validation.get(),
-                          {.on_log = [&](const gpt::TrainingLog& log) { records.add(log); },
-                           .on_evaluate = [&](const gpt::EvaluationLog& log) { records.add(log); },
-                           .on_save = [&](const std::filesystem::path& checkpoint) { saved = checkpoint; }},
-                          interrupt.token());
+    result = trainer.fit(*data.train, data.validation.get(),
+                         {.on_log = [&](const gpt::TrainingLog& log) { records.add(log); },
+                          .on_evaluate = [&](const gpt::EvaluationLog& log) { records.add(log); },
+                          .on_save = [&](const std::filesystem::path& checkpoint) { saved = checkpoint; }},
+                         interrupt.token());
   } catch (const gpt::CancelledError&) {
     if (saved.empty()) {
       std::cerr << "interrupted before an update\n";

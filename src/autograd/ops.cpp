@@ -148,7 +148,8 @@ void embedding(Tape* tape, std::span<const TokenId> ids, std::span<const std::in
 }
 
 void head_loss(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span<const TokenId> labels,
-               const ops::RowLoss& loss, float scale, std::span<double> losses, Arena& arena) {
+               const ops::RowLoss& loss, float scale, std::span<double> losses, Arena& arena,
+               const std::stop_token& stop) {
   constexpr std::string_view op = "head_loss";
   const std::int64_t d = head.in, vocabulary = head.out;
   if (h.shape() != Shape{h.dim(0), d} || h.dtype() != DType::f32)
@@ -178,6 +179,7 @@ void head_loss(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span
   }
   const TensorView all_logits = arena.take({std::min(count, kLossRows), vocabulary});
   for (std::int64_t begin = 0; begin < count; begin += kLossRows) {
+    if (stop.stop_requested()) fail<CancelledError>(op, "the loss was cancelled");
     const std::int64_t n = std::min(count - begin, kLossRows);
     const auto chunk = rows.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(n));
     const Arena::Scope of_chunk(arena);

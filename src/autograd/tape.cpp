@@ -52,8 +52,12 @@ void Tape::seed(ConstTensorView y, ConstTensorView gradient) {
   give(y, copy);
 }
 
-void Tape::backward() {
+void Tape::backward(const std::stop_token& stop) {
   while (!steps_.empty()) {
+    if (stop.stop_requested()) {
+      clear();
+      fail<CancelledError>("tape", "the backward pass was cancelled");
+    }
     const Step step = std::move(steps_.back());
     steps_.pop_back();
     const auto found = gradients_.find(step.output);

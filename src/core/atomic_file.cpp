@@ -147,7 +147,9 @@ void AtomicFiles::commit() {
   for (PendingFile& file : files_) file.forget_old();
   for (const PendingFile& file : files_) file.sync_directory();
   for (const fs::path& path : removed_)
-    if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    if (::unlink(path.c_str()) == 0)
+      gpt::sync_directory(directory_of(path));
+    else if (errno != ENOENT)
       fail<IoError>(path.string(), "cannot be removed: ", errno_text());
 }
 

@@ -115,11 +115,7 @@ class Writer {
     if (const auto* list = value.get_if<Value::Array>())
       write_items('[', ']', *list, [this](const Value& item) { write(item); });
     else if (const auto* object = value.get_if<Value::Object>())
-      write_items('{', '}', *object, [this](const Value::Member& member) {
-        write_scalar(member.key);
-        out_ += indent_ > 0 ? ": " : ":";
-        write(member.value);
-      });
+      write(*object);
     else if (const auto* text = value.get_if<std::string>())
       write_scalar(*text);
     else if (const auto* truth = value.get_if<bool>())
@@ -132,6 +128,14 @@ class Writer {
       write_scalar(*large);
     else
       out_ += "null";
+  }
+
+  void write(const Value::Object& object) {
+    write_items('{', '}', object, [this](const Value::Member& member) {
+      write_scalar(member.key);
+      out_ += indent_ > 0 ? ": " : ":";
+      write(member.value);
+    });
   }
 
  private:
@@ -164,6 +168,17 @@ class Writer {
   int indent_;
   int depth_ = 0;
 };
+
+template <class T>
+std::string text_of(const T& value, int indent) {
+  std::string text;
+  try {
+    Writer(text, indent).write(value);
+  } catch (const Parser::type_error&) {
+    fail<ArgumentError>("JSON", "cannot hold text that is not UTF-8");
+  }
+  return text;
+}
 
 }  // namespace
 
@@ -225,15 +240,8 @@ Value::Object parse_object(std::string_view text, std::string_view source) {
   return std::move(*object);
 }
 
-std::string dump(const Value& value, int indent) {
-  std::string text;
-  try {
-    Writer(text, indent).write(value);
-  } catch (const Parser::type_error&) {
-    fail<ArgumentError>("JSON", "cannot hold text that is not UTF-8");
-  }
-  return text;
-}
+std::string dump(const Value& value, int indent) { return text_of(value, indent); }
+std::string dump(const Value::Object& object, int indent) { return text_of(object, indent); }
 
 std::optional<std::string> dump_string(const std::string& text) {
   try {

@@ -103,6 +103,7 @@ Value::Object parse_object(std::string_view text, std::string_view source);
 
 /// The text of a value, on one line, or with `indent` spaces a level. Throws ArgumentError for text that is not UTF-8.
 std::string dump(const Value& value, int indent = 0);
+std::string dump(const Value::Object& object, int indent = 0);
 
 /// `text` as a JSON string with its quotation marks; nothing when it is not UTF-8.
 std::optional<std::string> dump_string(const std::string& text);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "core/float_environment.h"
 #include "generate/weights.h"
 #include "gpt/core/error.h"
 
@@ -44,6 +45,7 @@ Sampler::Sampler(LogitsProcessors processors, std::optional<CounterRng> rng)
     : processors_(std::move(processors)), rng_(rng) {}
 
 TokenId Sampler::next(std::span<const float> logits, std::span<const TokenId> history) {
+  const DefaultFloatEnvironment environment;
   if (!rng_ && processors_.empty()) return argmax(logits);
   scores_.assign(logits.begin(), logits.end());
   for (const auto& processor : processors_) processor->process(scores_, history, scratch_);

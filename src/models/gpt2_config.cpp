@@ -64,7 +64,7 @@ TokenId token_id(const HfConfig& file, std::string_view key, std::int64_t value)
 float to_float(const HfConfig& file, std::string_view key, double value) {
   if (std::fabs(value) > static_cast<double>(std::numeric_limits<float>::max()) ||
       (value != 0 && static_cast<float>(value) == 0))
-    fail<ArgumentError>(file.source(), key, " is ", value, ", which is no number of 32 bits");
+    fail<ArgumentError>(file.source(), key, " is ", value, ", which does not fit a float32");
   return static_cast<float>(value);
 }
 

@@ -3,36 +3,29 @@
 #include <vector>
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
 
 namespace gpt {
 namespace {
 
+constexpr std::string_view kWhere = "language_model_loss";
+
 TokenId label_of(const LabelledSequence& s, std::size_t t) noexcept {
   return s.labels.empty() ? s.ids[t] : s.labels[t];
 }
 
-}  // namespace
-
-std::int64_t count_labels(const LabelledSequence& sequence) noexcept {
-  std::int64_t count = 0;
-  for (std::size_t t = 1; t < sequence.ids.size(); ++t) count += label_of(sequence, t) != kIgnoredLabel;
-  return count;
-}
-
-LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
-                            const LossOptions& options) {
-  constexpr std::string_view where = "language_model_loss";
-  const DefaultFloatEnvironment environment;
+LossSum loss_of(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
+                const LossOptions& options) {
   std::vector<Chunk> chunks;
   std::vector<TokenId> labels;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const LabelledSequence& s = batch[i];
     if (s.ids.size() < 2)
-      fail<ArgumentError>(where, "sequence ", i, " has ", s.ids.size(), " tokens, expected 2 or more");
+      fail<ArgumentError>(kWhere, "sequence ", i, " has ", s.ids.size(), " tokens, expected 2 or more");
     if (!s.labels.empty() && s.labels.size() != s.ids.size())
-      fail<ArgumentError>(where, "sequence ", i, " has ", s.labels.size(), " labels for ", s.ids.size(),
+      fail<ArgumentError>(kWhere, "sequence ", i, " has ", s.labels.size(), " labels for ", s.ids.size(),
                           " tokens");
     chunks.push_back({s.ids.first(s.ids.size() - 1)});
     for (std::size_t t = 1; t < s.ids.size(); ++t) labels.push_back(label_of(s, t));
@@ -46,9 +39,9 @@ LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequenc
                                              .gradient_checkpointing = options.gradient_checkpointing});
   std::vector<double> losses(labels.size());
   autograd::head_loss(options.tape, out.final_hidden, network.head(), labels, options.loss,
-                      static_cast<float>(options.scale), losses, arena);
+                      static_cast<float>(options.scale), losses, arena, options.stop);
   if (!options.per_sequence.empty() && options.per_sequence.size() != batch.size())
-    fail<ArgumentError>(where, "room for ", options.per_sequence.size(), " sums of ", batch.size(),
+    fail<ArgumentError>(kWhere, "room for ", options.per_sequence.size(), " sums of ", batch.size(),
                         " sequences");
   LossSum total;
   std::size_t row = 0;
@@ -63,6 +56,20 @@ LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequenc
     total.count += sum.count;
   }
   return total;
+}
+
+}  // namespace
+
+std::int64_t count_labels(const LabelledSequence& sequence) noexcept {
+  std::int64_t count = 0;
+  for (std::size_t t = 1; t < sequence.ids.size(); ++t) count += label_of(sequence, t) != kIgnoredLabel;
+  return count;
+}
+
+LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
+                            const LossOptions& options) {
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors(kWhere, [&] { return loss_of(network, batch, arena, options); });
 }
 
 }  // namespace gpt

@@ -8,6 +8,7 @@
 
 #include "core/directory.h"
 #include "core/file_status.h"
+#include "core/float_environment.h"
 #include "core/memory.h"
 #include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
@@ -143,6 +144,7 @@ Model Model::load(const std::filesystem::path& directory, const LoadOptions& opt
 }
 
 Model Model::load_files(const std::filesystem::path& directory, const LoadOptions& options) {
+  const DefaultFloatEnvironment environment;  // of conversions
   if (options.dtype && !is_weight_dtype(*options.dtype))
     fail<UnsupportedError>("model", "weights cannot be ", name_of(*options.dtype),
                            ", expected float32, float16 or bfloat16");

@@ -42,26 +42,33 @@ std::string describe_non_finite(const Tensor& tensor) {
 
 struct Finder {
   std::optional<NonFiniteParameter>& found;
+  const std::stop_token& stop;
 
   void operator()(const std::string& name, const Tensor& tensor, const Shape&) const {
     if (found) return;
+    throw_if_stopped();
     if (std::string element = describe_non_finite(tensor); !element.empty())
       found = {name, std::move(element)};
   }
   void operator()(const std::string& name, const ops::Weight& weight) const {
     if (found) return;
+    throw_if_stopped();
     if (weight.quantized())
       (*this)(name + ".scales", weight.scales, {});
     else
       (*this)(name, ops::unpack(weight, weight.file_layout), {});
   }
+  void throw_if_stopped() const {
+    if (stop.stop_requested())
+      fail<CancelledError>("network", "the search for values that are not finite was cancelled");
+  }
 };
 
 }  // namespace
 
-std::optional<NonFiniteParameter> find_non_finite(const Gpt2& network) {
+std::optional<NonFiniteParameter> find_non_finite(const Gpt2& network, const std::stop_token& stop) {
   std::optional<NonFiniteParameter> found;
-  network.visit(Finder{found});
+  network.visit(Finder{found, stop});
   return found;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include "gpt/models/gpt2.h"
@@ -13,7 +14,8 @@ struct NonFiniteParameter {
   std::string element;  // "[3, 5] is nan", as the checkpoint lays it out
 };
 
-/// The first parameter, in the order of Gpt2::visit, that is not finite, if there is one. Throws MemoryError.
-std::optional<NonFiniteParameter> find_non_finite(const Gpt2& network);
+/// The first parameter, in the order of Gpt2::visit, that is not finite, if there is one. Throws CancelledError
+/// when `stop` was requested before one of them.
+std::optional<NonFiniteParameter> find_non_finite(const Gpt2& network, const std::stop_token& stop = {});
 
 }  // namespace gpt

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "core/float_environment.h"
 #include "core/memory.h"
 #include "gpt/core/arena.h"
 #include "gpt/core/error.h"
@@ -144,7 +145,7 @@ std::vector<QuantizedMatrix> quantize_all(Gpt2& network, const QuantizeOptions& 
     if (format_of(name, weight, options)) todo.emplace_back(name, &weight);
   });
   // Before the work, whose last matrix it may be; and the calibration would spread it to the inputs of others.
-  if (const auto found = find_non_finite(network))
+  if (const auto found = find_non_finite(network, options.stop))
     fail<NumericError>(found->name, "element ", found->element, ", expected a finite number");
   const InputSquares squares = read_text(network, options);
   std::vector<QuantizedMatrix> report;
@@ -167,6 +168,7 @@ std::vector<QuantizedMatrix> quantize_all(Gpt2& network, const QuantizeOptions& 
 }  // namespace
 
 std::vector<QuantizedMatrix> quantize(Gpt2& network, const QuantizeOptions& options) {
+  const DefaultFloatEnvironment environment;
   return with_memory_errors(kWhere, [&] { return quantize_all(network, options); });
 }
 

@@ -11,7 +11,7 @@ CrossEntropy::CrossEntropy(double label_smoothing_factor) : smoothing_(label_smo
     fail<ArgumentError>("cross_entropy", "label_smoothing_factor is ", smoothing_, ", expected 0 to 1");
 }
 
-double CrossEntropy::operator()(const LossRow& row) const noexcept {
+double CrossEntropy::operator()(const LossRow& row) const {
   kernels::CrossEntropyArgs args;
   args.x = row.logits.data();
   args.columns = static_cast<std::int64_t>(row.logits.size());
@@ -35,11 +35,14 @@ void row_losses(const RowLoss& loss, TensorView logits, std::span<const std::int
   if (rows.size() != static_cast<std::size_t>(logits.dim(0)) || losses.size() != labels.size())
     fail<ShapeError>(op, rows.size(), " rows of ", labels.size(), " labels and ", losses.size(),
                      " losses, expected R = ", logits.dim(0), " rows, and a loss for each label");
+  std::int64_t last = -1;
   for (const std::int64_t r : rows) {
     if (r < 0 || r >= static_cast<std::int64_t>(labels.size()))
       fail<ArgumentError>(op, "row ", r, " is outside [0, ", labels.size(), ")");
     if (const TokenId label = labels[static_cast<std::size_t>(r)]; label < 0 || label >= columns)
       fail<ArgumentError>(op, "label ", label, " at row ", r, " is outside [0, ", columns, ")");
+    if (r <= last) fail<ArgumentError>(op, "row ", r, " comes after row ", last, ", expected ascending rows");
+    last = r;
   }
   constexpr std::int64_t kWorkPerElement = 16;  // an exponential, three times over the row
   parallel_try(logits.dim(0), grain_for(kWorkPerElement * columns), [&](std::int64_t i) {

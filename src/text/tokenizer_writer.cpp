@@ -84,7 +84,7 @@ std::string tokenizer_json(const ByteBpe& tokenizer, const ByteBpeModel& model) 
          false, "ignore_merges", model.ignore_merges);
   append(bpe, "vocab", vocab_object(model), "merges", std::move(merges));
   append(root, "model", std::move(bpe));
-  return json::dump(std::move(root), 1) + "\n";
+  return json::dump(root, 1) + "\n";
 }
 
 std::string tokenizer_config_json(const ByteBpeModel& model) {
@@ -99,7 +99,7 @@ std::string tokenizer_config_json(const ByteBpeModel& model) {
   append(root, "bos_token", or_null(model.bos_token), "eos_token", or_null(model.eos_token));
   append(root, "unk_token", or_null(model.unk_token), "pad_token", or_null(model.pad_token));
   append(root, "added_tokens_decoder", std::move(decoder));
-  return json::dump(std::move(root), 2) + "\n";
+  return json::dump(root, 2) + "\n";
 }
 
 // A merge whose tokens hold spaces or begin as the comment does can stand in tokenizer.json alone.

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/parallel_try.h"
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
-#include "core/parallel_try.h"
 
 namespace gpt {
 namespace {

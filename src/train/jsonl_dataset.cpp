@@ -6,12 +6,12 @@
 
 #include "core/fingerprint.h"
 #include "core/memory.h"
+#include "core/parallel_try.h"
 #include "gpt/core/error.h"
 #include "gpt/core/mapped_file.h"
 #include "gpt/core/parallel.h"
 #include "train/dataset_checks.h"
 #include "train/jsonl_line.h"
-#include "core/parallel_try.h"
 
 namespace gpt {
 namespace {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/float_environment.h"
 #include "gpt/core/error.h"
 #include "gpt/core/math.h"
 
@@ -37,22 +38,7 @@ void check(const ScheduleOptions& s, std::int64_t step) {
     fail<ArgumentError>(where, "num_cycles is ", s.num_cycles, ", expected 0 to 1e6");
 }
 
-}  // namespace
-
-std::string_view name_of(LrScheduler scheduler) noexcept {
-  return kNames[static_cast<std::size_t>(scheduler)];
-}
-
-std::optional<LrScheduler> lr_scheduler_from_name(std::string_view name) noexcept {
-  const auto found = std::find(kNames.begin(), kNames.end(), name);
-  if (found == kNames.end()) return std::nullopt;
-  return static_cast<LrScheduler>(found - kNames.begin());
-}
-
-std::span<const std::string_view> lr_scheduler_names() noexcept { return kNames; }
-
-double learning_rate_factor(const ScheduleOptions& s, std::int64_t step) {
-  check(s, step);
+[[gnu::noinline]] double factor(const ScheduleOptions& s, std::int64_t step) {
   if (s.type == LrScheduler::kConstant) return 1;
   if (step < s.warmup_steps) {
     const double rise = quotient(step, s.warmup_steps);
@@ -72,6 +58,26 @@ double learning_rate_factor(const ScheduleOptions& s, std::int64_t step) {
     }
     default: return 1;
   }
+}
+
+}  // namespace
+
+std::string_view name_of(LrScheduler scheduler) noexcept {
+  return kNames[static_cast<std::size_t>(scheduler)];
+}
+
+std::optional<LrScheduler> lr_scheduler_from_name(std::string_view name) noexcept {
+  const auto found = std::find(kNames.begin(), kNames.end(), name);
+  if (found == kNames.end()) return std::nullopt;
+  return static_cast<LrScheduler>(found - kNames.begin());
+}
+
+std::span<const std::string_view> lr_scheduler_names() noexcept { return kNames; }
+
+double learning_rate_factor(const ScheduleOptions& options, std::int64_t step) {
+  check(options, step);
+  const DefaultFloatEnvironment environment;
+  return factor(options, step);
 }
 
 }  // namespace gpt

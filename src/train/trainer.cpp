@@ -28,49 +28,6 @@ AdamWOptions optimizer_options(const TrainingArguments& a) noexcept {
           .weight_decay = a.weight_decay};
 }
 
-void check(const TrainingArguments& a) {
-  const auto require = [](std::string_view name, auto value, bool holds, std::string_view expected) {
-    if (!holds) fail<ArgumentError>(kWhere, name, " is ", value, ", expected ", expected);
-  };
-  const auto at_least = [&](std::string_view name, std::int64_t value, std::int64_t least) {
-    require(name, value, value >= least, concat(least, " or more"));
-  };
-  require("learning_rate", a.learning_rate, a.learning_rate >= 0 && std::isfinite(a.learning_rate),
-          "0 or more");
-  require("warmup_ratio", a.warmup_ratio, a.warmup_ratio >= 0 && a.warmup_ratio <= 1, "0 to 1");
-  require("num_train_epochs", a.num_train_epochs, a.num_train_epochs > 0 && a.num_train_epochs <= 1e9,
-          "more than 0, at most 1e9");
-  require("label_smoothing_factor", a.label_smoothing_factor,
-          a.label_smoothing_factor >= 0 && a.label_smoothing_factor <= 1, "0 to 1");
-  require("max_grad_norm", a.max_grad_norm, a.max_grad_norm >= 0, "0 or more");
-  require("max_steps", a.max_steps, a.max_steps == -1 || a.max_steps > 0, "-1, or 1 or more");
-  at_least("warmup_steps", a.warmup_steps, 0);
-  at_least("num_decay_steps", a.num_decay_steps, 0);
-  if (a.per_device_train_batch_size)
-    at_least("per_device_train_batch_size", *a.per_device_train_batch_size, 1);
-  at_least("per_device_eval_batch_size", a.per_device_eval_batch_size, 1);
-  at_least("gradient_accumulation_steps", a.gradient_accumulation_steps, 1);
-  at_least("logging_steps", a.logging_steps, 1);
-  at_least("eval_steps", a.eval_steps, 0);
-  at_least("save_steps", a.save_steps, 0);
-  at_least("early_stopping_patience", a.early_stopping_patience, 0);
-  if (a.max_tokens_per_batch) at_least("max_tokens_per_batch", *a.max_tokens_per_batch, 1);
-  if (a.save_total_limit) at_least("save_total_limit", *a.save_total_limit, 1);
-  const bool has_minimum = a.lr_scheduler_type == LrScheduler::kCosineWithMinLr ||
-                           a.lr_scheduler_type == LrScheduler::kWarmupStableDecay;
-  if (a.min_lr_rate != 0 && !has_minimum)
-    fail<ArgumentError>(kWhere, "min_lr_rate is set, but ", name_of(a.lr_scheduler_type), " has no minimum");
-  if (a.num_decay_steps != 0 && a.lr_scheduler_type != LrScheduler::kWarmupStableDecay)
-    fail<ArgumentError>(kWhere, "num_decay_steps is set, but ", name_of(a.lr_scheduler_type),
-                        " does not take it");
-  learning_rate_factor({.type = a.lr_scheduler_type, .min_lr_rate = a.min_lr_rate}, 0);  // which checks it
-  check(optimizer_options(a));
-  if (a.load_best_model_at_end && a.output_dir.empty())
-    fail<ArgumentError>(kWhere, "load_best_model_at_end needs an output_dir");
-  if (a.resume_from_checkpoint && a.output_dir.empty())
-    fail<ArgumentError>(kWhere, "resume_from_checkpoint needs an output_dir");
-}
-
 using Batches = std::vector<std::vector<std::int64_t>>;
 
 Batches batches_of_epoch(const Dataset& data, const TrainingArguments& a, std::int64_t epoch) {
@@ -129,7 +86,7 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   set("adam_beta2", a.adam_beta2);
   set("adam_epsilon", a.adam_epsilon);
   set("max_grad_norm", a.max_grad_norm);
-  set("label_smoothing_factor", a.label_smoothing_factor);
+  if (a.label_smoothing_factor != 0) set("label_smoothing_factor", a.label_smoothing_factor);
   set("seed", a.seed);
   return run;
 }
@@ -277,7 +234,7 @@ class Run {
                                 .loss = ops::CrossEntropy(a_.label_smoothing_factor)};
       const LossSum sum = language_model_loss(model_.network(), batches[i].sequences, arena_, options);
       require_finite("loss", sum.sum);
-      tape_.backward();
+      tape_.backward(stop_);
       loss += sum.sum;
       tokens_ += batches[i].tokens;
     }
@@ -381,6 +338,47 @@ class Run {
 
 }  // namespace
 
+void TrainingArguments::validate() const {
+  const auto require = [](std::string_view name, auto value, bool holds, std::string_view expected) {
+    if (!holds) fail<ArgumentError>(kWhere, name, " is ", value, ", expected ", expected);
+  };
+  const auto at_least = [&](std::string_view name, std::int64_t value, std::int64_t least) {
+    require(name, value, value >= least, concat(least, " or more"));
+  };
+  require("learning_rate", learning_rate, learning_rate >= 0 && std::isfinite(learning_rate), "0 or more");
+  require("warmup_ratio", warmup_ratio, warmup_ratio >= 0 && warmup_ratio <= 1, "0 to 1");
+  require("num_train_epochs", num_train_epochs, num_train_epochs > 0 && num_train_epochs <= 1e9,
+          "more than 0, at most 1e9");
+  require("label_smoothing_factor", label_smoothing_factor,
+          label_smoothing_factor >= 0 && label_smoothing_factor <= 1, "0 to 1");
+  require("max_grad_norm", max_grad_norm, max_grad_norm >= 0, "0 or more");
+  require("max_steps", max_steps, max_steps == -1 || max_steps > 0, "-1, or 1 or more");
+  at_least("warmup_steps", warmup_steps, 0);
+  at_least("num_decay_steps", num_decay_steps, 0);
+  if (per_device_train_batch_size) at_least("per_device_train_batch_size", *per_device_train_batch_size, 1);
+  at_least("per_device_eval_batch_size", per_device_eval_batch_size, 1);
+  at_least("gradient_accumulation_steps", gradient_accumulation_steps, 1);
+  at_least("logging_steps", logging_steps, 1);
+  at_least("eval_steps", eval_steps, 0);
+  at_least("save_steps", save_steps, 0);
+  at_least("early_stopping_patience", early_stopping_patience, 0);
+  if (max_tokens_per_batch) at_least("max_tokens_per_batch", *max_tokens_per_batch, 1);
+  if (save_total_limit) at_least("save_total_limit", *save_total_limit, 1);
+  const bool has_minimum = lr_scheduler_type == LrScheduler::kCosineWithMinLr ||
+                           lr_scheduler_type == LrScheduler::kWarmupStableDecay;
+  if (min_lr_rate != 0 && !has_minimum)
+    fail<ArgumentError>(kWhere, "min_lr_rate is set, but ", name_of(lr_scheduler_type), " has no minimum");
+  if (num_decay_steps != 0 && lr_scheduler_type != LrScheduler::kWarmupStableDecay)
+    fail<ArgumentError>(kWhere, "num_decay_steps is set, but ", name_of(lr_scheduler_type),
+                        " does not take it");
+  learning_rate_factor({.type = lr_scheduler_type, .min_lr_rate = min_lr_rate}, 0);  // which checks it
+  gpt::check(optimizer_options(*this));
+  if (load_best_model_at_end && output_dir.empty())
+    fail<ArgumentError>(kWhere, "load_best_model_at_end needs an output_dir");
+  if (resume_from_checkpoint && output_dir.empty())
+    fail<ArgumentError>(kWhere, "resume_from_checkpoint needs an output_dir");
+}
+
 std::int64_t total_steps(const Dataset& train, const TrainingArguments& a) {
   if (a.max_steps > 0) return a.max_steps;
   std::int64_t steps = 0, epoch = 0;
@@ -399,7 +397,7 @@ std::int64_t total_steps(const Dataset& train, const TrainingArguments& a) {
 
 Trainer::Trainer(Model& model, TrainingArguments arguments)
     : model_(model), arguments_(std::move(arguments)) {
-  check(arguments_);
+  arguments_.validate();
   const Gpt2Config& c = model.config();
   for (const auto& [name, rate] :
        {std::pair("resid_pdrop", c.resid_pdrop), {"embd_pdrop", c.embd_pdrop}, {"attn_pdrop", c.attn_pdrop}})
@@ -419,28 +417,30 @@ TrainingResult Trainer::fit(const Dataset& train, const Dataset* evaluation,
 
 EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const {
   const DefaultFloatEnvironment environment;
-  std::vector<std::int64_t> order(static_cast<std::size_t>(data.size()));
-  std::iota(order.begin(), order.end(), std::int64_t{0});
-  const Batches batches =
-      plan_batches(data, order, {.per_device_train_batch_size = arguments_.per_device_eval_batch_size});
-  LossSum total;
-  Arena arena;
-  for (const auto& indices : batches) {
-    arena.reset();
-    const Batch batch(data, indices);
-    std::vector<LossSum> sums(batch.sequences.size());
-    language_model_loss(
-        model_.network(), batch.sequences, arena,
-        {.stop = stop, .per_sequence = sums, .loss = ops::CrossEntropy(arguments_.label_smoothing_factor)});
-    for (const LossSum& sum : sums) {  // one by one: the result does not depend on the batches
-      total.sum += sum.sum;
-      total.count += sum.count;
+  return with_memory_errors(kWhere, [&] {
+    std::vector<std::int64_t> order(static_cast<std::size_t>(data.size()));
+    std::iota(order.begin(), order.end(), std::int64_t{0});
+    const Batches batches =
+        plan_batches(data, order, {.per_device_train_batch_size = arguments_.per_device_eval_batch_size});
+    LossSum total;
+    Arena arena;
+    for (const auto& indices : batches) {
+      arena.reset();
+      const Batch batch(data, indices);
+      std::vector<LossSum> sums(batch.sequences.size());
+      language_model_loss(
+          model_.network(), batch.sequences, arena,
+          {.stop = stop, .per_sequence = sums, .loss = ops::CrossEntropy(arguments_.label_smoothing_factor)});
+      for (const LossSum& sum : sums) {  // one by one: the result does not depend on the batches
+        total.sum += sum.sum;
+        total.count += sum.count;
+      }
     }
-  }
-  EvaluationLog record;
-  record.eval_loss = total.mean();
-  record.perplexity = math::exp(record.eval_loss);
-  return record;
+    EvaluationLog record;
+    record.eval_loss = total.mean();
+    record.perplexity = math::exp(record.eval_loss);
+    return record;
+  });
 }
 
 }  // namespace gpt

@@ -88,9 +88,11 @@ std::int64_t count_in(const HfConfig& json, std::string_view key) {
   return *value;
 }
 
-/// Both are objects of strings with the same keys.
+/// Both are objects of strings.
 void require_same_run(const HfConfig& run, const HfConfig& saved) {
-  for (const std::string& key : run.keys()) {
+  std::vector<std::string> keys = run.keys();
+  for (std::string& key : saved.keys()) keys.push_back(std::move(key));
+  for (const std::string& key : keys) {
     const auto now = run.get_string(key), then = saved.get_string(key);
     if (now != then)
       fail<ArgumentError>("trainer", key, " is ", now.value_or("none"), ", but ", saved.source(),

@@ -167,7 +167,7 @@ TEST(Checkpoint, SaysWhatItLookedFor) {
   expect_error<IoError>([&] { Checkpoint checkpoint(dir / "file/below"); }, {"file/below]"});
 }
 
-TEST(Checkpoint, SendsPickledWeightsToConvert) {
+TEST(Checkpoint, SaysWhatToDoWithPickledWeights) {
   for (const char* name : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     const TempDir dir;
     write_file(dir / name, "PK");

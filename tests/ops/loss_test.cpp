@@ -40,6 +40,9 @@ std::vector<double> surprises(const std::vector<double>& x, std::int64_t v, std:
   return row;
 }
 
+// It chooses the kernels, which may fail: where it could not throw, that would end the process.
+static_assert(!noexcept(CrossEntropy()(LossRow{})));
+
 TEST(CrossEntropy, GivesLossesAndTheirSlopes) {
   for (const std::int64_t v : {2, 50, 5000})
     for (const double smoothing : {0.0, 0.1, 1.0}) {
@@ -150,6 +153,13 @@ TEST(RowLosses, RefuseWhatDoesNotFit) {
   };
   for (const TokenId label : {-100, 5})
     EXPECT_EQ(refused(label, 0), concat("[row_losses] label ", label, " at row 0 is outside [0, 5)"));
+  Tensor two_rows = Tensor::zeros({2, 5});
+  std::vector<double> two_losses(2);
+  EXPECT_EQ(message_of<ArgumentError>([&] {
+              row_losses(CrossEntropy(), two_rows, std::vector<std::int64_t>{1, 1},
+                         std::vector<TokenId>{0, 0}, 1, two_losses);
+            }),
+            "[row_losses] row 1 comes after row 1, expected ascending rows");
   EXPECT_EQ(refused(0, 1), "[row_losses] row 1 is outside [0, 1)");
   EXPECT_EQ(refused(0, 0, {}), "[row_losses] there is no loss");
   EXPECT_EQ(message_of<ShapeError>(

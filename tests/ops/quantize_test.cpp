@@ -317,7 +317,7 @@ TEST(Quantize, NamesWhatItRefuses) {
   expect_error<UnsupportedError>([&] { quantize("w", again, {}); }, {"[w]", "int8 already"});
 }
 
-TEST(Quantize, StopsInsideAMatrixWhenAsked) {
+TEST(Quantize, IsCancelledWhenAskedToStop) {
   const Weight w = plain_weight(random_tensor({40, 50}, 1), WeightLayout::kOutIn);
   std::stop_source stop;
   const std::stop_token token = stop.get_token();

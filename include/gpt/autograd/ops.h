@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <stop_token>
 
 #include "gpt/autograd/tape.h"
 #include "gpt/core/arena.h"
@@ -46,10 +47,11 @@ void embedding(Tape* tape, std::span<const TokenId> ids, std::span<const std::in
 ///   labels  R ids in [0, V), or kIgnoredLabel where there is no loss
 ///   losses  R numbers, 0 where there is no loss
 /// With a tape, gradients of scale times the sum of the losses go to h and to the head.
-/// Throws ShapeError, ArgumentError (another label), MemoryError, and what the loss throws: the head's gradient then holds a
-/// part of the rows.
+/// Throws ShapeError, ArgumentError (another label), MemoryError, CancelledError (`stop` is asked before the rows of each
+/// visit), and what the loss throws: the head's gradient then holds a part of the rows.
 void head_loss(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span<const TokenId> labels,
-               const ops::RowLoss& loss, float scale, std::span<double> losses, Arena& arena);
+               const ops::RowLoss& loss, float scale, std::span<double> losses, Arena& arena,
+               const std::stop_token& stop = {});
 
 inline constexpr std::int64_t kLossRows = 256;
 

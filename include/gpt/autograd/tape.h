@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <stop_token>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -49,8 +50,9 @@ class Tape {
   /// Makes a copy of `gradient` (or adds it to) the gradient of y: where backward() begins. Throws ShapeError, MemoryError.
   void seed(ConstTensorView y, ConstTensorView gradient);
 
-  /// Replays all operations, the last one first, and forgets them. Throws what they throw.
-  void backward();
+  /// Replays all operations, the last one first, and forgets them. Throws what they throw; CancelledError, and forgets them
+  /// too, when `stop` was requested before one of them: gradients of parameters then hold a part.
+  void backward(const std::stop_token& stop = {});
 
   /// Forgets all operations and gradients of intermediate results; keeps the watched parameters and the memory.
   void clear();

@@ -18,7 +18,7 @@ namespace gpt {
 /// symbolic link is replaced by the file, and what it points to stays as it is: the files of a Hugging Face cache are links to
 /// blobs that several revisions share. Anyone who has the old file open or mapped keeps seeing the old content.
 ///
-/// Every failure throws IoError naming the target and leaves it untouched: no such directory, a directory or a device in the
+/// Every failure throws IoError naming the target and leaves it untouched (but see commit()): no such directory, a directory or a device in the
 /// file's place, no permission, a full disk.
 class PendingFile {
  public:
@@ -71,7 +71,7 @@ class AtomicFile : public PendingFile {
 /// moved into place: a disk that is full half way leaves every target as it was. Without commit() all targets stay
 /// as they were and the temporaries are removed.
 ///
-/// Every failure throws IoError naming the target.
+/// Every failure throws IoError naming the target, or the directory where the disk did not take the new names.
 class AtomicFiles {
  public:
   /// A new content for `target`; stays where it is until this object ends. Add every file before writing a large one: what

@@ -153,6 +153,7 @@ void save_safetensors(const std::filesystem::path& path, std::span<const NamedTe
                       const Metadata& metadata = {});
 
 /// The same content, written to a file that the caller commits. Throws likewise.
-void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors, const Metadata& metadata = {});
+void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors,
+                       const Metadata& metadata = {});
 
 }  // namespace gpt

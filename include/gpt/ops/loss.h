@@ -31,7 +31,7 @@ class CrossEntropy {
  public:
   /// Throws ArgumentError for a factor outside [0, 1].
   explicit CrossEntropy(double label_smoothing_factor = 0);
-  double operator()(const LossRow& row) const noexcept;
+  double operator()(const LossRow& row) const;
 
  private:
   double smoothing_;
@@ -39,7 +39,7 @@ class CrossEntropy {
 
 /// losses[rows[i]] = loss(logits[i], labels[rows[i]]), and the logits become the gradient of scale times the losses' sum:
 ///   logits  float32 [R, V]
-///   rows    R different numbers, each that of a label and of a loss
+///   rows    R ascending numbers, each that of a label and of a loss
 /// Throws ShapeError, ArgumentError (no loss, a row without a label or a label outside [0, V)), and what the loss throws:
 /// of the smallest i, after all rows were tried.
 void row_losses(const RowLoss& loss, TensorView logits, std::span<const std::int64_t> rows,

@@ -54,6 +54,9 @@ struct TrainingArguments {
   /// Go on from the last checkpoint in output_dir; without one, begin. A run that was interrupted at any moment and goes on
   /// ends with the bits of the run that was not.
   bool resume_from_checkpoint = false;
+
+  /// Throws ArgumentError naming an option out of its range, or one that another rules out.
+  void validate() const;
 };
 
 /// What the last logging_steps updates were like.
@@ -91,7 +94,7 @@ struct TrainingResult {
 /// Trains all parameters of a model, with dropout at the rates of its configuration. The model must outlive it; it becomes float32 with the first fit().
 class Trainer {
  public:
-  /// Throws ArgumentError naming an option out of its range.
+  /// Throws as TrainingArguments::validate, and for a dropout rate of 1.
   Trainer(Model& model, TrainingArguments arguments);
 
   /// Runs all updates. Every loss is the mean over the labels of all gradient_accumulation_steps batches, as is transformers'.
