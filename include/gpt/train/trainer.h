@@ -63,6 +63,8 @@ struct TrainingLog {
   double grad_norm = 0;      // of the last update, before clipping
   double learning_rate = 0;  // of the last update
   std::int64_t tokens = 0;   // fed since the run, or its resumption, began
+  double tokens_per_s =
+      0;  // of the updates since then or the last record: evaluations and saving do not count
 };
 
 struct EvaluationLog {
@@ -73,8 +75,11 @@ struct EvaluationLog {
   bool best = false;      // the smallest so far
 };
 
+/// What they throw ends fit() and reaches its caller, the model being as after the last whole update.
 struct TrainingCallbacks {
   std::function<void(const TrainingLog&)> on_log = {};  // every logging_steps, and at the end
+  std::function<void(const TrainingLog&)> on_step =
+      {};  // every update, before on_log: what this one was like
   std::function<void(const EvaluationLog&)> on_evaluate = {};
   std::function<void(const std::filesystem::path& checkpoint)> on_save = {};
 };
