@@ -71,6 +71,7 @@
 #include "gpt/train/jsonl_dataset.h"
 #include "gpt/train/metrics.h"
 #include "gpt/train/parameters.h"
+#include "gpt/train/report.h"
 #include "gpt/train/schedule.h"
 #include "gpt/train/tensorboard.h"
 #include "gpt/train/text_dataset.h"
