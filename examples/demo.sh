@@ -14,6 +14,8 @@ build=$root/build/demo
 
 {
   "$root/third_party/install.sh" --demo --check > /dev/null || "$root/third_party/install.sh" --demo
+  # A tree that was moved or copied brings a build of the old place.
+  grep -sqxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$build/CMakeCache.txt" || rm -rf "$build"
   [ -e "$build/build.ninja" ] || cmake -S "$root" --preset demo
   # Asking first keeps a run without work silent.
   ninja -C "$build" -n generate | grep -q 'no work to do' || (cd "$root" && cmake --build --preset demo)

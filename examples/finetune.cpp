@@ -1,21 +1,23 @@
 // gpt-finetune: trains a GPT-2 checkpoint, or a new network, on a text or on samples of questions and answers.
+#include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iomanip>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sstream>
+#include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include <gpt/gpt.h>
 
 #include "program.h"
+#include "training_records.h"
+#include "training_report.h"
 
 namespace {
 
@@ -33,6 +35,10 @@ struct Request {
   std::optional<float> resid_pdrop, embd_pdrop, attn_pdrop;
   std::string lr_scheduler_type = "linear";
   gpt::TrainingArguments arguments;
+  std::string report_to = "all";
+  std::optional<std::string> logging_dir;
+  std::vector<std::string> sample_prompts;
+  std::int64_t sample_tokens = 64;
   bool resume = false;
   int threads = 0;
   bool json = false;
@@ -45,8 +51,8 @@ constexpr const char* kFooter = R"(Examples:
 
 A file named *.jsonl holds samples, one JSON object a line: {"prompt", "completion"}, {"messages"} or {"text"}; any other
 file is one text. Options have the names and meaning of transformers' TrainingArguments, and the defaults in brackets. <|endoftext|> in a file is that token.
-OUTPUT_DIR gets the tuned checkpoint, metrics.jsonl, and checkpoint-<step> directories, one also when interrupted, from
-which --resume goes on to the same bits.)";
+OUTPUT_DIR gets the tuned checkpoint, and checkpoint-<step> directories, one also when interrupted, from which --resume goes on
+to the same bits; of the run metrics.jsonl, report.html with curves and samples, and runs/ for TensorBoard.)";
 
 /// "a, b or c".
 std::string scheduler_names() {
@@ -115,9 +121,25 @@ void add_options(CLI::App& app, Request& r) {
       ->disable_flag_override();
   count("--early-stopping-patience", a.early_stopping_patience,
         "Stop after so many evaluations without a smaller loss, 0 = never (0)");
+  text("--report-to", r.report_to, "Beside metrics.jsonl: all, tensorboard, html or none (all)", "NAME");
+  text("--logging-dir", r.logging_dir, "Where TensorBoard's files go (OUTPUT_DIR/runs)", "DIR");
+  text("--sample-prompt", r.sample_prompts,
+       "A text that the report shows continued before and after training; may be repeated (from the data)",
+       "TEXT")
+      ->take_all();
+  count("--sample-tokens", r.sample_tokens, "New tokens of such a continuation, 0 = none (64)");
   app.add_flag("--resume", r.resume, "Go on from the last checkpoint in OUTPUT_DIR")->disable_flag_override();
   program::add_number<int>(app, "--threads", r.threads, "Threads at most, 0 = one per CPU (0)", 0);
   app.add_flag("--json", r.json, "Print one JSON object with the result")->disable_flag_override();
+}
+
+bool reports_to(const Request& r, std::string_view what) {
+  return r.report_to == "all" || r.report_to == what;
+}
+
+std::string file_name(const std::filesystem::path& path) {
+  const auto whole = std::filesystem::absolute(path).lexically_normal();
+  return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
 }
 
 // What needs no file to be judged.
@@ -146,6 +168,12 @@ void check(Request& r) {
     throw program::UsageError(gpt::concat("--lr-scheduler-type: ", program::in_quotes(r.lr_scheduler_type),
                                           " is unknown, expected ", scheduler_names()));
   r.arguments.lr_scheduler_type = *scheduler;
+  constexpr std::string_view kReports[] = {"all", "tensorboard", "html", "none"};
+  if (std::find(std::begin(kReports), std::end(kReports), r.report_to) == std::end(kReports))
+    throw program::UsageError(gpt::concat("--report-to: ", program::in_quotes(r.report_to),
+                                          " is unknown, expected all, tensorboard, html or none"));
+  for (const std::string& prompt : r.sample_prompts)
+    if (prompt.empty()) throw program::UsageError("--sample-prompt is empty: expected a text");
   r.arguments.output_dir = r.output_dir;
   r.arguments.resume_from_checkpoint = r.resume;
   program::check_usage([&] { r.arguments.validate(); });
@@ -175,19 +203,29 @@ gpt::Model make_model(const Request& r, std::stop_token stop) {
 
 struct Data {
   std::unique_ptr<gpt::Dataset> train, validation;
+  std::optional<gpt::JsonlCounts> train_lines, validation_lines;
 };
 
 template <class D>
 Data split(D all, const std::optional<double>& fraction) {
-  if (!fraction) return {std::make_unique<D>(std::move(all)), nullptr};
-  auto [train, validation] = all.split(*fraction);
-  return {std::make_unique<D>(std::move(train)), std::make_unique<D>(std::move(validation))};
+  Data data;
+  if (fraction) {
+    auto [train, validation] = all.split(*fraction);
+    data.train = std::make_unique<D>(std::move(train));
+    data.validation = std::make_unique<D>(std::move(validation));
+  } else {
+    data.train = std::make_unique<D>(std::move(all));
+  }
+  return data;
+}
+
+std::int64_t block_size_of(const Request& r, const gpt::Model& model) {
+  return r.block_size > 0 ? r.block_size : std::min<std::int64_t>(1024, model.config().n_positions);
 }
 
 Data read_file(const Request& r, const std::string& path, const std::optional<double>& fraction,
                const gpt::Model& model, std::stop_token stop) {
-  const std::int64_t block =
-      r.block_size > 0 ? r.block_size : std::min<std::int64_t>(1024, model.config().n_positions);
+  const std::int64_t block = block_size_of(r, model);
   if (block > model.config().n_positions)
     throw gpt::ArgumentError(
         gpt::concat("--block-size: ", block, " is more than n_positions = ", model.config().n_positions));
@@ -200,102 +238,67 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
                  fraction);
   auto samples = gpt::JsonlDataset::from_file(
       path, model.tokenizer(), {.max_length = block + 1, .skip_bad_lines = r.skip_bad_lines, .stop = stop});
-  const gpt::JsonlCounts& counts = samples.counts();
+  const gpt::JsonlCounts counts = samples.counts();
   if (counts.bad > 0)
     program::warn(gpt::concat(path, ": ", counts.bad, " of ", counts.lines,
                               " lines left out; the first: ", counts.first_bad));
   if (counts.truncated > 0)
     program::warn(gpt::concat(path, ": ", counts.truncated, " samples cut to ", block + 1, " tokens"));
-  return split(std::move(samples), fraction);
+  Data data = split(std::move(samples), fraction);
+  data.train_lines = counts;
+  return data;
 }
 
 Data read_data(const Request& r, const gpt::Model& model, std::stop_token stop) {
   Data data = read_file(r, r.train_file, r.validation_fraction, model, stop);
-  if (r.validation_file) data.validation = read_file(r, *r.validation_file, std::nullopt, model, stop).train;
+  if (r.validation_file) {
+    Data validation = read_file(r, *r.validation_file, std::nullopt, model, stop);
+    data.validation = std::move(validation.train);
+    data.validation_lines = std::move(validation.train_lines);
+  }
   return data;
 }
 
-/// metrics.jsonl, and one line for people.
-class Records {
- public:
-  explicit Records(const Request& r)
-      : terminal_(::isatty(STDERR_FILENO) != 0),
-        resumes_(r.resume),
-        path_(std::filesystem::path(r.output_dir) / "metrics.jsonl") {}
+/// What a report says before anything is learned.
+gpt::TrainingReport report_of(const Request& r, const gpt::Model& model, const Data& data,
+                              std::stop_token stop) {
+  const gpt::DatasetCounts train = count(*data.train, stop);
+  const gpt::DatasetCounts validation =
+      data.validation ? count(*data.validation, stop) : gpt::DatasetCounts();
+  const std::int64_t learned = train.learned + validation.learned;
+  gpt::TrainingReport page{
+      .title = gpt::concat(r.model ? file_name(*r.model) : "A new network", " on ", file_name(r.train_file))};
+  page.tables.push_back(program::data_table("Training data", r.train_file, train, learned, data.train_lines));
+  if (data.validation)
+    page.tables.push_back(program::data_table("Validation data", r.validation_file.value_or(r.train_file),
+                                              validation, learned, data.validation_lines));
+  std::int64_t parameters = 0;
+  model.network().visit(
+      [&](const std::string&, const gpt::Tensor&, const gpt::Shape& shape) { parameters += shape.numel(); });
+  page.tables.emplace_back(table_of(model.config())).facts.push_back({"parameters", gpt::concat(parameters)});
+  auto& arguments = page.tables.emplace_back(table_of(r.arguments)).facts;
+  arguments.push_back({"block_size", gpt::concat(block_size_of(r, model))});
+  arguments.push_back({"threads", gpt::concat(gpt::num_threads())});
+  return page;
+}
 
-  void add(const gpt::TrainingLog& log) {
-    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-    const double rate = static_cast<double>(log.tokens) / seconds;
-    append({{"step", log.step},
-            {"epoch", log.epoch},
-            {"loss", log.loss},
-            {"grad_norm", log.grad_norm},
-            {"learning_rate", log.learning_rate},
-            {"tokens_per_s", rate}});
-    if (first_ < 0) {
-      first_ = log.step;
-      first_seconds_ = seconds;
-    }
-    std::ostringstream line;
-    line << std::fixed << "step " << log.step << "/" << log.total_steps << "  loss " << std::setprecision(4)
-         << log.loss << "  lr " << std::scientific << std::setprecision(2) << log.learning_rate << std::fixed
-         << std::setprecision(0) << "  " << rate << " tok/s";
-    if (log.step > first_)
-      line << "  "
-           << (seconds - first_seconds_) / static_cast<double>(log.step - first_) *
-                  static_cast<double>(log.total_steps - log.step)
-           << " s left";
-    if (terminal_)
-      std::cerr << '\r' << line.str() << "\x1b[K" << std::flush;
-    else
-      std::cerr << line.str() << '\n';
-    line_is_open_ = terminal_;
-  }
-  ~Records() {
-    if (line_is_open_) std::cerr << '\n';
-  }
-  Records(const Records&) = delete;
-  Records& operator=(const Records&) = delete;
+/// The report's file, when one is wanted.
+std::optional<program::ReportFile> begin_report(const Request& r, const gpt::Model& model, const Data& data,
+                                                std::stop_token stop) {
+  if (!reports_to(r, "html")) return std::nullopt;
+  return std::make_optional<program::ReportFile>(
+      std::filesystem::path(r.output_dir) / "report.html", report_of(r, model, data, stop), model,
+      program::make_sample_task(model, r.sample_prompts, data.validation ? *data.validation : *data.train,
+                                r.sample_tokens, r.arguments.seed),
+      stop);
+}
 
-  void add(const gpt::EvaluationLog& log) {
-    line_is_open_ = false;
-    append({{"step", log.step},
-            {"epoch", log.epoch},
-            {"eval_loss", log.eval_loss},
-            {"perplexity", log.perplexity}});
-    std::cerr << (terminal_ ? "\r\x1b[K" : "") << "step " << log.step << "  eval_loss " << std::fixed
-              << std::setprecision(4) << log.eval_loss << "  perplexity " << std::setprecision(3)
-              << log.perplexity << (log.best ? "  (best)" : "") << '\n';
-  }
-
- private:
-  void append(const Json& record) {
-    if (!file_.is_open()) open(record["step"].get<std::int64_t>());
-    file_ << record.dump() << std::endl;
-    if (!file_) gpt::fail<gpt::IoError>(path_.string(), "cannot be written");
-  }
-
-  // Records of a run that is resumed stay, up to the step that comes next.
-  void open(std::int64_t step) {
-    std::ostringstream kept;
-    std::ifstream old(path_);
-    for (std::string line; resumes_ && std::getline(old, line);) {
-      const Json record = Json::parse(line, nullptr, false);
-      if (record.is_object() && record.contains("step") && record["step"] < step) kept << line << '\n';
-    }
-    gpt::write_file_atomically(path_, kept.str());
-    file_.open(path_, std::ios::app);
-    if (!file_) gpt::fail<gpt::IoError>(path_.string(), "cannot be written");
-  }
-
-  bool terminal_, resumes_;
-  bool line_is_open_ = false;
-  std::filesystem::path path_;
-  std::ofstream file_;
-  std::int64_t first_ = -1;  // step that was recorded first, and when
-  double first_seconds_ = 0;
-  Clock::time_point start_ = Clock::now();
-};
+program::TrainingRecords begin_records(const Request& r) {
+  const std::filesystem::path output_dir = r.output_dir;
+  std::optional<std::filesystem::path> tensorboard;
+  if (reports_to(r, "tensorboard")) tensorboard = r.logging_dir.value_or(output_dir / "runs");
+  return {output_dir / "metrics.jsonl", tensorboard, r.resume};
+}
 
 int finetune(Request& request) {
   check(request);
@@ -307,31 +310,51 @@ int finetune(Request& request) {
   std::error_code error;
   std::filesystem::create_directories(request.output_dir, error);
   if (error) gpt::fail<gpt::IoError>(request.output_dir, "cannot be made: ", error.message());
-  Records records(request);
+  auto report = begin_report(request, model, data, interrupt.token());
+  program::TrainingRecords records = begin_records(request);
+  const auto end_report = [&](const std::string& how, bool trained) {
+    if (report) report->write(records.history(), how, trained);
+  };
   const auto start = Clock::now();
   std::filesystem::path saved;
+  gpt::TrainingCallbacks callbacks = records.callbacks();
+  callbacks.on_save = [&](const std::filesystem::path& checkpoint) { saved = checkpoint; };
   gpt::TrainingResult result;
   try {
-    result = trainer.fit(*data.train, data.validation.get(),
-                         {.on_log = [&](const gpt::TrainingLog& log) { records.add(log); },
-                          .on_evaluate = [&](const gpt::EvaluationLog& log) { records.add(log); },
-                          .on_save = [&](const std::filesystem::path& checkpoint) { saved = checkpoint; }},
-                         interrupt.token());
+    result = trainer.fit(*data.train, data.validation.get(), callbacks, interrupt.token());
   } catch (const gpt::CancelledError&) {
+    records.end_progress();
     if (saved.empty()) {
       std::cerr << "interrupted before an update\n";
       return program::kInterrupted;
     }
     std::cerr << "interrupted: " << saved.string() << " is where --resume goes on\n";
+    end_report(gpt::concat("Interrupted: ", saved.filename().string(), " is where it can be resumed."),
+               false);
     return program::kInterrupted;
+  } catch (const gpt::NumericError& failure) {  // whose curves tell more than its message
+    records.end_progress();
+    try {
+      end_report(gpt::concat("Failed: ", failure.what()), false);
+    } catch (const gpt::Error& second) {  // but the message counts
+      program::warn(second.what());
+    }
+    throw;
   }
+  if (request.resume && saved.empty())
+    std::cerr << "nothing was left to do: the run ended after " << result.global_step << " updates\n";
+  const double train_s = std::chrono::duration<double>(Clock::now() - start).count();
+  records.end_progress();
   model.save(request.output_dir);
+  end_report(gpt::concat(result.stopped_early ? "Stopped early" : "Finished", " after ", result.global_step,
+                         " updates."),
+             true);
   if (request.json) {
     Json object{{"global_step", result.global_step}, {"training_loss", result.training_loss}};
     object["best_eval_loss"] = result.best_eval_loss ? Json(*result.best_eval_loss) : Json();
     object["best_step"] = result.best_step;
     object["stopped_early"] = result.stopped_early;
-    object["train_s"] = std::chrono::duration<double>(Clock::now() - start).count();
+    object["train_s"] = train_s;
     object["peak_rss_bytes"] = program::peak_rss_bytes();
     program::Output().write(object.dump() + "\n");
   }

@@ -1,12 +1,16 @@
 #include "gpt/core/error.h"
 
 #include <charconv>
+#include <cmath>
+#include <type_traits>
 
 namespace gpt::detail {
 namespace {
 
 template <class T, std::size_t size>
 std::string_view print_to(char (&buffer)[size], T value) noexcept {
+  if constexpr (std::is_floating_point_v<T>)
+    if (std::isnan(value)) return "nan";  // whose sign says nothing
   return {buffer, std::to_chars(buffer, buffer + size, value).ptr};
 }
 

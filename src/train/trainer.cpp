@@ -1,6 +1,7 @@
 #include "gpt/train/trainer.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <numeric>
 #include <string>
@@ -14,6 +15,7 @@
 #include "gpt/models/language_model_loss.h"
 #include "gpt/train/adamw.h"
 #include "gpt/train/parameters.h"
+#include "models/non_finite.h"
 #include "train/training_checkpoint.h"
 
 namespace gpt {
@@ -131,6 +133,14 @@ std::int64_t checked_steps(const Dataset& train, const TrainingArguments& a) {
   return steps;
 }
 
+/// How fast updates are.
+struct Pace {
+  double tokens_per_s() const noexcept { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
+
+  std::int64_t tokens = 0;
+  double seconds = 0;
+};
+
 /// One call of fit().
 class Run {
  public:
@@ -219,11 +229,13 @@ class Run {
 
   /// One step of the optimizer on the mean loss over all labels of the batches.
   void update(std::span<const std::vector<std::int64_t>> planned) {
+    const auto start = std::chrono::steady_clock::now();
     std::vector<Batch> batches;
     std::int64_t labels = 0;
     for (const auto& indices : planned) labels += batches.emplace_back(train_, indices).labels;
     parameters_.zero_gradients();
     double loss = 0;
+    std::int64_t tokens = 0;
     for (std::size_t i = 0; i < batches.size(); ++i) {
       arena_.reset();
       const LossOptions options{.tape = &tape_,
@@ -236,7 +248,7 @@ class Run {
       require_finite("loss", sum.sum);
       tape_.backward(stop_);
       loss += sum.sum;
-      tokens_ += batches[i].tokens;
+      tokens += batches[i].tokens;
     }
     grad_norm_ = parameters_.gradient_norm();
     require_finite("gradient norm", grad_norm_);
@@ -247,6 +259,11 @@ class Run {
     state_.loss_labels += labels;
     run_loss_ += loss;
     run_labels_ += labels;
+    tokens_ += tokens;
+    last_loss_ = {loss, labels};
+    last_pace_ = {tokens, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
+    pace_.tokens += last_pace_.tokens;
+    pace_.seconds += last_pace_.seconds;
   }
 
   /// Random numbers for one batch of the next update: streams that nothing else takes from the seed.
@@ -256,13 +273,17 @@ class Run {
   }
 
   void require_finite(std::string_view what, double value) {
-    if (!std::isfinite(value))
-      fail<NumericError>(kWhere, "the ", what, " after step ", state_.global_step, " is ", value,
-                         "; the model is as after that step");
+    if (std::isfinite(value)) return;
+    const auto parameter = find_non_finite(model_.network());
+    fail<NumericError>(
+        kWhere, "the ", what, " after step ", state_.global_step, " is ", value,
+        parameter ? concat("; parameter ", parameter->name, ": element ", parameter->element) : "",
+        "; the model is as after that step");
   }
 
   void after_update() {
     const std::int64_t step = state_.global_step;
+    if (callbacks_.on_step) callbacks_.on_step(record_of(last_loss_, last_pace_));
     if (step % a_.logging_steps == 0) log();
     if (evaluation_is_due()) evaluate();
     if (!a_.output_dir.empty() && a_.save_steps > 0 && step % a_.save_steps == 0) save();
@@ -274,13 +295,17 @@ class Run {
            done / static_cast<double>(std::max<std::int64_t>(1, updates_in_epoch_));
   }
 
+  TrainingLog record_of(const LossSum& loss, const Pace& pace) const noexcept {
+    const double mean = loss.count > 0 ? loss.mean() : 0;
+    return {state_.global_step, total_steps_,   epoch(), mean,
+            grad_norm_,         learning_rate_, tokens_, pace.tokens_per_s()};
+  }
+
   void log() {
-    const double labels = static_cast<double>(std::max<std::int64_t>(1, state_.loss_labels));
-    if (callbacks_.on_log)
-      callbacks_.on_log({state_.global_step, total_steps_, epoch(), state_.loss_sum / labels, grad_norm_,
-                         learning_rate_, tokens_});
+    if (callbacks_.on_log) callbacks_.on_log(record_of({state_.loss_sum, state_.loss_labels}, pace_));
     state_.loss_sum = 0;
     state_.loss_labels = 0;
+    pace_ = {};
   }
 
   void evaluate() {
@@ -333,6 +358,9 @@ class Run {
   std::int64_t updates_in_epoch_ = 0, tokens_ = 0, saved_ = -1;
   double grad_norm_ = 0, learning_rate_ = 0, run_loss_ = 0;
   std::int64_t run_labels_ = 0;
+  LossSum last_loss_;  // of the last update
+  Pace last_pace_;
+  Pace pace_;  // since the last record
   bool stopped_early_ = false;
 };
 
@@ -402,6 +430,11 @@ Trainer::Trainer(Model& model, TrainingArguments arguments)
   for (const auto& [name, rate] :
        {std::pair("resid_pdrop", c.resid_pdrop), {"embd_pdrop", c.embd_pdrop}, {"attn_pdrop", c.attn_pdrop}})
     if (rate >= 1) fail<ArgumentError>(kWhere, name, " is ", rate, ", expected less than 1");
+  model.network().visit_matrices([](const std::string& name, const ops::Weight& weight) {
+    if (weight.layout == ops::WeightLayout::kPanels)
+      fail<UnsupportedError>(kWhere, "matrix ", name, " is ", weight.quantized() ? "quantized" : "packed",
+                             ", and cannot be trained: load the original checkpoint, unpacked");
+  });
 }
 
 TrainingResult Trainer::fit(const Dataset& train, const Dataset* evaluation,

@@ -8,6 +8,7 @@ trap 'rm -rf "$root"' EXIT
 mkdir -p "$root/bin" "$root/examples" "$root/third_party" "$root/build/demo/examples"
 cp "$demo" "$root/examples/demo.sh"
 : > "$root/build/demo/build.ninja"
+echo "CMAKE_HOME_DIRECTORY:INTERNAL=$root" > "$root/build/demo/CMakeCache.txt"
 stand_in() { printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod +x "$1"; }
 stand_in "$root/third_party/install.sh" ':'
 stand_in "$root/bin/ninja" 'echo "ninja: no work to do."'

@@ -24,6 +24,8 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
 using Json = nlohmann::json;
 
 const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
@@ -96,6 +98,70 @@ TEST_F(FinetuneProgram, TrainsANewNetworkAndWritesACheckpointWithItsRecords) {
   EXPECT_EQ(model.config().n_embd, 16);
   EXPECT_TRUE(model.has_tokenizer());
   EXPECT_TRUE(fs::exists(dir_ / "out" / concat("checkpoint-", steps)));
+  EXPECT_FALSE(fs::is_empty(dir_ / "out/runs"));
+  // Lines instead of a bar, since standard error is no terminal.
+  EXPECT_THAT(result.err, AllOf(StartsWith(concat("step 1/", steps, "  loss ")), Not(HasSubstr("\r"))));
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), steps + 2);
+}
+
+TEST_F(FinetuneProgram, ReportsOnOnePage) {
+  ASSERT_EQ(run(options("out", {"--validation-fraction", "0.2", "--max-steps", "3", "--sample-prompt",
+                                "Speak <b>", "--sample-prompt", "FIRST", "--sample-tokens", "5"}))
+                .status,
+            0);
+  const std::string page = content(dir_ / "out/report.html");
+  EXPECT_THAT(page,
+              AllOf(HasSubstr("<h1>A new network on corpus.txt</h1>"), HasSubstr("Finished after 3 updates."),
+                    HasSubstr("<pre>\nSpeak &lt;b&gt;</pre>"), HasSubstr("<pre>\nFIRST</pre>")));
+  EXPECT_THAT(page,
+              AllOf(HasSubstr("Before training"), HasSubstr("After training"), HasSubstr("Learned tokens"),
+                    HasSubstr("<dt>learning_rate</dt><dd>0.01</dd>"),
+                    HasSubstr("<dt>block_size</dt><dd>32</dd>"), HasSubstr("<dt>n_embd</dt><dd>16</dd>")));
+  // Samples from the data, where a .jsonl file says what is asked.
+  write_file(dir_ / "questions.jsonl", R"({"prompt": "Who speaks?", "completion": " The first citizen."})"
+                                       "\nno sample\n");
+  ASSERT_EQ(
+      run({"--config", dir_ / "config.json", "--tokenizer", kDemo, "--train-file", dir_ / "questions.jsonl",
+           "--skip-bad-lines", "--output-dir", dir_ / "answers", "--max-steps", "1"})
+          .status,
+      0);
+  EXPECT_THAT(content(dir_ / "answers/report.html"),
+              AllOf(HasSubstr("<pre>\nWho speaks?</pre>"),
+                    HasSubstr("<dt>Lines that are no samples, left out</dt><dd>1</dd>")));
+}
+
+TEST_F(FinetuneProgram, WritesNoMoreThanIsAskedFor) {
+  ASSERT_EQ(run(options("none", {"--max-steps", "1", "--report-to", "none"})).status, 0);
+  EXPECT_TRUE(fs::exists(dir_ / "none/metrics.jsonl"));
+  EXPECT_FALSE(fs::exists(dir_ / "none/report.html"));
+  EXPECT_FALSE(fs::exists(dir_ / "none/runs"));
+  ASSERT_EQ(run(options("board",
+                        {"--max-steps", "1", "--report-to", "tensorboard", "--logging-dir", dir_ / "logs"}))
+                .status,
+            0);
+  EXPECT_FALSE(fs::exists(dir_ / "board/report.html"));
+  EXPECT_FALSE(fs::exists(dir_ / "board/runs"));
+  EXPECT_FALSE(fs::is_empty(dir_ / "logs"));
+  ASSERT_EQ(run(options("page", {"--max-steps", "1", "--report-to", "html", "--sample-tokens", "0"})).status,
+            0);
+  EXPECT_FALSE(fs::exists(dir_ / "page/runs"));
+  EXPECT_THAT(content(dir_ / "page/report.html"), Not(HasSubstr("Before training")));
+}
+
+TEST_F(FinetuneProgram, EndsWithTheSameWeightsWhateverItRecords) {
+  ASSERT_EQ(run(options("all", {"--max-steps", "3"})).status, 0);
+  ASSERT_EQ(run(options("none", {"--max-steps", "3", "--report-to", "none"})).status, 0);
+  EXPECT_EQ(content(dir_ / "all/model.safetensors"), content(dir_ / "none/model.safetensors"));
+}
+
+TEST_F(FinetuneProgram, NamesARecordThatCannotBeWritten) {
+  fs::create_directories(dir_ / "out/metrics.jsonl");
+  expect_failure(1, command(options("out", {"--max-steps", "1"})), "out/metrics.jsonl] is a directory");
+  fs::create_directories(dir_ / "page/report.html");
+  const ProcessResult result = run(options("page", {"--max-steps", "1"}));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("page/report.html] is a directory"));
+  EXPECT_EQ(Model::load(dir_ / "page").config().n_embd, 16);  // what was learned is there
 }
 
 TEST_F(FinetuneProgram, EndsWithTheSameBitsWhenItIsKilledAtAnyMomentAndResumed) {
@@ -144,10 +210,41 @@ TEST_F(FinetuneProgram, SavesACheckpointWhenInterrupted) {
   const ProcessResult result = process.wait();
   EXPECT_EQ(result.status, 130);
   EXPECT_THAT(result.err, AllOf(HasSubstr("interrupted: "), HasSubstr("is where --resume goes on")));
-  bool saved = false;
+  std::vector<std::string> saved;
   for (const auto& entry : fs::directory_iterator(dir_ / "out"))
-    saved = saved || entry.path().filename().string().starts_with("checkpoint-");
-  EXPECT_TRUE(saved);
+    if (const std::string name = entry.path().filename(); name.starts_with("checkpoint-"))
+      saved.push_back(name);
+  ASSERT_EQ(saved.size(), 1u);
+  EXPECT_THAT(content(dir_ / "out/report.html"),
+              AllOf(HasSubstr(concat("Interrupted: ", saved[0], " is where it can be resumed.")),
+                    HasSubstr("Before training"), Not(HasSubstr("After training"))));
+}
+
+TEST_F(FinetuneProgram, ReportsHowTheLossGotLost) {
+  const ProcessResult result = run({"--config", dir_ / "config.json", "--tokenizer", kDemo, "--train-file",
+                                    dir_ / "corpus.txt", "--output-dir", dir_ / "out", "--block-size", "32",
+                                    "--learning-rate", "1e36", "--logging-steps", "1"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("error: [trainer] the "));
+  EXPECT_THAT(content(dir_ / "out/report.html"),
+              AllOf(HasSubstr("Failed: [trainer] the "), HasSubstr("Loss, nats")));
+}
+
+TEST_F(FinetuneProgram, ReportsTheWholeRunAfterItWasResumed) {
+  const std::vector<std::string> more{"--num-train-epochs", "2", "--save-steps", "3", "--resume"};
+  Process process(command(options("out", more)));
+  while (!fs::exists(dir_ / "out/checkpoint-3")) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  process.send(SIGKILL);
+  process.wait();
+  const ProcessResult result = run(options("out", more));
+  ASSERT_EQ(result.status, 0) << result.err;
+  std::int64_t step = 0;
+  std::ifstream metrics(dir_ / "out/metrics.jsonl");
+  for (std::string line; std::getline(metrics, line);) EXPECT_EQ(Json::parse(line).at("step"), ++step);
+  EXPECT_GT(step, 3);
+  const std::string page = content(dir_ / "out/report.html");
+  EXPECT_THAT(page, HasSubstr("<title>step 1\ntraining "));
+  EXPECT_THAT(page, HasSubstr(concat("<title>step ", step, "\ntraining ")));
 }
 
 TEST_F(FinetuneProgram, TakesAnotherTokenizerForACheckpoint) {
@@ -169,6 +266,9 @@ TEST_F(FinetuneProgram, NamesWhatIsWrong) {
       "--lr-scheduler-type: \"polynomial\" is unknown, expected constant, constant_with_warmup, linear, "
       "cosine, cosine_with_min_lr or warmup_stable_decay");
   expect_failure(2, command(options("out", {"--early-stopping-patience", "2"})), "need --validation-file");
+  expect_failure(2, command(options("out", {"--report-to", "wandb"})),
+                 "--report-to: \"wandb\" is unknown, expected all, tensorboard, html or none");
+  expect_failure(2, command(options("out", {"--sample-prompt", ""})), "--sample-prompt is empty");
   expect_failure(2, command(options("out", {"--gradient-accumulation-steps", "2", "--max-grad-norm", "-1"})),
                  "error: --max-grad-norm is -1, expected 0 or more");
   expect_failure(2, command(options("out", {"--resid-pdrop", "1.5"})), "error: --resid-pdrop is 1.5");

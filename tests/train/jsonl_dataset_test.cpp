@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -312,6 +313,18 @@ TEST(JsonlDataset, TellsHowFarItIsAndStops) {
   options.stop = source.get_token();
   options.on_progress = [&](const DatasetProgress&) { source.request_stop(); };
   expect_error<CancelledError>([&] { load(lines, options); }, {"data.jsonl]", "stopped"});
+}
+
+TEST(DatasetCounts, AreThoseOfTheSamples) {
+  const auto dataset = load("{\"prompt\": \"2+2=\", \"completion\": \"4\"}\n{\"text\": \"abc\"}\n");
+  const DatasetCounts counts = count(dataset);
+  EXPECT_EQ(counts.samples, 2);
+  EXPECT_EQ(counts.tokens, 5 + 3);   // of 2+2=4<eos> and abc<eos>, but for their ends
+  EXPECT_EQ(counts.learned, 2 + 3);  // 4<eos>, bc<eos>
+  EXPECT_EQ(counts.longest, 6);
+  std::stop_source source;
+  source.request_stop();
+  expect_error<CancelledError>([&] { count(dataset, source.get_token()); }, {"counted 0 of 2 samples"});
 }
 
 }  // namespace

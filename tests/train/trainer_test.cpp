@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -111,6 +112,34 @@ TEST(Trainer, LearnsAndReportsHow) {
   EXPECT_LT(evaluations[2].eval_loss, before);
   EXPECT_NEAR(evaluations[2].perplexity, std::exp(evaluations[2].eval_loss), 1e-9);
   EXPECT_EQ(trainer.evaluate(validation).eval_loss, evaluations[2].eval_loss);
+}
+
+TEST(Trainer, ReportsEveryUpdateForItself) {
+  const TextDataset train = text(16 * 10 + 1);
+  Model model = small_model();
+  std::vector<TrainingLog> steps, logs;
+  TrainingArguments a = arguments();
+  a.max_steps = 5;
+  Trainer(model, a).fit(train, nullptr,
+                        {.on_log = [&](const TrainingLog& log) { logs.push_back(log); },
+                         .on_step =
+                             [&](const TrainingLog& log) {
+                               steps.push_back(log);
+                               EXPECT_EQ(logs.size(), static_cast<std::size_t>(log.step - 1) / 2);  // not yet
+                             }});
+  ASSERT_EQ(steps.size(), 5u);
+  ASSERT_EQ(logs.size(), 3u);
+  // Updates of 64, 64 and 32 labels make an epoch.
+  EXPECT_NEAR(logs[0].loss, (steps[0].loss + steps[1].loss) / 2, 1e-12);
+  EXPECT_NEAR(logs[1].loss, (steps[2].loss * 32 + steps[3].loss * 64) / 96, 1e-12);
+  EXPECT_EQ(logs[2].loss, steps[4].loss);
+  EXPECT_EQ(logs[1].grad_norm, steps[3].grad_norm);
+  EXPECT_EQ(steps[4].total_steps, 5);
+  EXPECT_EQ(steps[4].tokens, 64 + 64 + 32 + 64 + 64);
+  // The pace of two updates together lies between theirs.
+  EXPECT_LE(std::min(steps[0].tokens_per_s, steps[1].tokens_per_s), logs[0].tokens_per_s * (1 + 1e-12));
+  EXPECT_GE(std::max(steps[0].tokens_per_s, steps[1].tokens_per_s), logs[0].tokens_per_s * (1 - 1e-12));
+  EXPECT_GT(steps[0].tokens_per_s, 0);
 }
 
 TEST(Trainer, AppliesDropoutInTrainingAlone) {
@@ -344,8 +373,17 @@ TEST(Trainer, NamesALossThatIsNotFiniteAndKeepsTheModel) {
   });
   const auto before = weights(model);
   EXPECT_EQ(message_of<NumericError>([&] { Trainer(model, a).fit(train); }),
-            "[trainer] the loss after step 0 is nan; the model is as after that step");
+            "[trainer] the loss after step 0 is nan; parameter ln_f.weight: element [3] is nan; the model is "
+            "as after that step");
   EXPECT_TRUE(same(before, weights(model)));
+}
+
+TEST(Trainer, RefusesAPackedNetworkByAMatrix) {
+  Model model = small_model();
+  model.network().pack();
+  EXPECT_EQ(
+      message_of<UnsupportedError>([&] { Trainer(model, arguments()); }),
+      "[trainer] matrix wte.weight is packed, and cannot be trained: load the original checkpoint, unpacked");
 }
 
 TEST(Trainer, RefusesMoreBatchesThanThereAreRandomNumbersFor) {

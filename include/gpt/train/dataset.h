@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <stop_token>
 #include <vector>
 
 #include "gpt/core/token.h"
@@ -35,6 +36,17 @@ class Dataset {
   /// resumed with other data. It does not depend on where the data lie or how they are stored.
   virtual std::uint64_t fingerprint() const noexcept = 0;
 };
+
+/// What a data set amounts to.
+struct DatasetCounts {
+  std::int64_t samples = 0;
+  std::int64_t tokens = 0;   // that are fed: one less than the ids of a sample
+  std::int64_t learned = 0;  // of them with a label to predict
+  std::int64_t longest = 0;  // ids of a sample
+};
+
+/// Looks at every sample. Throws CancelledError, and as Dataset::at.
+DatasetCounts count(const Dataset& data, std::stop_token stop = {});
 
 /// How far the making of a data set has come.
 struct DatasetProgress {

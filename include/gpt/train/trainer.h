@@ -67,6 +67,8 @@ struct TrainingLog {
   double grad_norm = 0;      // of the last update, before clipping
   double learning_rate = 0;  // of the last update
   std::int64_t tokens = 0;   // fed since the run, or its resumption, began
+  double tokens_per_s =
+      0;  // of the updates since then or the last record: evaluations and saving do not count
 };
 
 struct EvaluationLog {
@@ -77,8 +79,11 @@ struct EvaluationLog {
   bool best = false;      // the smallest so far
 };
 
+/// What they throw ends fit() and reaches its caller, the model being as after the last whole update.
 struct TrainingCallbacks {
   std::function<void(const TrainingLog&)> on_log = {};  // every logging_steps, and at the end
+  std::function<void(const TrainingLog&)> on_step =
+      {};  // every update, before on_log: what this one was like
   std::function<void(const EvaluationLog&)> on_evaluate = {};
   std::function<void(const std::filesystem::path& checkpoint)> on_save = {};
 };
@@ -94,7 +99,8 @@ struct TrainingResult {
 /// Trains all parameters of a model, with dropout at the rates of its configuration. The model must outlive it; it becomes float32 with the first fit().
 class Trainer {
  public:
-  /// Throws as TrainingArguments::validate, and for a dropout rate of 1.
+  /// Throws as TrainingArguments::validate, ArgumentError for a dropout rate of 1, and UnsupportedError naming a matrix that is
+  /// packed or quantized.
   Trainer(Model& model, TrainingArguments arguments);
 
   /// Runs all updates. Every loss is the mean over the labels of all gradient_accumulation_steps batches, as is transformers'.
