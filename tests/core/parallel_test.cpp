@@ -216,6 +216,11 @@ TEST_F(Parallel, GoesOnAloneWhereTheSystemStartsNoThreads) {
   GTEST_SKIP() << "a sanitizer needs more address space than this test leaves";
 #endif
   EXPECT_EQ(status_of_child([] {
+              // The child inherits the stacks of the parent's threads, and would use them again: none is as large as this.
+              pthread_attr_t large;
+              pthread_attr_init(&large);
+              pthread_attr_setstacksize(&large, std::size_t{1} << 28);
+              pthread_setattr_default_np(&large);
               const rlimit no_room_for_stacks{1, 1};
               if (setrlimit(RLIMIT_AS, &no_room_for_stacks) != 0) return 2;
               return run_loop(1);
