@@ -105,7 +105,8 @@ void add_options(CLI::App& app, Request& r) {
   number("--max-grad-norm", a.max_grad_norm, "Gradients are clipped to this norm, 0 = not (1)");
   number("--label-smoothing-factor", a.label_smoothing_factor, "Of the loss, 0 to 1 (0)");
   app.add_flag("--gradient-checkpointing", a.gradient_checkpointing,
-               "Compute activations again instead of keeping them: less memory, a third more time");
+               "Compute activations again instead of keeping them: less memory, a third more time")
+      ->disable_flag_override();
   program::add_number<std::uint64_t>(app, "--seed", a.seed,
                                      "Of the order of samples, and of new weights (42)");
   program::add_number<float>(app, "--resid-pdrop", r.resid_pdrop, "Dropout rate (the checkpoint's)");

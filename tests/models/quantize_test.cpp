@@ -19,6 +19,7 @@
 #include "support/expect_error.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
+#include "support/rounding_upward.h"
 
 namespace gpt {
 namespace {
@@ -71,6 +72,21 @@ TEST(QuantizeModel, TakesAllMatricesButThePositions) {
   for (const auto& [name, format] : formats_of(network))
     EXPECT_EQ(format, name == "wpe.weight" ? WeightFormat::f32 : WeightFormat::int4) << name;
   EXPECT_EQ(quantize(network, {.format = kInt4}).size(), 0u) << "they are quantized already";
+}
+
+TEST(QuantizeModel, DoesNotDependOnTheHostsRounding) {
+  const std::vector<TokenId> text{3, 34, 65, 2, 90, 11, 7};  // whose mean squares are no round numbers
+  Gpt2 network = random_network(untied_config(), 1), other = network;
+  const QuantizeOptions options{.format = kInt4, .calibration = text};
+  const auto expected = quantize(network, options);
+  const auto got = [&] {
+    const test::RoundingUpward host;
+    return quantize(other, options);
+  }();
+  ASSERT_EQ(got.size(), expected.size());
+  for (std::size_t i = 0; i < got.size(); ++i)
+    EXPECT_EQ(got[i].relative_error, expected[i].relative_error) << got[i].name;
+  EXPECT_TRUE(same_bits(logits_of(other), logits_of(network)));
 }
 
 TEST(QuantizeModel, LeavesEmbeddingsAndFollowsOverrides) {

@@ -7,6 +7,7 @@
 
 #include "gpt/core/error.h"
 #include "support/expect_error.h"
+#include "support/rounding_upward.h"
 
 namespace gpt {
 namespace {
@@ -21,6 +22,19 @@ TEST(Schedule, WarmsUpFromZero) {
   }
   EXPECT_EQ(learning_rate_factor({.type = LrScheduler::kConstant, .warmup_steps = 4, .total_steps = 20}, 0),
             1);
+}
+
+TEST(Schedule, DoesNotDependOnTheHostsRounding) {
+  for (const auto type : {LrScheduler::kLinear, LrScheduler::kCosine, LrScheduler::kCosineWithMinLr,
+                          LrScheduler::kWarmupStableDecay}) {
+    const ScheduleOptions s{
+        .type = type, .warmup_steps = 3, .total_steps = 30, .min_lr_rate = 0.1, .decay_steps = 7};
+    for (std::int64_t step = 0; step < 30; ++step) {
+      const double expected = learning_rate_factor(s, step);
+      const test::RoundingUpward host;
+      EXPECT_EQ(learning_rate_factor(s, step), expected) << name_of(type) << " at step " << step;
+    }
+  }
 }
 
 TEST(Schedule, EndsAtTheMinimum) {

@@ -18,8 +18,8 @@ namespace gpt {
 /// symbolic link is replaced by the file, and what it points to stays as it is: the files of a Hugging Face cache are links to
 /// blobs that several revisions share. Anyone who has the old file open or mapped keeps seeing the old content.
 ///
-/// Every failure throws IoError naming the target and leaves it untouched (but see commit()): no such directory, a directory or a device in the
-/// file's place, no permission, a full disk.
+/// Every failure throws IoError naming the target and leaves it untouched (but see commit()): no such directory, a directory
+/// or a device in the file's place, no permission, a full disk.
 class PendingFile {
  public:
   explicit PendingFile(const std::filesystem::path& target);
