@@ -20,7 +20,7 @@ TensorView Arena::take(const Shape& shape, DType dtype) {
   if (block_ == blocks_.size()) {
     constexpr std::size_t kSmallestBlock = std::size_t{1} << 16;
     const std::size_t block = std::max({size, capacity(), kSmallestBlock});
-    with_memory_errors("arena", [&] { blocks_.push_back({allocate_pages(block, "arena"), block}); });
+    with_memory_errors("arena", [&] { blocks_.push_back({allocate_bytes(block, "arena"), block}); });
   }
   std::byte* data = blocks_[block_].memory.get() + used_;
   used_ += size;
@@ -33,7 +33,7 @@ void Arena::reset() {
   if (blocks_.size() <= 1) return;
   const std::size_t total = capacity();
   blocks_.clear();  // before allocating, so that the old and the new never coexist
-  blocks_.push_back({allocate_pages(total, "arena"), total});
+  blocks_.push_back({allocate_bytes(total, "arena"), total});
 }
 
 std::size_t Arena::capacity() const noexcept {

@@ -27,29 +27,12 @@ void require_sane(std::size_t size, std::string_view what) {
     fail<MemoryError>(what, "cannot allocate ", size, " bytes");
 }
 
-}  // namespace
+// From this size on, what is released goes back to the system at once. malloc may keep it, and for an aligned piece find
+// no use (glibc before 2.38): a checkpoint that is read and packed matrix by matrix then takes twice its size.
+constexpr std::size_t kPagesOfTheirOwn = std::size_t{1} << 20;
 
-std::shared_ptr<std::byte> allocate_bytes(std::size_t size, std::string_view what) {
-  require_sane(size, what);
-  const std::size_t rounded = (size + kAlignment - 1) / kAlignment * kAlignment;
-  void* memory = std::aligned_alloc(kAlignment, rounded == 0 ? kAlignment : rounded);
-  return own(memory, static_cast<std::byte*>(memory), size, what);
-}
-
-std::shared_ptr<std::byte> allocate_zeroed(std::size_t size, std::string_view what) {
-  require_sane(size, what);
-  void* memory = std::calloc(size + kAlignment, 1);  // calloc leaves fresh pages untouched
-  void* aligned = memory;
-  std::size_t space = size + kAlignment;
-  if (memory != nullptr) std::align(kAlignment, size, aligned, space);
-  return own(memory, static_cast<std::byte*>(aligned), size, what);
-}
-
-std::shared_ptr<std::byte> allocate_pages(std::size_t size, std::string_view what) {
+std::shared_ptr<std::byte> map_pages(std::size_t size, std::string_view what) {
   constexpr std::size_t kHugePage = std::size_t{2} << 20;
-  if (size < kHugePage) return allocate_bytes(size, what);
-  require_sane(size, what);
-  // A mapping of our own: what it holds goes back to the system when it is released, whatever the allocator does.
   const std::size_t mapped = size + kHugePage;
   void* const start = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (start == MAP_FAILED) fail<MemoryError>(what, "cannot allocate ", size, " bytes");
@@ -67,6 +50,25 @@ std::shared_ptr<std::byte> allocate_pages(std::size_t size, std::string_view wha
   }
 }
 
+}  // namespace
+
+std::shared_ptr<std::byte> allocate_bytes(std::size_t size, std::string_view what) {
+  require_sane(size, what);
+  if (size >= kPagesOfTheirOwn) return map_pages(size, what);
+  const std::size_t rounded = (size + kAlignment - 1) / kAlignment * kAlignment;
+  void* memory = std::aligned_alloc(kAlignment, rounded == 0 ? kAlignment : rounded);
+  return own(memory, static_cast<std::byte*>(memory), size, what);
+}
+
+std::shared_ptr<std::byte> allocate_zeroed(std::size_t size, std::string_view what) {
+  require_sane(size, what);
+  void* memory = std::calloc(size + kAlignment, 1);  // calloc leaves fresh pages untouched
+  void* aligned = memory;
+  std::size_t space = size + kAlignment;
+  if (memory != nullptr) std::align(kAlignment, size, aligned, space);
+  return own(memory, static_cast<std::byte*>(aligned), size, what);
+}
+
 std::shared_ptr<std::byte> PagePool::take(std::size_t size, std::string_view what) {
   constexpr std::size_t kRegion = std::size_t{32}
                                   << 20;  // what is never used of it takes addresses, but no memory
@@ -74,7 +76,7 @@ std::shared_ptr<std::byte> PagePool::take(std::size_t size, std::string_view wha
   const std::size_t rounded = (size + kAlignment - 1) / kAlignment * kAlignment;
   if (region_ == nullptr || rounded > size_ - used_) {
     const std::size_t region = std::max(kRegion, rounded);
-    region_ = allocate_pages(region, what);
+    region_ = allocate_bytes(region, what);
     size_ = region;
     used_ = 0;
   }

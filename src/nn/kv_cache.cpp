@@ -15,7 +15,7 @@ Tensor allocate(const Shape& shape, DType dtype) {
   const auto n = static_cast<std::size_t>(shape.numel());
   if (n > std::numeric_limits<std::size_t>::max() / 4 / size_of(dtype))
     fail<MemoryError>("kv_cache", "shape ", shape.to_string(), " does not fit into memory");
-  auto memory = allocate_pages(n * size_of(dtype), "kv_cache");
+  auto memory = allocate_bytes(n * size_of(dtype), "kv_cache");
   std::byte* const data = memory.get();
   return Tensor::borrow(std::move(memory), data, shape, dtype);
 }

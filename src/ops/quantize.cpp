@@ -153,7 +153,7 @@ Weight empty_quantized(std::int64_t in, std::int64_t out, const QuantizationForm
   const auto zeroed = [](const Shape& shape, DType dtype, bool pages) {
     if (!pages) return Tensor::zeros(shape, dtype);
     const std::size_t bytes = static_cast<std::size_t>(shape.numel()) * size_of(dtype);
-    const auto memory = allocate_pages(bytes, kOp);
+    const auto memory = allocate_bytes(bytes, kOp);
     if (bytes > 0) std::memset(memory.get(), 0, bytes);
     return Tensor::borrow(memory, memory.get(), shape, dtype);
   };

@@ -167,7 +167,7 @@ Weight packed_into(const Weight& weight, const std::shared_ptr<std::byte>& memor
 Weight pack(const Weight& weight) {
   weight.check("pack");
   if (weight.layout == WeightLayout::kPanels) return weight;
-  return packed_into(weight, allocate_pages(panel_bytes(weight), "pack"));
+  return packed_into(weight, allocate_bytes(panel_bytes(weight), "pack"));
 }
 
 Weight pack(const Weight& weight, PagePool& pool) {

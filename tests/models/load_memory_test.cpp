@@ -1,5 +1,6 @@
 // How much memory loading takes while it lasts.
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,6 +34,9 @@ std::int64_t peak_memory_of(Work work) {
   const pid_t child = ::fork();
   if (child == 0) {
     set_num_threads(1);
+    // As in a program that has released large pieces before: malloc takes such from its heap then, and keeps them.
+    ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
     std::ofstream("/proc/self/clear_refs") << "5";  // resets the peak
     const std::int64_t before = peak_memory();
     work();
