@@ -69,8 +69,13 @@ inline F32x16 erf(const F32x16& x) noexcept {
   return select_less(a, broadcast(1.0f), small, with_sign_of(large, x));
 }
 
+// An innermost loop stays a function of its own: inlined into a larger one, its sums lose their registers.
+#define GPT_ALONE [[gnu::noinline]]
+
 /// Asks for the cache line of p, which need not be a valid address.
 inline void prefetch(const void* p) noexcept { __builtin_prefetch(p); }
+/// The same for a line that will be written.
+inline void prefetch_to_write(const void* p) noexcept { __builtin_prefetch(p, 1); }
 
 /// The first n elements at p (0 < n <= 16), the other lanes 0.
 template <class T>

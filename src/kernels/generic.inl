@@ -14,6 +14,11 @@
 #include "kernels/layer_norm.inl"
 #include "kernels/pack_rows.inl"
 
+#include "kernels/linear_finish.inl"
+#include "kernels/panel_source.inl"
+
+#include "kernels/linear_wide.inl"
+
 #include "kernels/linear.inl"
 #include "kernels/quantized.inl"
 

@@ -4,41 +4,8 @@
 namespace gpt::kernels {
 namespace {
 
-// An innermost loop stays a function of its own: inlined into a larger one, its sums lose their registers.
-#define GPT_ALONE [[gnu::noinline]]
-
 inline constexpr std::int64_t kBlockK = 256;     // a block of a panel is 16 KiB: half of a small L1 cache
 inline constexpr std::int64_t kPrefetch = 2048;  // bytes ahead of a stream from memory
-
-/// What 16 columns from n0 on have in common, where the sums become y = residual + f(sum + bias).
-template <ops::Activation f>
-struct Finish {
-  Finish(const LinearArgs& args, std::int64_t first, std::int64_t end) noexcept
-      : a(args), n0(first), columns(lanes_left(first, end)) {
-    if (a.bias.data != nullptr) bias = load_weights(a.bias, n0, columns);
-  }
-
-  void row(std::int64_t m, const F32x16& sum) const noexcept {
-    const std::int64_t at = m * a.n + n0;
-    F32x16 y = activate<f>(a.bias.data != nullptr ? sum + bias : sum);
-    if (a.residual != nullptr) y = load_first(a.residual + at, columns) + y;
-    store_first(a.y + at, y, columns);
-  }
-
-  const LinearArgs& a;
-  std::int64_t n0;
-  int columns;
-  F32x16 bias = broadcast(0.0f);
-};
-
-/// `rows` rows of a panel, whose sums lie one after another.
-inline void finish_rows(const LinearArgs& a, const float* sums, std::int64_t m0, std::int64_t rows,
-                        std::int64_t panel) noexcept {
-  with_activation(a.activation, [&]<ops::Activation f>() noexcept {
-    const Finish<f> finish(a, panel * kLanes, a.n);
-    for (std::int64_t r = 0; r < rows; ++r) finish.row(m0 + r, load(sums + r * kLanes));
-  });
-}
 
 /// What to ask memory for while a tile is computed: `bytes` of every input's share of the block that comes next.
 struct Upcoming {
@@ -50,18 +17,18 @@ struct Upcoming {
 /// done with: otherwise the processor's own prefetching is in time.
 inline Upcoming part_of(const void* block, std::int64_t bytes, std::int64_t t, std::int64_t tiles,
                         std::int64_t count) noexcept {
-  return {static_cast<const char*>(block) + bytes * t / tiles, bytes / (tiles * count)};
+  return {static_cast<const char*>(block) + bytes * t / tiles, count == 0 ? 0 : bytes / (tiles * count)};
 }
 constexpr std::int64_t kTilesToFetch = 4;
 
-/// sums[r][16] += x[r][0 .. count) times w[count][16], for `rows` rows.
+/// sums[r][16] += x[r][0 .. count) times w[count][16], for `rows` rows. The sums of a first block begin at 0.
 template <class Loader, int rows>
 GPT_ALONE void multiply(const float* x, std::int64_t x_stride, const typename Loader::Element* w,
-                        std::int64_t count, float* sums, Upcoming next) noexcept {
+                        std::int64_t count, float* sums, bool first, Upcoming next) noexcept {
   const auto* ahead = static_cast<const char*>(next.data);
   F32x16 acc[static_cast<unsigned>(rows)];
 #pragma GCC unroll 16
-  for (int r = 0; r < rows; ++r) acc[r] = load(sums + r * kLanes);
+  for (int r = 0; r < rows; ++r) acc[r] = first ? broadcast(0.0f) : load(sums + r * kLanes);
   for (std::int64_t k = 0; k < count; ++k) {
     const F32x16 v = Loader::load(w + k * kLanes);
     prefetch(ahead + k * next.bytes);
@@ -75,18 +42,19 @@ GPT_ALONE void multiply(const float* x, std::int64_t x_stride, const typename Lo
 /// The same for a number of rows known at run time, 1 .. kMicroRows.
 template <class Loader, int most = kMicroRows>
 inline void multiply_rows(std::int64_t rows, const float* x, std::int64_t x_stride,
-                          const typename Loader::Element* w, std::int64_t count, float* sums,
+                          const typename Loader::Element* w, std::int64_t count, float* sums, bool first,
                           Upcoming next) noexcept {
   if constexpr (most > 1)
-    if (rows < most) return multiply_rows<Loader, most - 1>(rows, x, x_stride, w, count, sums, next);
-  multiply<Loader, most>(x, x_stride, w, count, sums, next);
+    if (rows < most) return multiply_rows<Loader, most - 1>(rows, x, x_stride, w, count, sums, first, next);
+  multiply<Loader, most>(x, x_stride, w, count, sums, first, next);
 }
 
-/// sums[rows][16] += x[rows][0 .. count) times a block of a panel.
+/// Adds inputs k0 .. k0 + count of rows m0 .. m0 + rows, times a block of a panel, to sums[rows][16].
 template <class Loader>
-inline void multiply_block(const float* x, std::int64_t x_stride, std::int64_t rows,
-                           const typename Loader::Element* w, std::int64_t count, float* sums,
-                           const void* next) noexcept {
+inline void multiply_block(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel,
+                           std::int64_t k0, std::int64_t count, const typename Loader::Element* w,
+                           float* sums, const void* next) noexcept {
+  const Stage stage{k0 == 0, k0 + count == a.k};
   const std::int64_t tiles = tiles_of(rows);
   const std::int64_t bytes = count * kLanes * static_cast<std::int64_t>(sizeof(typename Loader::Element));
   for (std::int64_t t = 0; t < tiles; ++t) {
@@ -95,61 +63,11 @@ inline void multiply_block(const float* x, std::int64_t x_stride, std::int64_t r
     if (tiles > kTilesToFetch)
       for (std::int64_t line = bytes * t / tiles; line < bytes * (t + 1) / tiles; line += 64)
         prefetch(static_cast<const char*>(next) + line);
-    multiply_rows<Loader>(tile, x + r * x_stride, x_stride, w, count, sums + r * kLanes, part);
+    if (stage.last) expect_rows(a, m0 + r, tile, panel);
+    multiply_rows<Loader>(tile, a.x + (m0 + r) * a.k + k0, a.k, w, count, sums + r * kLanes, stage.first,
+                          part);
+    if (stage.last) finish_rows(a, sums + r * kLanes, m0 + r, tile, panel);
   }
-}
-
-void dequantize_block(const Matrix& a, std::int64_t panel, std::int64_t k0, std::int64_t count,
-                      float* to) noexcept;
-
-/// Where the elements of a panel come from, as float32 blocks [count][16].
-struct PanelSource {
-  const Matrix& a;
-
-  /// A block as it lies, when it lies as [count][16] floats.
-  const float* in_place(std::int64_t panel, std::int64_t k0) const noexcept {
-    if (a.layout != ops::WeightLayout::kPanels || a.format != ops::WeightFormat::f32) return nullptr;
-    return static_cast<const float*>(a.weight) + (panel * a.k + k0) * kLanes;
-  }
-  /// A block copied to `to`, widened; columns past the end are 0.
-  void copy(std::int64_t panel, std::int64_t k0, std::int64_t count, float* to) const noexcept {
-    switch (a.format) {
-      case ops::WeightFormat::f32: return copy_typed<DType::f32>(panel, k0, count, to);
-      case ops::WeightFormat::f16: return copy_typed<DType::f16>(panel, k0, count, to);
-      case ops::WeightFormat::bf16: return copy_typed<DType::bf16>(panel, k0, count, to);
-      default: return dequantize_block(a, panel, k0, count, to);
-    }
-  }
-
- private:
-  template <DType dtype>
-  void copy_typed(std::int64_t panel, std::int64_t k0, std::int64_t count, float* to) const noexcept {
-    const auto* w = static_cast<const typename Loader<dtype>::Element*>(a.weight);
-    const std::int64_t n0 = panel * kLanes;
-    const int columns = lanes_left(n0, a.n);
-    if (a.layout == ops::WeightLayout::kPanels) {
-      w += (panel * a.k + k0) * kLanes;
-      for (std::int64_t k = 0; k < count; ++k) store(to + k * kLanes, Loader<dtype>::load(w + k * kLanes));
-    } else if (a.layout == ops::WeightLayout::kInOut) {
-      for (std::int64_t k = 0; k < count; ++k)
-        store(to + k * kLanes, load_weights<dtype>(w + (k0 + k) * a.n + n0, columns));
-    } else {
-      for (std::int64_t k = 0; k < count; k += kLanes) {
-        const int depth = lanes_left(k, count);
-        F32x16 tile[kLanes];
-        for (int j = 0; j < kLanes; ++j)
-          tile[j] = j < columns ? load_weights<dtype>(w + (n0 + j) * a.k + k0 + k, depth) : broadcast(0.0f);
-        transpose(tile);
-        for (int i = 0; i < depth; ++i) store(to + (k + i) * kLanes, tile[i]);
-      }
-    }
-  }
-};
-
-/// Panels begin .. end as float32 [K, 16] each.
-void widen_panels(const Matrix& a, float* panels, std::int64_t begin, std::int64_t end) noexcept {
-  const PanelSource source{a};
-  for (std::int64_t p = begin; p < end; ++p) source.copy(p, 0, a.k, panels + p * a.k * kLanes);
 }
 
 /// Many rows: a block of x meets kTaskPanels blocks of panels, each used for all its rows before it leaves the cache.
@@ -164,9 +82,12 @@ void linear_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std
   const std::int64_t group = in_order ? 1 : kTaskPanels;
   for (std::int64_t p0 = panel_begin; p0 < panel_end; p0 += group) {
     const std::int64_t panels = panel_end - p0 < group ? panel_end - p0 : group;
-    for (std::int64_t p = 0; p < panels; ++p)
-      for (std::int64_t r = 0; r < rows; ++r) store(sums[p] + r * kLanes, broadcast(0.0f));
-    for (std::int64_t k0 = 0; k0 < a.k; k0 += kBlockK) {
+    if constexpr (kWidePanels > 0)
+      if (panels == kWidePanels) {
+        linear_wide<kWidePanels>(a, m0, rows, p0);
+        continue;
+      }
+    for (std::int64_t k0 = 0; k0 == 0 || k0 < a.k; k0 += kBlockK) {
       const std::int64_t count = a.k - k0 < kBlockK ? a.k - k0 : kBlockK;
       for (std::int64_t p = 0; p < panels; ++p) {
         const float* block = source.in_place(p0 + p, k0);
@@ -181,10 +102,9 @@ void linear_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std
         } else if (p0 + p + 1 < panel_end) {
           next = source.in_place(p0 + p + 1, 0);
         }
-        multiply_block<Loader<DType::f32>>(a.x + m0 * a.k + k0, a.k, rows, block, count, sums[p], next);
+        multiply_block<Loader<DType::f32>>(a, m0, rows, p0 + p, k0, count, block, sums[p], next);
       }
     }
-    for (std::int64_t p = 0; p < panels; ++p) finish_rows(a, sums[p], m0, rows, p0 + p);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <Eigen/Dense>
 #include <cmath>
+#include <cstring>
 
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
@@ -69,6 +70,20 @@ TEST(Linear, MayAddAResidualInPlace) {
   linear(x, plain_weight(w, WeightLayout::kInOut), {.residual = residual}, apart, scratch);
   linear(x, plain_weight(w, WeightLayout::kInOut), {.residual = in_place}, in_place, scratch);
   EXPECT_TRUE(same_bits(apart, in_place));
+}
+
+TEST(Linear, WithoutInputsIsItsBias) {
+  constexpr std::int64_t kN = 70;  // more than a group of panels
+  for (const std::int64_t rows : {1, 5, 60, 300})
+    for (const bool packed : {false, true}) {
+      const Tensor bias = random_tensor({kN}, 3), x = Tensor::empty({rows, 0});
+      const Weight plain = plain_weight(Tensor::empty({0, kN}), WeightLayout::kInOut);
+      Tensor y = random_tensor({rows, kN}, 4);
+      Arena scratch;
+      linear(x, packed ? pack(plain) : plain, {.bias = bias}, y, scratch);
+      for (std::int64_t m = 0; m < rows; ++m)
+        ASSERT_EQ(std::memcmp(y.data<float>() + m * kN, bias.data<float>(), kN * sizeof(float)), 0) << rows;
+    }
 }
 
 // Large enough that the op gives every thread its share (ops/checks.h, grain_for).
