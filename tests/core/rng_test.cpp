@@ -27,6 +27,12 @@ TEST(CounterRng, SeedIsTheKeyAndIndexAndStreamAreTheCounter) {
   EXPECT_EQ(pi.bits(two(0x243f6a88, 0x85a308d3)), two(0xd16cfe09, 0x94fdcceb));
 }
 
+TEST(CounterRng, TheSecondUniformIsTheOtherHalfOfTheWords) {
+  const CounterRng zero(0, 0);  // 6627e8d5 e169c58d bc57ac4c 9b00dbd8
+  EXPECT_EQ(zero.uniform(0), std::ldexp(static_cast<double>(0xe169c58d6627e8d5ull >> 11), -53));
+  EXPECT_EQ(zero.second_uniform(0), std::ldexp(static_cast<double>(0x9b00dbd8bc57ac4cull >> 11), -53));
+}
+
 TEST(CounterRng, SeedsStreamsAndIndicesAllMatter) {
   std::set<std::uint64_t> seen;
   for (const std::uint64_t seed : {0ull, 1ull, 1ull << 32})

@@ -34,7 +34,12 @@ class CounterRng {
   }
   /// Uniform in [0, 1), a multiple of 2^-53.
   constexpr double uniform(std::uint64_t index) const noexcept { return to_unit(bits(index)); }
-  /// Standard normal, by the Box-Muller transform on two uniforms of the same index.
+  /// A second number of the same kind, independent of uniform(index).
+  constexpr double second_uniform(std::uint64_t index) const noexcept {
+    const auto r = block(index);
+    return to_unit(r[2] | (static_cast<std::uint64_t>(r[3]) << 32));
+  }
+  /// Standard normal, by the Box-Muller transform on these two uniforms.
   double normal(std::uint64_t index) const noexcept;
 
  private:
