@@ -215,6 +215,12 @@ std::optional<HfConfig::MapOf<std::int64_t>> HfConfig::get_int_map(std::string_v
   return document_->map<std::int64_t>(key);
 }
 
+std::optional<std::string> HfConfig::get_json(std::string_view key) const {
+  const json::Value* value = document_->find(key);
+  if (value == nullptr) return std::nullopt;
+  return json::dump(*value);
+}
+
 std::optional<HfConfig> HfConfig::get_object(std::string_view key) const {
   const json::Value* value = document_->find(key);
   if (value == nullptr) return std::nullopt;

@@ -40,6 +40,8 @@ TEST(HfConfig, ReadsEveryType) {
   EXPECT_THAT(*c.get_string_map("sm"), ElementsAre(Pair("1", "POS"), Pair("0", "NEG")));
   EXPECT_THAT(*c.get_int_map("im"), ElementsAre(Pair("NEG", 0)));
   EXPECT_EQ(c.get_object("o")->get_int("x"), 1);
+  EXPECT_EQ(c.get_json("sm"), R"({"1":"POS","0":"NEG"})");
+  EXPECT_EQ(c.get_json("i"), "-7");
 }
 
 TEST(HfConfig, AbsentAndNullAreEmpty) {
@@ -55,6 +57,7 @@ TEST(HfConfig, AbsentAndNullAreEmpty) {
     EXPECT_EQ(c.get_string_list(key), std::nullopt);
     EXPECT_EQ(c.get_string_map(key), std::nullopt);
     EXPECT_EQ(c.get_int_map(key), std::nullopt);
+    EXPECT_EQ(c.get_json(key), std::nullopt);
     EXPECT_FALSE(c.get_object(key).has_value());
   }
   EXPECT_TRUE(c.has("n_inner"));

@@ -59,6 +59,8 @@ class HfConfig {
   std::optional<std::vector<std::string>> get_string_list(std::string_view key) const;
   std::optional<MapOf<std::string>> get_string_map(std::string_view key) const;  // id2label
   std::optional<MapOf<std::int64_t>> get_int_map(std::string_view key) const;    // label2id
+  /// Any value as JSON text, for what has a form of its own (sequence_bias).
+  std::optional<std::string> get_json(std::string_view key) const;
   /// A copy of an object inside this one, with its own record of keys read; its source is "<source>: <key>".
   std::optional<HfConfig> get_object(std::string_view key) const;
 
