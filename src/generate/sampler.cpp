@@ -41,26 +41,51 @@ void softmax(std::span<const double> scores, std::span<double> p) noexcept {
   for (double& value : p) value /= sum;
 }
 
-Sampler::Sampler(LogitsProcessors processors, std::optional<CounterRng> rng)
-    : processors_(std::move(processors)), rng_(rng) {}
+Sampler::Sampler(LogitsProcessors processors, std::optional<CounterRng> rng) : rng_(rng) {
+  processors_.reserve(processors.size());
+  for (auto& processor : processors) {
+    const std::vector<double> state = processor->initial_state();
+    processors_.push_back({std::move(processor), initial_state_.size(), state.size()});
+    initial_state_.insert(initial_state_.end(), state.begin(), state.end());
+  }
+}
 
-TokenId Sampler::next(std::span<const float> logits, std::span<const TokenId> history) {
+std::vector<double> Sampler::initial_state() const { return initial_state_; }
+
+TokenId Sampler::next(std::span<const float> logits, DecodingStep step, std::span<double> state) {
+  if (state.size() != initial_state_.size())
+    fail<ArgumentError>("generate", "the state of the sequence has ", state.size(), " numbers, expected ",
+                        initial_state_.size());
   const DefaultFloatEnvironment environment;
   if (!rng_ && processors_.empty()) return argmax(logits);
   scores_.assign(logits.begin(), logits.end());
-  for (const auto& processor : processors_) processor->process(scores_, history, scratch_);
+  step.rng = rng_ ? &*rng_ : nullptr;
+  for (const Entry& entry : processors_) {
+    step.state = state.subspan(entry.state_begin, entry.state_size);
+    entry.processor->process(scores_, step, scratch_);
+  }
 
-  const TokenId best = argmax(scores_);
-  const double max = scores_[static_cast<std::size_t>(best)];
+  TokenId id = argmax(scores_);
+  const double max = scores_[static_cast<std::size_t>(id)];
+  const std::size_t position = step.history.size();
+  if (max == generate::kDropped)
+    fail<NumericError>("generate", "the logits processors leave no token at position ", position,
+                       ", expected at least one");
   if (!std::isfinite(max))
-    fail<NumericError>("generate", "after the logits processors the best score of position ", history.size(),
+    fail<NumericError>("generate", "after the logits processors the best score of position ", position,
                        " is ", max, ", expected a finite number");
-  if (!rng_) return best;
+  if (!rng_ && state.empty()) return id;
   const double sum = generate::exp_weights(scores_, scores_);
   if (!std::isfinite(sum))
     fail<NumericError>("generate", "the logits processors left a score that is not a number at position ",
-                       history.size());
-  return invert_cumulative(scores_, sum, rng_->uniform(history.size()));
+                       position);
+  if (rng_) id = invert_cumulative(scores_, sum, rng_->uniform(position));
+  const double probability = scores_[static_cast<std::size_t>(id)] / sum;
+  for (const Entry& entry : processors_) {
+    if (entry.state_size > 0)
+      entry.processor->update(state.subspan(entry.state_begin, entry.state_size), id, probability);
+  }
+  return id;
 }
 
 }  // namespace gpt

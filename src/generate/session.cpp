@@ -7,6 +7,7 @@
 #include "core/float_environment.h"
 #include "generate/log_probs.h"
 #include "generate/non_finite.h"
+#include "generate/processor_list.h"
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 
@@ -25,6 +26,13 @@ Sampler make_sampler(Settings& settings) {
   std::optional<CounterRng> rng;
   if (*settings.options.do_sample) rng.emplace(settings.options.seed);
   return Sampler(std::move(settings.processors), rng);
+}
+
+// Throws ArgumentError when the negative prompt and the new tokens do not fit the context.
+void check_negative_prompt(std::size_t length, std::int64_t max_new_tokens, std::int64_t n_positions) {
+  if (static_cast<std::int64_t>(length) + max_new_tokens > n_positions + 1)
+    fail<ArgumentError>("generate", "negative_prompt_ids holds ", length, " tokens, which with ",
+                        max_new_tokens, " new ones do not fit the context: n_positions = ", n_positions);
 }
 
 void check_prompt(std::span<const TokenId> prompt, const Gpt2Config& config) {
@@ -63,6 +71,14 @@ Session::Session(const Model& model, Settings settings, std::vector<std::vector<
     sequence.max_new_tokens = max_new_tokens(settings_, length, config.n_positions);
     sequence.tokens.reserve(prompt.size() + static_cast<std::size_t>(sequence.max_new_tokens));
     sequence.tokens = prompt;
+    sequence.processor_state = sampler_.initial_state();
+    if (is_guided(settings_.options)) {
+      sequence.unconditional = Unconditional();
+      std::vector<TokenId>& tokens = sequence.unconditional->tokens;
+      tokens = settings_.options.negative_prompt_ids.value_or(std::vector<TokenId>{prompt.back()});
+      check_negative_prompt(tokens.size(), sequence.max_new_tokens, config.n_positions);
+      tokens.reserve(tokens.size() + static_cast<std::size_t>(sequence.max_new_tokens));
+    }
     sequence.result.prompt_ids = std::move(prompt);
     if (model.has_tokenizer()) {
       sequence.decoder.emplace(model.tokenizer(), DecodeOptions{.skip_special_tokens = true});
@@ -112,19 +128,30 @@ void Session::plan() {
   std::int64_t room = kTokensPerPass;
   for (const std::size_t index : running_) {
     if (room == 0) break;
-    Sequence& sequence = sequences_[index];
-    const auto length = static_cast<std::int64_t>(sequence.tokens.size());
-    if (sequence.fed == 0)
-      sequence.cache = model_->network().make_cache(length + sequence.max_new_tokens - 1,
-                                                    settings_.options.kv_cache_dtype);
-    const std::int64_t count = std::min(length - sequence.fed, room);
-    room -= count;
-    feeds_.push_back({.sequence = index, .count = count, .completes = sequence.fed + count == length});
-    batch_.push_back(
-        {.ids = std::span(sequence.tokens)
-                    .subspan(static_cast<std::size_t>(sequence.fed), static_cast<std::size_t>(count)),
-         .cache = &sequence.cache});
+    if (sequences_[index].unconditional) plan_feed(index, true, room);
+    plan_feed(index, false, room);
   }
+}
+
+void Session::plan_feed(std::size_t index, bool unconditional, std::int64_t& room) {
+  Sequence& sequence = sequences_[index];
+  const std::vector<TokenId>& tokens = unconditional ? sequence.unconditional->tokens : sequence.tokens;
+  nn::KvCache& cache = unconditional ? sequence.unconditional->cache : sequence.cache;
+  const std::int64_t fed = unconditional ? sequence.unconditional->fed : sequence.fed;
+  const auto length = static_cast<std::int64_t>(tokens.size());
+  const std::int64_t count = std::min(length - fed, room);
+  if (count == 0) return;
+  if (fed == 0)
+    cache =
+        model_->network().make_cache(length + sequence.max_new_tokens - 1, settings_.options.kv_cache_dtype);
+  room -= count;
+  feeds_.push_back({.sequence = index,
+                    .count = count,
+                    .completes = fed + count == length,
+                    .unconditional = unconditional});
+  batch_.push_back(
+      {.ids = std::span(tokens).subspan(static_cast<std::size_t>(fed), static_cast<std::size_t>(count)),
+       .cache = &cache});
 }
 
 void Session::run() {
@@ -139,18 +166,31 @@ void Session::run() {
   for (std::size_t row = 0; row < feeds_.size(); ++row) {
     const Feed& feed = feeds_[row];
     Sequence& sequence = sequences_[feed.sequence];
+    const auto logits = [&] {
+      return ConstTensorView(output.logits).span<float>().subspan(row * vocab_size, vocab_size);
+    };
+    if (feed.unconditional) {
+      sequence.unconditional->fed += feed.count;
+      if (feed.completes) take_unconditional(sequence, logits());
+      continue;
+    }
     sequence.fed += feed.count;
     if (sequence.result.ids.empty()) sequence.result.timing.prefill_tokens += feed.count;
-    if (feed.completes)
-      choose(feed.sequence,
-             ConstTensorView(output.logits).span<float>().subspan(row * vocab_size, vocab_size));
+    if (feed.completes) choose(feed.sequence, logits());
   }
   const double elapsed = seconds_since(start);
-  for (const Feed& feed : feeds_) {
-    GenerateTiming& timing = sequences_[feed.sequence].result.timing;
+  for (std::size_t i = 0; i < feeds_.size(); ++i) {
+    if (i > 0 && feeds_[i].sequence == feeds_[i - 1].sequence)
+      continue;  // counted with its unconditional one
+    GenerateTiming& timing = sequences_[feeds_[i].sequence].result.timing;
     (timing.decode_tokens > 0 ? timing.decode_s : timing.prefill_s) += elapsed;
   }
   std::erase_if(running_, [this](std::size_t index) { return sequences_[index].ended; });
+}
+
+void Session::take_unconditional(Sequence& sequence, std::span<const float> logits) {
+  require_finite_logits(logits, sequence.unconditional->tokens, model_->network());
+  sequence.unconditional->logits.assign(logits.begin(), logits.end());
 }
 
 void Session::choose(std::size_t index, std::span<const float> logits) {
@@ -158,7 +198,13 @@ void Session::choose(std::size_t index, std::span<const float> logits) {
   GenerateResult& result = sequence.result;
   const GenerateOptions& options = settings_.options;
   require_finite_logits(logits, sequence.tokens, model_->network());
-  const TokenId id = sampler_.next(logits, sequence.tokens);
+  DecodingStep step{
+      .history = sequence.tokens,
+      .prompt_length = result.prompt_ids.size(),
+      .max_length = result.prompt_ids.size() + static_cast<std::size_t>(sequence.max_new_tokens),
+      .sequence = index};
+  if (sequence.unconditional) step.unconditional_logits = sequence.unconditional->logits;
+  const TokenId id = sampler_.next(logits, step, sequence.processor_state);
 
   Piece& piece = pieces_.emplace_back();
   piece.id = id;
@@ -173,6 +219,7 @@ void Session::choose(std::size_t index, std::span<const float> logits) {
   if (!result.ids.empty()) ++result.timing.decode_tokens;
   result.ids.push_back(id);
   sequence.tokens.push_back(id);
+  if (sequence.unconditional) sequence.unconditional->tokens.push_back(id);
 
   bool at_stop_string = false;
   if (sequence.decoder) {
@@ -197,6 +244,7 @@ std::string Session::finish(Sequence& sequence, FinishReason reason) {
   sequence.result.finish_reason = reason;
   sequence.ended = true;
   sequence.cache = {};
+  sequence.unconditional.reset();
   return sequence.decoder ? sequence.decoder->flush() : std::string();
 }
 

@@ -34,6 +34,14 @@ class Session {
   std::vector<GenerateResult> take_results();
 
  private:
+  /// The sequence beside a guided one: the negative prompt, then the same new tokens. It is fed first, so that its logits are
+  /// there when the guided one's come.
+  struct Unconditional {
+    std::vector<TokenId> tokens;
+    std::int64_t fed = 0;
+    nn::KvCache cache;
+    std::vector<float> logits;  // [V]
+  };
   struct Sequence {
     GenerateResult result;
     std::vector<TokenId> tokens;  // the prompt, then result.ids
@@ -41,6 +49,8 @@ class Session {
     std::int64_t max_new_tokens = 0;
     bool ended = false;
     nn::KvCache cache;  // made when the sequence is first fed, freed when it ends
+    std::vector<double> processor_state;
+    std::optional<Unconditional> unconditional;  // with guidance
     std::optional<StreamDecoder> decoder;
     std::optional<StopStringMatcher> stop_strings;
   };
@@ -49,10 +59,14 @@ class Session {
     std::size_t sequence = 0;
     std::int64_t count = 0;
     bool completes = false;  // reaches the sequence's last token, so that the next one can be chosen
+    bool unconditional = false;
   };
 
   void plan();  // chooses what the next pass feeds
+  /// Plans to feed what is left of a sequence, or of its unconditional one, as far as the pass has room.
+  void plan_feed(std::size_t sequence, bool unconditional, std::int64_t& room);
   void run();
+  void take_unconditional(Sequence& sequence, std::span<const float> logits);
   void choose(std::size_t sequence, std::span<const float> logits);
   /// Returns the text that was held back.
   static std::string finish(Sequence& sequence, FinishReason reason);

@@ -2,29 +2,14 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
-#include <string_view>
-#include <vector>
 
-#include "gpt/core/token.h"
+#include "generate/generation_config.h"
 #include "gpt/generate/generate_options.h"
-#include "gpt/generate/logits_processors.h"
+#include "gpt/generate/logits_processor.h"
 #include "gpt/models/model.h"
 
 namespace gpt::generate {
-
-/// What a checkpoint says about generating with it.
-struct CheckpointDefaults {
-  GenerateOptions options;
-  /// "key = value" of a setting that libgpt does not support and that counts when sampling only.
-  std::string unsupported_when_sampling;
-  std::string source;  // the file's name
-};
-
-/// Reads the model's generation_config.json. Throws and warns as Generator's constructor.
-CheckpointDefaults read_defaults(const Model& model,
-                                 const std::function<void(std::string_view message)>& on_warning);
 
 /// Everything decided: caller, then checkpoint, then the defaults.
 struct Settings {

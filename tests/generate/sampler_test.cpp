@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gpt/core/error.h"
+#include "gpt/generate/logits_processors.h"
 #include "support/expect_error.h"
 
 namespace gpt {
@@ -22,7 +23,7 @@ constexpr float kDropped = -std::numeric_limits<float>::infinity();
 class Fill final : public LogitsProcessor {
  public:
   explicit Fill(double value) : value_(value) {}
-  void process(std::span<double> scores, std::span<const TokenId>, ProcessorScratch&) const override {
+  void process(std::span<double> scores, const DecodingStep&, ProcessorScratch&) const override {
     for (double& score : scores) score = value_;
   }
 

@@ -1,8 +1,15 @@
 // Sampling filters and learning-rate schedules: README 3 and 4.
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "compare.h"
 #include "expected.h"
@@ -18,29 +25,53 @@ namespace fs = std::filesystem;
 
 namespace {
 
-using Processor = std::unique_ptr<const LogitsProcessor>;
+// The README's filters in its order: one for each parameter that is there, and one for the two that count occurrences.
+LogitsProcessors processors_for(const Json& params) {
+  LogitsProcessors list;
+  const auto add = [&]<class P>(std::string_view name, std::type_identity<P>, auto zero) {
+    const auto value = params.find(std::string(name));
+    if (value == params.end()) return;
+    // For the form, 1 and more is off; the library takes no more than 1.
+    if ((name == "top_p" || name == "typical_p") && value->template get<double>() >= 1.0) return;
+    list.push_back(std::make_unique<P>(value->template get<decltype(zero)>()));
+  };
+  if (const auto biases = params.find("logit_bias"); biases != params.end()) {
+    std::vector<BiasedSequence> sequences;
+    for (const auto& [key, bias] : biases->items()) {
+      TokenId id = 0;
+      const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+      if (error != std::errc() || end != key.data() + key.size())
+        throw Unreadable(concat("sampling.jsonl: logit_bias of \"", key, "\", expected a token id"));
+      sequences.push_back({{id}, bias.get<double>()});
+    }
+    list.push_back(std::make_unique<SequenceBias>(std::move(sequences)));
+  }
+  add("repetition_penalty", std::type_identity<RepetitionPenalty>(), double());
+  list.push_back(std::make_unique<FrequencyPenalty>(params.value("frequency_penalty", 0.0),
+                                                    params.value("presence_penalty", 0.0)));
+  add("no_repeat_ngram_size", std::type_identity<NoRepeatNGram>(), std::int64_t());
+  add("temperature", std::type_identity<Temperature>(), double());
+  add("top_k", std::type_identity<TopK>(), std::int64_t());
+  add("top_p", std::type_identity<TopP>(), double());
+  add("min_p", std::type_identity<MinP>(), double());
+  add("typical_p", std::type_identity<TypicalP>(), double());
+  return list;
+}
 
-struct Parameter {
-  std::string_view name;
-  Processor (*make)(const Json& value);
-};
-
-// The parameters the library has, in the order of their processors. A case with any other is skipped.
-const std::array kParameters{
-    Parameter{
-        "repetition_penalty",
-        [](const Json& x) -> Processor { return std::make_unique<RepetitionPenalty>(x.get<double>()); }},
-    Parameter{"temperature",
-              [](const Json& x) -> Processor { return std::make_unique<Temperature>(x.get<double>()); }},
-    Parameter{"top_k",
-              [](const Json& x) -> Processor { return std::make_unique<TopK>(x.get<std::int64_t>()); }},
-    Parameter{"top_p", [](const Json& x) -> Processor { return std::make_unique<TopP>(x.get<double>()); }},
-    Parameter{"min_p", [](const Json& x) -> Processor { return std::make_unique<MinP>(x.get<double>()); }},
-};
-
+// A case with a parameter that the README does not describe is skipped.
 bool is_supported(const Json& params) {
+  static constexpr std::array<std::string_view, 10> kParameters = {"logit_bias",
+                                                                   "repetition_penalty",
+                                                                   "frequency_penalty",
+                                                                   "presence_penalty",
+                                                                   "no_repeat_ngram_size",
+                                                                   "temperature",
+                                                                   "top_k",
+                                                                   "top_p",
+                                                                   "min_p",
+                                                                   "typical_p"};
   return std::ranges::all_of(params.items(), [](const auto& item) {
-    return std::ranges::find(kParameters, item.key(), &Parameter::name) != kParameters.end();
+    return std::ranges::find(kParameters, item.key()) != kParameters.end();
   });
 }
 
@@ -55,10 +86,8 @@ std::vector<double> filtered_scores(const Json& row) {
   for (const Json& number : row.at("logits")) scores.push_back(logit(number));
   const std::vector<TokenId> history = token_ids(row.at("history"), "history");
   ProcessorScratch scratch;
-  for (const Parameter& parameter : kParameters)
-    if (const auto value = row.at("params").find(std::string(parameter.name));
-        value != row.at("params").end())
-      parameter.make(*value)->process(scores, history, scratch);
+  for (const auto& processor : processors_for(row.at("params")))
+    processor->process(scores, DecodingStep{.history = history}, scratch);
   return scores;
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -12,6 +13,10 @@
 
 #include "gpt/core/dtype.h"
 #include "gpt/core/token.h"
+#include "gpt/generate/constraints.h"
+#include "gpt/generate/logits_processor.h"
+#include "gpt/generate/penalties.h"
+#include "gpt/io/hf_config.h"
 
 namespace gpt {
 
@@ -46,14 +51,67 @@ struct GenerateOptions {
   /// The same, counting the prompt. The caller may give one of the two; of a file's, max_new_tokens counts.
   std::optional<std::int64_t> max_length = {};
 
+  /// Tokens that a sequence has at least, counting the prompt: no eos token is generated before.
+  std::optional<std::int64_t> min_length = {};  // 0
+  /// The same, counting new tokens only. The caller may give one of the two; of a file's, min_new_tokens counts.
+  std::optional<std::int64_t> min_new_tokens = {};  // 0
+
   /// Draw tokens; false: always take the most probable one (greedy).
   std::optional<bool> do_sample = {};  // false
-  // These four filters need do_sample; they work in this order. Ranges as in logits_processors.h.
-  std::optional<double> temperature = {};         // 1
-  std::optional<std::int64_t> top_k = {};         // 50
-  std::optional<double> top_p = {};               // 1
-  std::optional<double> min_p = {};               // 0
-  std::optional<double> repetition_penalty = {};  // 1; comes before the filters, and counts for greedy too
+  // What stands from here to mirostat_eta needs do_sample. The order in which all these work is that of logits_processors.h;
+  // for definitions and ranges see filters.h. An option that belongs to another which is off is an error.
+  std::optional<double> temperature = {};        // 1
+  std::optional<double> dynatemp_range = {};     // 0 = off: how far the entropy may move the temperature
+  std::optional<double> dynatemp_exponent = {};  // 1
+  std::optional<double> top_n_sigma = {};        // 0 = off
+  std::optional<std::int64_t> top_k = {};        // 50
+  std::optional<double> top_p = {};              // 1
+  std::optional<double> min_p = {};              // 0
+  std::optional<double> typical_p = {};          // 1
+  std::optional<double> epsilon_cutoff = {};     // 0
+  std::optional<double> eta_cutoff = {};         // 0
+  std::optional<double> xtc_probability = {};    // 0 = off
+  std::optional<double> xtc_threshold = {};      // 0.1
+  /// 0 = off, or 2: Mirostat 2.0 instead of the filters from top_n_sigma to xtc, top_k's default included. The caller may not
+  /// give one of them beside it; a file's do not count then.
+  std::optional<std::int64_t> mirostat = {};  // 0
+  std::optional<double> mirostat_tau = {};    // 5, in bits
+  std::optional<double> mirostat_eta = {};    // 0.1
+
+  // These count for greedy too; they work before the filters. See penalties.h.
+  std::optional<double> repetition_penalty = {};        // 1
+  std::optional<double> frequency_penalty = {};         // 0
+  std::optional<double> presence_penalty = {};          // 0
+  std::optional<double> dry_multiplier = {};            // 0 = off
+  std::optional<double> dry_base = {};                  // 1.75
+  std::optional<std::int64_t> dry_allowed_length = {};  // 2
+  std::optional<std::int64_t> dry_penalty_last_n = {};  // -1
+  /// Texts that end a repetition. A token that holds one, or begins with its end behind tokens that hold the rest, is a
+  /// breaker. None for a model without a tokenizer.
+  std::optional<std::vector<std::string>> dry_sequence_breakers = {};  // "\n", ":", "\"", "*"
+  std::optional<std::vector<BiasedSequence>> sequence_bias = {};       // none
+  std::optional<std::map<TokenId, double>> logit_bias = {};  // none; sequence_bias for single tokens
+  std::optional<ExponentialDecay> exponential_decay_length_penalty = {};  // none; needs an eos_token_id
+
+  // What may not come, or must. See constraints.h.
+  std::optional<std::int64_t> no_repeat_ngram_size = {};                // 0
+  std::optional<std::vector<std::vector<TokenId>>> bad_words_ids = {};  // none
+  std::optional<std::vector<TokenId>> suppress_tokens = {};             // none
+  std::optional<std::vector<TokenId>> begin_suppress_tokens = {};       // none
+  std::optional<TokenId> forced_bos_token_id = {};                      // none
+  std::optional<std::vector<TokenId>> forced_eos_token_id = {};         // none
+  PrefixAllowedTokensFn prefix_allowed_tokens_fn = {};
+  /// A processor of the caller's own; works after all these and before the filters.
+  FunctionProcessor::Function logits_processor = {};
+  /// Turns the scores into log-probabilities after all processors.
+  std::optional<bool> renormalize_logits = {};  // false
+
+  /// Above 1, follows the prompt more and the negative prompt less. A second sequence, the negative prompt with the same new
+  /// tokens, is computed for it. See ClassifierFreeGuidance.
+  std::optional<double> guidance_scale = {};  // 1 = off
+  /// Must fit the context with the new tokens as the prompt must.
+  std::optional<std::vector<TokenId>> negative_prompt_ids = {};  // the prompt's last token
+
   /// Of the random numbers. Equal seeds give equal tokens; a greedy generation uses none.
   std::uint64_t seed = 0;
 
@@ -76,6 +134,11 @@ struct GenerateOptions {
   /// What the attention cache holds keys and values as: f32, f16, bf16 or i8. Narrower is smaller and faster at long contexts;
   /// it rounds them, and so changes the result a little. See nn/kv_cache.h.
   DType kv_cache_dtype = DType::f32;
+
+  /// The settings of a generation_config.json, or of an object that has its keys; options of OpenAI's API and of llama.cpp
+  /// stand there under the names they have here. sequence_bias is [[[id, ...], bias], ...], logit_bias {"id": bias, ...}.
+  /// Other keys do not count. Throws FormatError naming the file, the key and what was expected.
+  static GenerateOptions from_config(const HfConfig& config);
 
   /// Checks what can be judged without a checkpoint. Throws ArgumentError naming the option.
   void validate() const;

@@ -1,13 +1,15 @@
 // The choice of the next token from a row of logits.
 #pragma once
 
+#include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "gpt/core/rng.h"
 #include "gpt/core/token.h"
-#include "gpt/generate/logits_processors.h"
+#include "gpt/generate/logits_processor.h"
 
 namespace gpt {
 
@@ -28,13 +30,29 @@ class Sampler {
   /// Greedy without a generator.
   explicit Sampler(LogitsProcessors processors, std::optional<CounterRng> rng = std::nullopt);
 
-  /// The token after `history`, chosen from its logits [V]: finite or -infinity, not all -infinity. Throws
-  /// NumericError when the processors leave no token, or a score that is not a number; what a processor
-  /// throws.
-  TokenId next(std::span<const float> logits, std::span<const TokenId> history);
+  /// What the processors must remember of one sequence, as it is before the first new token: each sequence has its own.
+  /// Empty when they remember nothing.
+  std::vector<double> initial_state() const;
+
+  /// The token after step.history, chosen from its logits [V]: finite or -infinity, not all -infinity. The step's rng and
+  /// state are the sampler's business. Updates `state`, the sequence's numbers. Throws NumericError when the processors leave
+  /// no token, or a score that is not a number; ArgumentError when `state` has another size than initial_state(); what a
+  /// processor throws.
+  TokenId next(std::span<const float> logits, DecodingStep step, std::span<double> state);
+  /// The same for a sequence of which nothing but the tokens is known.
+  TokenId next(std::span<const float> logits, std::span<const TokenId> history) {
+    return next(logits, DecodingStep{.history = history}, {});
+  }
 
  private:
-  LogitsProcessors processors_;
+  struct Entry {
+    std::unique_ptr<const LogitsProcessor> processor;
+    std::size_t state_begin = 0;  // its numbers in the sequence's state
+    std::size_t state_size = 0;
+  };
+
+  std::vector<Entry> processors_;
+  std::vector<double> initial_state_;
   std::optional<CounterRng> rng_;
   std::vector<double> scores_;
   ProcessorScratch scratch_;
