@@ -12,6 +12,7 @@
 
 #include <gpt/gpt.h>
 
+#include "generation_options.h"
 #include "program.h"
 
 namespace {
@@ -23,6 +24,7 @@ struct Request {
   std::optional<std::string> prompt;
   std::optional<std::string> prompt_file;
   std::optional<std::vector<gpt::TokenId>> input_ids;
+  std::optional<std::string> negative_prompt;
   gpt::GenerateOptions options;
   gpt::LoadOptions load;
   std::optional<bool> pack;
@@ -52,43 +54,8 @@ void add_input_options(CLI::App& app, Request& request) {
          },
          "The prompt as token ids: 15496,995")
       ->type_name("IDS");
-}
-
-void add_generation_options(CLI::App& app, gpt::GenerateOptions& options) {
-  using program::add_number;
-  add_number<std::int64_t>(app, "--max-new-tokens", options.max_new_tokens, "New tokens at most (20)");
-  add_number<std::int64_t>(app, "--max-length", options.max_length, "The same, counting the prompt");
-  app.add_flag_function(
-         "--do-sample,!--no-do-sample", [&options](std::int64_t count) { options.do_sample = count > 0; },
-         "Draw tokens instead of taking the best; the filters below need it (--no-do-sample: not even if the "
-         "checkpoint's settings say so)")
-      ->disable_flag_override();
-  add_number<double>(app, "--temperature", options.temperature, "Divides the logits, above 0 (1)");
-  add_number<std::int64_t>(app, "--top-k", options.top_k, "Draw from the k best tokens, 0 = off (50)");
-  add_number<double>(app, "--top-p", options.top_p, "Draw from the best tokens of this mass (1)");
-  add_number<double>(app, "--min-p", options.min_p, "Leave out tokens below this fraction of the best (0)");
-  add_number<double>(app, "--repetition-penalty", options.repetition_penalty, "Above 1 repeats less (1)");
-  add_number<std::uint64_t>(app, "--seed", options.seed, "Seed of the random numbers (0)");
-  app.add_option_function<std::string>(
-         "--eos-token-id",
-         [&options](const std::string& text) {
-           options.eos_token_id.emplace();
-           if (text != "none")
-             options.eos_token_id = program::parse_numbers<gpt::TokenId>("--eos-token-id", text, 0);
-         },
-         "Tokens that end the text, or none")
-      ->type_name("IDS");
-  // As CLI11 got them: its conversion to a vector loses an empty text.
-  const auto take_stop_strings = [&options](const CLI::results_t& texts) {
-    options.stop_strings = texts;
-    return true;
-  };
-  app.add_option("--stop-strings,--stop", take_stop_strings, "Ends the text where it occurs; may be repeated")
-      ->take_all()
-      ->allow_extra_args(false)
+  app.add_option("--negative-prompt", request.negative_prompt, "Text that --guidance-scale leads away from")
       ->type_name("TEXT");
-  add_number<int>(app, "--logprobs", options.logprobs,
-                  "Report log-probabilities, of N alternatives beside each token too");
 }
 
 void add_machine_options(CLI::App& app, Request& request) {
@@ -128,6 +95,8 @@ void add_machine_options(CLI::App& app, Request& request) {
 void check(const Request& request) {
   if (request.prompt.has_value() + request.prompt_file.has_value() + request.input_ids.has_value() != 1)
     throw program::UsageError("give exactly one of --prompt, --prompt-file and --input-ids");
+  if (request.negative_prompt && request.options.negative_prompt_ids)
+    throw program::UsageError("give one of --negative-prompt and --negative-prompt-ids");
   program::check_usage([&] { request.options.validate(); });
 }
 
@@ -226,6 +195,8 @@ int generate(Request& request) {
   const gpt::Model model = gpt::Model::load(request.model, request.load);
   const double load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const gpt::Generator generator(model, program::warn);
+  if (request.negative_prompt)
+    request.options.negative_prompt_ids = model.tokenizer().encode(*request.negative_prompt);
   gpt::Stream stream = generator.stream(prompt_ids(request, model), request.options);
   program::Output output;
   bool first = true;
@@ -252,7 +223,7 @@ int main(int argc, char** argv) {
   CLI::App app("Continues a prompt with a GPT-2 checkpoint.", "gpt-generate");
   app.footer(kFooter);
   add_input_options(app, request);
-  add_generation_options(app, request.options);
+  program::add_generation_options(app, request.options);
   add_machine_options(app, request);
   return program::run(app, argc, argv, [&request] { return generate(request); });
 }

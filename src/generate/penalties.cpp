@@ -76,7 +76,9 @@ SequenceBias::SequenceBias(std::vector<BiasedSequence> sequence_bias) : sequence
   for (const BiasedSequence& sequence : sequences_) {
     if (sequence.ids.empty())
       fail<ArgumentError>("generate", "sequence_bias holds an empty sequence, expected at least one token");
-    require_finite("a bias of sequence_bias", sequence.bias);
+    if (!std::isfinite(sequence.bias))
+      fail<ArgumentError>("generate", "sequence_bias holds the bias ", sequence.bias,
+                          ", expected a finite number");
     if (!seen.insert(sequence.ids).second)
       fail<ArgumentError>("generate", "sequence_bias holds a sequence of ", sequence.ids.size(),
                           " tokens twice that begins with ", sequence.ids.front(), ", expected each once");
@@ -210,9 +212,11 @@ ExponentialDecayLengthPenalty::ExponentialDecayLengthPenalty(
     const ExponentialDecay& exponential_decay_length_penalty, std::vector<TokenId> eos_token_id)
     : decay_(exponential_decay_length_penalty), eos_(std::move(eos_token_id)) {
   if (decay_.start_index < 0)
-    fail<ArgumentError>("generate", "exponential_decay_length_penalty begins at ", decay_.start_index,
+    fail<ArgumentError>("generate", "exponential_decay_length_penalty starts at ", decay_.start_index,
                         ", expected 0 new tokens or more");
-  require_positive("the factor of exponential_decay_length_penalty", decay_.decay_factor);
+  if (!(decay_.decay_factor > 0.0) || !std::isfinite(decay_.decay_factor))
+    fail<ArgumentError>("generate", "exponential_decay_length_penalty has the factor ", decay_.decay_factor,
+                        ", expected a finite number above 0");
 }
 
 void ExponentialDecayLengthPenalty::process(std::span<double> scores, const DecodingStep& step,

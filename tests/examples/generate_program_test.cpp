@@ -87,6 +87,85 @@ TEST(GenerateProgram, PrintsOneJsonObjectWhoseNumbersReadBackExactly) {
   }
 }
 
+// Runs the program and the library with the same options, given to both.
+void expect_same(const std::vector<std::string>& arguments, GenerateOptions options) {
+  const Model model = Model::load(kDemo);
+  options.max_new_tokens = 24;
+  const GenerateResult expected = Generator(model).generate("ROMEO:", options);
+  std::vector<std::string> all = {"--prompt", "ROMEO:", "--max-new-tokens", "24"};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  EXPECT_EQ(run_json(kDemo, all).at("ids"), Json(expected.ids)) << testing::PrintToString(arguments);
+  options = {.max_new_tokens = 24, .do_sample = options.do_sample};
+  EXPECT_NE(Generator(model).generate("ROMEO:", options).ids, expected.ids)
+      << "the options change nothing: " << testing::PrintToString(arguments);
+}
+
+TEST(GenerateProgram, TakesEverySamplingOption) {
+  const auto sample = [](const std::vector<std::string>& arguments, GenerateOptions options) {
+    std::vector<std::string> all = {"--do-sample"};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    options.do_sample = true;
+    expect_same(all, std::move(options));
+  };
+  sample({"--temperature", "1.5", "--dynatemp-range", "0.5", "--dynatemp-exponent", "2"},
+         {.temperature = 1.5, .dynatemp_range = 0.5, .dynatemp_exponent = 2.0});
+  sample({"--top-n-sigma", "1"}, {.top_n_sigma = 1.0});
+  sample({"--typical-p", "0.3"}, {.typical_p = 0.3});
+  sample({"--epsilon-cutoff", "0.1"}, {.epsilon_cutoff = 0.1});
+  sample({"--eta-cutoff", "0.3"}, {.eta_cutoff = 0.3});
+  sample({"--xtc-probability", "0.9", "--xtc-threshold", "0.05"},
+         {.xtc_probability = 0.9, .xtc_threshold = 0.05});
+  sample({"--mirostat", "2", "--mirostat-tau", "2", "--mirostat-eta", "0.2"},
+         {.mirostat = 2, .mirostat_tau = 2.0, .mirostat_eta = 0.2});
+}
+
+TEST(GenerateProgram, TakesEveryPenaltyAndConstraint) {
+  using Ids = std::vector<TokenId>;
+  const Model model = Model::load(kDemo);
+  const Ids greedy = Generator(model).generate("ROMEO:", {.max_new_tokens = 24}).ids;
+  const std::string third = std::to_string(greedy[2]), first = std::to_string(greedy[0]);
+  expect_same({"--frequency-penalty", "1.5"}, {.frequency_penalty = 1.5});
+  expect_same({"--presence-penalty", "2"}, {.presence_penalty = 2.0});
+  expect_same({"--dry-multiplier", "4", "--dry-base", "2", "--dry-allowed-length", "0",
+               "--dry-penalty-last-n", "20", "--dry-sequence-breakers", "x", "--dry-sequence-breakers", "y"},
+              {.dry_multiplier = 4.0,
+               .dry_base = 2.0,
+               .dry_allowed_length = 0,
+               .dry_penalty_last_n = 20,
+               .dry_sequence_breakers = std::vector<std::string>{"x", "y"}});
+  expect_same(
+      {"--dry-multiplier", "4", "--dry-allowed-length", "0", "--dry-sequence-breakers", "none"},
+      {.dry_multiplier = 4.0, .dry_allowed_length = 0, .dry_sequence_breakers = std::vector<std::string>()});
+  GenerateOptions biased;
+  biased.logit_bias = std::map<TokenId, double>{{greedy[2], -50.0}, {7, 0.5}};
+  expect_same({"--logit-bias", "{\"" + third + "\": -50, \"7\": 0.5}"}, biased);
+  biased = {};
+  biased.sequence_bias = std::vector<BiasedSequence>{{{greedy[1], greedy[2]}, -50.0}};
+  expect_same({"--sequence-bias", concat("[[[", greedy[1], ", ", greedy[2], "], -50]]")}, biased);
+  GenerateOptions banned;
+  banned.bad_words_ids = std::vector<Ids>{{greedy[1], greedy[2]}};
+  expect_same({"--bad-words-ids", concat("[[", greedy[1], ", ", greedy[2], "]]")}, banned);
+  expect_same({"--exponential-decay-length-penalty", "3,4.5", "--eos-token-id", "7"},
+              {.exponential_decay_length_penalty = ExponentialDecay{3, 4.5}, .eos_token_id = Ids{7}});
+  expect_same({"--guidance-scale", "4", "--negative-prompt-ids", "1,2,3"},
+              {.guidance_scale = 4.0, .negative_prompt_ids = Ids{1, 2, 3}});
+  expect_same({"--guidance-scale", "4", "--negative-prompt", "JULIET:"},
+              {.guidance_scale = 4.0, .negative_prompt_ids = model.tokenizer().encode("JULIET:")});
+  expect_same({"--no-repeat-ngram-size", "1"}, {.no_repeat_ngram_size = 1});
+  expect_same({"--suppress-tokens", third + ",5"}, {.suppress_tokens = Ids{greedy[2], 5}});
+  expect_same({"--begin-suppress-tokens", first}, {.begin_suppress_tokens = Ids{greedy[0]}});
+  expect_same({"--forced-eos-token-id", "7", "--renormalize-logits"},
+              {.forced_eos_token_id = Ids{7}, .renormalize_logits = true});
+  expect_same({"--eos-token-id", first, "--min-new-tokens", "4"},
+              {.min_new_tokens = 4, .eos_token_id = Ids{greedy[0]}});
+  expect_same({"--eos-token-id", first, "--min-length", "12"},
+              {.min_length = 12, .eos_token_id = Ids{greedy[0]}});
+  EXPECT_EQ(run_json(kDemo, {"--input-ids", "5", "--forced-bos-token-id", "33", "--max-new-tokens", "2"})
+                .at("ids")
+                .at(0),
+            33);
+}
+
 TEST(GenerateProgram, ReportsLogprobsOfTheChosenTokensAloneOrNone) {
   const Json zero = run_json(kDemo, {"--prompt", "A", "--max-new-tokens", "2", "--logprobs", "0"});
   EXPECT_EQ(zero.at("logprobs").at(0).at("top"), Json::array());
@@ -218,6 +297,22 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
   refuse({"--prompt", "A", "--dtype="}, "--dtype: \"\"");
   refuse({"--prompt", "A", "--kv-dtype", "float64"}, "--kv-dtype: \"float64\"");
   refuse({"--prompt", "A", "--stop", ""}, "error: --stop-strings holds an empty string");
+  refuse({"--prompt", "A", "--logit-bias", "[1]"},
+         "error: --logit-bias: logit_bias is or holds a list, expected");
+  refuse({"--prompt", "A", "--logit-bias", "{\"1\": 1}, \"top_k\": 3"},
+         "--logit-bias: more than one JSON value");
+  refuse({"--prompt", "A", "--sequence-bias", "[[["}, "--sequence-bias: is not valid JSON");
+  refuse({"--prompt", "A", "--bad-words-ids", "[[]]"}, "error: --bad-words-ids holds an empty list");
+  refuse({"--prompt", "A", "--exponential-decay-length-penalty", "3"}, "expected START,FACTOR");
+  refuse({"--prompt", "A", "--exponential-decay-length-penalty", "3,0"},
+         "error: --exponential-decay-length-penalty has the factor 0");
+  refuse({"--prompt", "A", "--suppress-tokens", "1,x"}, "--suppress-tokens: \"x\"");
+  refuse({"--prompt", "A", "--do-sample", "--mirostat", "1"}, "error: --mirostat is 1");
+  refuse({"--prompt", "A", "--do-sample", "--mirostat", "2", "--top-k", "3"},
+         "error: --top-k is set but mirostat is on");
+  refuse({"--prompt", "A", "--min-length", "3", "--min-new-tokens", "3"},
+         "error: --min-new-tokens = 3 and --min-length = 3 are both set");
+  refuse({"--prompt", "A", "--negative-prompt", "B", "--negative-prompt-ids", "1"}, "--negative-prompt-ids");
   refuse({"--help=3"}, "--help takes no value, found \"3\"");
   refuse({"--version="}, "--version takes no value, found \"\"");
   refuse({"--prompt-file", ""}, "--prompt-file: the path is empty");
@@ -245,6 +340,9 @@ TEST(GenerateProgram, ReportsWorkThatFailsWithStatusOne) {
   expect_failure(1, command(kDemo, {"--prompt", "ROMEO:", "--max-length", "1"}), "error: --max-length is 1");
   expect_failure(1, command(kDemo, {"--prompt", "A", "--temperature", "0.5"}),
                  "error: --temperature is set but --do-sample is off: a sampling option needs --do-sample");
+  expect_failure(1, command(kDemo, {"--prompt", "A", "--negative-prompt", "B"}), "guidance_scale is off");
+  expect_failure(1, command(kDemo, {"--prompt", "A", "--do-sample", "--xtc-threshold", "0.2"}),
+                 "error: --xtc-threshold is set but --xtc-probability is off");
 }
 
 TEST(GenerateProgram, NamesAnOptionOnlyWhereItWasGiven) {

@@ -1,0 +1,188 @@
+#include "generation_options.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gpt/core/error.h>
+#include <gpt/io/hf_config.h>
+
+#include "command_line.h"
+
+namespace program {
+namespace {
+
+using gpt::GenerateOptions;
+using gpt::TokenId;
+
+/// An option whose value is a list of token ids, or the word none.
+CLI::Option* add_ids(CLI::App& app, const std::string& name, std::optional<std::vector<TokenId>>& ids,
+                     const std::string& description) {
+  const auto read = [name, &ids](const std::string& text) {
+    ids.emplace();
+    if (text != "none") ids = parse_numbers<TokenId>(name, text, 0);
+  };
+  return app.add_option_function<std::string>(name, read, description)->type_name("IDS");
+}
+
+/// An option that may be repeated, each time with one text.
+CLI::Option* add_texts(CLI::App& app, const std::string& name, const CLI::callback_t& take,
+                       const std::string& description) {
+  // As CLI11 got them: its conversion to a vector loses an empty text.
+  return app.add_option(name, take, description)->take_all()->allow_extra_args(false)->type_name("TEXT");
+}
+
+/// An option whose value is JSON as it would stand in generation_config.json under `key`.
+template <class T>
+CLI::Option* add_json(CLI::App& app, const std::string& name, const std::string& key,
+                      GenerateOptions& options, std::optional<T> GenerateOptions::*member,
+                      const std::string& description) {
+  const auto read = [name, key, &options, member](const std::string& text) {
+    try {
+      const auto file = gpt::HfConfig::parse(gpt::concat("{\"", key, "\": ", text, "}"), name);
+      if (file.keys().size() != 1) throw UsageError(name + ": more than one JSON value, expected one");
+      options.*member = GenerateOptions::from_config(file).*member;
+    } catch (const gpt::FormatError& error) {
+      std::string_view message = error.what();
+      message.remove_prefix(std::min(message.size(), name.size() + 3));  // "[name] "
+      throw UsageError(gpt::concat(name, ": ", message));
+    }
+  };
+  return app.add_option_function<std::string>(name, read, description)->type_name("JSON");
+}
+
+void add_lengths(CLI::App& app, GenerateOptions& options) {
+  add_number<std::int64_t>(app, "--max-new-tokens", options.max_new_tokens, "New tokens at most (20)");
+  add_number<std::int64_t>(app, "--max-length", options.max_length, "The same, counting the prompt");
+  add_number<std::int64_t>(app, "--min-new-tokens", options.min_new_tokens,
+                           "New tokens before an eos token (0)");
+  add_number<std::int64_t>(app, "--min-length", options.min_length, "The same, counting the prompt (0)");
+  add_ids(app, "--eos-token-id", options.eos_token_id, "Tokens that end the text, or none");
+  const auto take_stop_strings = [&options](const CLI::results_t& texts) {
+    options.stop_strings = texts;
+    return true;
+  };
+  add_texts(app, "--stop-strings,--stop", take_stop_strings,
+            "Ends the text where it occurs; may be repeated");
+  add_number<int>(app, "--logprobs", options.logprobs,
+                  "Report log-probabilities, of N alternatives beside each token too");
+}
+
+void add_sampling(CLI::App& app, GenerateOptions& options) {
+  constexpr const char* kGroup = "Sampling (all but the first two need --do-sample)";
+  const auto number = [&](const char* name, std::optional<double>& value, const char* description) {
+    add_number<double>(app, name, value, description)->group(kGroup);
+  };
+  app.add_flag_function(
+         "--do-sample,!--no-do-sample", [&options](std::int64_t count) { options.do_sample = count > 0; },
+         "Draw tokens instead of taking the best (--no-do-sample: not even if the checkpoint's settings say "
+         "so)")
+      ->disable_flag_override()
+      ->group(kGroup);
+  add_number<std::uint64_t>(app, "--seed", options.seed, "Seed of the random numbers (0)")->group(kGroup);
+  number("--temperature", options.temperature, "Divides the logits, above 0 (1)");
+  number("--dynatemp-range", options.dynatemp_range, "Let the entropy move the temperature so far (0)");
+  number("--dynatemp-exponent", options.dynatemp_exponent, "How the entropy moves it (1)");
+  number("--top-n-sigma", options.top_n_sigma,
+         "Leave out logits so many deviations below the best (0 = off)");
+  add_number<std::int64_t>(app, "--top-k", options.top_k, "Draw from the k best tokens, 0 = off (50)")
+      ->group(kGroup);
+  number("--top-p", options.top_p, "Draw from the best tokens of this mass (1)");
+  number("--min-p", options.min_p, "Leave out tokens below this fraction of the best (0)");
+  number("--typical-p", options.typical_p, "Draw from the most typical tokens of this mass (1)");
+  number("--epsilon-cutoff", options.epsilon_cutoff, "Leave out tokens below this probability (0)");
+  number("--eta-cutoff", options.eta_cutoff, "The same, less where the entropy is high (0)");
+  number("--xtc-probability", options.xtc_probability, "How often to exclude the top choices (0)");
+  number("--xtc-threshold", options.xtc_threshold, "Probability that makes a top choice (0.1)");
+  add_number<std::int64_t>(app, "--mirostat", options.mirostat,
+                           "2 = Mirostat 2.0 in place of the filters from --top-n-sigma on (0 = off)")
+      ->group(kGroup);
+  number("--mirostat-tau", options.mirostat_tau, "The surprise it wants, in bits (5)");
+  number("--mirostat-eta", options.mirostat_eta, "How fast it learns (0.1)");
+}
+
+void add_penalties(CLI::App& app, GenerateOptions& options) {
+  constexpr const char* kGroup = "Biases and penalties";
+  const auto number = [&](const char* name, std::optional<double>& value, const char* description) {
+    add_number<double>(app, name, value, description)->group(kGroup);
+  };
+  number("--repetition-penalty", options.repetition_penalty, "Above 1 repeats less (1)");
+  number("--frequency-penalty", options.frequency_penalty, "Taken off for each occurrence (0)");
+  number("--presence-penalty", options.presence_penalty, "Taken off for any occurrence (0)");
+  number("--dry-multiplier", options.dry_multiplier, "Penalizes long repetitions (0 = off)");
+  number("--dry-base", options.dry_base, "Growth with their length (1.75)");
+  add_number<std::int64_t>(app, "--dry-allowed-length", options.dry_allowed_length, "Length that is free (2)")
+      ->group(kGroup);
+  add_number<std::int64_t>(app, "--dry-penalty-last-n", options.dry_penalty_last_n,
+                           "Tokens to look back at, -1 = all (-1)")
+      ->group(kGroup);
+  const auto take_breakers = [&options](const CLI::results_t& texts) {
+    options.dry_sequence_breakers = texts;
+    if (texts.size() == 1 && texts[0] == "none") options.dry_sequence_breakers->clear();
+    return true;
+  };
+  add_texts(app, "--dry-sequence-breakers", take_breakers,
+            "Ends a repetition; may be repeated, or none (a line feed, :, \", *)")
+      ->group(kGroup);
+  add_json(app, "--logit-bias", "logit_bias", options, &GenerateOptions::logit_bias,
+           "Added to tokens' logits: {\"995\": -2.5}")
+      ->group(kGroup);
+  add_json(app, "--sequence-bias", "sequence_bias", options, &GenerateOptions::sequence_bias,
+           "Added where the sequence is completed: [[[15496, 995], -2.5]]")
+      ->group(kGroup);
+  const auto read_decay = [&options](const std::string& text) {
+    constexpr const char* kName = "--exponential-decay-length-penalty";
+    const std::size_t comma = text.find(',');
+    if (comma == text.npos)
+      throw UsageError(gpt::concat(kName, ": ", in_quotes(text), " has no comma, expected START,FACTOR"));
+    options.exponential_decay_length_penalty =
+        gpt::ExponentialDecay{.start_index = parse_number<std::int64_t>(kName, text.substr(0, comma), 0),
+                              .decay_factor = parse_number<double>(kName, text.substr(comma + 1))};
+  };
+  app.add_option_function<std::string>("--exponential-decay-length-penalty", read_decay,
+                                       "Make the end likelier after START new tokens")
+      ->type_name("START,FACTOR")
+      ->group(kGroup);
+  number("--guidance-scale", options.guidance_scale, "Above 1 follows the prompt more (1 = off)");
+  add_ids(app, "--negative-prompt-ids", options.negative_prompt_ids,
+          "What guidance leads away from (the prompt's last token)")
+      ->group(kGroup);
+}
+
+void add_constraints(CLI::App& app, GenerateOptions& options) {
+  constexpr const char* kGroup = "What may not come, or must";
+  add_number<std::int64_t>(app, "--no-repeat-ngram-size", options.no_repeat_ngram_size,
+                           "So many tokens in a row never come twice (0 = off)")
+      ->group(kGroup);
+  add_json(app, "--bad-words-ids", "bad_words_ids", options, &GenerateOptions::bad_words_ids,
+           "Sequences that may not come: [[15496], [318, 407]]")
+      ->group(kGroup);
+  add_ids(app, "--suppress-tokens", options.suppress_tokens, "Tokens that may not come")->group(kGroup);
+  add_ids(app, "--begin-suppress-tokens", options.begin_suppress_tokens, "Tokens that may not come first")
+      ->group(kGroup);
+  const auto read_bos = [&options](const std::string& text) {
+    options.forced_bos_token_id = parse_number<TokenId>("--forced-bos-token-id", text, 0);
+  };
+  app.add_option_function<std::string>("--forced-bos-token-id", read_bos, "Comes after a prompt of one token")
+      ->type_name("ID")
+      ->group(kGroup);
+  add_ids(app, "--forced-eos-token-id", options.forced_eos_token_id, "Takes the last place")->group(kGroup);
+  app.add_flag_callback(
+         "--renormalize-logits", [&options] { options.renormalize_logits = true; },
+         "Make log-probabilities of the scores in the end")
+      ->group(kGroup);
+}
+
+}  // namespace
+
+void add_generation_options(CLI::App& app, GenerateOptions& options) {
+  add_lengths(app, options);
+  add_sampling(app, options);
+  add_penalties(app, options);
+  add_constraints(app, options);
+}
+
+}  // namespace program
