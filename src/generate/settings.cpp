@@ -59,9 +59,7 @@ void check_dependent_options(const GenerateOptions& options, const GenerateOptio
 // What the caller leaves open is the file's.
 void take_defaults(GenerateOptions& merged, const GenerateOptions& file) {
   merged.do_sample = merged.do_sample.value_or(file.do_sample.value_or(false));
-  const bool mirostat = (merged.mirostat ? *merged.mirostat : file.mirostat.value_or(0)) != 0;
-  for_each_option([&](std::string_view, auto member, OptionKind kind) {
-    if (kind == OptionKind::kFilter && mirostat) return;
+  for_each_option([&](std::string_view, auto member, OptionKind) {
     if (!(merged.*member)) merged.*member = file.*member;
   });
   if (!merged.min_new_tokens && !merged.min_length) {

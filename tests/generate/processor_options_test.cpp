@@ -112,8 +112,8 @@ GenerateOptions everything() {
   return options;
 }
 
-// "e" is the token 4, and the end of "the " (94) goes on after it.
-const std::vector<Ids> kBreakers = {{4}, {94}};
+// The tokens that hold an "e": "e", "the " and "<end>".
+const std::vector<Ids> kBreakers = {{4}, {94}, {96}};
 
 LogitsProcessors all_processors(const GenerateOptions& o) {
   LogitsProcessors list;
@@ -163,6 +163,42 @@ TEST(ProcessorOptions, AllWorkTogetherInTransformersOrder) {
     EXPECT_EQ(found, expected) << options.seed;
   }
   EXPECT_GT(ended, 0u) << "the test has not met what it is about";
+}
+
+// Two of the filters: the library's tokens are those of the two in this order, and not in the other.
+template <class First, class Second>
+void expect_order(const GenerateOptions& options, const First& first, const Second& second) {
+  const Model model = tiny_model();
+  int differ = 0;
+  for (std::uint64_t seed = 0; seed < 12; ++seed) {
+    GenerateOptions seeded = options;
+    seeded.max_new_tokens = 20;
+    seeded.do_sample = true;
+    seeded.seed = seed;
+    if (!seeded.top_k) seeded.top_k = 0;
+    LogitsProcessors in_order, reversed;
+    add<First>(in_order, first);
+    add<Second>(in_order, second);
+    add<Second>(reversed, second);
+    add<First>(reversed, first);
+    const Ids found = generate(model, seeded);
+    EXPECT_EQ(found, by_hand(model, std::move(in_order), CounterRng(seed), 20)) << seed;
+    differ += found != by_hand(model, std::move(reversed), CounterRng(seed), 20);
+  }
+  EXPECT_GT(differ, 0) << "in any order the same";
+}
+
+TEST(ProcessorOptions, EveryFilterHasItsPlace) {
+  expect_order({.temperature = 2.0, .top_p = 0.5}, Temperature(2.0), TopP(0.5));
+  expect_order({.dynatemp_range = 0.9, .min_p = 0.2}, DynamicTemperature(1.0, 0.9, 1.0), MinP(0.2));
+  expect_order({.top_n_sigma = 0.8, .top_k = 12}, TopNSigma(0.8), TopK(12));
+  expect_order({.top_k = 12, .top_p = 0.5}, TopK(12), TopP(0.5));
+  expect_order({.top_p = 0.5, .min_p = 0.4}, TopP(0.5), MinP(0.4));
+  expect_order({.min_p = 0.4, .typical_p = 0.4}, MinP(0.4), TypicalP(0.4));
+  expect_order({.typical_p = 0.4, .epsilon_cutoff = 0.02}, TypicalP(0.4), EpsilonCutoff(0.02));
+  expect_order({.epsilon_cutoff = 0.02, .eta_cutoff = 0.5}, EpsilonCutoff(0.02), EtaCutoff(0.5));
+  expect_order({.eta_cutoff = 0.5, .xtc_probability = 1.0, .xtc_threshold = 0.025}, EtaCutoff(0.5),
+               Xtc(1.0, 0.025));
 }
 
 TEST(ProcessorOptions, GreedyUsesAllThatAreNoFilters) {
