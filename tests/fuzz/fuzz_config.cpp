@@ -32,6 +32,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       ask([&] { return config.get_string_list(key); });
       ask([&] { return config.get_string_map(key); });
       ask([&] { return config.get_int_map(key); });
+      ask([&] { return config.get_json(key); });
       ask([&] { return config.get_object(key); });
     }
     if (!config.unread_keys().empty()) __builtin_trap();
