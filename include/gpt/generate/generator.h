@@ -84,7 +84,8 @@ class Generator {
   /// ArgumentError (an empty prompt, a token id outside the vocabulary, a prompt or a length that the context
   /// cannot hold), UnsupportedError (a text prompt for a model without a tokenizer). While computing:
   /// NumericError when the logits are not finite, naming the position and, if there is one, the first
-  /// parameter that is not finite; MemoryError; what options.on_token throws.
+  /// parameter that is not finite, or when the options leave no token; MemoryError; what options.on_token and
+  /// the other functions of the options throw.
   GenerateResult generate(std::string_view prompt, const GenerateOptions& options = {}) const;
   GenerateResult generate(std::span<const TokenId> prompt, const GenerateOptions& options = {}) const;
 
@@ -99,9 +100,10 @@ class Generator {
   Stream stream(std::span<const TokenId> prompt, const GenerateOptions& options = {}) const;
 
   /// Checks options against this model without a prompt. Throws ArgumentError (as GenerateOptions::validate;
-  /// a sampling option without do_sample; an eos_token_id or a number of logprobs beyond the vocabulary),
-  /// UnsupportedError (stop_strings for a model without a tokenizer; a key of generation_config.json that
-  /// changes how tokens are drawn and is not supported, when do_sample is on).
+  /// a sampling option without do_sample; an option that belongs to another which is off, or a filter beside
+  /// mirostat; a token id or a number of logprobs beyond the vocabulary; exponential_decay_length_penalty without
+  /// an eos_token_id), UnsupportedError (stop_strings or dry_sequence_breakers for a model without a tokenizer; a
+  /// key of generation_config.json that changes how tokens are drawn and is not supported, when do_sample is on).
   void check(const GenerateOptions& options) const;
 
  private:
