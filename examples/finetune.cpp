@@ -39,6 +39,7 @@ struct Request {
   std::optional<std::string> logging_dir;
   std::vector<std::string> sample_prompts;
   std::int64_t sample_tokens = 64;
+  gpt::DType save_dtype = gpt::DType::f32;
   bool resume = false;
   int threads = 0;
   bool json = false;
@@ -117,6 +118,17 @@ void add_options(CLI::App& app, Request& r) {
   count("--save-steps", a.save_steps, "Updates between two checkpoints, 0 = only at the end (500)");
   count("--save-total-limit", a.save_total_limit,
         "Checkpoints that stay, the last and the best among them (all)", 1);
+  app.add_option_function<std::string>(
+         "--save-dtype",
+         [&r](const std::string& name) {
+           const auto dtype = gpt::dtype_from_name(name);
+           if (!dtype || !gpt::is_weight_dtype(*dtype))
+             throw program::UsageError("--save-dtype: " + program::in_quotes(name) +
+                                       " is none of float32, bfloat16, float16");
+           r.save_dtype = *dtype;
+         },
+         "What the weights of the result are rounded to: float32, bfloat16, float16 (float32)")
+      ->type_name("NAME");
   app.add_flag("--load-best-model-at-end", a.load_best_model_at_end,
                "Keep the weights of the smallest evaluation loss")
       ->disable_flag_override();
@@ -279,6 +291,7 @@ gpt::TrainingReport report_of(const Request& r, const gpt::Model& model, const D
   page.tables.emplace_back(table_of(model.config())).facts.push_back({"parameters", gpt::concat(parameters)});
   auto& arguments = page.tables.emplace_back(table_of(r.arguments)).facts;
   arguments.push_back({"block_size", gpt::concat(block_size_of(r, model))});
+  arguments.push_back({"save_dtype", std::string(gpt::name_of(r.save_dtype))});
   arguments.push_back({"threads", gpt::concat(gpt::num_threads())});
   return page;
 }
@@ -346,7 +359,7 @@ int finetune(Request& request) {
     std::cerr << "nothing was left to do: the run ended after " << result.global_step << " updates\n";
   const double train_s = std::chrono::duration<double>(Clock::now() - start).count();
   records.end_progress();
-  model.save(request.output_dir);
+  model.save(request.output_dir, {.dtype = request.save_dtype});
   end_report(gpt::concat(result.stopped_early ? "Stopped early" : "Finished", " after ", result.global_step,
                          " updates."),
              true);

@@ -24,6 +24,20 @@ std::string json_string(const std::string& text, std::string_view source) {
   return *std::move(json);
 }
 
+DType stored_dtype(const NamedTensor& t) noexcept { return t.stored.value_or(t.tensor.dtype()); }
+
+/// Some elements at a time, so that the tensor is never there twice.
+void write_rounded(PendingFile& file, ConstTensorView t, DType dtype) {
+  constexpr std::int64_t kTogether = std::int64_t{1} << 18;
+  for (std::int64_t begin = 0; begin < t.numel(); begin += kTogether) {
+    const std::byte* const from = t.raw() + static_cast<std::size_t>(begin) * size_of(t.dtype());
+    const Tensor rounded = Tensor::borrow(nullptr, const_cast<std::byte*>(from),
+                                          {std::min(kTogether, t.numel() - begin)}, t.dtype())
+                               .to(dtype);
+    file.write({rounded.view().raw(), rounded.nbytes()});
+  }
+}
+
 std::string header_of(std::span<const NamedTensor* const> tensors, const Metadata& metadata,
                       std::string_view source) {
   std::string header = "{";
@@ -40,8 +54,9 @@ std::string header_of(std::span<const NamedTensor* const> tensors, const Metadat
   }
   std::uint64_t offset = 0;
   for (const NamedTensor* t : tensors) {
-    const std::uint64_t end = offset + t->tensor.nbytes();
-    header += concat(json_string(t->name, source), ":{\"dtype\":\"", stored_name_of(t->tensor.dtype()),
+    const DType dtype = stored_dtype(*t);
+    const std::uint64_t end = offset + static_cast<std::uint64_t>(t->tensor.numel()) * size_of(dtype);
+    header += concat(json_string(t->name, source), ":{\"dtype\":\"", stored_name_of(dtype),
                      "\",\"data_offsets\":[", offset, ",", end, "],\"shape\":[");
     for (const std::int64_t extent : t->tensor.shape()) header += concat(extent, ",");
     finish_list(']');
@@ -64,8 +79,7 @@ void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors, 
     sorted.push_back(&t);
   }
   std::sort(sorted.begin(), sorted.end(), [](const NamedTensor* a, const NamedTensor* b) {
-    const std::size_t size_a = size_of(a->tensor.dtype());
-    const std::size_t size_b = size_of(b->tensor.dtype());
+    const std::size_t size_a = size_of(stored_dtype(*a)), size_b = size_of(stored_dtype(*b));
     return size_a != size_b ? size_a > size_b : a->name < b->name;
   });
   std::vector<std::string_view> names;
@@ -82,7 +96,12 @@ void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors, 
 
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(header);
-  for (const NamedTensor* t : sorted) file.write({t->tensor.raw(), t->tensor.nbytes()});
+  for (const NamedTensor* t : sorted) {
+    if (stored_dtype(*t) == t->tensor.dtype())
+      file.write({t->tensor.raw(), t->tensor.nbytes()});
+    else
+      write_rounded(file, t->tensor, stored_dtype(*t));
+  }
 }
 
 void save_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,

@@ -114,6 +114,12 @@ Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, QuantizedMat
   return network;
 }
 
+void require_weight_dtype(const std::optional<DType>& asked) {
+  if (asked && !is_weight_dtype(*asked))
+    fail<UnsupportedError>("model", "weights cannot be ", name_of(*asked),
+                           ", expected float32, float16 or bfloat16");
+}
+
 std::optional<HfConfig> load_if_present(const std::filesystem::path& path) {
   return is_there(path) ? std::optional(HfConfig::load(path)) : std::nullopt;
 }
@@ -145,9 +151,7 @@ Model Model::load(const std::filesystem::path& directory, const LoadOptions& opt
 
 Model Model::load_files(const std::filesystem::path& directory, const LoadOptions& options) {
   const DefaultFloatEnvironment environment;  // of conversions
-  if (options.dtype && !is_weight_dtype(*options.dtype))
-    fail<UnsupportedError>("model", "weights cannot be ", name_of(*options.dtype),
-                           ", expected float32, float16 or bfloat16");
+  require_weight_dtype(options.dtype);
   require_directory(directory, "a Hugging Face checkpoint's");
   const HfConfig file = HfConfig::load(directory / "config.json");
   const Gpt2Config config = Gpt2Config::from_hf(file, options.on_warning);
@@ -168,23 +172,25 @@ Model Model::load_files(const std::filesystem::path& directory, const LoadOption
           load_if_present(directory / "generation_config.json")};
 }
 
-void Model::save(const std::filesystem::path& directory) const {
-  with_memory_errors(directory.native(), [&] { save_files(directory); });
+void Model::save(const std::filesystem::path& directory, const SaveOptions& options) const {
+  with_memory_errors(directory.native(), [&] { save_files(directory, options); });
 }
 
-void Model::save_files(const std::filesystem::path& directory) const {
+void Model::save_files(const std::filesystem::path& directory, const SaveOptions& options) const {
+  const DefaultFloatEnvironment environment;  // of conversions
+  require_weight_dtype(options.dtype);
   std::vector<NamedTensor> tensors;
   std::vector<Tensor> unpacked;  // keeps the elements of packed matrices
   QuantizedMatrices quantized;
   // As transformers' GPT2LMHeadModel: everything but the head belongs to its transformer.
-  const auto add = [&](const std::string& name, ConstTensorView tensor) {
-    tensors.push_back({name.starts_with("lm_head.") ? name : concat(kBaseModelPrefix, name), tensor});
+  const auto add = [&](const std::string& name, ConstTensorView tensor, std::optional<DType> dtype = {}) {
+    tensors.push_back({name.starts_with("lm_head.") ? name : concat(kBaseModelPrefix, name), tensor, dtype});
   };
   const auto add_plain = [&](const std::string& name, const Tensor& tensor, const Shape& expected) {
     if (tensor.shape() != expected)
       fail<ShapeError>("model", "cannot save: ", name, " has shape ", tensor.shape().to_string(),
                        ", expected ", expected.to_string());
-    add(name, tensor.view());
+    add(name, tensor.view(), options.dtype);
   };
   network_.visit(Overloaded{add_plain, [&](const std::string& name, const ops::Weight& weight) {
                               if (weight.quantized()) {
@@ -206,7 +212,9 @@ void Model::save_files(const std::filesystem::path& directory) const {
   write_quantization(quantized, config);
   const std::vector<std::string> architecture{"GPT2LMHeadModel"};
   if (!config.has("architectures")) config.set_string_list("architectures", architecture);
-  config.set_string(config.has("dtype") ? "dtype" : "torch_dtype", name_of(weight_dtype(network_)));
+  const std::string_view dtype = name_of(options.dtype.value_or(weight_dtype(network_)));
+  if (config.has("dtype")) config.set_string("dtype", dtype);
+  if (config.has("torch_dtype") || !config.has("dtype")) config.set_string("torch_dtype", dtype);
   OutputDirectory output(directory);
   AtomicFiles files;
   // The first to be moved into place: model.safetensors goes before an index, which is then of no use.

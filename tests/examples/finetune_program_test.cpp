@@ -16,6 +16,7 @@
 
 #include "examples/process.h"
 #include "gpt/gpt.h"
+#include "support/random_tensor.h"
 #include "support/temp_dir.h"
 
 namespace gpt::test {
@@ -247,6 +248,22 @@ TEST_F(FinetuneProgram, ReportsTheWholeRunAfterItWasResumed) {
   EXPECT_THAT(page, HasSubstr(concat("<title>step ", step, "\ntraining ")));
 }
 
+TEST_F(FinetuneProgram, SavesTheResultInTheTypeThatIsAskedFor) {
+  ASSERT_EQ(run(options("out", {"--max-steps", "2", "--save-dtype", "bfloat16"})).status, 0);
+  const Model whole = Model::load(dir_ / "out/checkpoint-2"), result = Model::load(dir_ / "out");
+  std::vector<Tensor> expected;
+  whole.network().visit([&](const std::string& name, const Tensor& tensor, const Shape&) {
+    EXPECT_EQ(tensor.dtype(), DType::f32) << name;  // for --resume
+    expected.push_back(tensor.to(DType::bf16));
+  });
+  std::size_t i = 0;
+  result.network().visit([&](const std::string& name, const Tensor& tensor, const Shape&) {
+    EXPECT_TRUE(same_bits(tensor, expected[i++])) << name;
+  });
+  EXPECT_EQ(HfConfig::load(dir_ / "out/config.json").get_string("torch_dtype"), "bfloat16");
+  EXPECT_THAT(content(dir_ / "out/report.html"), HasSubstr("<dt>save_dtype</dt><dd>bfloat16</dd>"));
+}
+
 TEST_F(FinetuneProgram, TakesAnotherTokenizerForACheckpoint) {
   ASSERT_EQ(run(options("first", {"--max-steps", "1"})).status, 0);
   const ProcessResult result =
@@ -268,6 +285,8 @@ TEST_F(FinetuneProgram, NamesWhatIsWrong) {
   expect_failure(2, command(options("out", {"--early-stopping-patience", "2"})), "need --validation-file");
   expect_failure(2, command(options("out", {"--report-to", "wandb"})),
                  "--report-to: \"wandb\" is unknown, expected all, tensorboard, html or none");
+  expect_failure(2, command(options("out", {"--save-dtype", "int8"})),
+                 "--save-dtype: \"int8\" is none of float32, bfloat16, float16");
   expect_failure(2, command(options("out", {"--sample-prompt", ""})), "--sample-prompt is empty");
   expect_failure(2, command(options("out", {"--gradient-accumulation-steps", "2", "--max-grad-norm", "-1"})),
                  "error: --max-grad-norm is -1, expected 0 or more");

@@ -18,6 +18,7 @@
 #include "support/file_size_limit.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
+#include "support/rounding_upward.h"
 #include "support/temp_dir.h"
 
 namespace gpt {
@@ -293,6 +294,51 @@ TEST(ModelSave, WritesWhatLoadsToTheSameBits) {
     model.save(tmp / "a");  // over the files that are mapped
     EXPECT_TRUE(same_bits(logits_of(model), logits_of(Model::load(tmp / "a"))));
   }
+}
+
+TEST(ModelSave, RoundsTheWeightsToTheTypeThatIsAskedFor) {
+  const TempDir tmp;
+  CheckpointFiles files(tiny_config(), DType::f32);
+  // More elements than are rounded together.
+  files.config().set_int("vocab_size", 40000);
+  files.tensor("wte.weight") = test::random_tensor({40000, 16}, 5);
+  files.config().set_string("dtype", "float32");
+  files.config().set_string("torch_dtype", "float32");
+  const Model model = Model::load(files.write(tmp / "a"));
+  for (const DType dtype : {DType::f16, DType::bf16, DType::f32}) {
+    model.save(tmp / "b", {.dtype = dtype});
+    const SafetensorsFile file(tmp / "b" / "model.safetensors");
+    model.network().visit([&](const std::string& name, const Tensor& tensor, const Shape&) {
+      const Tensor saved = file.tensor("transformer." + name);
+      EXPECT_EQ(saved.dtype(), dtype) << name;
+      EXPECT_TRUE(same_bits(saved, tensor.to(dtype))) << name;
+      EXPECT_EQ(tensor.dtype(), DType::f32) << name;  // which stays as it was
+    });
+    const HfConfig config = HfConfig::load(tmp / "b" / "config.json");
+    EXPECT_EQ(config.get_string("dtype"), name_of(dtype));
+    EXPECT_EQ(config.get_string("torch_dtype"), name_of(dtype));
+  }
+  Model packed = Model::load(tmp / "b", {.pack = true});
+  packed.save(tmp / "c", {.dtype = DType::bf16});
+  model.save(tmp / "b", {.dtype = DType::bf16});
+  EXPECT_TRUE(read_file(tmp / "b/model.safetensors") == read_file(tmp / "c/model.safetensors"));
+  EXPECT_EQ(message_of<UnsupportedError>([&] { model.save(tmp / "d", {.dtype = DType::i8}); }),
+            "[model] weights cannot be int8, expected float32, float16 or bfloat16");
+  EXPECT_FALSE(fs::exists(tmp / "d"));
+}
+
+TEST(ModelSave, RoundsToNearestHoweverTheHostRounds) {
+  const TempDir tmp;
+  Model model(random_network(tiny_config(), 1), HfConfig());
+  model.network().visit([](const std::string& name, Tensor& tensor, const Shape& shape) {
+    if (name == "wpe.weight") tensor = test::random_tensor(shape, 2, DType::f32, 1e-6f);  // subnormal halves
+  });
+  model.save(tmp / "a", {.dtype = DType::f16});
+  {
+    const test::RoundingUpward host;
+    model.save(tmp / "b", {.dtype = DType::f16});
+  }
+  EXPECT_TRUE(read_file(tmp / "a/model.safetensors") == read_file(tmp / "b/model.safetensors"));
 }
 
 // Names and contents of what a directory holds.

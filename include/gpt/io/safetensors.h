@@ -139,6 +139,8 @@ std::vector<std::filesystem::path> sharded_files(const std::filesystem::path& di
 struct NamedTensor {
   std::string name;
   ConstTensorView tensor;
+  /// The weight type that the file gets it in, rounded to nearest even; unset: its own.
+  std::optional<DType> stored = {};
 };
 
 /// Writes a safetensors file as the reference implementation lays it out: larger element types first, then by
@@ -148,7 +150,7 @@ struct NamedTensor {
 /// transformers wants
 /// {"format", "pt"} among the metadata.
 /// Throws IoError as AtomicFile; ArgumentError for a name that occurs twice, is "__metadata__" or is not
-/// UTF-8, and for a header beyond 100 MB.
+/// UTF-8, and for a header beyond 100 MB; UnsupportedError as Tensor::to for a type to store.
 void save_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
                       const Metadata& metadata = {});
 

@@ -34,6 +34,12 @@ struct LoadOptions {
   std::stop_token stop = {};
 };
 
+struct SaveOptions {
+  /// Write the weights as f32, f16 or bf16 (rounding to nearest even), and say so in config.json's torch_dtype; unset keeps
+  /// the types they have in memory. The model stays as it is, and so do quantized matrices in the file.
+  std::optional<DType> dtype = {};
+};
+
 /// A loaded checkpoint. Const and shareable between threads while generating; copying shares the weights.
 class Model {
  public:
@@ -53,8 +59,8 @@ class Model {
   /// directory as it was; a process killed while they take their names leaves some of either. A directory that a failed save
   /// had made goes again. Where the old one was sharded, its index and shards are removed last. Symbolic links are replaced,
   /// not written through.
-  /// Throws IoError; ShapeError for a network whose weights were never set.
-  void save(const std::filesystem::path& directory) const;
+  /// Throws IoError; ShapeError for a network whose weights were never set; UnsupportedError for another SaveOptions::dtype.
+  void save(const std::filesystem::path& directory, const SaveOptions& options = {}) const;
 
   const Gpt2& network() const noexcept { return network_; }
   Gpt2& network() noexcept { return network_; }
@@ -74,7 +80,7 @@ class Model {
 
  private:
   static Model load_files(const std::filesystem::path& directory, const LoadOptions& options);
-  void save_files(const std::filesystem::path& directory) const;
+  void save_files(const std::filesystem::path& directory, const SaveOptions& options) const;
 
   Gpt2 network_;
   HfConfig config_;  // as read, so that save() keeps the keys libgpt does not know
