@@ -54,6 +54,7 @@
 #include "gpt/nn/module.h"
 #include "gpt/ops/activation.h"
 #include "gpt/ops/attention.h"
+#include "gpt/ops/bfloat16.h"
 #include "gpt/ops/dropout.h"
 #include "gpt/ops/embedding.h"
 #include "gpt/ops/gguf_blocks.h"

@@ -25,6 +25,7 @@
 #include "kernels/linear_integer.inl"
 
 #include "kernels/attention_backward.inl"
+#include "kernels/bfloat16.inl"
 #include "kernels/embedding.inl"
 #include "kernels/softmax.inl"
 #include "kernels/training.inl"
@@ -55,6 +56,10 @@ constexpr KernelTable make_table(const char* name) noexcept {
           .add_column_sums = add_column_sums,
           .add = add_range,
           .sum_of_squares = sum_of_squares,
+          .round = round_range,
+          .widen = widen_range,
+          .split = split_range,
+          .join = join_range,
           .adamw = adamw_range};
 }
 

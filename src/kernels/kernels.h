@@ -180,9 +180,15 @@ struct CrossEntropyTerms {
   double below_max = 0;  // the sum of x - max, with smoothing alone
 };
 
+/// Float32 numbers as ops::split leaves them.
+struct SplitFloats {
+  std::uint16_t* value = nullptr;  // the bits of bfloat16
+  std::int16_t* rest = nullptr;
+};
+
 /// See ops::adamw; the range is of elements.
 struct AdamWArgs {
-  float* parameter = nullptr;
+  float* parameter = nullptr;  // null: it is split
   const float* gradient = nullptr;
   float* m = nullptr;
   float* v = nullptr;
@@ -193,6 +199,7 @@ struct AdamWArgs {
   float bias2_root = 1;  // sqrt(1 - beta2^t)
   float epsilon = 0;
   float step = 0;  // lr / (1 - beta1^t)
+  SplitFloats split = {};
 };
 
 struct KernelTable {
@@ -239,6 +246,11 @@ struct KernelTable {
   void (*add)(const float* x, float* y, std::int64_t begin, std::int64_t end) noexcept;
   /// In float32 by 16 lanes, in double every 4096 elements.
   double (*sum_of_squares)(const float* x, std::int64_t n) noexcept;
+  /// float32 to bfloat16, rounded to nearest even, and back; the ranges of these four are of elements.
+  void (*round)(const float* x, std::uint16_t* y, std::int64_t begin, std::int64_t end) noexcept;
+  void (*widen)(const std::uint16_t* x, float* y, std::int64_t begin, std::int64_t end) noexcept;
+  void (*split)(const float* x, const SplitFloats& to, std::int64_t begin, std::int64_t end) noexcept;
+  void (*join)(const SplitFloats& from, float* y, std::int64_t begin, std::int64_t end) noexcept;
   void (*adamw)(const AdamWArgs&, std::int64_t begin, std::int64_t end) noexcept;
 };
 

@@ -95,10 +95,16 @@ void adamw_range(const AdamWArgs& a, std::int64_t begin, std::int64_t end) noexc
     const F32x16 m = fma(rest1, g, old * beta1);
     const F32x16 v = fma(rest2 * g, g, load_first(a.v + i, lanes) * beta2);
     const F32x16 denominator = sqrt(v) / root + epsilon;
-    const F32x16 p = load_first(a.parameter + i, lanes) * keep;
+    const bool whole = a.parameter != nullptr;
+    const F32x16 before =
+        whole ? load_first(a.parameter + i, lanes) : join_first(a.split.value + i, a.split.rest + i, lanes);
     store_first(a.m + i, m, lanes);
     store_first(a.v + i, v, lanes);
-    store_first(a.parameter + i, p - step * (m / denominator), lanes);
+    const F32x16 p = before * keep - step * (m / denominator);
+    if (whole)
+      store_first(a.parameter + i, p, lanes);
+    else
+      split_first(p, a.split.value + i, a.split.rest + i, lanes);
   }
 }
 

@@ -59,6 +59,35 @@ void for_columns(std::int64_t columns, std::int64_t rows, const Body& body) {
                });
 }
 
+/// Elements a thread takes at once: whole vectors.
+inline constexpr std::int64_t kElementsTogether = 4096;
+
+/// Runs body(begin, end) over all elements, `work` multiply-adds for each.
+template <class Body>
+void for_elements(std::int64_t n, std::int64_t work, const Body& body) {
+  parallel_for((n + kElementsTogether - 1) / kElementsTogether, grain_for(work * kElementsTogether),
+               [&](std::int64_t begin, std::int64_t end) noexcept {
+                 body(begin * kElementsTogether, std::min(end * kElementsTogether, n));
+               },
+               Sharing::kStretches);
+}
+
+/// The bits of a bfloat16 tensor.
+template <class Byte>
+auto* bf16_bits(BasicTensorView<Byte> t) noexcept {
+  return reinterpret_cast<typename BasicTensorView<Byte>::template Like<std::uint16_t>*>(t.raw());
+}
+
+/// Both halves of numbers as ops::split leaves them, of the shape of the whole.
+inline kernels::SplitFloats split_floats(std::string_view op, TensorView value, TensorView rest,
+                                         const Shape& shape) {
+  require_dtype(op, "value", value, DType::bf16);
+  require_dtype(op, "rest", rest, DType::i16);
+  require_shape(op, "value", value, shape, "the shape of the whole");
+  require_shape(op, "rest", rest, shape, "the shape of the whole");
+  return {bf16_bits(value), rest.data<std::int16_t>()};
+}
+
 inline kernels::Matrix matrix(const Weight& w) {
   kernels::Matrix m;
   m.weight = w.values.view().raw();

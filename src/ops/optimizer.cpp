@@ -11,19 +11,6 @@
 namespace gpt::ops {
 namespace {
 
-constexpr std::int64_t kTogether =
-    4096;  // elements a thread takes at once: whole vectors, and a block of sum_of_squares
-
-/// Runs body(begin, end) over all elements.
-template <class Body>
-void for_elements(std::int64_t n, std::int64_t work, const Body& body) {
-  parallel_for((n + kTogether - 1) / kTogether, grain_for(work * kTogether),
-               [&](std::int64_t begin, std::int64_t end) noexcept {
-                 body(begin * kTogether, std::min(end * kTogether, n));
-               },
-               Sharing::kStretches);
-}
-
 /// base^n for n >= 1 by repeated squaring.
 double power(double base, std::int64_t n) noexcept {
   double result = 1;
@@ -40,12 +27,12 @@ double sum_of_squares(ConstTensorView x) {
   const float* data = x.data<float>();
   const kernels::KernelTable& table = kernels::table();
   auto sums = with_memory_errors("sum_of_squares", [&] {
-    return std::vector<double>(static_cast<std::size_t>((n + kTogether - 1) / kTogether));
+    return std::vector<double>(static_cast<std::size_t>((n + kElementsTogether - 1) / kElementsTogether));
   });
   for_elements(n, 1, [&](std::int64_t begin, std::int64_t end) noexcept {
-    for (std::int64_t i = begin; i < end; i += kTogether)
-      sums[static_cast<std::size_t>(i / kTogether)] =
-          table.sum_of_squares(data + i, std::min(kTogether, end - i));
+    for (std::int64_t i = begin; i < end; i += kElementsTogether)
+      sums[static_cast<std::size_t>(i / kElementsTogether)] =
+          table.sum_of_squares(data + i, std::min(kElementsTogether, end - i));
   });
   const DefaultFloatEnvironment environment;
   double total = 0;
@@ -53,10 +40,11 @@ double sum_of_squares(ConstTensorView x) {
   return total;
 }
 
-void adamw(TensorView parameter, ConstTensorView gradient, TensorView m, TensorView v,
-           const AdamWStep& step) {
+void adamw(TensorView parameter, ConstTensorView gradient, TensorView m, TensorView v, const AdamWStep& step,
+           TensorView rest) {
   constexpr std::string_view op = "adamw";
-  require_dtype(op, "parameter", parameter, DType::f32);
+  const bool whole = rest.raw() == nullptr;
+  if (whole) require_dtype(op, "parameter", parameter, DType::f32);
   const auto require = [&](std::string_view name, ConstTensorView t) {
     require_dtype(op, name, t, DType::f32);
     require_shape(op, name, t, parameter.shape(), "the shape of the parameter");
@@ -67,7 +55,10 @@ void adamw(TensorView parameter, ConstTensorView gradient, TensorView m, TensorV
   if (step.step < 1) fail<ArgumentError>(op, "step is ", step.step, ", expected 1 or more");
   const DefaultFloatEnvironment environment;
   kernels::AdamWArgs args;
-  args.parameter = parameter.data<float>();
+  if (whole)
+    args.parameter = parameter.data<float>();
+  else
+    args.split = split_floats(op, parameter, rest, parameter.shape());
   args.gradient = gradient.data<float>();
   args.m = m.data<float>();
   args.v = v.data<float>();

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -126,6 +128,32 @@ TEST_P(GradientIsa, CrossEntropy) {
   }
 }
 
+TEST_P(GradientIsa, Bfloat16) {
+  for (const std::int64_t n : {1, 16, 33, 1000}) {
+    Tensor x = random_tensor({n}, 1);
+    if (n == 1000) {  // what rounding treats in a way of its own
+      const float infinity = std::numeric_limits<float>::infinity();
+      std::ranges::copy(std::array{0.0f, -0.0f, infinity, -infinity, std::nanf("1"), 0x1.fffffep127f,
+                                   0x1.01p0f, 0x1.03p0f, -0x1.01p0f, 0x1p-149f, 0x1.00fffep0f},
+                        x.data<float>());
+    }
+    expect_equal(
+        [&](const KernelTable& table) {
+          Tensor rounded = Tensor::zeros({n}, DType::bf16), value = Tensor::zeros({n}, DType::bf16),
+                 rest = Tensor::zeros({n}, DType::i16), wide = Tensor::zeros({n}),
+                 joined = Tensor::zeros({n});
+          const auto bits = [](Tensor& t) { return reinterpret_cast<std::uint16_t*>(t.view().raw()); };
+          const SplitFloats halves{bits(value), rest.data<std::int16_t>()};
+          table.round(x.data<float>(), bits(rounded), 0, n);
+          table.widen(bits(rounded), wide.data<float>(), 0, n);
+          table.split(x.data<float>(), halves, 0, n);
+          table.join(halves, joined.data<float>(), 0, n);
+          return std::vector<Tensor>{rounded, wide, value, rest, joined};
+        },
+        concat(n, " elements"));
+  }
+}
+
 TEST_P(GradientIsa, AdamW) {
   for (const std::int64_t n : {1, 16, 33, 1000}) {
     const Tensor gradient = random_tensor({n}, 1);
@@ -144,7 +172,11 @@ TEST_P(GradientIsa, AdamW) {
           a.epsilon = 1e-8f;
           a.step = 1e-3f;
           table.adamw(a, 0, n);
-          return std::vector<Tensor>{p, m, v};
+          Tensor value = random_tensor({n}, 5, DType::bf16), rest = Tensor::zeros({n}, DType::i16);
+          a.parameter = nullptr;
+          a.split = {reinterpret_cast<std::uint16_t*>(value.view().raw()), rest.data<std::int16_t>()};
+          table.adamw(a, 0, n);
+          return std::vector<Tensor>{p, m, v, value, rest};
         },
         concat(n, " elements"));
   }
