@@ -25,7 +25,10 @@ struct Training {
   Tape tape;
   Arena arena;
 
-  Training(std::int64_t sequences, std::int64_t length) : network(initialized()), parameters(network) {
+  DType dtype;
+
+  Training(std::int64_t sequences, std::int64_t length, DType weights)
+      : network(initialized()), parameters(network, {}, weights), dtype(weights) {
     for (std::int64_t i = 0; i < sequences; ++i)
       tokens.push_back(
           random_tokens(length + 1, network.config().vocab_size, static_cast<std::uint64_t>(i + 1)));
@@ -43,16 +46,18 @@ struct Training {
     parameters.zero_gradients();
     arena.reset();
     const auto labels = static_cast<double>(batch.size() * (tokens.front().size() - 1));
-    language_model_loss(network, batch, arena, {.tape = &tape, .scale = 1 / labels});
+    language_model_loss(network, batch, arena, {.tape = &tape, .scale = 1 / labels, .activations = dtype});
     tape.backward();
     optimizer.step(1e-4, clip_factor(parameters.gradient_norm(), 1.0));
   }
 };
 
 Work train_step(const Name& name) {
-  if (name.word() != "f32") fail<ArgumentError>(name.text(), "training is in f32");
+  const auto dtype = dtype_from_name(name.word());
+  if (dtype != DType::f32 && dtype != DType::bf16)
+    fail<ArgumentError>(name.text(), "training is in f32 or bf16");
   const std::int64_t sequences = name.number("B"), t = name.number("T");
-  const auto training = std::make_shared<Training>(sequences, t);
+  const auto training = std::make_shared<Training>(sequences, t, *dtype);
   Work work;
   work.run = [training] { training->step(); };
   work.rate = "tok_per_s";
@@ -74,8 +79,9 @@ bench/README.md.
 Example: bench_train --benchmark_filter='BM_TrainStep/f32/B:4/T:256/threads:2')";
   p.families = {{"BM_TrainStep", {"", "B", "T", "threads"}, train_step}};
   for (const int threads : thread_counts())
-    for (const auto* shape : {"B:4/T:64", "B:1/T:512", "B:4/T:256"})
-      p.names.push_back(concat("BM_TrainStep/f32/", shape, "/threads:", threads));
+    for (const auto* dtype : {"f32", "bf16"})
+      for (const auto* shape : {"B:4/T:64", "B:1/T:512", "B:4/T:256"})
+        p.names.push_back(concat("BM_TrainStep/", dtype, "/", shape, "/threads:", threads));
   return p;
 }
 

@@ -108,6 +108,9 @@ void add_options(CLI::App& app, Request& r) {
   app.add_flag("--gradient-checkpointing", a.gradient_checkpointing,
                "Compute activations again instead of keeping them: less memory, a third more time")
       ->disable_flag_override();
+  app.add_flag("--bf16", a.bf16,
+               "Keep weights and activations as bfloat16, and learn in float32: less memory")
+      ->disable_flag_override();
   program::add_number<std::uint64_t>(app, "--seed", a.seed,
                                      "Of the order of samples, and of new weights (42)");
   program::add_number<float>(app, "--resid-pdrop", r.resid_pdrop, "Dropout rate (the checkpoint's)");

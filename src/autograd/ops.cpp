@@ -5,15 +5,34 @@
 
 #include "gpt/core/error.h"
 #include "gpt/ops/activation.h"
+#include "gpt/ops/bfloat16.h"
 #include "gpt/ops/embedding.h"
 #include "gpt/ops/layer_norm.h"
 
 namespace gpt::autograd {
 namespace {
 
+/// x as float32: itself, or widened in the arena.
+ConstTensorView widened(ConstTensorView x, Arena& arena) {
+  if (x.dtype() == DType::f32) return x;
+  const TensorView wide = arena.take(x.shape());
+  ops::convert(x, wide);
+  return wide;
+}
+
+/// Lets compute(y) make y as float32, and rounds it where y is bfloat16.
+template <class F>
+void rounded(TensorView y, Arena& arena, const F& compute) {
+  if (y.dtype() == DType::f32) return compute(y);
+  const TensorView wide = arena.take(y.shape());
+  compute(wide);
+  ops::convert(wide, y);
+}
+
 /// The gradients of y = x W + bias that are wanted.
 void linear_backward(Tape& tape, ConstTensorView x, const ops::Weight& weight, ConstTensorView bias,
                      ConstTensorView dy) {
+  const Arena::Scope scope(tape.scratch());
   ops::LinearGradients gradients;
   if (tape.wants(x)) {
     const Tape::Target dx = tape.target(x);
@@ -22,6 +41,7 @@ void linear_backward(Tape& tape, ConstTensorView x, const ops::Weight& weight, C
   }
   gradients.dweight = tape.gradient_of(weight.values);
   if (bias.raw() != nullptr) gradients.dbias = tape.gradient_of(bias);
+  if (gradients.dweight.raw() != nullptr) x = widened(x, tape.scratch());
   ops::linear_backward(x, weight, dy, gradients, tape.scratch());
 }
 
@@ -74,10 +94,16 @@ void scatter(ConstTensorView together, std::span<const std::int64_t> rows, Tenso
 
 void linear(Tape* tape, ConstTensorView x, const ops::Weight& weight, const ops::LinearEpilogue& epilogue,
             TensorView y, Arena& arena) {
-  if (tape == nullptr) return ops::linear(x, weight, epilogue, y, arena);
+  const bool is_float32 = x.dtype() == DType::f32 && y.dtype() == DType::f32;
+  if (tape == nullptr && is_float32) return ops::linear(x, weight, epilogue, y, arena);
   const ConstTensorView bias = epilogue.bias, residual = epilogue.residual, values = weight.values;
   if (epilogue.activation == ops::Activation::kNone) {
-    ops::linear(x, weight, epilogue, y, arena);
+    {
+      const Arena::Scope scope(arena);
+      const ConstTensorView wide_x = widened(x, arena);
+      rounded(y, arena, [&](TensorView wide) { ops::linear(wide_x, weight, epilogue, wide, arena); });
+    }
+    if (tape == nullptr) return;
     tape->record({x, values, bias, residual}, y, [=, &weight](Tape& t, TensorView dy) {
       linear_backward(t, x, weight, bias, dy);
       if (residual.raw() != nullptr) t.give(residual, dy);
@@ -87,18 +113,31 @@ void linear(Tape* tape, ConstTensorView x, const ops::Weight& weight, const ops:
   if (residual.raw() != nullptr)
     fail<UnsupportedError>("linear", "an activation and a residual in one operation on a tape");
   const ops::Activation f = epilogue.activation;
-  const TensorView sum = arena.take(y.shape());
-  ops::linear(x, weight, {.bias = bias}, sum, arena);
-  ops::activation(f, sum, y);
+  const TensorView sum = arena.take(y.shape(), y.dtype());
+  {
+    const Arena::Scope scope(arena);
+    const ConstTensorView wide_x = widened(x, arena);
+    rounded(sum, arena, [&](TensorView wide) { ops::linear(wide_x, weight, {.bias = bias}, wide, arena); });
+    const ConstTensorView wide_sum = widened(sum, arena);
+    rounded(y, arena, [&](TensorView wide) { ops::activation(f, wide_sum, wide); });
+  }
+  if (tape == nullptr) return;
   tape->record({x, values, bias}, y, [=, &weight](Tape& t, TensorView dy) {
-    ops::activation_backward(f, sum, dy, dy);
+    {
+      const Arena::Scope scope(t.scratch());
+      ops::activation_backward(f, widened(sum, t.scratch()), dy, dy);
+    }
     linear_backward(t, x, weight, bias, dy);
   });
 }
 
 void dropout(Tape* tape, ConstTensorView x, const ops::Dropout& dropout, ConstTensorView residual,
-             TensorView y) {
-  ops::dropout(x, dropout, residual, y);
+             TensorView y, Arena& arena) {
+  {
+    const Arena::Scope scope(arena);
+    const ConstTensorView wide_x = widened(x, arena);
+    rounded(y, arena, [&](TensorView wide) { ops::dropout(wide_x, dropout, residual, wide); });
+  }
   if (tape == nullptr) return;
   tape->record({x, residual}, y, [=](Tape& t, TensorView dy) {
     if (t.wants(x)) {
@@ -110,14 +149,19 @@ void dropout(Tape* tape, ConstTensorView x, const ops::Dropout& dropout, ConstTe
 }
 
 void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTensorView beta, float epsilon,
-                TensorView y) {
-  ops::layer_norm(x, gamma, beta, epsilon, y);
+                TensorView y, Arena& arena) {
+  {
+    const Arena::Scope scope(arena);
+    const ConstTensorView wide_x = widened(x, arena);
+    rounded(y, arena, [&](TensorView wide) { ops::layer_norm(wide_x, gamma, beta, epsilon, wide); });
+  }
   if (tape == nullptr) return;
   tape->record({x, gamma, beta}, y, [=](Tape& t, TensorView dy) {
+    const Arena::Scope scope(t.scratch());
     const Tape::Target dx = t.wants(x) ? t.target(x) : Tape::Target{};
     if (dx.view.raw() != nullptr && !dx.add) std::memset(dx.view.raw(), 0, dx.view.nbytes());
-    ops::layer_norm_backward(x, gamma, epsilon, dy, dx.view, t.gradient_of(gamma), t.gradient_of(beta),
-                             t.scratch());
+    ops::layer_norm_backward(widened(x, t.scratch()), gamma, epsilon, dy, dx.view, t.gradient_of(gamma),
+                             t.gradient_of(beta), t.scratch());
   });
 }
 
@@ -126,14 +170,19 @@ void attention(Tape* tape, ConstTensorView qkv, std::span<const ops::AttentionSp
   const TensorView statistics = tape != nullptr ? arena.take({qkv.dim(0), shape.n_head, 2}) : TensorView();
   {
     const Arena::Scope scope(arena);
-    ops::attention(qkv, with_caches(tape, batch, shape, arena), shape, y, statistics);
+    const ConstTensorView wide_qkv = widened(qkv, arena);
+    const auto spans = with_caches(tape, batch, shape, arena);
+    rounded(y, arena, [&](TensorView wide) { ops::attention(wide_qkv, spans, shape, wide, statistics); });
   }
   if (tape == nullptr) return;
   tape->record({qkv}, y, [=](Tape& t, TensorView dy) {
     const Tape::Target dqkv = t.target(qkv);
     if (dqkv.add)
       fail<UnsupportedError>("attention", "queries, keys and values that something else uses, on a tape");
-    ops::attention_backward(qkv, batch, shape, y, statistics, dy, dqkv.view, t.scratch());
+    Arena& scratch = t.scratch();
+    const Arena::Scope scope(scratch);
+    ops::attention_backward(widened(qkv, scratch), batch, shape, widened(y, scratch), statistics, dy,
+                            dqkv.view, scratch);
   });
 }
 

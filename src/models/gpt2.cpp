@@ -69,13 +69,13 @@ TensorView last_rows(ConstTensorView x, std::span<const nn::Segment> segments, A
 void forward_recomputed(const nn::Block& block, nn::Context& context, ConstTensorView x,
                         std::span<const nn::Segment> segments, TensorView y) {
   Tape& tape = *context.tape;
-  tape.record_recomputed(
-      y, [&block, &tape, stop = context.stop, dropout = context.dropout, x, segments](Arena& memory) {
-        nn::Context again{memory, stop, nullptr, &tape, dropout};
-        const TensorView result = memory.take(x.shape());
-        block.forward(again, x, segments, result);
-        return result;
-      });
+  tape.record_recomputed(y, [&block, &tape, stop = context.stop, dropout = context.dropout,
+                             activations = context.activations, x, segments](Arena& memory) {
+    nn::Context again{memory, stop, nullptr, &tape, dropout, activations};
+    const TensorView result = memory.take(x.shape());
+    block.forward(again, x, segments, result);
+    return result;
+  });
   const Arena::Scope scratch(context.arena);
   context.tape = nullptr;
   block.forward(context, x, segments, y);
@@ -133,7 +133,11 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
       if (chunk.cache != nullptr)
         fail<ArgumentError>("gpt2", "a cache beside a tape or dropout, expected whole sequences");
   if (options.dropout) check_dropout(batch.size(), config_.n_layer);
+  if (options.activations != DType::f32 && (options.activations != DType::bf16 || options.on_product))
+    fail<ArgumentError>("gpt2", "activations are ", name_of(options.activations), ", expected float32",
+                        options.on_product ? " beside on_product" : " or bfloat16");
   nn::Context context{arena, options.stop, options.on_product ? &options.on_product : nullptr, options.tape};
+  context.activations = options.activations;
   const auto [ids, positions, segments] = gather(batch, static_cast<std::size_t>(rows), arena);
   ForwardOutput out;
 
@@ -144,7 +148,7 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     context.dropout = {config_.resid_pdrop, config_.embd_pdrop, config_.attn_pdrop, options.dropout->seed,
                        options.dropout->stream};
     if (config_.embd_pdrop > 0) {
-      autograd::dropout(options.tape, x, context.dropout.take(config_.embd_pdrop), {}, y);
+      autograd::dropout(options.tape, x, context.dropout.take(config_.embd_pdrop), {}, y, arena);
       std::swap(x, y);
     }
   }

@@ -36,7 +36,8 @@ LossSum loss_of(const Gpt2& network, std::span<const LabelledSequence> batch, Ar
                                              .stop = options.stop,
                                              .dropout = options.dropout,
                                              .tape = options.tape,
-                                             .gradient_checkpointing = options.gradient_checkpointing});
+                                             .gradient_checkpointing = options.gradient_checkpointing,
+                                             .activations = options.activations});
   std::vector<double> losses(labels.size());
   autograd::head_loss(options.tape, out.final_hidden, network.head(), labels, options.loss,
                       static_cast<float>(options.scale), losses, arena, options.stop);

@@ -24,13 +24,13 @@ void Linear::forward_dropped(Context& context, ConstTensorView x, ConstTensorVie
                              TensorView y) const {
   const float rate = context.dropout.resid_pdrop;
   if (rate == 0) return forward(context, x, y, ops::Activation::kNone, residual);
-  const TensorView sum = context.arena.take(y.shape());
+  const TensorView sum = context.take(y.shape());
   forward(context, x, sum);
-  autograd::dropout(context.tape, sum, context.dropout.take(rate), residual, y);
+  autograd::dropout(context.tape, sum, context.dropout.take(rate), residual, y, context.arena);
 }
 
 void LayerNorm::forward(Context& context, ConstTensorView x, TensorView y) const {
-  autograd::layer_norm(context.tape, x, weight_, bias_, epsilon_, y);
+  autograd::layer_norm(context.tape, x, weight_, bias_, epsilon_, y, context.arena);
 }
 
 Attention::Attention(std::int64_t features, std::int64_t n_head, float scale, std::int64_t layer)
@@ -43,7 +43,7 @@ Attention::Attention(std::int64_t features, std::int64_t n_head, float scale, st
 
 void Attention::forward(Context& context, ConstTensorView x, std::span<const Segment> batch,
                         ConstTensorView residual, TensorView y) const {
-  const TensorView qkv = context.arena.take({x.dim(0), c_attn_.out_features()});
+  const TensorView qkv = context.take({x.dim(0), c_attn_.out_features()});
   c_attn_.forward(context, x, qkv);
   const auto spans = context.arena.take_span<ops::AttentionSpan>(batch.size());
   for (std::size_t i = 0; i < batch.size(); ++i) {
@@ -51,7 +51,7 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
     spans[i] = {row, rows, 0, {}};
     if (cache != nullptr) spans[i] = {row, rows, cache->length(), cache->layer(layer_)};
   }
-  const TensorView heads = context.arena.take(x.shape());
+  const TensorView heads = context.take(x.shape());
   const ops::Dropout dropout = context.dropout.take(context.dropout.attn_pdrop);
   autograd::attention(context.tape, qkv, spans, {n_head_, head_dim_, scale_, dropout}, heads, context.arena);
   c_proj_.forward_dropped(context, heads, residual, y);
@@ -63,7 +63,7 @@ Mlp::Mlp(std::int64_t features, std::int64_t inner, ops::Activation f)
       activation_(f) {}
 
 void Mlp::forward(Context& context, ConstTensorView x, ConstTensorView residual, TensorView y) const {
-  const TensorView inner = context.arena.take({x.dim(0), c_fc_.out_features()});
+  const TensorView inner = context.take({x.dim(0), c_fc_.out_features()});
   c_fc_.forward(context, x, inner, activation_);
   c_proj_.forward_dropped(context, inner, residual, y);
 }
@@ -73,10 +73,10 @@ Block::Block(LayerNorm ln_1, Attention attn, LayerNorm ln_2, Mlp mlp)
 
 void Block::forward(Context& context, ConstTensorView x, std::span<const Segment> batch, TensorView y) const {
   const TensorView h = context.arena.take(x.shape());
-  const TensorView normal_1 = context.arena.take(x.shape());
+  const TensorView normal_1 = context.take(x.shape());
   ln_1_.forward(context, x, normal_1);
   attn_.forward(context, normal_1, batch, x, h);
-  const TensorView normal_2 = context.tape == nullptr ? normal_1 : context.arena.take(x.shape());
+  const TensorView normal_2 = context.tape == nullptr ? normal_1 : context.take(x.shape());
   ln_2_.forward(context, h, normal_2);
   mlp_.forward(context, normal_2, h, y);
 }

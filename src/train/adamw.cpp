@@ -37,7 +37,8 @@ void AdamW::step(double learning_rate, double gradient_scale) {
                 .epsilon = options_.adam_epsilon,
                 .weight_decay = p.value.shape().rank() >= 2 ? options_.weight_decay : 0.0,
                 .gradient_scale = gradient_scale,
-                .step = steps_});
+                .step = steps_},
+               p.rest);
   }
 }
 

@@ -2,24 +2,60 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "core/float_environment.h"
 #include "gpt/core/error.h"
+#include "gpt/ops/bfloat16.h"
 #include "gpt/ops/optimizer.h"
 
 namespace gpt {
 
-Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns) {
+Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns, DType dtype) {
+  if (dtype != DType::f32 && dtype != DType::bf16)
+    fail<ArgumentError>("train", "weights are to be ", name_of(dtype), ", expected float32 or bfloat16");
+  std::vector<Tensor> values;  // the network's, once all are there
   network.visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
     if (tensor.shape() != shape)
       fail<ShapeError>("train", name, " has shape ", tensor.shape().to_string(), ", expected ",
                        shape.to_string());
     if (learns && !learns(name)) return;
-    tensor = tensor.dtype() == DType::f32 ? tensor.clone() : tensor.to(DType::f32);
-    gradients_.push_back(Tensor::zeros(shape));
-    all_.push_back({name, tensor.view(), gradients_.back().view()});
+    Parameter& p = all_.emplace_back();
+    p.name = name;
+    if (dtype == DType::bf16) {
+      values.push_back(Tensor::empty(shape, DType::bf16));
+      p.rest = rests_.emplace_back(Tensor::empty(shape, DType::i16));
+      ops::split(tensor.to(DType::f32), values.back(), p.rest);
+    } else {
+      values.push_back(tensor.dtype() == DType::f32 ? tensor.clone() : tensor.to(DType::f32));
+    }
+    p.value = values.back();
+    p.gradient = gradients_.emplace_back(Tensor::zeros(shape));
+    places_.push_back(&tensor);
   });
   if (all_.empty()) fail<ArgumentError>("train", "no parameter is to be learned");
+  for (std::size_t i = 0; i < places_.size(); ++i) *places_[i] = std::move(values[i]);
+}
+
+Parameters::~Parameters() {
+  gradients_.clear();  // so that there is room
+  try {
+    join();
+  } catch (const Error&) {
+  }
+}
+
+void Parameters::join() {
+  for (std::size_t i = 0; i < rests_.size(); ++i) {
+    Parameter& p = all_[i];
+    if (p.rest.raw() == nullptr) continue;  // before a lack of memory
+    Tensor whole = Tensor::empty(p.value.shape());
+    ops::join(p.value, p.rest, whole);
+    p.value = whole;
+    p.rest = {};
+    *places_[i] = std::move(whole);
+    rests_[i] = {};
+  }
 }
 
 void Parameters::watch(Tape& tape) const {

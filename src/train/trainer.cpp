@@ -90,6 +90,7 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   set("max_grad_norm", a.max_grad_norm);
   if (a.label_smoothing_factor != 0) set("label_smoothing_factor", a.label_smoothing_factor);
   set("seed", a.seed);
+  if (a.bf16) set("bf16", static_cast<int>(a.bf16));
   return run;
 }
 
@@ -154,7 +155,7 @@ class Run {
         stop_(std::move(stop)),
         resumed_(step_to_resume(arguments)),
         total_steps_(checked_steps(train, arguments)),
-        parameters_(model.network()),
+        parameters_(model.network(), {}, a_.bf16 ? DType::bf16 : DType::f32),
         optimizer_(parameters_, optimizer_options(a_)),
         identity_(run_of(train, evaluation, arguments, model.config(), total_steps_)) {
     parameters_.watch(tape_);
@@ -182,6 +183,8 @@ class Run {
     if (!a_.output_dir.empty()) save();
     if (a_.load_best_model_at_end && state_.best_eval_loss && state_.best_step != state_.global_step)
       load_parameters(checkpoint_path(a_.output_dir, state_.best_step), parameters_);
+    arena_ = {};
+    parameters_.join();
     return {state_.global_step, run_loss_ / static_cast<double>(std::max<std::int64_t>(1, run_labels_)),
             state_.best_eval_loss, state_.best_step, stopped_early_};
   }
@@ -242,6 +245,7 @@ class Run {
                                 .scale = 1 / static_cast<double>(std::max<std::int64_t>(1, labels)),
                                 .dropout = dropout_of(static_cast<std::int64_t>(i)),
                                 .gradient_checkpointing = a_.gradient_checkpointing,
+                                .activations = a_.bf16 ? DType::bf16 : DType::f32,
                                 .stop = stop_,
                                 .loss = ops::CrossEntropy(a_.label_smoothing_factor)};
       const LossSum sum = language_model_loss(model_.network(), batches[i].sequences, arena_, options);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <system_error>
 
 #include "core/directory.h"
@@ -35,23 +36,29 @@ void remove_tree(const fs::path& path) {
   if (error) fail<IoError>(path.string(), "cannot be removed: ", error.message());
 }
 
+std::string rest_of(const Parameter& p) { return "rest." + p.name; }
+
 /// What is read from files, checked as a whole before the first element changes.
 class Copies {
  public:
   template <class File>
   void add(const File& file, const std::string& name, TensorView to) {
     const Tensor from = file.tensor(name);
-    if (from.dtype() != DType::f32 || from.shape() != to.shape())
+    if (from.dtype() != to.dtype() || from.shape() != to.shape())
       fail<FormatError>(file.source(), name, " is ", name_of(from.dtype()), " ", from.shape().to_string(),
-                        ", expected float32 ", to.shape().to_string());
+                        ", expected ", name_of(to.dtype()), " ", to.shape().to_string());
     all_.push_back({from, to});
   }
   void add_weights(const fs::path& checkpoint, const Parameters& parameters) {
     const Checkpoint weights(checkpoint);
-    for (const Parameter& p : parameters.all()) add(weights, name_in(weights, p.name), p.value);
+    const SafetensorsFile optimizer(checkpoint / kOptimizer);
+    for (const Parameter& p : parameters.all()) {
+      add(weights, name_in(weights, p.name), p.value);
+      if (p.rest.raw() != nullptr) add(optimizer, rest_of(p), p.rest);
+    }
   }
   void make() const noexcept {
-    for (const Copy& copy : all_) std::ranges::copy(copy.from.span<float>(), copy.to.data<float>());
+    for (const Copy& copy : all_) std::memcpy(copy.to.raw(), copy.from.view().raw(), copy.to.nbytes());
   }
 
  private:
@@ -131,7 +138,9 @@ void save_checkpoint(const fs::path& output_dir, const TrainingState& state, con
     model.save(unfinished);
     std::vector<NamedTensor> moments;
     for (std::size_t i = 0; i < parameters.all().size(); ++i) {
-      const std::string& name = parameters.all()[i].name;
+      const Parameter& p = parameters.all()[i];
+      const std::string& name = p.name;
+      if (p.rest.raw() != nullptr) moments.push_back({rest_of(p), p.rest});
       moments.push_back({"exp_avg." + name, optimizer.first_moments()[i].view()});
       moments.push_back({"exp_avg_sq." + name, optimizer.second_moments()[i].view()});
     }

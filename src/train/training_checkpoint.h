@@ -1,5 +1,6 @@
 // A training run on disk: <output_dir>/checkpoint-<step>, a Hugging Face model directory with two files more:
-//   optimizer.safetensors  exp_avg.<name> and exp_avg_sq.<name>, float32, of every learned parameter
+//   optimizer.safetensors  exp_avg.<name> and exp_avg_sq.<name>, float32, of every learned parameter; with bf16, where the
+//                          model's files have bfloat16, also rest.<name>, int16: together they are float32 (ops::split)
 //   trainer_state.json     where the run stands, and what it was begun with
 #pragma once
 

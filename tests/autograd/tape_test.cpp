@@ -6,6 +6,8 @@
 
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
+#include "gpt/ops/activation.h"
+#include "gpt/ops/layer_norm.h"
 #include "support/expect_error.h"
 #include "support/random_tensor.h"
 #include "support/weights.h"
@@ -93,6 +95,54 @@ TEST_F(TapeTest, RecordsNothingWhereNothingIsWatched) {
   tape_.backward();
   EXPECT_FALSE(tape_.wants(z));  // forgotten
   EXPECT_TRUE(tape_.wants(learned.values));
+}
+
+TEST_F(TapeTest, KeepsBfloat16AndComputesInFloat32) {
+  const auto half = [](const Tensor& t) { return t.to(DType::bf16); };
+  const auto rounded = [&](const Tensor& t) { return half(t).to(DType::f32); };
+  const ops::Weight w = gpt::test::random_weight(8, 24, ops::WeightLayout::kInOut, DType::bf16, 1),
+                    back = gpt::test::random_weight(24, 8, ops::WeightLayout::kInOut, DType::bf16, 2);
+  const Tensor gamma = random_tensor({8}, 3), beta = random_tensor({8}, 4), x = random_tensor({3, 8}, 5),
+               seed = random_tensor({3, 8}, 6);
+  Tensor gradients[] = {Tensor::zeros({8, 24}), Tensor::zeros({24, 8}), Tensor::zeros({8}),
+                        Tensor::zeros({3, 8})};
+  tape_.watch(w.values, gradients[0]);
+  tape_.watch(back.values, gradients[1]);
+  tape_.watch(gamma, gradients[2]);
+  tape_.watch(x, gradients[3]);
+  Tensor normal = Tensor::empty({3, 8}, DType::bf16), inner = Tensor::empty({3, 24}, DType::bf16),
+         y = Tensor::empty({3, 8});
+  for (Tape* const tape : {static_cast<Tape*>(nullptr), &tape_}) {
+    autograd::layer_norm(tape, x, gamma, beta, 1e-5f, normal, arena_);
+    autograd::linear(tape, normal, w, {.activation = ops::Activation::kGeluNew}, inner, arena_);
+    autograd::linear(tape, inner, back, {.residual = x}, y, arena_);
+    // By hand, with every result rounded.
+    Tensor n = Tensor::empty({3, 8}), sum = Tensor::empty({3, 24}), f = Tensor::empty({3, 24}),
+           expected = Tensor::empty({3, 8});
+    ops::layer_norm(x, gamma, beta, 1e-5f, n);
+    EXPECT_TRUE(same_bits(normal, half(n)));
+    n = rounded(n);
+    ops::linear(n, w, {}, sum, arena_);
+    sum = rounded(sum);
+    ops::activation(ops::Activation::kGeluNew, sum, f);
+    EXPECT_TRUE(same_bits(inner, half(f)));
+    f = rounded(f);
+    ops::linear(f, back, {.residual = x}, expected, arena_);
+    EXPECT_TRUE(same_bits(y, expected));
+    if (tape == nullptr) continue;
+    tape_.seed(y, seed);
+    tape_.backward();
+    Tensor df = Tensor::empty({3, 24}), dn = Tensor::empty({3, 8}), dx = seed.clone(),
+           dw = Tensor::zeros({8, 24}), dback = Tensor::zeros({24, 8}), dgamma = Tensor::zeros({8});
+    ops::linear_backward(f, back, seed, {.dx = df, .dweight = dback}, arena_);
+    ops::activation_backward(ops::Activation::kGeluNew, sum, df, df);
+    ops::linear_backward(n, w, df, {.dx = dn, .dweight = dw}, arena_);
+    ops::layer_norm_backward(x, gamma, 1e-5f, dn, dx, dgamma, {}, arena_);
+    EXPECT_TRUE(same_bits(gradients[0], dw));
+    EXPECT_TRUE(same_bits(gradients[1], dback));
+    EXPECT_TRUE(same_bits(gradients[2], dgamma));
+    EXPECT_TRUE(same_bits(gradients[3], dx));
+  }
 }
 
 TEST_F(TapeTest, RefusesAGradientOfAnotherShape) {

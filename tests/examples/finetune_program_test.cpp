@@ -264,6 +264,17 @@ TEST_F(FinetuneProgram, SavesTheResultInTheTypeThatIsAskedFor) {
   EXPECT_THAT(content(dir_ / "out/report.html"), HasSubstr("<dt>save_dtype</dt><dd>bfloat16</dd>"));
 }
 
+TEST_F(FinetuneProgram, ComputesInBfloat16) {
+  ASSERT_EQ(run(options("out", {"--max-steps", "2", "--bf16", "--save-dtype", "bf16"})).status, 0);
+  // What it computed with is what the checkpoint has beside the rest.
+  EXPECT_TRUE(content(dir_ / "out/model.safetensors") ==
+              content(dir_ / "out/checkpoint-2/model.safetensors"));
+  EXPECT_EQ(HfConfig::load(dir_ / "out/checkpoint-2/config.json").get_string("torch_dtype"), "bfloat16");
+  EXPECT_THAT(content(dir_ / "out/report.html"), HasSubstr("<dt>bf16</dt><dd>true</dd>"));
+  expect_failure(1, command(options("out", {"--max-steps", "2", "--resume"})),
+                 concat("bf16 is none, but ", (dir_ / "out/checkpoint-2/trainer_state.json").string()));
+}
+
 TEST_F(FinetuneProgram, TakesAnotherTokenizerForACheckpoint) {
   ASSERT_EQ(run(options("first", {"--max-steps", "1"})).status, 0);
   const ProcessResult result =

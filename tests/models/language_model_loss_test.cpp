@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -99,15 +100,18 @@ TEST(LanguageModelLoss, AndItsGradientsDoNotDependOnThreadsOrOnBeingRecorded) {
   std::vector<std::vector<TokenId>> ids{tokens(33, 1), tokens(2, 5), tokens(30, 9)};
   std::vector<LabelledSequence> batch;
   for (const auto& row : ids) batch.push_back({row});
-  set_num_threads(1);
-  const Learned alone(network, batch);
-  for (const int threads : {2, 5}) {
-    set_num_threads(threads);
-    EXPECT_TRUE(same(alone, Learned(network, batch))) << threads;
+  for (const DType activations : {DType::f32, DType::bf16}) {
+    const LossOptions options{.scale = 0.1, .activations = activations};
+    set_num_threads(1);
+    const Learned alone(network, batch, options);
+    for (const int threads : {2, 5}) {
+      set_num_threads(threads);
+      EXPECT_TRUE(same(alone, Learned(network, batch, options))) << threads;
+    }
+    set_num_threads(0);
+    Arena arena;
+    EXPECT_EQ(language_model_loss(network, batch, arena, options).sum, alone.loss.sum);
   }
-  set_num_threads(0);
-  Arena arena;
-  EXPECT_EQ(language_model_loss(network, batch, arena).sum, alone.loss.sum);
 }
 
 TEST(LanguageModelLoss, OfRecomputedBlocksIsTheSameInLessMemory) {
@@ -117,12 +121,43 @@ TEST(LanguageModelLoss, OfRecomputedBlocksIsTheSameInLessMemory) {
   Gpt2 network = random_network(config, 1);
   const auto ids = tokens(33, 3), others = tokens(9, 8);
   const LabelledSequence batch[] = {{ids}, {others}};
-  LossOptions options{.dropout = DropoutSeed{7}};
-  const Learned kept(network, batch, options);
-  options.gradient_checkpointing = true;
-  const Learned recomputed(network, batch, options);
-  EXPECT_TRUE(same(recomputed, kept));
-  EXPECT_LT(recomputed.memory, kept.memory / 3);
+  for (const DType activations : {DType::f32, DType::bf16}) {
+    LossOptions options{.dropout = DropoutSeed{7}, .activations = activations};
+    const Learned kept(network, batch, options);
+    options.gradient_checkpointing = true;
+    const Learned recomputed(network, batch, options);
+    EXPECT_TRUE(same(recomputed, kept));
+    EXPECT_LT(recomputed.memory, kept.memory / (activations == DType::f32 ? 3 : 1));  // bfloat16 leaves less
+  }
+}
+
+TEST(LanguageModelLoss, OfBfloat16ActivationsIsNearlyTheSameInLessMemory) {
+  Gpt2Config config = tiny_config();
+  config.n_layer = 8;
+  Gpt2 network = random_network(config, 1);
+  const auto ids = tokens(33, 3), others = tokens(9, 8);
+  const LabelledSequence batch[] = {{ids}, {others}};
+  const Learned whole(network, batch), half(network, batch, {.scale = 0.1, .activations = DType::bf16});
+  // Of the 16 features a token and block has kept (2 of normal, 3 of qkv, 1 of heads, 8 of the mlp, 2 of sums) 14 take half.
+  EXPECT_LT(half.memory, whole.memory * 3 / 4);
+  EXPECT_NE(half.loss.sum, whole.loss.sum);
+  // Every rounding is one of 2^-9; the errors of some 50 of them in a row add up by chance.
+  EXPECT_NEAR(half.loss.mean(), whole.loss.mean(), 0x1p-9 * 8 * whole.loss.mean());
+  for (std::size_t i = 0; i < whole.gradients.size(); ++i) {
+    double product = 0, squares = 0, others_squares = 0;
+    for (std::size_t j = 0; j < whole.gradients[i].span<float>().size(); ++j) {
+      const auto a = static_cast<double>(whole.gradients[i].span<float>()[j]),
+                 b = static_cast<double>(half.gradients[i].span<float>()[j]);
+      product += a * b;
+      squares += a * a;
+      others_squares += b * b;
+    }
+    EXPECT_GT(product, 0.99 * std::sqrt(squares * others_squares)) << i;
+  }
+  Arena arena;
+  EXPECT_EQ(message_of<ArgumentError>(
+                [&] { language_model_loss(network, batch, arena, {.activations = DType::f16}); }),
+            "[gpt2] activations are float16, expected float32 or bfloat16");
 }
 
 TEST(LanguageModelLoss, IsAUsersOwnOverAllRowsThatAreFed) {

@@ -3,10 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include "gpt/core/error.h"
+#include "gpt/ops/bfloat16.h"
 #include "support/expect_error.h"
 #include "support/random_model.h"
+#include "support/random_tensor.h"
 
 namespace gpt {
 namespace {
@@ -37,6 +41,33 @@ TEST(Parameters, AreThoseThatLearn) {
             "[train] no parameter is to be learned");
   network.pack();
   EXPECT_THROW(Parameters{network}, UnsupportedError);
+}
+
+TEST(Parameters, AreSplitWhereTheNetworkComputesInBfloat16) {
+  Gpt2 network = test::random_network(test::tiny_config(), 1);
+  std::vector<Tensor> before;
+  network.visit(
+      [&](const std::string&, const Tensor& tensor, const Shape&) { before.push_back(tensor.clone()); });
+  {
+    const Parameters parameters(network, {}, DType::bf16);
+    ASSERT_EQ(parameters.all().size(), before.size());
+    std::size_t i = 0;
+    network.visit([&](const std::string& name, const Tensor& tensor, const Shape&) {
+      EXPECT_TRUE(test::same_bits(tensor, before[i].to(DType::bf16))) << name;
+      EXPECT_EQ(parameters.all()[i].value.raw(), std::as_const(tensor).view().raw()) << name;
+      EXPECT_EQ(parameters.all()[i++].rest.dtype(), DType::i16) << name;
+    });
+  }
+  std::size_t i = 0;
+  network.visit([&](const std::string& name, const Tensor& tensor, const Shape&) {
+    Tensor value = Tensor::empty(tensor.shape(), DType::bf16),
+           rest = Tensor::empty(tensor.shape(), DType::i16);
+    ops::split(before[i], value, rest);
+    ops::join(value, rest, before[i]);  // where a half loses a unit
+    EXPECT_TRUE(test::same_bits(tensor, before[i++])) << name;
+  });
+  EXPECT_EQ(message_of<ArgumentError>([&] { Parameters(network, {}, DType::f16); }),
+            "[train] weights are to be float16, expected float32 or bfloat16");
 }
 
 class AdamWOptimizer : public testing::Test {

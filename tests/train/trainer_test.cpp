@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,10 +45,10 @@ TextDataset text(std::int64_t tokens, std::int64_t block_size = 16) {
   return TextDataset::from_tokens(ids, {.block_size = block_size});
 }
 
-std::map<std::string, Tensor> weights(const Model& model) {
+std::map<std::string, Tensor> weights(const Model& model, std::optional<DType> rounded_to = {}) {
   std::map<std::string, Tensor> all;
   model.network().visit([&](const std::string& name, const Tensor& tensor, const Shape&) {
-    all.emplace(name, tensor.clone());
+    all.emplace(name, rounded_to ? tensor.to(*rounded_to).clone() : tensor.clone());
   });
   return all;
 }
@@ -161,15 +163,19 @@ TEST(Trainer, AppliesDropoutInTrainingAlone) {
 
 TEST(Trainer, GivesTheSameBitsOnAnyNumberOfThreads) {
   const TextDataset train = text(16 * 10 + 1);
-  std::map<std::string, Tensor> results[2];
-  for (const int i : {0, 1}) {
-    set_num_threads(1 + 2 * i);
-    Model model = small_model();
-    Trainer(model, arguments()).fit(train);
-    results[i] = weights(model);
+  for (const bool bf16 : {false, true}) {
+    TrainingArguments a = arguments();
+    a.bf16 = bf16;
+    std::map<std::string, Tensor> results[2];
+    for (const int i : {0, 1}) {
+      set_num_threads(1 + 2 * i);
+      Model model = small_model();
+      Trainer(model, a).fit(train);
+      results[i] = weights(model);
+    }
+    set_num_threads(0);
+    EXPECT_TRUE(same(results[0], results[1])) << bf16;
   }
-  set_num_threads(0);
-  EXPECT_TRUE(same(results[0], results[1]));
 }
 
 TEST(Trainer, GivesTheSameBitsHoweverTheHostRounds) {
@@ -227,13 +233,23 @@ TEST(Trainer, AccumulatesToTheMeanOverAllLabels) {
   EXPECT_NEAR(losses[0], losses[1], losses[0] * 1e-12);
 }
 
-TEST(Trainer, GoesOnFromACheckpointToTheSameBits) {
+// How a run may be different, for what holds of all runs.
+struct Variant {
+  const char* name;
+  std::function<void(TrainingArguments&)> set;
+};
+const Variant kVariants[] = {{"float32", [](TrainingArguments&) {}},
+                             {"bf16", [](TrainingArguments& a) { a.bf16 = true; }}};
+
+void expect_the_same_after_a_stop(const Variant& variant) {
   const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  TrainingArguments whole_arguments = arguments();
+  variant.set(whole_arguments);
   Model whole = small_model();
-  const TrainingResult undisturbed = Trainer(whole, arguments()).fit(train, &validation);
+  const TrainingResult undisturbed = Trainer(whole, whole_arguments).fit(train, &validation);
   for (const std::int64_t stopped_after : {1, 3, 5, 7}) {
     const test::TempDir dir;
-    TrainingArguments a = arguments();
+    TrainingArguments a = whole_arguments;
     a.output_dir = dir.path();
     a.save_steps = 2;
     a.logging_steps = 1;
@@ -258,8 +274,89 @@ TEST(Trainer, GoesOnFromACheckpointToTheSameBits) {
     EXPECT_EQ(result.best_step, undisturbed.best_step) << stopped_after;
     EXPECT_TRUE(same(weights(whole), weights(other))) << stopped_after;
     EXPECT_FALSE(fs::exists(dir.path() / ".checkpoint-99"));
-    EXPECT_TRUE(same(weights(whole), weights(Model::load(dir.path() / "checkpoint-8"))));
+    const Model saved = Model::load(dir.path() / "checkpoint-8");
+    EXPECT_TRUE(same(a.bf16 ? weights(whole, DType::bf16) : weights(whole), weights(saved)));
   }
+}
+
+TEST(Trainer, GoesOnFromACheckpointToTheSameBits) {
+  for (const Variant& variant : kVariants) {
+    SCOPED_TRACE(variant.name);
+    expect_the_same_after_a_stop(variant);
+  }
+}
+
+TEST(Trainer, ComputesInBfloat16AndLearnsInFloat32) {
+  const test::TempDir dir;
+  const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  TrainingArguments a = arguments();
+  a.learning_rate = 1e-5;  // of which most steps are lost in bfloat16
+  a.warmup_steps = 0;
+  Model plain = small_model(), half = small_model();
+  const TrainingResult expected = Trainer(plain, a).fit(train, &validation);
+  a.bf16 = true;
+  a.output_dir = dir.path();
+  std::map<std::string, Tensor> seen;
+  const TrainingResult got =
+      Trainer(half, a).fit(train, &validation, {.on_evaluate = [&](const EvaluationLog& log) {
+                             seen = weights(half);
+                             EXPECT_EQ(log.eval_loss, Trainer(half, a).evaluate(validation).eval_loss);
+                           }});
+  // What was computed with is what is learned, rounded.
+  EXPECT_TRUE(same(seen, weights(half, DType::bf16)));
+  EXPECT_TRUE(same(seen, weights(Model::load(dir / "checkpoint-8"))));
+  const auto learned = weights(half);
+  for (const auto& [name, tensor] : weights(small_model())) {
+    ASSERT_EQ(learned.at(name).dtype(), DType::f32) << name;
+    double far = 0;
+    std::int64_t moved = 0;
+    for (std::size_t i = 0; i < tensor.span<float>().size(); ++i) {
+      const float step = learned.at(name).span<float>()[i] - tensor.span<float>()[i];
+      moved += step != 0;
+      far = std::max(far, std::abs(static_cast<double>(step)));
+    }
+    if (name != "wpe.weight") {  // of which half is never used
+      EXPECT_GT(2 * moved, tensor.numel()) << name;
+    }
+    EXPECT_LT(far, 8 * 1.1e-5 + 1e-6) << name;  // as many updates, each of about the rate; decay
+  }
+  EXPECT_NE(got.training_loss, expected.training_loss);
+  EXPECT_NEAR(got.training_loss, expected.training_loss, 0x1p-6 * expected.training_loss);
+}
+
+TEST(Trainer, BringsBackTheBestOfBfloat16InFloat32) {
+  const test::TempDir dir;
+  const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  TrainingArguments a = arguments();
+  a.bf16 = a.load_best_model_at_end = true;
+  a.output_dir = dir.path();
+  a.eval_steps = 1;
+  a.learning_rate = 0.3;
+  Model model = small_model();
+  std::map<std::string, Tensor> best;
+  const TrainingResult result =
+      Trainer(model, a).fit(train, &validation, {.on_evaluate = [&](const EvaluationLog& log) {
+                              if (log.best) best = weights(model);
+                            }});
+  EXPECT_LT(result.best_step, 8);
+  EXPECT_TRUE(same(best, weights(model, DType::bf16)));
+  EXPECT_FALSE(same(weights(model), weights(Model::load(dir / concat("checkpoint-", result.best_step)))));
+}
+
+TEST(Trainer, LeavesTheFloat32WeightsOfARunThatFailed) {
+  const TextDataset train = text(16 * 10 + 1);
+  TrainingArguments a = arguments();
+  a.bf16 = true;
+  a.lr_scheduler_type = LrScheduler::kConstant;  // whatever the number of steps
+  Model failed = small_model(), ended = small_model();
+  const TrainingCallbacks failing{.on_step = [](const TrainingLog& log) {
+    if (log.step == 2) throw IoError("full");
+  }};
+  EXPECT_THROW(Trainer(failed, a).fit(train, nullptr, failing), IoError);
+  a.max_steps = 2;
+  Trainer(ended, a).fit(train);
+  EXPECT_TRUE(same(weights(failed), weights(ended)));
+  EXPECT_FALSE(same(weights(failed), weights(small_model())));
 }
 
 TEST(Trainer, NamesADamagedState) {

@@ -1,5 +1,10 @@
 // The fused operations of a forward pass, each with what it records for the way back. With a null tape they are the functions
 // of gpt/ops, and allocate nothing more.
+//
+// Results of one operation that the next one takes may be float32 or bfloat16: x, y and qkv below, unless they say otherwise. A
+// bfloat16 y is what the operation computes in float32, rounded to nearest even, and a bfloat16 x is widened for the time of
+// the operation, on the way back too: so bfloat16 is what is kept, and never what is computed with. Residuals and gradients are
+// float32.
 #pragma once
 
 #include <cstdint>
@@ -19,24 +24,24 @@
 namespace gpt::autograd {
 
 /// ops::linear, and the gradients of x, the weight, the bias and the residual. With a tape and an activation, the sum before
-/// the activation is kept in `arena`.
+/// the activation is kept in `arena`, in the type of y; a bfloat16 sum is rounded before the activation, tape or not.
 void linear(Tape* tape, ConstTensorView x, const ops::Weight& weight, const ops::LinearEpilogue& epilogue,
             TensorView y, Arena& arena);
 
 /// ops::dropout, and the gradients of x and the residual; y is not x.
 void dropout(Tape* tape, ConstTensorView x, const ops::Dropout& dropout, ConstTensorView residual,
-             TensorView y);
+             TensorView y, Arena& arena);
 
 /// ops::layer_norm; with a tape, y is not x.
 void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTensorView beta, float epsilon,
-                TensorView y);
+                TensorView y, Arena& arena);
 
 /// ops::attention, where a sequence without a cache (null keys, past = 0) gets a float32 one for the time of the call. With a
 /// tape all sequences are such, and `batch` must live as long as its operations.
 void attention(Tape* tape, ConstTensorView qkv, std::span<const ops::AttentionSpan> batch,
                const ops::AttentionShape& shape, TensorView y, Arena& arena);
 
-/// ops::embedding. With a tape the ids and positions must live as long as its operations.
+/// ops::embedding; y is float32. With a tape the ids and positions must live as long as its operations.
 void embedding(Tape* tape, std::span<const TokenId> ids, std::span<const std::int32_t> positions,
                const ops::Weight& wte, const ops::Weight& wpe, TensorView y);
 

@@ -57,6 +57,9 @@ struct ForwardOptions {
   /// With a tape: keep of each block its result alone, and compute the rest again when gradients flow back. The same bits for
   /// less memory, and about a third more time.
   bool gradient_checkpointing = false;
+  /// The type that results inside a block are rounded to and kept in, between the operations that make and use them: f32, or
+  /// bf16 for half the memory. The sums that go from block to block, the final hidden state and all arithmetic are float32.
+  DType activations = DType::f32;
 };
 
 /// Results live in the arena of the call.
@@ -87,7 +90,8 @@ class Gpt2 {
   /// their caches. A sequence's results do not depend on what else is in the batch or on how it was cut into
   /// chunks. On an exception, the caches keep their lengths. Throws ArgumentError (a token id outside [0, V),
   /// an empty chunk, a position outside n_positions or the cache's capacity, a cache of another shape, or
-  /// given twice, or given beside a tape or dropout; dropout for more than DropoutSeed is enough for), CancelledError, MemoryError,
+  /// given twice, or given beside a tape or dropout; dropout for more than DropoutSeed is enough for; activations of another type,
+  /// or of bfloat16 beside on_product), CancelledError, MemoryError,
   /// ShapeError (weights that were never set).
   ForwardOutput forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options = {}) const;
 

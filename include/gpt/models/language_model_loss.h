@@ -34,6 +34,7 @@ struct LossOptions {
   double scale = 1;                         // 1 / (labels in the whole batch) for the gradient of their mean
   std::optional<DropoutSeed> dropout = {};  // as ForwardOptions
   bool gradient_checkpointing = false;      // as ForwardOptions
+  DType activations = DType::f32;           // as ForwardOptions
   std::stop_token stop = {};                // asked before every matrix product
   std::span<LossSum> per_sequence = {};     // receives the sum of each sequence, unless empty
   /// Of each row with a label. Rows are numbered (LossRow::index) by what is fed, the first sequence's first.

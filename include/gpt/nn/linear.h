@@ -18,7 +18,7 @@ class Linear {
   std::int64_t out_features() const noexcept { return weight_.out; }
   const ops::Weight& weight() const noexcept { return weight_; }
 
-  /// y = residual + f(x W + b); x float32 [R, in], y and residual (none when empty) float32 [R, out].
+  /// y = residual + f(x W + b); x [R, in] and y [R, out] float32 or bfloat16, residual (none when empty) float32 [R, out].
   void forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f = ops::Activation::kNone,
                ConstTensorView residual = {}) const;
   /// y = residual + dropout(x W + b), at the rate resid_pdrop.

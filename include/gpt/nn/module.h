@@ -45,7 +45,10 @@ struct Context {
   const InputObserver* observer = nullptr;  // told of every matrix product
   Tape* tape = nullptr;                     // records the pass; null in inference
   DropoutState dropout = {};                // no rates in inference
+  DType activations = DType::f32;           // how results inside a block are kept: see ForwardOptions
 
+  /// Room for a result inside a block.
+  TensorView take(const Shape& shape) const { return arena.take(shape, activations); }
   void throw_if_stopped() const {
     if (stop.stop_requested()) fail<CancelledError>("forward", "the pass was cancelled");
   }

@@ -14,18 +14,27 @@ namespace gpt {
 
 struct Parameter {
   std::string name;     // as in a checkpoint, without the prefix "transformer."
-  TensorView value;     // float32
+  TensorView value;     // float32; or bfloat16, what the network computes with
   TensorView gradient;  // float32 of the same shape
+  TensorView rest =
+      {};  // int16, what a bfloat16 value lacks of the float32 that is learned: see ops::split; else empty
 };
 
-/// The learned parameters of a network with room for their gradients. The network keeps the values: it must outlive this, and
-/// not be packed or quantized meanwhile.
+/// The learned parameters of a network with room for their gradients. The network keeps the values: it must stay where it is,
+/// outlive this, and not be packed or quantized meanwhile.
 class Parameters {
  public:
   /// All parameters, or those for whose names `learns` holds. A network that learns owns its parameters as float32:
-  /// float16, bfloat16 and mapped ones are copied first. Throws UnsupportedError for a packed or quantized network,
-  /// ShapeError for one without weights, ArgumentError when nothing is to be learned, MemoryError.
-  explicit Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns = {});
+  /// float16, bfloat16 and mapped ones are copied first. With a dtype of bf16 it gets them split: the bfloat16 values go to the
+  /// network, and the rest stays here, so that it computes in bfloat16 and learns in float32. Throws UnsupportedError for a
+  /// packed or quantized network, ShapeError for one without weights, ArgumentError when nothing is to be learned, and for
+  /// another dtype; MemoryError; the network then is as it was.
+  explicit Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns = {},
+                      DType dtype = DType::f32);
+  /// Joins, where there is memory for it; else the network stays in bfloat16.
+  ~Parameters();
+  Parameters(const Parameters&) = delete;
+  Parameters& operator=(const Parameters&) = delete;
 
   const std::vector<Parameter>& all() const noexcept { return all_; }
   /// Makes the tape add gradients to those here.
@@ -33,10 +42,15 @@ class Parameters {
   void zero_gradients() noexcept;
   /// The L2 norm over all gradients. Throws as ops::sum_of_squares.
   double gradient_norm() const;
+  /// Gives the network the float32 values of what was split, one parameter after another: the end of a training. Tapes are
+  /// to be made anew. Throws MemoryError, when some parameters may still be split.
+  void join();
 
  private:
   std::vector<Parameter> all_;
+  std::vector<Tensor*> places_;  // in the network
   std::vector<Tensor> gradients_;
+  std::vector<Tensor> rests_;  // of the split ones; empty for float32
 };
 
 }  // namespace gpt

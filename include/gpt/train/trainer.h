@@ -39,6 +39,13 @@ struct TrainingArguments {
   double label_smoothing_factor = 0;  // of every loss, that of an evaluation as well: see ops::CrossEntropy
   std::uint64_t seed = 42;
   bool gradient_checkpointing = false;  // less memory for more time, and the same bits: see ForwardOptions
+  /// Compute with bfloat16 in memory, and learn in float32. All arithmetic is float32; what is stored as what:
+  ///   weights, biases, layer norms   bfloat16 for the network, and the 16 bits that they lack of float32 for the optimizer
+  ///   activations inside a block     bfloat16 (ForwardOptions::activations), the sums between blocks float32
+  ///   gradients, moments             float32
+  /// An evaluation in fit() is of the bfloat16 weights, with float32 activations. Checkpoints hold both halves of the weights;
+  /// after fit() the model has the float32 ones. Model::save with SaveOptions::dtype bf16 writes what was computed with.
+  bool bf16 = false;
 
   std::int64_t logging_steps = 500;
   std::int64_t eval_steps = 0;    // 0: at the end of every epoch
@@ -96,7 +103,9 @@ struct TrainingResult {
   bool stopped_early = false;
 };
 
-/// Trains all parameters of a model, with dropout at the rates of its configuration. The model must outlive it; it becomes float32 with the first fit().
+/// Trains all parameters of a model, with dropout at the rates of its configuration. The model must outlive it; it becomes
+/// float32 with the first fit() (with TrainingArguments::bf16, when that is left: in bfloat16 where there was no memory for
+/// more).
 class Trainer {
  public:
   /// Throws as TrainingArguments::validate, ArgumentError for a dropout rate of 1, and UnsupportedError naming a matrix that is
