@@ -36,11 +36,16 @@ void Tape::record(std::initializer_list<ConstTensorView> inputs, ConstTensorView
 }
 
 void Tape::record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again) {
+  if (recomputing_)
+    fail<UnsupportedError>("tape", "a part to be recomputed inside another one, expected parts side by side");
   wanted_.insert(y.raw());
   steps_.push_back({y.raw(), [again = std::move(again)](Tape& tape, TensorView dy) {
                       tape.recomputed_.reset();
                       // Its steps are now the last of the tape, and with dy the next to be replayed.
-                      tape.give(again(tape.recomputed_), dy);
+                      tape.recomputing_ = true;
+                      const TensorView result = again(tape.recomputed_);
+                      tape.recomputing_ = false;
+                      tape.give(result, dy);
                     }});
 }
 
@@ -73,6 +78,7 @@ void Tape::backward(const std::stop_token& stop) {
 
 void Tape::clear() {
   steps_.clear();
+  recomputing_ = false;
   gradients_.clear();
   wanted_.clear();
   for (const auto& [parameter, gradient] : parameters_) wanted_.insert(parameter);

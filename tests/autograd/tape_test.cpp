@@ -145,6 +145,31 @@ TEST_F(TapeTest, KeepsBfloat16AndComputesInFloat32) {
   }
 }
 
+TEST_F(TapeTest, RefusesPartsInsideParts) {
+  const ops::Weight w = square(1);
+  const Tensor x = random_tensor({3, 8}, 2), seed = random_tensor({3, 8}, 3);
+  Tensor gradient = Tensor::zeros({8, 8}), expected = Tensor::zeros({8, 8}), y = Tensor::empty({3, 8});
+  tape_.watch(w.values, gradient);
+  const auto part = [&](Arena& memory) {
+    const TensorView result = memory.take(x.shape());
+    autograd::linear(&tape_, x, w, {}, result, memory);
+    return result;
+  };
+  tape_.record_recomputed(y, [&](Arena& memory) {
+    tape_.record_recomputed(y, part);
+    return part(memory);
+  });
+  tape_.seed(y, seed);
+  EXPECT_EQ(test::message_of<UnsupportedError>([&] { tape_.backward(); }),
+            "[tape] a part to be recomputed inside another one, expected parts side by side");
+  tape_.clear();
+  tape_.record_recomputed(y, part);  // which goes on after clear()
+  tape_.seed(y, seed);
+  tape_.backward();
+  ops::linear_backward(x, w, seed, {.dweight = expected}, arena_);
+  EXPECT_TRUE(same_bits(gradient, expected));
+}
+
 TEST_F(TapeTest, RefusesAGradientOfAnotherShape) {
   Tensor x = Tensor::zeros({3, 8}), gradient = Tensor::zeros({8, 3});
   EXPECT_EQ(test::message_of<ShapeError>([&] { tape_.watch(x, gradient); }),

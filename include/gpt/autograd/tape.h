@@ -44,7 +44,7 @@ class Tape {
   void record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, Backward backward);
 
   /// Records a part of the pass whose intermediate results are not kept: `again` computes y from the same inputs once more, to
-  /// the same bits, now recording on this tape, in memory that lasts until the part is replayed. Parts are not nested.
+  /// the same bits, now recording on this tape, in memory that lasts until the part is replayed. Throws UnsupportedError inside another part, when backward() reaches it.
   void record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again);
 
   /// Makes a copy of `gradient` (or adds it to) the gradient of y: where backward() begins. Throws ShapeError, MemoryError.
@@ -84,6 +84,7 @@ class Tape {
   std::unordered_map<const std::byte*, TensorView> gradients_;
   std::unordered_map<std::int64_t, std::vector<TensorView>> free_;  // by number of elements
   std::vector<Step> steps_;
+  bool recomputing_ = false;
   bool given_ = false;  // the gradient of the step that is replayed lives on as another one
   Arena memory_;        // of gradients
   Arena scratch_;
