@@ -219,6 +219,10 @@ const Value* find(const Value::Object& object, std::string_view key) noexcept {
   return found == object.end() ? nullptr : &found->value;
 }
 
+Value* find(Value::Object& object, std::string_view key) noexcept {
+  return const_cast<Value*>(find(std::as_const(object), key));
+}
+
 Value parse(std::string_view text, std::string_view source) {
   // The parser would take a NUL for the end of the text.
   if (const auto nul = text.find('\0'); nul != text.npos)

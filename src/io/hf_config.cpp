@@ -117,12 +117,10 @@ struct HfConfig::Document {
                           value.is<std::string>() ? "text" : "a value", " that is not UTF-8");
     }
     read.add(key);
-    const auto known =
-        std::find_if(object.begin(), object.end(), [&](const auto& m) { return m.key == key; });
-    if (known == object.end())
-      object.push_back({std::string(key), std::move(value)});
+    if (json::Value* const known = json::find(object, key))
+      *known = std::move(value);
     else
-      known->value = std::move(value);
+      object.push_back({std::string(key), std::move(value)});
   }
 
   template <class Values>
