@@ -123,8 +123,8 @@ struct GenerateOptions {
 
   /// Report each token's log-probability, and those of this many most probable tokens (0 or more).
   std::optional<int> logprobs = {};
-  /// Called with every token as soon as it is known. What it throws ends the generation and reaches the
-  /// caller.
+  /// Called with every token as soon as it is known, in the default floating-point environment. What it throws ends the
+  /// generation and reaches the caller.
   std::function<void(const Piece& piece)> on_token = {};
   /// Ends the generation before the next matrix product, also during the prompt's prefill; the tokens so far are the
   /// result.

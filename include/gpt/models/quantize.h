@@ -34,7 +34,7 @@ struct QuantizeOptions {
   /// A text like those the network will see: errors are then weighed by the mean square of the inputs that they meet
   /// in it (ops::quantize, importance). Some thousand tokens are enough. Cut into sequences of n_positions.
   std::span<const TokenId> calibration = {};
-  std::function<void(const QuantizeProgress&)> on_progress = {};
+  std::function<void(const QuantizeProgress&)> on_progress = {};  // in the default floating-point environment
   std::stop_token stop = {};  // asked before every group of weights, and every product of the calibration
 };
 
