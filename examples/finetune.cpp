@@ -144,7 +144,8 @@ void add_options(CLI::App& app, Request& r) {
        "TEXT")
       ->take_all();
   count("--sample-tokens", r.sample_tokens, "New tokens of such a continuation, 0 = none (64)");
-  app.add_flag("--resume", r.resume, "Go on from the last checkpoint in OUTPUT_DIR")->disable_flag_override();
+  app.add_flag("--resume", r.resume, "Go on from the last checkpoint in OUTPUT_DIR; without one, begin")
+      ->disable_flag_override();
   program::add_number<int>(app, "--threads", r.threads, "Threads at most, 0 = one per CPU (0)", 0);
   app.add_flag("--json", r.json, "Print one JSON object with the result")->disable_flag_override();
 }
@@ -336,6 +337,10 @@ int finetune(Request& request) {
   std::filesystem::path saved;
   gpt::TrainingCallbacks callbacks = records.callbacks();
   callbacks.on_save = [&](const std::filesystem::path& checkpoint) { saved = checkpoint; };
+  callbacks.on_begin = [&](std::optional<std::int64_t> resumed) {
+    if (request.resume && !resumed)
+      std::cerr << request.output_dir << " holds no checkpoint: the run begins anew\n";
+  };
   gpt::TrainingResult result;
   try {
     result = trainer.fit(*data.train, data.validation.get(), callbacks, interrupt.token());

@@ -51,7 +51,7 @@ std::int64_t updates_of_epoch(const Dataset& data, const TrainingArguments& a, s
 
 /// Everything that the bits of a run depend on, by name.
 HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingArguments& a,
-                const Gpt2Config& config, std::int64_t steps) {
+                const BatchLoss& loss, const Gpt2Config& config, std::int64_t steps) {
   HfConfig run{"run"};
   const auto set = [&](std::string_view name, const auto& value) { run.set_string(name, concat(value)); };
   set("data", data.fingerprint());
@@ -90,6 +90,7 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   set("max_grad_norm", a.max_grad_norm);
   if (a.label_smoothing_factor != 0) set("label_smoothing_factor", a.label_smoothing_factor);
   set("seed", a.seed);
+  if (loss) set("loss", "one of its own");
   if (a.bf16) set("bf16", static_cast<int>(a.bf16));
   return run;
 }
@@ -109,6 +110,10 @@ struct Batch {
   std::vector<LabelledSequence> sequences;
   std::int64_t labels = 0, tokens = 0;  // that are learned, that are fed
 };
+
+ops::RowLoss loss_of(const Batch& batch, const BatchLoss& own, const TrainingArguments& a) {
+  return own ? own(batch.samples) : ops::CrossEntropy(a.label_smoothing_factor);
+}
 
 /// The step of the checkpoint to go on from, if there is one.
 std::optional<std::int64_t> step_to_resume(const TrainingArguments& a) {
@@ -145,10 +150,11 @@ struct Pace {
 /// One call of fit().
 class Run {
  public:
-  Run(Model& model, const TrainingArguments& arguments, const Dataset& train, const Dataset* evaluation,
-      const TrainingCallbacks& callbacks, std::stop_token stop)
+  Run(Model& model, const TrainingArguments& arguments, const BatchLoss& loss, const Dataset& train,
+      const Dataset* evaluation, const TrainingCallbacks& callbacks, std::stop_token stop)
       : model_(model),
         a_(arguments),
+        loss_(loss),
         train_(train),
         evaluation_(evaluation),
         callbacks_(callbacks),
@@ -157,7 +163,7 @@ class Run {
         total_steps_(checked_steps(train, arguments)),
         parameters_(model.network(), {}, a_.bf16 ? DType::bf16 : DType::f32),
         optimizer_(parameters_, optimizer_options(a_)),
-        identity_(run_of(train, evaluation, arguments, model.config(), total_steps_)) {
+        identity_(run_of(train, evaluation, arguments, loss, model.config(), total_steps_)) {
     parameters_.watch(tape_);
     schedule_ = {.type = a_.lr_scheduler_type,
                  .warmup_steps = a_.warmup_steps,
@@ -171,6 +177,7 @@ class Run {
 
   TrainingResult operator()() {
     begin();
+    if (callbacks_.on_begin) callbacks_.on_begin(resumed_);
     try {
       if (evaluation_is_due()) evaluate();  // of a run that was stopped in it
       while (state_.global_step < total_steps_ && !stopped_early_) train_epoch();
@@ -247,7 +254,7 @@ class Run {
                                 .gradient_checkpointing = a_.gradient_checkpointing,
                                 .activations = a_.bf16 ? DType::bf16 : DType::f32,
                                 .stop = stop_,
-                                .loss = ops::CrossEntropy(a_.label_smoothing_factor)};
+                                .loss = loss_of(batches[i], loss_, a_)};
       const LossSum sum = language_model_loss(model_.network(), batches[i].sequences, arena_, options);
       require_finite("loss", sum.sum);
       tape_.backward(stop_);
@@ -313,7 +320,7 @@ class Run {
   }
 
   void evaluate() {
-    EvaluationLog record = Trainer(model_, a_).evaluate(*evaluation_, stop_);
+    EvaluationLog record = Trainer(model_, a_, loss_).evaluate(*evaluation_, stop_);
     require_finite("evaluation loss", record.eval_loss);
     record.step = state_.last_evaluation = state_.global_step;
     record.epoch = epoch();
@@ -346,6 +353,7 @@ class Run {
 
   Model& model_;
   const TrainingArguments& a_;
+  const BatchLoss& loss_;
   const Dataset& train_;
   const Dataset* evaluation_;
   const TrainingCallbacks& callbacks_;
@@ -427,9 +435,12 @@ std::int64_t total_steps(const Dataset& train, const TrainingArguments& a) {
   return steps;
 }
 
-Trainer::Trainer(Model& model, TrainingArguments arguments)
-    : model_(model), arguments_(std::move(arguments)) {
+Trainer::Trainer(Model& model, TrainingArguments arguments, BatchLoss loss)
+    : model_(model), arguments_(std::move(arguments)), loss_(std::move(loss)) {
   arguments_.validate();
+  if (loss_ && arguments_.label_smoothing_factor != 0)
+    fail<ArgumentError>(kWhere, "label_smoothing_factor is ", arguments_.label_smoothing_factor,
+                        ", but a loss of its own is set, expected 0");
   const Gpt2Config& c = model.config();
   for (const auto& [name, rate] :
        {std::pair("resid_pdrop", c.resid_pdrop), {"embd_pdrop", c.embd_pdrop}, {"attn_pdrop", c.attn_pdrop}})
@@ -448,8 +459,9 @@ TrainingResult Trainer::fit(const Dataset& train, const Dataset* evaluation,
     fail<ArgumentError>(
         kWhere, "load_best_model_at_end, early_stopping_patience and eval_steps need evaluation data");
   const DefaultFloatEnvironment environment;
-  return with_memory_errors(
-      kWhere, [&] { return Run(model_, arguments_, train, evaluation, callbacks, std::move(stop))(); });
+  return with_memory_errors(kWhere, [&] {
+    return Run(model_, arguments_, loss_, train, evaluation, callbacks, std::move(stop))();
+  });
 }
 
 EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const {
@@ -465,9 +477,8 @@ EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const
       arena.reset();
       const Batch batch(data, indices);
       std::vector<LossSum> sums(batch.sequences.size());
-      language_model_loss(
-          model_.network(), batch.sequences, arena,
-          {.stop = stop, .per_sequence = sums, .loss = ops::CrossEntropy(arguments_.label_smoothing_factor)});
+      language_model_loss(model_.network(), batch.sequences, arena,
+                          {.stop = stop, .per_sequence = sums, .loss = loss_of(batch, loss_, arguments_)});
       for (const LossSum& sum : sums) {  // one by one: the result does not depend on the batches
         total.sum += sum.sum;
         total.count += sum.count;

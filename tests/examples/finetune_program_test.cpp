@@ -239,6 +239,7 @@ TEST_F(FinetuneProgram, ReportsTheWholeRunAfterItWasResumed) {
   process.wait();
   const ProcessResult result = run(options("out", more));
   ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, Not(HasSubstr("begins anew")));
   std::int64_t step = 0;
   std::ifstream metrics(dir_ / "out/metrics.jsonl");
   for (std::string line; std::getline(metrics, line);) EXPECT_EQ(Json::parse(line).at("step"), ++step);
@@ -273,6 +274,13 @@ TEST_F(FinetuneProgram, ComputesInBfloat16) {
   EXPECT_THAT(content(dir_ / "out/report.html"), HasSubstr("<dt>bf16</dt><dd>true</dd>"));
   expect_failure(1, command(options("out", {"--max-steps", "2", "--resume"})),
                  concat("bf16 is none, but ", (dir_ / "out/checkpoint-2/trainer_state.json").string()));
+}
+
+TEST_F(FinetuneProgram, SaysThatThereIsNothingToResume) {
+  const ProcessResult result = run(options("out", {"--max-steps", "1", "--resume"}));
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.err,
+              StartsWith(concat((dir_ / "out").string(), " holds no checkpoint: the run begins anew\n")));
 }
 
 TEST_F(FinetuneProgram, TakesAnotherTokenizerForACheckpoint) {

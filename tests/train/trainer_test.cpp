@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cfenv>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -212,6 +213,69 @@ TEST(Trainer, SmoothsTheLabelsOfEveryLoss) {
   EXPECT_NEAR(Trainer(model, smooth).fit(train).training_loss, evaluated, 1e-12);
 }
 
+// The cross entropy, doubled in rows that predict one of the first tokens of a sample; notes what it is shown.
+BatchLoss own_loss(std::vector<std::size_t>& batches) {
+  return [&](std::span<const Sample> samples) -> ops::RowLoss {
+    batches.push_back(samples.size());
+    std::vector<std::pair<TokenId, bool>> rows;  // the label, and whether it counts twice
+    for (const Sample& s : samples)
+      for (std::size_t t = 1; t < s.ids.size(); ++t) rows.emplace_back(s.labels[t], t < 4);
+    return [rows = std::move(rows)](const ops::LossRow& row) {
+      const auto& [label, twice] = rows.at(static_cast<std::size_t>(row.index));
+      if (label != row.label) throw ArgumentError("the row of another label");
+      ops::LossRow scaled = row;
+      if (twice) scaled.scale *= 2;
+      return (twice ? 2 : 1) * ops::CrossEntropy()(scaled);
+    };
+  };
+}
+
+TEST(Trainer, LearnsFromAUsersOwnLoss) {
+  const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  const auto trained = [&](const TrainingArguments& a, const BatchLoss& loss) {
+    Model model = small_model();
+    const TrainingResult result = Trainer(model, a, loss).fit(train, &validation);
+    return std::pair(weights(model), *result.best_eval_loss);
+  };
+  const auto plain = trained(arguments(), {});
+  // Its own cross entropy is that of the library.
+  const auto same_loss = trained(arguments(), [](std::span<const Sample>) { return ops::CrossEntropy(); });
+  EXPECT_TRUE(same(plain.first, same_loss.first));
+  EXPECT_EQ(plain.second, same_loss.second);
+  std::vector<std::size_t> batches;
+  const auto own = trained(arguments(), own_loss(batches));
+  EXPECT_FALSE(same(plain.first, own.first));
+  EXPECT_GT(own.second, plain.second);
+  EXPECT_THAT(batches, testing::Contains(std::size_t{2}));  // of training; an evaluation takes all 3
+  EXPECT_THAT(batches, testing::Contains(std::size_t{3}));
+}
+
+TEST(Trainer, ResumesALossOfItsOwnWithOneOfItsOwn) {
+  FinishedRun run;
+  run.a.resume_from_checkpoint = true;
+  std::vector<std::size_t> batches;
+  EXPECT_THAT(message_of<ArgumentError>([&] { Trainer(run.model, run.a, own_loss(batches)).fit(run.train); }),
+              HasSubstr("loss is one of its own, but "));
+  run.a.label_smoothing_factor = 0.5;
+  EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(run.model, run.a, own_loss(batches)); }),
+            "[trainer] label_smoothing_factor is 0.5, but a loss of its own is set, expected 0");
+}
+
+TEST(Trainer, CallsBackInTheDefaultFloatEnvironment) {
+  Model model = small_model();
+  const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  const test::TempDir dir;
+  TrainingArguments a = arguments();
+  a.output_dir = dir.path();
+  a.max_steps = 1;
+  std::vector<int> seen;
+  const auto see = [&](const auto&) { seen.push_back(std::fegetround()); };
+  const test::RoundingUpward host;
+  Trainer(model, a).fit(train, &validation,
+                        {.on_begin = see, .on_log = see, .on_step = see, .on_evaluate = see, .on_save = see});
+  EXPECT_EQ(seen, std::vector<int>(5, FE_TONEAREST));
+}
+
 TEST(Trainer, AccumulatesToTheMeanOverAllLabels) {
   const TextDataset train = text(16 * 3 + 5);  // the last sample is shorter
   TrainingArguments whole = arguments(), parts = arguments();
@@ -264,9 +328,12 @@ void expect_the_same_after_a_stop(const Variant& variant) {
     const ThreadLimit another_number(1);
     Model other = small_model(7);  // its weights come from the checkpoint
     std::int64_t first = 0;
+    std::optional<std::int64_t> resumed;
     const TrainingResult result = Trainer(other, a).fit(
         train, &validation,
-        {.on_log = [&](const TrainingLog& log) { first = first == 0 ? log.step : first; }});
+        {.on_begin = [&](std::optional<std::int64_t> step) { resumed = step; },
+         .on_log = [&](const TrainingLog& log) { first = first == 0 ? log.step : first; }});
+    EXPECT_EQ(resumed, stopped_after);
     EXPECT_EQ(first, stopped_after + 1);
     EXPECT_EQ(result.global_step, 8);
     EXPECT_EQ(result.best_eval_loss, undisturbed.best_eval_loss)

@@ -6,9 +6,11 @@
 #include <functional>
 #include <limits>
 #include <optional>
+#include <span>
 #include <stop_token>
 
 #include "gpt/models/model.h"
+#include "gpt/ops/loss.h"
 #include "gpt/train/batches.h"
 #include "gpt/train/dataset.h"
 #include "gpt/train/schedule.h"
@@ -86,14 +88,22 @@ struct EvaluationLog {
   bool best = false;      // the smallest so far
 };
 
+/// Called on the thread of fit(), in the default floating-point environment, whatever the host has set; so are the data sets.
 /// What they throw ends fit() and reaches its caller, the model being as after the last whole update.
 struct TrainingCallbacks {
+  /// Once, before anything is learned: the step of the checkpoint that the run goes on from, if there is one.
+  std::function<void(std::optional<std::int64_t> resumed)> on_begin = {};
   std::function<void(const TrainingLog&)> on_log = {};  // every logging_steps, and at the end
   std::function<void(const TrainingLog&)> on_step =
       {};  // every update, before on_log: what this one was like
   std::function<void(const EvaluationLog&)> on_evaluate = {};
   std::function<void(const std::filesystem::path& checkpoint)> on_save = {};
 };
+
+/// Makes the loss of one batch, of training or of an evaluation, from its samples: what transformers calls compute_loss_func.
+/// The rows that it gets are those that are fed: LossRow::index counts ids[0..n-1) of all samples, one after the other.
+/// A function of the samples alone; the samples stay until the batch is done.
+using BatchLoss = std::function<ops::RowLoss(std::span<const Sample> samples)>;
 
 struct TrainingResult {
   std::int64_t global_step = 0;
@@ -106,11 +116,24 @@ struct TrainingResult {
 /// Trains all parameters of a model, with dropout at the rates of its configuration. The model must outlive it; it becomes
 /// float32 with the first fit() (with TrainingArguments::bf16, when that is left: in bfloat16 where there was no memory for
 /// more).
+///
+/// A loss of one's own, here with rare tokens counting twice:
+///
+///   gpt::Trainer trainer(model, arguments, [&](std::span<const gpt::Sample>) -> gpt::ops::RowLoss {
+///     return [&](const gpt::ops::LossRow& row) {
+///       const double weight = rare.contains(row.label) ? 2 : 1;
+///       gpt::ops::LossRow scaled = row;
+///       scaled.scale *= static_cast<float>(weight);
+///       return weight * gpt::ops::CrossEntropy()(scaled);
+///     };
+///   });
 class Trainer {
  public:
   /// Throws as TrainingArguments::validate, ArgumentError for a dropout rate of 1, and UnsupportedError naming a matrix that is
-  /// packed or quantized.
-  Trainer(Model& model, TrainingArguments arguments);
+  /// packed or quantized. `loss`, when it is set, is that of fit() and evaluate() instead of ops::CrossEntropy; ArgumentError when
+  /// label_smoothing_factor is set beside it. A run is resumed with a loss of one's own where it was begun with one; that it is
+  /// the same is the caller's care.
+  Trainer(Model& model, TrainingArguments arguments, BatchLoss loss = {});
 
   /// Runs all updates. Every loss is the mean over the labels of all gradient_accumulation_steps batches, as is transformers'.
   /// A stop leaves the model as it was after the last whole update, writes a checkpoint of it where there is an output_dir, and
@@ -126,6 +149,7 @@ class Trainer {
  private:
   Model& model_;
   TrainingArguments arguments_;
+  BatchLoss loss_;
 };
 
 /// Updates of a whole run over this data set.
