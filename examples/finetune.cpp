@@ -105,6 +105,8 @@ void add_options(CLI::App& app, Request& r) {
   number("--adam-epsilon", a.adam_epsilon, "(1e-8)");
   number("--max-grad-norm", a.max_grad_norm, "Gradients are clipped to this norm, 0 = not (1)");
   number("--label-smoothing-factor", a.label_smoothing_factor, "Of the loss, 0 to 1 (0)");
+  number("--ema-decay", a.ema_decay,
+         "Evaluate and keep a moving average of the weights, which keeps so much a step (0)");
   app.add_flag("--gradient-checkpointing", a.gradient_checkpointing,
                "Compute activations again instead of keeping them: less memory, a third more time")
       ->disable_flag_override();

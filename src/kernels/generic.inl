@@ -60,6 +60,7 @@ constexpr KernelTable make_table(const char* name) noexcept {
           .widen = widen_range,
           .split = split_range,
           .join = join_range,
+          .average = average_range,
           .adamw = adamw_range};
 }
 

@@ -202,6 +202,15 @@ struct AdamWArgs {
   SplitFloats split = {};
 };
 
+/// See ops::average; the range is of elements.
+struct AverageArgs {
+  const float* value = nullptr;  // null: it is split
+  SplitFloats split = {};
+  float* average = nullptr;
+  float keep = 0;  // decay
+  float rest = 1;  // 1 - decay
+};
+
 struct KernelTable {
   const char* name;
   /// Fills the arrays of args.packed from x; the range is of rows.
@@ -251,6 +260,7 @@ struct KernelTable {
   void (*widen)(const std::uint16_t* x, float* y, std::int64_t begin, std::int64_t end) noexcept;
   void (*split)(const float* x, const SplitFloats& to, std::int64_t begin, std::int64_t end) noexcept;
   void (*join)(const SplitFloats& from, float* y, std::int64_t begin, std::int64_t end) noexcept;
+  void (*average)(const AverageArgs&, std::int64_t begin, std::int64_t end) noexcept;
   void (*adamw)(const AdamWArgs&, std::int64_t begin, std::int64_t end) noexcept;
 };
 

@@ -108,5 +108,16 @@ void adamw_range(const AdamWArgs& a, std::int64_t begin, std::int64_t end) noexc
   }
 }
 
+/// See ops::average; the range is of elements.
+void average_range(const AverageArgs& a, std::int64_t begin, std::int64_t end) noexcept {
+  const F32x16 keep = broadcast(a.keep), rest = broadcast(a.rest);
+  for (std::int64_t i = begin; i < end; i += kLanes) {
+    const int lanes = lanes_left(i, end);
+    const F32x16 value = a.value != nullptr ? load_first(a.value + i, lanes)
+                                            : join_first(a.split.value + i, a.split.rest + i, lanes);
+    store_first(a.average + i, fma(rest, value, load_first(a.average + i, lanes) * keep), lanes);
+  }
+}
+
 }  // namespace
 }  // namespace gpt::kernels

@@ -35,11 +35,7 @@ void split(ConstTensorView x, TensorView value, TensorView rest) {
 
 void join(ConstTensorView value, ConstTensorView rest, TensorView x) {
   require_dtype("join", "x", x, DType::f32);
-  // Which are only read.
-  const auto writable = [](ConstTensorView t) {
-    return TensorView(const_cast<std::byte*>(t.raw()), t.dtype(), t.shape());
-  };
-  const kernels::SplitFloats from = split_floats("join", writable(value), writable(rest), x.shape());
+  const kernels::SplitFloats from = split_floats("join", value, rest, x.shape());
   float* to = x.data<float>();
   const kernels::KernelTable& table = kernels::table();
   for_elements(x.numel(), 2,

@@ -78,14 +78,15 @@ auto* bf16_bits(BasicTensorView<Byte> t) noexcept {
   return reinterpret_cast<typename BasicTensorView<Byte>::template Like<std::uint16_t>*>(t.raw());
 }
 
-/// Both halves of numbers as ops::split leaves them, of the shape of the whole.
-inline kernels::SplitFloats split_floats(std::string_view op, TensorView value, TensorView rest,
+/// Both halves of numbers as ops::split leaves them, of the shape of the whole. A kernel that only reads them may be given
+/// views that only read.
+inline kernels::SplitFloats split_floats(std::string_view op, ConstTensorView value, ConstTensorView rest,
                                          const Shape& shape) {
   require_dtype(op, "value", value, DType::bf16);
   require_dtype(op, "rest", rest, DType::i16);
   require_shape(op, "value", value, shape, "the shape of the whole");
   require_shape(op, "rest", rest, shape, "the shape of the whole");
-  return {bf16_bits(value), rest.data<std::int16_t>()};
+  return {const_cast<std::uint16_t*>(bf16_bits(value)), const_cast<std::int16_t*>(rest.data<std::int16_t>())};
 }
 
 inline kernels::Matrix matrix(const Weight& w) {

@@ -76,6 +76,26 @@ void adamw(TensorView parameter, ConstTensorView gradient, TensorView m, TensorV
                [&](std::int64_t begin, std::int64_t end) noexcept { table.adamw(args, begin, end); });
 }
 
+void average(ConstTensorView value, TensorView average, double decay, ConstTensorView rest) {
+  constexpr std::string_view op = "average";
+  require_dtype(op, "average", average, DType::f32);
+  require_shape(op, "average", average, value.shape(), "the shape of the value");
+  const DefaultFloatEnvironment environment;
+  kernels::AverageArgs args;
+  if (rest.raw() == nullptr) {
+    require_dtype(op, "value", value, DType::f32);
+    args.value = value.data<float>();
+  } else {
+    args.split = split_floats(op, value, rest, average.shape());
+  }
+  args.average = average.data<float>();
+  args.keep = static_cast<float>(decay);
+  args.rest = static_cast<float>(1.0 - decay);
+  const kernels::KernelTable& table = kernels::table();
+  for_elements(average.numel(), 2,
+               [&](std::int64_t begin, std::int64_t end) noexcept { table.average(args, begin, end); });
+}
+
 void add(ConstTensorView x, TensorView y) {
   require_dtype("add", "x", x, DType::f32);
   require_dtype("add", "y", y, DType::f32);

@@ -58,6 +58,10 @@ void Parameters::join() {
   }
 }
 
+void Parameters::exchange(std::vector<Tensor>& tensors) noexcept {
+  for (std::size_t i = 0; i < tensors.size(); ++i) std::swap(*places_[i], tensors[i]);
+}
+
 void Parameters::watch(Tape& tape) const {
   for (const Parameter& p : all_) tape.watch(p.value, p.gradient);
 }

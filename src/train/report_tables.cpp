@@ -35,8 +35,8 @@ TrainingReport::Table table_of(const TrainingArguments& arguments) {
   const auto& [learning_rate, lr_scheduler_type, warmup_steps, warmup_ratio, min_lr_rate, num_decay_steps,
                num_train_epochs, max_steps, per_device_train_batch_size, per_device_eval_batch_size,
                max_tokens_per_batch, gradient_accumulation_steps, weight_decay, adam_beta1, adam_beta2,
-               adam_epsilon, max_grad_norm, label_smoothing_factor, seed, gradient_checkpointing, bf16,
-               logging_steps, eval_steps, save_steps, save_total_limit, load_best_model_at_end,
+               adam_epsilon, max_grad_norm, label_smoothing_factor, ema_decay, seed, gradient_checkpointing,
+               bf16, logging_steps, eval_steps, save_steps, save_total_limit, load_best_model_at_end,
                early_stopping_patience, output_dir, resume_from_checkpoint] = arguments;
   return {"Training arguments",
           {{"learning_rate", text_of(learning_rate)},
@@ -57,6 +57,7 @@ TrainingReport::Table table_of(const TrainingArguments& arguments) {
            {"adam_epsilon", text_of(adam_epsilon)},
            {"max_grad_norm", text_of(max_grad_norm)},
            {"label_smoothing_factor", text_of(label_smoothing_factor)},
+           {"ema_decay", text_of(ema_decay)},
            {"seed", text_of(seed)},
            {"gradient_checkpointing", text_of(gradient_checkpointing)},
            {"bf16", text_of(bf16)},

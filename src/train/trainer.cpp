@@ -17,6 +17,7 @@
 #include "gpt/train/parameters.h"
 #include "models/non_finite.h"
 #include "train/training_checkpoint.h"
+#include "train/weight_average.h"
 
 namespace gpt {
 namespace {
@@ -90,6 +91,7 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   set("max_grad_norm", a.max_grad_norm);
   if (a.label_smoothing_factor != 0) set("label_smoothing_factor", a.label_smoothing_factor);
   set("seed", a.seed);
+  if (a.ema_decay != 0) set("ema_decay", a.ema_decay);
   if (loss) set("loss", "one of its own");
   if (a.bf16) set("bf16", static_cast<int>(a.bf16));
   return run;
@@ -163,6 +165,7 @@ class Run {
         total_steps_(checked_steps(train, arguments)),
         parameters_(model.network(), {}, a_.bf16 ? DType::bf16 : DType::f32),
         optimizer_(parameters_, optimizer_options(a_)),
+        average_(parameters_, a_.ema_decay),
         identity_(run_of(train, evaluation, arguments, loss, model.config(), total_steps_)) {
     parameters_.watch(tape_);
     schedule_ = {.type = a_.lr_scheduler_type,
@@ -189,9 +192,10 @@ class Run {
     }
     if (!a_.output_dir.empty()) save();
     if (a_.load_best_model_at_end && state_.best_eval_loss && state_.best_step != state_.global_step)
-      load_parameters(checkpoint_path(a_.output_dir, state_.best_step), parameters_);
+      load_parameters(checkpoint_path(a_.output_dir, state_.best_step), parameters_, average_);
     arena_ = {};
     parameters_.join();
+    average_.keep();
     return {state_.global_step, run_loss_ / static_cast<double>(std::max<std::int64_t>(1, run_labels_)),
             state_.best_eval_loss, state_.best_step, stopped_early_};
   }
@@ -201,7 +205,8 @@ class Run {
     if (a_.output_dir.empty()) return;
     remove_unfinished(a_.output_dir);
     if (!resumed_) return;
-    state_ = load_checkpoint(checkpoint_path(a_.output_dir, *resumed_), identity_, parameters_, optimizer_);
+    state_ = load_checkpoint(checkpoint_path(a_.output_dir, *resumed_), identity_, parameters_, optimizer_,
+                             average_);
     saved_ = state_.global_step;
     stopped_early_ = has_lost_patience();
     updates_in_epoch_ = updates_of_epoch(train_, a_, state_.epoch);
@@ -266,6 +271,7 @@ class Run {
     learning_rate_ = a_.learning_rate * learning_rate_factor(schedule_, state_.global_step);
     optimizer_.step(learning_rate_, clip_factor(grad_norm_, a_.max_grad_norm));
     ++state_.global_step;
+    average_.update(state_.global_step);
     state_.loss_sum += loss;
     state_.loss_labels += labels;
     run_loss_ += loss;
@@ -320,6 +326,13 @@ class Run {
   }
 
   void evaluate() {
+    if (evaluate_average() && a_.load_best_model_at_end) save();
+    stopped_early_ = has_lost_patience();
+  }
+
+  /// Of the weights themselves where there is no average. Returns whether it is the best so far.
+  bool evaluate_average() {
+    const WeightAverage::InNetwork in_network(average_);
     EvaluationLog record = Trainer(model_, a_, loss_).evaluate(*evaluation_, stop_);
     require_finite("evaluation loss", record.eval_loss);
     record.step = state_.last_evaluation = state_.global_step;
@@ -331,13 +344,12 @@ class Run {
     }
     state_.evaluations_without_best = record.best ? 0 : state_.evaluations_without_best + 1;
     if (callbacks_.on_evaluate) callbacks_.on_evaluate(record);
-    if (record.best && a_.load_best_model_at_end) save();
-    stopped_early_ = has_lost_patience();
+    return record.best;
   }
 
   void save() {
     if (saved_ == state_.global_step) return;
-    save_checkpoint(a_.output_dir, state_, identity_, model_, parameters_, optimizer_);
+    save_checkpoint(a_.output_dir, state_, identity_, model_, parameters_, optimizer_, average_);
     saved_ = state_.global_step;
     if (callbacks_.on_save) callbacks_.on_save(checkpoint_path(a_.output_dir, saved_));
     if (!a_.save_total_limit) return;
@@ -362,6 +374,7 @@ class Run {
   std::int64_t total_steps_;
   Parameters parameters_;
   AdamW optimizer_;
+  WeightAverage average_;
   HfConfig identity_;
   ScheduleOptions schedule_;
   Tape tape_;
@@ -391,6 +404,7 @@ void TrainingArguments::validate() const {
           "more than 0, at most 1e9");
   require("label_smoothing_factor", label_smoothing_factor,
           label_smoothing_factor >= 0 && label_smoothing_factor <= 1, "0 to 1");
+  require("ema_decay", ema_decay, ema_decay >= 0 && ema_decay < 1, "0 or more, and less than 1");
   require("max_grad_norm", max_grad_norm, max_grad_norm >= 0, "0 or more");
   require("max_steps", max_steps, max_steps == -1 || max_steps > 0, "-1, or 1 or more");
   at_least("warmup_steps", warmup_steps, 0);

@@ -38,6 +38,8 @@ void remove_tree(const fs::path& path) {
 
 std::string rest_of(const Parameter& p) { return "rest." + p.name; }
 
+std::string average_of(const Parameter& p) { return "ema." + p.name; }
+
 /// What is read from files, checked as a whole before the first element changes.
 class Copies {
  public:
@@ -49,10 +51,12 @@ class Copies {
                         ", expected ", name_of(to.dtype()), " ", to.shape().to_string());
     all_.push_back({from, to});
   }
-  void add_weights(const fs::path& checkpoint, const Parameters& parameters) {
+  void add_weights(const fs::path& checkpoint, const Parameters& parameters, WeightAverage& average) {
     const Checkpoint weights(checkpoint);
     const SafetensorsFile optimizer(checkpoint / kOptimizer);
-    for (const Parameter& p : parameters.all()) {
+    for (std::size_t i = 0; i < parameters.all().size(); ++i) {
+      const Parameter& p = parameters.all()[i];
+      if (average.is_on()) add(optimizer, average_of(p), average.tensors()[i]);
       add(weights, name_in(weights, p.name), p.value);
       if (p.rest.raw() != nullptr) add(optimizer, rest_of(p), p.rest);
     }
@@ -128,7 +132,8 @@ fs::path checkpoint_path(const fs::path& output_dir, std::int64_t step) {
 }
 
 void save_checkpoint(const fs::path& output_dir, const TrainingState& state, const HfConfig& run,
-                     const Model& model, const Parameters& parameters, AdamW& optimizer) {
+                     const Model& model, const Parameters& parameters, AdamW& optimizer,
+                     WeightAverage& average) {
   const fs::path target = checkpoint_path(output_dir, state.global_step);
   const fs::path unfinished = output_dir / concat(kUnfinished, state.global_step);
   remove_tree(unfinished);
@@ -141,6 +146,7 @@ void save_checkpoint(const fs::path& output_dir, const TrainingState& state, con
       const Parameter& p = parameters.all()[i];
       const std::string& name = p.name;
       if (p.rest.raw() != nullptr) moments.push_back({rest_of(p), p.rest});
+      if (average.is_on()) moments.push_back({average_of(p), average.tensors()[i].view()});
       moments.push_back({"exp_avg." + name, optimizer.first_moments()[i].view()});
       moments.push_back({"exp_avg_sq." + name, optimizer.second_moments()[i].view()});
     }
@@ -157,7 +163,7 @@ void save_checkpoint(const fs::path& output_dir, const TrainingState& state, con
 }
 
 TrainingState load_checkpoint(const fs::path& checkpoint, const HfConfig& run, const Parameters& parameters,
-                              AdamW& optimizer) {
+                              AdamW& optimizer, WeightAverage& average) {
   const HfConfig json = HfConfig::load(checkpoint / kState);
   const auto saved_run = json.get_object("run");
   if (!saved_run) fail<FormatError>(json.source(), "has no run");
@@ -182,15 +188,15 @@ TrainingState load_checkpoint(const fs::path& checkpoint, const HfConfig& run, c
     copies.add(moments, "exp_avg." + name, optimizer.first_moments()[i].view());
     copies.add(moments, "exp_avg_sq." + name, optimizer.second_moments()[i].view());
   }
-  copies.add_weights(checkpoint, parameters);
+  copies.add_weights(checkpoint, parameters, average);
   copies.make();
   optimizer.set_steps(s.global_step);
   return s;
 }
 
-void load_parameters(const fs::path& checkpoint, const Parameters& parameters) {
+void load_parameters(const fs::path& checkpoint, const Parameters& parameters, WeightAverage& average) {
   Copies copies;
-  copies.add_weights(checkpoint, parameters);
+  copies.add_weights(checkpoint, parameters, average);
   copies.make();
 }
 

@@ -1,6 +1,7 @@
 // A training run on disk: <output_dir>/checkpoint-<step>, a Hugging Face model directory with two files more:
 //   optimizer.safetensors  exp_avg.<name> and exp_avg_sq.<name>, float32, of every learned parameter; with bf16, where the
-//                          model's files have bfloat16, also rest.<name>, int16: together they are float32 (ops::split)
+//                          model's files have bfloat16, also rest.<name>, int16: together they are float32 (ops::split);
+//                          with ema_decay, ema.<name>, float32: the average
 //   trainer_state.json     where the run stands, and what it was begun with
 #pragma once
 
@@ -14,6 +15,7 @@
 #include "gpt/models/model.h"
 #include "gpt/train/adamw.h"
 #include "gpt/train/parameters.h"
+#include "train/weight_average.h"
 
 namespace gpt {
 
@@ -37,14 +39,16 @@ std::filesystem::path checkpoint_path(const std::filesystem::path& output_dir, s
 
 /// Writes a checkpoint that is there as a whole or not at all. `run` is what the run was begun with. Throws as Model::save.
 void save_checkpoint(const std::filesystem::path& output_dir, const TrainingState& state, const HfConfig& run,
-                     const Model& model, const Parameters& parameters, AdamW& optimizer);
+                     const Model& model, const Parameters& parameters, AdamW& optimizer,
+                     WeightAverage& average);
 
 /// Brings model and optimizer to the checkpoint. Throws as SafetensorsFile and HfConfig, and ArgumentError naming the first
 /// value of `run` that the checkpoint was not made with; model and optimizer then are as they were.
 TrainingState load_checkpoint(const std::filesystem::path& checkpoint, const HfConfig& run,
-                              const Parameters& parameters, AdamW& optimizer);
-/// The parameters alone.
-void load_parameters(const std::filesystem::path& checkpoint, const Parameters& parameters);
+                              const Parameters& parameters, AdamW& optimizer, WeightAverage& average);
+/// The parameters and their average alone.
+void load_parameters(const std::filesystem::path& checkpoint, const Parameters& parameters,
+                     WeightAverage& average);
 
 /// Removes a checkpoint; half of one is never left under its name.
 void remove_checkpoint(const std::filesystem::path& output_dir, std::int64_t step);

@@ -176,7 +176,12 @@ TEST_P(GradientIsa, AdamW) {
           a.parameter = nullptr;
           a.split = {reinterpret_cast<std::uint16_t*>(value.view().raw()), rest.data<std::int16_t>()};
           table.adamw(a, 0, n);
-          return std::vector<Tensor>{p, m, v, value, rest};
+          Tensor average = random_tensor({n}, 6), of_split = random_tensor({n}, 7);
+          table.average(
+              {.value = p.data<float>(), .average = average.data<float>(), .keep = 0.9f, .rest = 0.1f}, 0, n);
+          table.average({.split = a.split, .average = of_split.data<float>(), .keep = 0.9f, .rest = 0.1f}, 0,
+                        n);
+          return std::vector<Tensor>{p, m, v, value, rest, average, of_split};
         },
         concat(n, " elements"));
   }

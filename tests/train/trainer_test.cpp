@@ -303,7 +303,12 @@ struct Variant {
   std::function<void(TrainingArguments&)> set;
 };
 const Variant kVariants[] = {{"float32", [](TrainingArguments&) {}},
-                             {"bf16", [](TrainingArguments& a) { a.bf16 = true; }}};
+                             {"bf16", [](TrainingArguments& a) { a.bf16 = true; }},
+                             {"average", [](TrainingArguments& a) { a.ema_decay = 0.75; }},
+                             {"average of bf16", [](TrainingArguments& a) {
+                                a.bf16 = true;
+                                a.ema_decay = 0.75;
+                              }}};
 
 void expect_the_same_after_a_stop(const Variant& variant) {
   const TextDataset train = text(16 * 10 + 1), validation = text(40);
@@ -342,7 +347,10 @@ void expect_the_same_after_a_stop(const Variant& variant) {
     EXPECT_TRUE(same(weights(whole), weights(other))) << stopped_after;
     EXPECT_FALSE(fs::exists(dir.path() / ".checkpoint-99"));
     const Model saved = Model::load(dir.path() / "checkpoint-8");
-    EXPECT_TRUE(same(a.bf16 ? weights(whole, DType::bf16) : weights(whole), weights(saved)));
+    if (a.ema_decay == 0)
+      EXPECT_TRUE(same(a.bf16 ? weights(whole, DType::bf16) : weights(whole), weights(saved)));
+    else
+      EXPECT_FALSE(same(weights(whole), weights(saved)));  // the average, and what it is of
   }
 }
 
@@ -408,6 +416,64 @@ TEST(Trainer, BringsBackTheBestOfBfloat16InFloat32) {
   EXPECT_LT(result.best_step, 8);
   EXPECT_TRUE(same(best, weights(model, DType::bf16)));
   EXPECT_FALSE(same(weights(model), weights(Model::load(dir / concat("checkpoint-", result.best_step)))));
+}
+
+TEST(Trainer, EvaluatesAndKeepsTheAverageOfTheWeights) {
+  const test::TempDir dir;
+  const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  TrainingArguments a = arguments();
+  Model plain = small_model();
+  Trainer(plain, a).fit(train);
+  a.ema_decay = 0.75;
+  a.eval_steps = 4;
+  a.output_dir = dir.path();
+  Model model = small_model();
+  std::map<std::string, Tensor> by_hand, evaluated;
+  const TrainingCallbacks callbacks{.on_step =
+                                        [&](const TrainingLog& log) {
+                                          auto now = weights(model);
+                                          if (log.step == 1) by_hand = std::move(now);
+                                          if (log.step == 1) return;
+                                          for (auto& [name, tensor] : by_hand)
+                                            for (std::size_t i = 0; i < tensor.span<float>().size(); ++i) {
+                                              float& x = tensor.span<float>()[i];
+                                              x = std::fma(0.25f, now.at(name).span<float>()[i], 0.75f * x);
+                                            }
+                                        },
+                                    .on_evaluate =
+                                        [&](const EvaluationLog& log) {
+                                          evaluated = weights(model);
+                                          EXPECT_TRUE(same(by_hand, evaluated)) << log.step;
+                                          EXPECT_EQ(log.eval_loss,
+                                                    Trainer(model, a).evaluate(validation).eval_loss);
+                                        }};
+  const TrainingResult result = Trainer(model, a).fit(train, &validation, callbacks);
+  EXPECT_TRUE(same(by_hand, weights(model)));
+  EXPECT_EQ(Trainer(model, a).evaluate(validation).eval_loss, *result.best_eval_loss);
+  // What is learned does not depend on the average.
+  EXPECT_TRUE(same(weights(plain), weights(Model::load(dir / "checkpoint-8"))));
+}
+
+TEST(Trainer, BringsBackTheBestAverage) {
+  for (const bool bf16 : {false, true}) {
+    const test::TempDir dir;
+    const TextDataset train = text(16 * 10 + 1), validation = text(40);
+    TrainingArguments a = arguments();
+    a.bf16 = bf16;
+    a.load_best_model_at_end = true;
+    a.output_dir = dir.path();
+    a.eval_steps = 1;
+    a.learning_rate = 3;  // so large that the loss grows
+    a.ema_decay = 0.1;
+    Model model = small_model();
+    std::map<std::string, Tensor> best;
+    const TrainingResult result =
+        Trainer(model, a).fit(train, &validation, {.on_evaluate = [&](const EvaluationLog& log) {
+                                if (log.best) best = weights(model);
+                              }});
+    EXPECT_LT(result.best_step, 8);
+    EXPECT_TRUE(same(best, weights(model))) << bf16;
+  }
 }
 
 TEST(Trainer, LeavesTheFloat32WeightsOfARunThatFailed) {
@@ -574,6 +640,10 @@ TEST(Trainer, RefusesOptionsOutOfRange) {
   a.label_smoothing_factor = 1.5;
   EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
             "[trainer] label_smoothing_factor is 1.5, expected 0 to 1");
+  a = {};
+  a.ema_decay = 1;
+  EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),
+            "[trainer] ema_decay is 1, expected 0 or more, and less than 1");
   a = {};
   a.load_best_model_at_end = true;
   EXPECT_EQ(message_of<ArgumentError>([&] { Trainer(other, a); }),

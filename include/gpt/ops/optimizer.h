@@ -32,6 +32,10 @@ struct AdamWStep {
 void adamw(TensorView parameter, ConstTensorView gradient, TensorView m, TensorView v, const AdamWStep& step,
            TensorView rest = {});
 
+/// average = decay average + (1 - decay) value, in float32, the last product and the sum as one fma: an exponential moving
+/// average. Both float32 of one shape; a value that ops::split has put in two is given with its rest. Throws ShapeError.
+void average(ConstTensorView value, TensorView average, double decay, ConstTensorView rest = {});
+
 /// y += x, float32 of one shape. Throws ShapeError.
 void add(ConstTensorView x, TensorView y);
 

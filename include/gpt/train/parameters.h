@@ -45,6 +45,9 @@ class Parameters {
   /// Gives the network the float32 values of what was split, one parameter after another: the end of a training. Tapes are
   /// to be made anew. Throws MemoryError, when some parameters may still be split.
   void join();
+  /// Exchanges the network's tensors with these, in the order of all(), whose values stay the same memory: for other weights
+  /// of the same shapes that the network is to have for a time.
+  void exchange(std::vector<Tensor>& tensors) noexcept;
 
  private:
   std::vector<Parameter> all_;

@@ -39,6 +39,11 @@ struct TrainingArguments {
   double adam_epsilon = 1e-8;
   double max_grad_norm = 1.0;         // 0: no clipping
   double label_smoothing_factor = 0;  // of every loss, that of an evaluation as well: see ops::CrossEntropy
+  /// libgpt's: an exponential moving average of the weights, average = ema_decay average + (1 - ema_decay) weights in float32
+  /// after every update, begun with the weights after the first (as torch.optim.swa_utils). 0: none. With it the average is
+  /// what is evaluated and, on_evaluate included, what the model has then and after fit(); checkpoints hold both, the weights
+  /// as their model. A run that is stopped or fails leaves the weights.
+  double ema_decay = 0;
   std::uint64_t seed = 42;
   bool gradient_checkpointing = false;  // less memory for more time, and the same bits: see ForwardOptions
   /// Compute with bfloat16 in memory, and learn in float32. All arithmetic is float32; what is stored as what:
