@@ -27,6 +27,7 @@ demo  pkg-config         pkg-config
 demo  nlohmann-json3-dev nlohmann/json.hpp
 demo  libutf8proc-dev    utf8proc.h
 demo  libcli11-dev       CLI/CLI.hpp
+tests libsentencepiece-dev sentencepiece_processor.h
 tests libgtest-dev       gtest/gtest.h
 tests libgmock-dev       gmock/gmock.h
 tests libeigen3-dev      eigen3/Eigen/src/Core/Map.h

@@ -19,9 +19,16 @@ std::size_t incomplete_tail(std::string_view text) {
 }  // namespace
 
 std::string StreamDecoder::push(TokenId id) {
-  const std::string_view bytes = tokenizer_->bytes_of(id);
+  const std::string_view bytes = tokenizer_->bytes_of(id);  // first of all the check of the id
   if (options_.skip_special_tokens && tokenizer_->is_special(id)) return {};
-  pending_ += bytes;
+  if (detokenizer_ != nullptr)
+    detokenizer_->push(id, pending_);
+  else
+    pending_ += bytes;
+  return take();
+}
+
+std::string StreamDecoder::take() {
   const std::size_t complete = pending_.size() - incomplete_tail(pending_);
   std::string text = replace_invalid_utf8(std::string_view(pending_).substr(0, complete));
   pending_.erase(0, complete);
@@ -29,6 +36,7 @@ std::string StreamDecoder::push(TokenId id) {
 }
 
 std::string StreamDecoder::flush() {
+  if (detokenizer_ != nullptr) detokenizer_->flush(pending_);
   std::string text = replace_invalid_utf8(pending_);
   pending_.clear();
   return text;

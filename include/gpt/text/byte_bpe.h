@@ -16,18 +16,6 @@
 
 namespace gpt {
 
-/// A token that is found in the text before anything else looks at it.
-struct AddedToken {
-  std::string content;
-  std::optional<TokenId> id = {};  // unset: that of the same token in the vocabulary, else the next free one
-  bool special = true;
-  bool lstrip = false;       // takes the white space before it
-  bool rstrip = false;       // takes the white space after it
-  bool single_word = false;  // only where no word character touches it
-  bool normalized = false;   // looked for after those that are not, in the text between them
-  std::string source = {};   // where it comes from, for messages; empty: from where the vocabulary does
-};
-
 /// What a byte-level BPE tokenizer is made of. Token strings are in GPT-2's spelling: one character per byte,
 /// 33..126, 161..172 and 174..255 as themselves, the other 68 bytes in order as U+0100, U+0101, ...
 struct ByteBpeModel {

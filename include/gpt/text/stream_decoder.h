@@ -1,6 +1,7 @@
 // Text from tokens as they come, a character at a time.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "gpt/core/token.h"
@@ -15,17 +16,20 @@ namespace gpt {
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, const DecodeOptions& options = {})
-      : tokenizer_(&tokenizer), options_(options) {}
+      : tokenizer_(&tokenizer), detokenizer_(tokenizer.start_decoding()), options_(options) {}
 
   /// The text that became certain with this token. Throws ArgumentError naming an id that the vocabulary does
   /// not have; the decoder is then as before.
   std::string push(TokenId id);
 
-  /// What was held back: "" or one U+FFFD. The decoder is ready for another stream.
+  /// What was held back: "" or one U+FFFD, and before it what a Detokenizer held back. The decoder is ready for another stream.
   std::string flush();
 
  private:
+  std::string take();  // of pending_, all but an incomplete character at the end
+
   const Tokenizer* tokenizer_;
+  std::unique_ptr<Detokenizer> detokenizer_;  // null: the bytes of the tokens joined
   DecodeOptions options_;
   std::string pending_;  // at most 3 bytes between calls
 };

@@ -26,10 +26,35 @@ struct DecodeOptions {
   bool skip_special_tokens = false;
 };
 
+/// A token that is found in the text before anything else looks at it.
+struct AddedToken {
+  std::string content;
+  std::optional<TokenId> id = {};  // unset: that of the same token in the vocabulary, else the next free one
+  bool special = true;
+  bool lstrip = false;       // takes the white space before it
+  bool rstrip = false;       // takes the white space after it
+  bool single_word = false;  // only where no word character touches it
+  bool normalized = false;   // looked for after those that are not, in the text between them
+  std::string source = {};   // where it comes from, for messages; empty: from where the vocabulary does
+};
+
 /// A file of a tokenizer: "vocab.json" and its text.
 struct TokenizerFile {
   std::string name;
   std::string text;
+};
+
+/// Makes text of tokens as they come, for a tokenizer whose tokens stand for other text where a text begins, or beside
+/// other tokens. The tokenizer must outlive it.
+class Detokenizer {
+ public:
+  virtual ~Detokenizer() = default;
+
+  /// Appends to `out` the bytes that became certain with this token. Throws as Tokenizer::decode; nothing has changed then.
+  virtual void push(TokenId id, std::string& out) = 0;
+
+  /// Appends what was held back. The object is ready for another text.
+  virtual void flush(std::string& out) = 0;
 };
 
 /// Text to token ids and back. Immutable: shared between threads without locks.
@@ -46,12 +71,25 @@ class Tokenizer {
   /// known, as for every text of a tokenizer that does not override this.
   virtual std::size_t last_cut(std::string_view text) const;
 
-  /// The bytes of all tokens, joined: not always valid UTF-8 (replace_invalid_utf8 makes it so), and never
-  /// tidied up (transformers' clean_up_tokenization_spaces). Throws ArgumentError naming an id that the
-  /// vocabulary does not have.
+  /// The ids of many texts, in their order, each as encode() gives them; the texts are divided among threads. Throws what
+  /// encode throws for the first text that it cannot take.
+  std::vector<std::vector<TokenId>> encode_batch(std::span<const std::string_view> texts,
+                                                 const EncodeOptions& options = {}) const;
+  std::vector<std::vector<TokenId>> encode_batch(std::span<const std::string> texts,
+                                                 const EncodeOptions& options = {}) const;
+
+  /// The text of the tokens: not always valid UTF-8 (replace_invalid_utf8 makes it so). Their bytes joined, unless
+  /// start_decoding says otherwise. Throws ArgumentError naming an id that the vocabulary does not have.
   std::string decode(std::span<const TokenId> ids, const DecodeOptions& options = {}) const;
 
-  /// The bytes that one token stands for. Throws as decode.
+  /// The texts of many rows of ids, as encode_batch.
+  std::vector<std::string> decode_batch(std::span<const std::vector<TokenId>> rows,
+                                        const DecodeOptions& options = {}) const;
+
+  /// What makes the text of tokens for decode and StreamDecoder; null where that is no more than joining their bytes.
+  virtual std::unique_ptr<Detokenizer> start_decoding() const;
+
+  /// The bytes that one token stands for inside a text. Throws as decode.
   virtual std::string_view bytes_of(TokenId id) const = 0;
 
   /// The vocabulary's own spelling of a token, for example "\u0120world" for the bytes " world". Throws as
@@ -85,17 +123,23 @@ class Tokenizer {
   void save(const std::filesystem::path& directory) const;
 };
 
-/// True when the directory holds tokenizer.json, vocab.json or merges.txt: something for load_tokenizer to
-/// read. Throws IoError when the system refuses to say.
+/// True when the directory holds tokenizer.json, vocab.json, merges.txt, vocab.txt, tokenizer.model or spiece.model:
+/// something for load_tokenizer to read. Throws IoError when the system refuses to say.
 bool has_tokenizer(const std::filesystem::path& directory);
 
-/// Reads the tokenizer of a Hugging Face checkpoint: tokenizer.json if there is one, as transformers does,
-/// since it alone says everything; otherwise vocab.json and merges.txt as GPT-2's. Beside them these are
-/// honoured:
-///   tokenizer_config.json    added_tokens_decoder, *_token, add_prefix_space, add_bos_token, add_eos_token
+/// Reads the tokenizer of a Hugging Face checkpoint, from the first of these that is there:
+///   tokenizer.json             a byte-level BPE; it alone says everything. One that holds a WordPiece model, a Unigram
+///                              model or a BPE with byte_fallback is passed over where the file beside it holds the same
+///                              model: vocab.txt for the first, tokenizer.model or spiece.model for the others
+///   vocab.json and merges.txt  a byte-level BPE as GPT-2's
+///   vocab.txt                  WordPiece, see gpt/text/wordpiece.h
+///   tokenizer.model, spiece.model   sentencepiece, see gpt/text/sentencepiece.h
+/// Beside them these are honoured:
+///   tokenizer_config.json    added_tokens_decoder, *_token, and the keys of the kind: add_prefix_space, add_bos_token and
+///                            add_eos_token for the byte-level BPE, those that the two headers name for the others
 ///   special_tokens_map.json  *_token, additional_special_tokens
 ///   added_tokens.json        further tokens
-/// Where nothing names them, bos, eos and unk are "<|endoftext|>" if the vocabulary has it.
+/// Where nothing names them, bos, eos and unk of a byte-level BPE are "<|endoftext|>" if the vocabulary has it.
 /// Throws IoError when the directory has no tokenizer or a file cannot be read, FormatError naming file and
 /// key or line, UnsupportedError naming what would change the result and is not supported.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& directory);

@@ -1,0 +1,19 @@
+// The settings of a sentencepiece model that libsentencepiece does not tell.
+#pragma once
+
+#include <string_view>
+
+namespace gpt {
+
+/// Fields of ModelProto (sentencepiece_model.proto), with its defaults.
+struct SentencePieceSettings {
+  bool add_dummy_prefix = true;
+  bool remove_extra_whitespaces = true;
+  bool treat_whitespace_as_suffix = false;
+  bool has_denormalizer = false;
+};
+
+/// Reads them from the bytes of a model. Throws FormatError naming the source.
+SentencePieceSettings read_sentencepiece_settings(std::string_view model, std::string_view source);
+
+}  // namespace gpt
