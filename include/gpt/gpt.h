@@ -66,6 +66,7 @@
 #include "gpt/ops/quantize.h"
 #include "gpt/ops/softmax.h"
 #include "gpt/ops/weight.h"
+#include "gpt/text/bpe_trainer.h"
 #include "gpt/text/byte_bpe.h"
 #include "gpt/text/sentencepiece.h"
 #include "gpt/text/stream_decoder.h"

@@ -62,7 +62,7 @@ void SpaceCleaner::run(std::size_t first, std::string text, std::string& out) {
     const std::size_t done = replace_all(text, kInText[i]);
     const std::size_t held = unfinished(std::string_view(text).substr(done), kInText[i].from);
     held_[i] = text.substr(text.size() - held);
-    text.resize(text.size() - held);
+    text.erase(text.size() - held);
   }
   out += text;
 }
