@@ -31,6 +31,7 @@ struct Request {
   std::optional<double> validation_fraction;
   std::string output_dir;
   std::int64_t block_size = 0;  // 0: as long as the network takes, at most 1024
+  std::string chat_template{gpt::ChatTemplate().name()};
   bool skip_bad_lines = false;
   std::optional<float> resid_pdrop, embd_pdrop, attn_pdrop;
   std::string lr_scheduler_type = "linear";
@@ -64,6 +65,13 @@ std::string scheduler_names() {
   return list;
 }
 
+std::string chat_template_names() {
+  std::string list;
+  for (const std::string_view name : gpt::ChatTemplate::names())
+    list += gpt::concat(list.empty() ? "" : ", ", name);
+  return list;
+}
+
 void add_options(CLI::App& app, Request& r) {
   gpt::TrainingArguments& a = r.arguments;
   const auto text = [&](const char* name, auto& value, const std::string& what, const char* type) {
@@ -83,6 +91,8 @@ void add_options(CLI::App& app, Request& r) {
   number("--validation-fraction", r.validation_fraction, "Or the last part of the training data, 0 to 1");
   text("--output-dir", r.output_dir, "Where the result goes", "DIR")->required();
   count("--block-size", r.block_size, "Tokens of a sample (what the network takes, at most 1024)", 1);
+  text("--chat-template", r.chat_template, "Form of messages: " + chat_template_names() + " (zephyr)",
+       "NAME");
   app.add_flag("--skip-bad-lines", r.skip_bad_lines, "Leave out lines of a .jsonl file that are no samples")
       ->disable_flag_override();
   number("--learning-rate", a.learning_rate, "At its height (5e-5)");
@@ -196,6 +206,7 @@ void check(Request& r) {
   r.arguments.output_dir = r.output_dir;
   r.arguments.resume_from_checkpoint = r.resume;
   program::check_usage([&] { r.arguments.validate(); });
+  program::check_usage([&] { gpt::ChatTemplate::by_name(r.chat_template); });
 }
 
 gpt::Model make_model(const Request& r, std::stop_token stop) {
@@ -255,8 +266,11 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
                                               .cache_dir = std::filesystem::path(r.output_dir) / "cache",
                                               .stop = stop}),
                  fraction);
-  auto samples = gpt::JsonlDataset::from_file(
-      path, model.tokenizer(), {.max_length = block + 1, .skip_bad_lines = r.skip_bad_lines, .stop = stop});
+  auto samples = gpt::JsonlDataset::from_file(path, model.tokenizer(),
+                                              {.max_length = block + 1,
+                                               .chat_template = gpt::ChatTemplate::by_name(r.chat_template),
+                                               .skip_bad_lines = r.skip_bad_lines,
+                                               .stop = stop});
   const gpt::JsonlCounts counts = samples.counts();
   if (counts.bad > 0)
     program::warn(gpt::concat(path, ": ", counts.bad, " of ", counts.lines,

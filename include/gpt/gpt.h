@@ -68,6 +68,7 @@
 #include "gpt/ops/weight.h"
 #include "gpt/text/bpe_trainer.h"
 #include "gpt/text/byte_bpe.h"
+#include "gpt/text/chat_template.h"
 #include "gpt/text/sentencepiece.h"
 #include "gpt/text/stream_decoder.h"
 #include "gpt/text/tokenizer.h"

@@ -75,7 +75,8 @@ Outcome read_line(const Line& line, std::string_view path, const Tokenizer& toke
   const std::string where = concat(path, ":", line.number);
   Outcome outcome;
   try {
-    outcome.sample = read_jsonl_line(line.text, where, tokenizer, options.parse_special_tokens);
+    outcome.sample =
+        read_jsonl_line(line.text, where, tokenizer, options.parse_special_tokens, options.chat_template);
   } catch (const FormatError& error) {
     if (!options.skip_bad_lines) throw;
     outcome.bad = error.what();

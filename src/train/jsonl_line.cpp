@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/json.h"
-#include "core/quote.h"
 #include "gpt/core/error.h"
 #include "text/json_object.h"
 
@@ -57,45 +58,35 @@ std::string required_text(const JsonObject& object, std::string_view key) {
   return text;
 }
 
-void add_messages(const JsonObject& line, SampleBuilder& sample) {
-  const json::Value::Array& messages = *line.array("messages");
-  std::string
-      text;  // not encoded yet: what stands between two eos tokens or answers is one text, as in a prompt
+void add_messages(const JsonObject& line, const ChatTemplate& chat_template, SampleBuilder& sample) {
+  std::vector<ChatMessage> messages;
   bool answered = false;
-  const auto encode = [&](bool learned) {
-    sample.add(text, learned);
-    text.clear();
-  };
-  for (std::size_t i = 0; i < messages.size(); ++i) {
-    const JsonObject message(messages[i], line.source(), concat("messages[", i, "]"));
-    const std::string role = message.required_string("role");
+  for (const json::Value& value : *line.array("messages")) {
+    const JsonObject message(value, line.source(), concat("messages[", messages.size(), "]"));
+    std::string role = message.required_string("role");
     const bool learned = role == "assistant";
-    if (!learned && role != "user" && role != "system")
-      fail<FormatError>(line.source(), message.path_of("role"), " is ", quote(role),
-                        ", expected \"system\", \"user\" or \"assistant\"");
-    text += concat("<|", role, "|>\n");
-    if (learned) encode(false);
-    text += learned ? required_text(message, "content") : message.required_string("content");
-    if (sample.has_eos()) {
-      encode(learned);
-      sample.add_eos(learned);
-    }
-    text += '\n';
-    if (learned && !sample.has_eos()) encode(true);
+    std::string content = learned ? required_text(message, "content") : message.required_string("content");
+    messages.push_back({std::move(role), std::move(content)});
     answered = answered || learned;
   }
+  if (const auto problem = chat_template.problem(messages)) fail<FormatError>(line.source(), *problem);
   if (!answered)
     fail<FormatError>(line.source(), "messages has none of the assistant, expected one to learn from");
+  // Each stretch is a text of its own, as a prompt and the reply to it are.
+  for (const ChatPart& part : chat_template.parts(messages, sample.has_eos())) {
+    sample.add(part.text, part.learned);
+    if (part.eos) sample.add_eos(part.learned);
+  }
 }
 
-void add_line(const JsonObject& line, SampleBuilder& sample) {
+void add_line(const JsonObject& line, const ChatTemplate& chat_template, SampleBuilder& sample) {
   const bool completion = line.find("prompt") != nullptr || line.find("completion") != nullptr;
   const bool messages = line.find("messages") != nullptr, text = line.find("text") != nullptr;
   constexpr std::string_view kFormats = "\"prompt\" and \"completion\", \"messages\" or \"text\"";
   if (completion + messages + text != 1)
     fail<FormatError>(line.source(), completion + messages + text == 0 ? "has none" : "has more than one",
                       " of the formats ", kFormats);
-  if (messages) return add_messages(line, sample);
+  if (messages) return add_messages(line, chat_template, sample);
   if (completion) sample.add(line.required_string("prompt"), false);
   sample.add(required_text(line, completion ? "completion" : "text"), true);
   sample.add_eos(true);
@@ -109,11 +100,11 @@ bool has_something_to_learn(const MaskedIds& sample) {
 }
 
 MaskedIds read_jsonl_line(std::string_view line, std::string_view where, const Tokenizer& tokenizer,
-                          bool parse_special_tokens) {
+                          bool parse_special_tokens, const ChatTemplate& chat_template) {
   const json::Value::Object object = json::parse_object(line, where);
   SampleBuilder builder(tokenizer, parse_special_tokens);
   try {
-    add_line(JsonObject(object, where), builder);
+    add_line(JsonObject(object, where), chat_template, builder);
   } catch (const ArgumentError& error) {
     fail<FormatError>(where, "cannot be encoded: ", error.what());
   }

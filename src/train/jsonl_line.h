@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "gpt/core/token.h"
+#include "gpt/text/chat_template.h"
 #include "gpt/text/tokenizer.h"
 
 namespace gpt {
@@ -18,7 +19,7 @@ struct MaskedIds {
 /// The sample of a line, of any length, as gpt/train/jsonl_dataset.h documents it. Throws FormatError naming `where`, the file
 /// and line.
 MaskedIds read_jsonl_line(std::string_view line, std::string_view where, const Tokenizer& tokenizer,
-                          bool parse_special_tokens);
+                          bool parse_special_tokens, const ChatTemplate& chat_template);
 
 /// True when a label that is scored is not kIgnoredLabel: that of an id after the first.
 bool has_something_to_learn(const MaskedIds& sample);

@@ -30,7 +30,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string line(data, data + size);
   for (const gpt::ByteBpe* tokenizer : {&with_eos, &without}) {
     try {
-      const gpt::MaskedIds sample = gpt::read_jsonl_line(line, "fuzz:1", *tokenizer, true);
+      const gpt::MaskedIds sample = gpt::read_jsonl_line(line, "fuzz:1", *tokenizer, true, {});
       if (sample.learned.size() != sample.ids.size() || sample.ids.size() < 2 || !sample.learned.back())
         __builtin_trap();
       if (tokenizer == &with_eos && sample.ids.back() != with_eos.eos_token_id()) __builtin_trap();

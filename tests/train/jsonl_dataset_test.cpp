@@ -125,6 +125,34 @@ TEST(JsonlDataset, EncodesMessagesAsAPromptForGeneration) {
   EXPECT_EQ(dataset.at(0).ids, expected);
 }
 
+TEST(JsonlDataset, WritesMessagesInTheFormAskedFor) {
+  const std::string_view line =
+      R"({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}, )"
+      R"({"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]})";
+  const ByteBpe without_eos = make_tokenizer(false);
+  const auto expect_text = [&](std::string_view name, std::string_view with, std::string_view without) {
+    const JsonlDatasetOptions options{.chat_template = ChatTemplate::by_name(name)};
+    EXPECT_EQ(shown(load(line, options).at(0)), with);
+    EXPECT_EQ(shown(load(line, options, without_eos).at(0), without_eos), without);
+  };
+  expect_text("plain", "user: Hi\nassistant:[ Yo<eos>]\nuser: ?\nassistant:[ !<eos>]",
+              "user: Hi\nassistant:[ Yo\n]user: ?\nassistant:[ !\n]");
+  expect_text("llama2", "[INST] Hi [/INST][ Yo <eos>][INST] ? [/INST][ ! <eos>]",
+              "[INST] Hi [/INST][ Yo ][INST] ? [/INST][ ! ]");
+  constexpr std::string_view kChatml =
+      "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n[Yo<|im_end|>]\n"
+      "<|im_start|>user\n?<|im_end|>\n<|im_start|>assistant\n[!<|im_end|>]";
+  expect_text("chatml", kChatml, kChatml);
+  // What another template takes, one may refuse.
+  const std::string_view two_users =
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, )"
+      R"({"role": "assistant", "content": "c"}]})";
+  load(two_users);
+  expect_error<FormatError>(
+      [&] { load(two_users, {.chat_template = ChatTemplate::by_name("alpaca")}); },
+      {"data.jsonl:1]", "messages[1].role is \"user\", expected \"assistant\"", "alpaca"});
+}
+
 TEST(JsonlDataset, BeginsWithTheTokensOfTheTemplate) {
   const ByteBpe with_template = make_tokenizer(true, true);
   const auto dataset = load(

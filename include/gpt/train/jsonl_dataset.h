@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "gpt/text/chat_template.h"
 #include "gpt/text/tokenizer.h"
 #include "gpt/train/dataset.h"
 
@@ -28,6 +29,8 @@ struct JsonlDatasetOptions {
   /// Every occurrence of a special token becomes its id, as in transformers and in a prompt for generation; false takes it
   /// for ordinary text, which is safer where others wrote the text.
   bool parse_special_tokens = true;
+  /// The form in which "messages" become text.
+  ChatTemplate chat_template = {};
   /// Leaves out and counts the lines that are not as documented; else the first of them is an error.
   bool skip_bad_lines = false;
   DatasetProgressCallback on_progress = {};
@@ -50,14 +53,15 @@ struct JsonlCounts {
 ///   {"messages": [{"role": "system" | "user" | "assistant", "content": "…"}, …]}   what the assistant says is learned
 ///   {"text": "…"}   all is learned
 /// What is learned has its ids as labels, the rest kIgnoredLabel. The eos token, when the tokenizer has one, is put after a
-/// completion, a text and every message unless it is there, and learned with it.
+/// completion, a text and, where the chat template says so, a message, unless it is there, and learned with it.
 ///
 /// A prompt is encoded like one for generation, and the completion for itself: its first token never reaches back into
-/// the prompt. Each message becomes this text, without the blanks, where <eos> is the eos token, if there is one:
+/// the prompt. Messages become the text of JsonlDatasetOptions::chat_template, of which each part (ChatPart) is encoded for
+/// itself. With the default template, zephyr, each is this, without the blanks, where <eos> is the eos token, if there is one:
 ///   <|role|>\n content <eos> \n
-/// so that the prompt "<|user|>\nHello<eos>\n<|assistant|>\n" asks a tuned network for an answer. A sample ends with its
-/// last answer. Without an eos token the \n after an answer is learned, as its end. A prompt, a text and the first message
-/// begin with the tokens that the tokenizer's template puts there.
+/// so that the prompt "<|user|>\nHello<eos>\n<|assistant|>\n" (ChatTemplate::prompt) asks a tuned network for an answer. A sample
+/// ends with its last answer. Without an eos token the text after an answer is learned, as its end. A prompt, a text and the
+/// first message begin with the tokens that the tokenizer's template puts there.
 ///
 /// The tokens are kept in memory, a little more than 4 bytes each. Copying shares them.
 class JsonlDataset final : public Dataset {
