@@ -1,6 +1,7 @@
 #include "gpt/text/byte_bpe.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "core/fingerprint.h"
 #include "core/memory.h"
@@ -21,6 +22,41 @@ namespace {
     fail<ArgumentError>(operation, "token id ", id, " is out of range, expected 0 to ", size - 1);
   fail<ArgumentError>(operation, "token id ", id, " belongs to no token of the vocabulary");
 }
+
+/// The pieces that lately had to be merged, and where in the output their ids are: a long text has few others. Pieces must
+/// outlive it, and the output may only grow.
+class MergedPieces {
+ public:
+  /// For a text of `bytes`; a short one is not worth it.
+  explicit MergedPieces(std::size_t bytes)
+      : slots_(bytes < kWorthIt ? 0 : std::bit_ceil(std::min(bytes / 16, kMostSlots))) {}
+
+  /// Appends the ids of a piece if they are known.
+  bool append(std::string_view piece, std::vector<TokenId>& out) {
+    if (slots_.empty()) return false;
+    slot_ = &slots_[TokenTable::hash_of(piece) & (slots_.size() - 1)];
+    if (slot_->piece != piece) return false;
+    const std::size_t size = out.size();
+    out.resize(size + slot_->count);
+    std::copy_n(out.begin() + static_cast<std::ptrdiff_t>(slot_->begin), slot_->count,
+                out.begin() + static_cast<std::ptrdiff_t>(size));
+    return true;
+  }
+
+  /// Remembers that the ids of the piece that append() was just asked for are those of `out` from `begin` on.
+  void remember(std::string_view piece, const std::vector<TokenId>& out, std::size_t begin) noexcept {
+    if (!slots_.empty()) *slot_ = {piece, begin, out.size() - begin};
+  }
+
+ private:
+  static constexpr std::size_t kWorthIt = 4096, kMostSlots = 4096;
+  struct Slot {
+    std::string_view piece;  // never empty in use
+    std::size_t begin = 0, count = 0;
+  };
+  std::vector<Slot> slots_;
+  Slot* slot_ = nullptr;
+};
 
 }  // namespace
 
@@ -49,7 +85,7 @@ class ByteBpe::Impl {
   void add_whole_pieces();
   std::vector<TokenId> ids_of(const std::vector<std::string>& tokens, std::string_view key) const;
   void encode_stretch(std::string_view text, std::vector<TokenId>& out) const;
-  void encode_piece(std::string_view piece, std::vector<TokenId>& out) const;
+  void encode_piece(std::string_view piece, MergedPieces& merged, std::vector<TokenId>& out) const;
 
   ByteBpeModel rest_;  // without vocab and merges, which the tables below hold
   Vocabulary vocabulary_;
@@ -162,14 +198,18 @@ void ByteBpe::Impl::merge_bytes(std::string_view bytes, std::vector<TokenId>& ou
   merge_table_.apply(out, begin);
 }
 
-void ByteBpe::Impl::encode_piece(std::string_view piece, std::vector<TokenId>& out) const {
+void ByteBpe::Impl::encode_piece(std::string_view piece, MergedPieces& merged,
+                                 std::vector<TokenId>& out) const {
   if (piece.size() <= longest_whole_piece_) {
     if (const TokenId id = whole_pieces_.find(piece); id >= 0) {
       out.push_back(id);
       return;
     }
   }
+  if (merged.append(piece, out)) return;
+  const std::size_t begin = out.size();
   merge_bytes(piece, out);
+  merged.remember(piece, out, begin);
 }
 
 void ByteBpe::Impl::encode_stretch(std::string_view text, std::vector<TokenId>& out) const {
@@ -179,10 +219,11 @@ void ByteBpe::Impl::encode_stretch(std::string_view text, std::vector<TokenId>& 
     prefixed.append(" ").append(text);
     text = prefixed;
   }
-  if (!rest_.use_regex) return encode_piece(text, out);
+  MergedPieces merged(rest_.use_regex ? text.size() : 0);
+  if (!rest_.use_regex) return encode_piece(text, merged, out);
   while (!text.empty()) {
     const std::size_t length = next_piece_length(text);
-    encode_piece(text.substr(0, length), out);
+    encode_piece(text.substr(0, length), merged, out);
     text.remove_prefix(length);
   }
 }

@@ -31,6 +31,8 @@ class TokenTable {
   /// -1 when there is no such key.
   TokenId find(std::string_view key) const noexcept { return slots_[position_of(key)].id; }
 
+  static std::uint64_t hash_of(std::string_view key) noexcept { return hash(head_of(key), key); }
+
  private:
   struct Slot {
     std::uint64_t head = 0;

@@ -8,6 +8,7 @@
 
 #include "gpt/core/error.h"
 #include "support/expect_error.h"
+#include "text/pretokenizer.h"
 #include "text/small_bpe.h"
 
 namespace gpt {
@@ -286,6 +287,42 @@ TEST(ByteBpe, IsSharedBetweenThreads) {
     for (std::thread& thread : threads) thread.join();
   }
   for (const Ids& result : results) EXPECT_EQ(result, expected);
+}
+
+// Long texts take a way of their own: pieces that were merged before are looked up.
+TEST(ByteBpe, EncodesALongTextAsItsPieces) {
+  std::string text;
+  std::uint32_t state = 1;
+  while (text.size() < 200000) {
+    text += ' ';
+    state = state * 1664525u + 1013904223u;
+    for (std::uint32_t n = 0; n < 1 + (state >> 29); ++n)
+      text += static_cast<char>('a' + (state >> (8 + 2 * n)) % 3);
+  }
+  for (const bool add_prefix_space : {false, true}) {
+    ByteBpeModel model = test::small_model({{"a", "b"}, {"b", "c"}, {"ab", "c"}, {" ", "a"}, {"bc", "a"}});
+    model.add_prefix_space = add_prefix_space;
+    model.added_tokens = {{.content = "<end>"}};
+    const ByteBpe tokenizer(std::move(model));
+    for (const std::string& whole : {text, text.substr(1) + "<end>" + text.substr(1)}) {
+      Ids expected;
+      for (std::string_view rest = whole; !rest.empty();) {
+        if (rest.starts_with("<end>")) {
+          expected.push_back(*tokenizer.id_of("<end>"));
+          rest.remove_prefix(5);
+          continue;
+        }
+        const bool begins = rest.data() == whole.data() || expected.back() == *tokenizer.id_of("<end>");
+        const std::size_t length = next_piece_length(rest);
+        const std::string piece =
+            (begins && add_prefix_space && rest[0] != ' ' ? " " : "") + std::string(rest.substr(0, length));
+        const Ids ids = tokenizer.encode_piece(piece);
+        expected.insert(expected.end(), ids.begin(), ids.end());
+        rest.remove_prefix(length);
+      }
+      EXPECT_EQ(tokenizer.encode(whole), expected);
+    }
+  }
 }
 
 }  // namespace
