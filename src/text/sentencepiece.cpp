@@ -3,7 +3,8 @@
 #include <sentencepiece_processor.h>
 
 #include <algorithm>
-#include <limits>
+#include <exception>
+#include <new>
 
 #include "core/file_status.h"
 #include "core/fingerprint.h"
@@ -27,8 +28,16 @@ constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581
 /// The processor of a model. Throws FormatError naming the source.
 std::unique_ptr<SentencePieceProcessor> make_processor(const std::string& model, std::string_view source) {
   auto processor = std::make_unique<SentencePieceProcessor>();
-  const auto status = processor->LoadFromSerializedProto(model);
-  if (!status.ok()) fail<FormatError>(source, "is no sentencepiece model: ", status.message());
+  try {
+    const auto status = processor->LoadFromSerializedProto(model);
+    if (!status.ok()) fail<FormatError>(source, "is no sentencepiece model: ", status.message());
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {  // of the trie that it builds
+    fail<FormatError>(source, "is no sentencepiece model: ", error.what());
+  }
   return processor;
 }
 
@@ -82,8 +91,8 @@ class SentencePiece final : public Tokenizer {
   void encode_stretch(std::string_view text, std::vector<TokenId>& out) const;
 
   SentencePieceModel model_;
-  std::unique_ptr<const SentencePieceProcessor> processor_;
   SentencePieceSettings settings_;
+  std::unique_ptr<const SentencePieceProcessor> processor_;
   PlainVocabulary vocabulary_;
   AddedTokenFinder finder_;
   std::optional<TokenId> bos_, eos_, pad_, unk_;
@@ -92,8 +101,8 @@ class SentencePiece final : public Tokenizer {
 
 SentencePiece::SentencePiece(SentencePieceModel model)
     : model_(std::move(model)),
-      processor_(make_processor(model_.model, model_.source)),
-      settings_(read_sentencepiece_settings(model_.model, model_.source)) {
+      settings_(read_sentencepiece_settings(model_.model, model_.source)),
+      processor_(make_processor(model_.model, model_.source)) {
   if (settings_.treat_whitespace_as_suffix)
     fail<UnsupportedError>(model_.source, "has treat_whitespace_as_suffix, which libgpt does not support");
   if (settings_.has_denormalizer)
@@ -286,6 +295,7 @@ std::shared_ptr<const Tokenizer> load_sentencepiece(const std::filesystem::path&
   const std::filesystem::path path = directory / model.name;
   model.source = path.string();
   model.model = read_text_file(path);
+  read_sentencepiece_settings(model.model, model.source);
   const auto processor = make_processor(model.model, model.source);
   SideFiles side_files(directory, {});
   const JsonObject config = side_files.config();

@@ -13,7 +13,9 @@ struct SentencePieceSettings {
   bool has_denormalizer = false;
 };
 
-/// Reads them from the bytes of a model. Throws FormatError naming the source.
+/// Reads them from the bytes of a model, and checks what libsentencepiece believes unchecked, so that a damaged file cannot make it
+/// read memory that is not its own: the fields' encoding, scores that are numbers, the tables of its normalizer. Throws
+/// FormatError naming the source.
 SentencePieceSettings read_sentencepiece_settings(std::string_view model, std::string_view source);
 
 }  // namespace gpt

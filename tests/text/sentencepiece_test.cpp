@@ -176,6 +176,20 @@ TEST(SentencePiece, NamesAFileThatIsNoModel) {
                               {"dir/x.model", "sentencepiece"});
 }
 
+// libsentencepiece would read outside of its tables, or compare scores that are no numbers.
+TEST(SentencePiece, RefusesADamagedModelBeforeTheLibraryBelievesIt) {
+  const auto expect_refused = [](std::string_view fields, std::string_view word) {
+    const std::string model = read_file(kUnigram / "spiece.model");
+    expect_error<FormatError>([&] { make_sentencepiece({.model = model + std::string(fields)}); },
+                              {"tokenizer.model", word});
+  };
+  using namespace std::string_view_literals;
+  expect_refused("\x0A\x08\x0A\x01x\x15\x00\x00\xC0\x7F"sv, "score");  // a piece "x" whose score is NaN
+  expect_refused("\x0A\x02\x0A\x00"sv, "without text");
+  expect_refused("\x1A\x0B\x12\x09\x04\x00\x00\x00\x00\x04\x00\x00\x00"sv, "precompiled_charsmap");
+  expect_refused("\x0A\x7F"sv, "malformed");
+}
+
 TEST(SentencePiece, IsSavedAsItWasReadOrMade) {
   const auto loaded = load(kBpe / "tokenizer.model",
                            R"({"tokenizer_class": "LlamaTokenizer", "additional_special_tokens": ["<n>"]})");
