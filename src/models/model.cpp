@@ -13,6 +13,7 @@
 #include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
+#include "models/load_gguf.h"
 #include "models/parameter_names.h"
 #include "models/quantization_config.h"
 #include "ops/pack.h"
@@ -152,6 +153,7 @@ Model Model::load(const std::filesystem::path& directory, const LoadOptions& opt
 Model Model::load_files(const std::filesystem::path& directory, const LoadOptions& options) {
   const DefaultFloatEnvironment environment;  // of conversions
   require_weight_dtype(options.dtype);
+  if (is_gguf(directory)) return load_gguf(directory, options);
   require_directory(directory, "a Hugging Face checkpoint's");
   const HfConfig file = HfConfig::load(directory / "config.json");
   const Gpt2Config config = Gpt2Config::from_hf(file, options.on_warning);
@@ -180,7 +182,7 @@ void Model::save_files(const std::filesystem::path& directory, const SaveOptions
   const DefaultFloatEnvironment environment;  // of conversions
   require_weight_dtype(options.dtype);
   std::vector<NamedTensor> tensors;
-  std::vector<Tensor> unpacked;  // keeps the elements of packed matrices
+  std::vector<Tensor> unpacked;  // keeps the elements of matrices that lie otherwise in memory
   QuantizedMatrices quantized;
   // As transformers' GPT2LMHeadModel: everything but the head belongs to its transformer.
   const auto add = [&](const std::string& name, ConstTensorView tensor, std::optional<DType> dtype = {}) {
@@ -200,7 +202,7 @@ void Model::save_files(const std::filesystem::path& directory, const SaveOptions
                                 add(scales_of(name), weight.scales.view());
                                 if (!weight.zero_points.empty())
                                   add(zero_points_of(name), weight.zero_points.view());
-                              } else if (weight.layout == ops::WeightLayout::kPanels) {
+                              } else if (weight.layout != weight.file_layout) {
                                 unpacked.push_back(ops::unpack(weight, weight.file_layout));
                                 add_plain(name, unpacked.back(), weight.file_shape());
                               } else {

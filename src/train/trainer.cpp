@@ -459,10 +459,13 @@ Trainer::Trainer(Model& model, TrainingArguments arguments, BatchLoss loss)
   for (const auto& [name, rate] :
        {std::pair("resid_pdrop", c.resid_pdrop), {"embd_pdrop", c.embd_pdrop}, {"attn_pdrop", c.attn_pdrop}})
     if (rate >= 1) fail<ArgumentError>(kWhere, name, " is ", rate, ", expected less than 1");
-  model.network().visit_matrices([](const std::string& name, const ops::Weight& weight) {
+  model.network().visit_matrices([](const std::string& name, ops::Weight& weight) {
     if (weight.layout == ops::WeightLayout::kPanels)
       fail<UnsupportedError>(kWhere, "matrix ", name, " is ", weight.quantized() ? "quantized" : "packed",
                              ", and cannot be trained: load the original checkpoint, unpacked");
+    if (weight.layout == weight.file_layout) return;
+    weight.values = ops::unpack(weight, weight.file_layout);  // from a GGUF file
+    weight.layout = weight.file_layout;
   });
 }
 

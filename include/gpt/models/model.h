@@ -44,10 +44,12 @@ struct SaveOptions {
 class Model {
  public:
   /// Loads a Hugging Face GPT-2 directory: config.json, model.safetensors or its shards, and, when present,
-  /// generation_config.json and the tokenizer's files.
+  /// generation_config.json and the tokenizer's files. Or a GGUF file of the architecture gpt2, whose name ends in ".gguf":
+  /// Q8_0 and Q4_0 become int8 and int4 in groups of 32 without loss, other blocks `dtype`, float32 when unset. Its matrices
+  /// lie in it as [out, in], where they are used when they are mapped as they are; results are the same.
   /// Throws IoError, FormatError, UnsupportedError, ShapeError, each naming the file and the key or tensor; MemoryError;
   /// CancelledError.
-  static Model load(const std::filesystem::path& directory, const LoadOptions& options = {});
+  static Model load(const std::filesystem::path& path, const LoadOptions& options = {});
 
   /// A model from parts.
   Model(Gpt2 network, HfConfig config, std::shared_ptr<const Tokenizer> tokenizer = nullptr,

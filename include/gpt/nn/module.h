@@ -63,9 +63,10 @@ void visit_matrix(Visitor& f, const std::string& name, Weight& weight) {
   if constexpr (std::invocable<Visitor&, const std::string&, Weight&>) {
     f(name, weight);
   } else {
-    if (weight.layout == ops::WeightLayout::kPanels)
+    if (weight.layout != weight.file_layout)
       fail<UnsupportedError>(name, "the matrix is in ", weight.quantized() ? "quantized " : "",
-                             "panels, where its elements cannot be visited");
+                             weight.layout == ops::WeightLayout::kPanels ? "panels" : "the layout of GGUF",
+                             ", where its elements cannot be visited");
     f(name, weight.values, weight.file_shape());
   }
 }

@@ -1,0 +1,16 @@
+// From GGUF files to networks.
+#pragma once
+
+#include <filesystem>
+
+#include "gpt/models/model.h"
+
+namespace gpt {
+
+/// Whether Model::load takes the path for a GGUF file: anything but a directory whose name ends in ".gguf".
+bool is_gguf(const std::filesystem::path& path);
+
+/// As Model::load says.
+Model load_gguf(const std::filesystem::path& path, const LoadOptions& options);
+
+}  // namespace gpt
