@@ -44,6 +44,7 @@
 #include "gpt/models/gpt2_config.h"
 #include "gpt/models/initialize.h"
 #include "gpt/models/language_model_loss.h"
+#include "gpt/models/llmc.h"
 #include "gpt/models/model.h"
 #include "gpt/models/quantize.h"
 #include "gpt/nn/attention.h"

@@ -8,6 +8,7 @@
 #include "core/quote.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
+#include "io/pytorch_file.h"
 
 namespace gpt {
 namespace {
@@ -53,27 +54,43 @@ std::set<std::string> shards_in(const json::Value::Object& weight_map, const std
 }  // namespace
 
 Checkpoint::Checkpoint(const fs::path& directory, MappedFile::Mode mode) {
+  const Opener open = [](const fs::path& path, MappedFile::Mode how) { return SafetensorsFile(path, how); };
   require_directory(directory, "a checkpoint's");
   if (is_there(directory / kSingle)) {
-    source_ = (directory / kSingle).string();
-    add_shard(SafetensorsFile(directory / kSingle, mode));
+    open_one(directory / kSingle, mode, open);
   } else if (is_there(directory / kIndex)) {
-    source_ = (directory / kIndex).string();
-    open_shards(directory, mode);
+    open_shards(directory, kIndex, mode, open);
   } else if (is_there(directory / kPickle) || is_there(directory / kPickleIndex)) {
     fail<UnsupportedError>(directory.string(), "holds its weights only as ", kPickle, ", expected ", kSingle,
-                           ": with transformers, load it and save it by "
-                           "save_pretrained(directory, safe_serialization=True)");
+                           ": gpt-convert --model ", directory.string(), " --output DIR writes that");
   } else {
     fail<IoError>(directory.string(), "holds no weights: looked for ", kSingle, " and ", kIndex);
   }
 }
 
-void Checkpoint::open_shards(const fs::path& directory, MappedFile::Mode mode) {
+Checkpoint Checkpoint::pickled(const fs::path& directory, MappedFile::Mode mode) {
+  require_directory(directory, "a checkpoint's");
+  Checkpoint checkpoint;
+  if (is_there(directory / kPickle))
+    checkpoint.open_one(directory / kPickle, mode, open_pytorch_file);
+  else if (is_there(directory / kPickleIndex))
+    checkpoint.open_shards(directory, kPickleIndex, mode, open_pytorch_file);
+  else
+    fail<IoError>(directory.string(), "holds no weights: looked for ", kPickle, " and ", kPickleIndex);
+  return checkpoint;
+}
+
+void Checkpoint::open_one(const fs::path& file, MappedFile::Mode mode, Opener open) {
+  source_ = file.string();
+  add_shard(open(file, mode));
+}
+
+void Checkpoint::open_shards(const fs::path& directory, const char* index_name, MappedFile::Mode mode,
+                             Opener open) {
+  source_ = (directory / index_name).string();
   const json::Value::Object index = json::parse_object(read_text_file(source_), source_);
   const json::Value::Object& weight_map = weight_map_of(index, source_);
-  for (const std::string& file : shards_in(weight_map, source_))
-    add_shard(SafetensorsFile(directory / file, mode));
+  for (const std::string& file : shards_in(weight_map, source_)) add_shard(open(directory / file, mode));
   for (const auto& [name, file] : weight_map) {
     const fs::path listed = directory / *file.get_if<std::string>();
     if (shard_of_.contains(name) && shard(name).source() == listed) continue;

@@ -175,20 +175,38 @@ void require_gapless(const std::vector<Extent>& sorted, std::uint64_t data_size,
 
 }  // namespace
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, MappedFile::Mode mode) {
-  Contents contents;
+std::uint64_t SafetensorsFile::open(const std::filesystem::path& path, MappedFile::Mode mode,
+                                    Contents& contents) {
   contents.source = path.string();
-  std::uint64_t size = 0;
   if (mode == MappedFile::Mode::kRead) {
     contents.input = std::make_shared<const InputFile>(path);
-    size = contents.input->size();
-  } else {
-    const MappedFile& file = contents.mapping.emplace(path);
-    contents.owner = file.owner();
-    contents.bytes = file.bytes().data();
-    size = file.bytes().size();
+    return contents.input->size();
   }
+  const MappedFile& file = contents.mapping.emplace(path);
+  contents.owner = file.owner();
+  contents.bytes = file.bytes().data();
+  return file.bytes().size();
+}
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, MappedFile::Mode mode) {
+  Contents contents;
+  const std::uint64_t size = open(path, mode, contents);
   parse(std::move(contents), size);
+}
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, MappedFile::Mode mode,
+                                 std::vector<PlacedTensor> tensors) {
+  Contents contents;
+  const std::uint64_t size = open(path, mode, contents);
+  for (PlacedTensor& tensor : tensors) {
+    if (tensor.begin > size || tensor.info.nbytes > size - tensor.begin)
+      fail<FormatError>(contents.source, "tensor ", quote(tensor.name), " of ", tensor.info.nbytes,
+                        " bytes ends beyond the file's end");
+    if (!contents.tensors.emplace(tensor.name, Entry{std::move(tensor.info), tensor.begin}).second)
+      fail<FormatError>(contents.source, "tensor ", quote(tensor.name), " occurs twice");
+    contents.names.push_back(std::move(tensor.name));
+  }
+  contents_ = std::make_shared<const Contents>(std::move(contents));
 }
 
 SafetensorsFile::SafetensorsFile(std::shared_ptr<const void> owner, std::span<std::byte> bytes,

@@ -1,13 +1,16 @@
 #include "models/load_gguf.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 
+#include "core/input_file.h"
 #include "core/memory.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
@@ -217,7 +220,14 @@ class Loader {
 
 bool is_gguf(const std::filesystem::path& path) {
   std::error_code ignored;
-  return path.extension() == ".gguf" && !std::filesystem::is_directory(path, ignored);
+  if (std::filesystem::is_directory(path, ignored)) return false;
+  if (path.extension() == ".gguf") return true;
+  if (!std::filesystem::is_regular_file(path, ignored)) return false;
+  const InputFile file(path);
+  std::array<char, 4> start{};
+  if (file.size() < start.size()) return false;
+  file.read(0, std::as_writable_bytes(std::span(start)));
+  return std::string_view(start.data(), start.size()) == "GGUF";
 }
 
 Model load_gguf(const std::filesystem::path& path, const LoadOptions& options) {

@@ -7,7 +7,8 @@
 
 namespace gpt {
 
-/// Whether Model::load takes the path for a GGUF file: anything but a directory whose name ends in ".gguf".
+/// Whether Model::load takes the path for a GGUF file: anything but a directory that is called *.gguf or begins as one. Throws
+/// IoError where a regular file cannot be read.
 bool is_gguf(const std::filesystem::path& path);
 
 /// As Model::load says.

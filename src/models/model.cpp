@@ -146,18 +146,28 @@ Model::Model(Gpt2 network, HfConfig config, std::shared_ptr<const Tokenizer> tok
       tokenizer_(std::move(tokenizer)),
       generation_config_(std::move(generation_config)) {}
 
-Model Model::load(const std::filesystem::path& directory, const LoadOptions& options) {
-  return with_memory_errors(directory.native(), [&] { return load_files(directory, options); });
+Model Model::load(const std::filesystem::path& path, const LoadOptions& options) {
+  return with_memory_errors(path.native(), [&] {
+    const DefaultFloatEnvironment environment;  // of conversions
+    require_weight_dtype(options.dtype);
+    return is_gguf(path) ? load_gguf(path, options) : load_files(path, options, false);
+  });
 }
 
-Model Model::load_files(const std::filesystem::path& directory, const LoadOptions& options) {
-  const DefaultFloatEnvironment environment;  // of conversions
-  require_weight_dtype(options.dtype);
-  if (is_gguf(directory)) return load_gguf(directory, options);
+Model Model::load_pytorch(const std::filesystem::path& directory, const LoadOptions& options) {
+  return with_memory_errors(directory.native(), [&] {
+    const DefaultFloatEnvironment environment;
+    require_weight_dtype(options.dtype);
+    return load_files(directory, options, true);
+  });
+}
+
+Model Model::load_files(const std::filesystem::path& directory, const LoadOptions& options, bool pickled) {
   require_directory(directory, "a Hugging Face checkpoint's");
   const HfConfig file = HfConfig::load(directory / "config.json");
   const Gpt2Config config = Gpt2Config::from_hf(file, options.on_warning);
-  const Checkpoint weights(directory, options.map ? MappedFile::Mode::kMap : MappedFile::Mode::kRead);
+  const auto mode = options.map ? MappedFile::Mode::kMap : MappedFile::Mode::kRead;
+  const Checkpoint weights = pickled ? Checkpoint::pickled(directory, mode) : Checkpoint(directory, mode);
   Gpt2 network = load_network(weights, config, read_quantization(file), options);
   std::shared_ptr<const Tokenizer> tokenizer;
   if (gpt::has_tokenizer(directory)) {

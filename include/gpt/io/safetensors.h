@@ -34,6 +34,13 @@ struct TensorInfo {
   std::size_t nbytes = 0;
 };
 
+/// A tensor that lies in a file of another format as it would in this one: row-major, little-endian, in one piece.
+struct PlacedTensor {
+  std::string name;
+  TensorInfo info;
+  std::uint64_t begin = 0;  // in the file
+};
+
 /// One safetensors file. Everything in it is checked once, when it is opened, and nothing is read but the
 /// header. Copies share the file, which stays open, or mapped, as long as one of them, or a tensor in the mapping, lives. Const
 /// access is thread-safe.
@@ -50,6 +57,11 @@ class SafetensorsFile {
   /// The same on bytes in memory that `owner` keeps alive (empty: the caller does, for as long as any
   /// tensor() lives). `source` names them in errors.
   SafetensorsFile(std::shared_ptr<const void> owner, std::span<std::byte> bytes, std::string source);
+
+  /// The tensors that a file of another format holds, in this order; they may overlap. Throws IoError as MappedFile, FormatError
+  /// naming the tensor for a name that occurs twice and for bytes beyond the file's end.
+  SafetensorsFile(const std::filesystem::path& path, MappedFile::Mode mode,
+                  std::vector<PlacedTensor> tensors);
 
   /// Names in the order of the data in the file.
   const std::vector<std::string>& names() const noexcept { return contents_->names; }
@@ -87,6 +99,7 @@ class SafetensorsFile {
     std::map<std::string, Entry, std::less<>> tensors;
     Metadata metadata;
   };
+  static std::uint64_t open(const std::filesystem::path& path, MappedFile::Mode mode, Contents& contents);
   void parse(Contents contents, std::uint64_t file_size);
   const Entry& find(std::string_view name) const;
 
@@ -103,6 +116,12 @@ class Checkpoint {
   /// shard outside the directory, or a tensor that its shard does not have.
   explicit Checkpoint(const std::filesystem::path& directory, MappedFile::Mode mode = MappedFile::Mode::kMap);
 
+  /// The weights in `pytorch_model.bin`, or else the shards that `pytorch_model.bin.index.json` names, as torch.save of PyTorch
+  /// 1.6 or later writes them; of their pickles nothing is executed. Throws likewise; UnsupportedError naming what no dict of
+  /// tensors needs, files of older PyTorch, tensors that are not contiguous.
+  static Checkpoint pickled(const std::filesystem::path& directory,
+                            MappedFile::Mode mode = MappedFile::Mode::kMap);
+
   /// Names shard after shard (shards in the order of their file names), inside a shard as
   /// SafetensorsFile::names.
   const std::vector<std::string>& names() const noexcept { return names_; }
@@ -117,11 +136,15 @@ class Checkpoint {
   const Metadata& metadata() const noexcept { return shards_.front().metadata(); }
   /// The file, or the index of the shards.
   const std::string& source() const noexcept { return source_; }
-  /// The safetensors files that were opened: the one, or the shards.
+  /// The files that were opened: the one, or the shards.
   std::vector<std::filesystem::path> files() const;
 
  private:
-  void open_shards(const std::filesystem::path& directory, MappedFile::Mode mode);
+  using Opener = SafetensorsFile (*)(const std::filesystem::path& path, MappedFile::Mode mode);
+  Checkpoint() = default;
+  void open_one(const std::filesystem::path& file, MappedFile::Mode mode, Opener open);
+  void open_shards(const std::filesystem::path& directory, const char* index, MappedFile::Mode mode,
+                   Opener open);
   void add_shard(SafetensorsFile file);
   const SafetensorsFile& shard(std::string_view name) const;
 

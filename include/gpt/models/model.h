@@ -44,12 +44,16 @@ struct SaveOptions {
 class Model {
  public:
   /// Loads a Hugging Face GPT-2 directory: config.json, model.safetensors or its shards, and, when present,
-  /// generation_config.json and the tokenizer's files. Or a GGUF file of the architecture gpt2, whose name ends in ".gguf":
+  /// generation_config.json and the tokenizer's files. Or a GGUF file of the architecture gpt2 (any name):
   /// Q8_0 and Q4_0 become int8 and int4 in groups of 32 without loss, other blocks `dtype`, float32 when unset. Its matrices
   /// lie in it as [out, in], where they are used when they are mapped as they are; results are the same.
   /// Throws IoError, FormatError, UnsupportedError, ShapeError, each naming the file and the key or tensor; MemoryError;
   /// CancelledError.
   static Model load(const std::filesystem::path& path, const LoadOptions& options = {});
+
+  /// The same from pytorch_model.bin or its shards (Checkpoint::pickled). A separate function, since most files of that kind
+  /// have a safer one beside them.
+  static Model load_pytorch(const std::filesystem::path& directory, const LoadOptions& options = {});
 
   /// A model from parts.
   Model(Gpt2 network, HfConfig config, std::shared_ptr<const Tokenizer> tokenizer = nullptr,
@@ -81,7 +85,7 @@ class Model {
   const std::optional<HfConfig>& generation_config() const noexcept { return generation_config_; }
 
  private:
-  static Model load_files(const std::filesystem::path& directory, const LoadOptions& options);
+  static Model load_files(const std::filesystem::path& directory, const LoadOptions& options, bool pickled);
   void save_files(const std::filesystem::path& directory, const SaveOptions& options) const;
 
   Gpt2 network_;
