@@ -190,9 +190,9 @@ class GgufFile::Parser {
     if (type == nullptr) fail<FormatError>(source_, what, " has the unknown type ", number);
     entry.info.type = type->type;
     try {
-      entry.info.nbytes = gguf_tensor_size(what, type->type, entry.info.shape);
+      entry.info.nbytes = gguf_tensor_size(name_of(type->type), type->type, entry.info.shape);
     } catch (const Error& e) {
-      fail<FormatError>(source_, e.what());
+      fail<FormatError>(source_, what, ": ", e.what());
     }
     entry.begin = read<std::uint64_t>(what);
     if (entry.begin % alignment != 0)

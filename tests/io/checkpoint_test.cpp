@@ -173,7 +173,7 @@ TEST(Checkpoint, SaysWhatToDoWithPickledWeights) {
     write_file(dir / name, "PK");
     expect_error<UnsupportedError>(
         [&] { Checkpoint checkpoint(dir.path()); },
-        {dir.path().string(), "pytorch_model.bin", "expected model.safetensors", "save_pretrained"});
+        {dir.path().string(), "pytorch_model.bin", "expected model.safetensors", "gpt-convert"});
   }
 }
 

@@ -263,7 +263,7 @@ TEST(ModelLoad, NamesTheFileThatIsMissingOrBroken) {
   EXPECT_THAT(message_of<FormatError>([&] { Model::load(directory); }), HasSubstr("generation_config.json"));
   fs::remove(directory / "generation_config.json");
   fs::rename(directory / "model.safetensors", directory / "pytorch_model.bin");
-  EXPECT_THAT(message_of<UnsupportedError>([&] { Model::load(directory); }), HasSubstr("save_pretrained"));
+  EXPECT_THAT(message_of<UnsupportedError>([&] { Model::load(directory); }), HasSubstr("gpt-convert"));
   fs::remove(directory / "pytorch_model.bin");
   EXPECT_THAT(message_of<IoError>([&] { Model::load(directory); }), HasSubstr("model.safetensors"));
   fs::create_directory(directory / "model.safetensors");
