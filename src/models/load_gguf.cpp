@@ -231,7 +231,10 @@ bool is_gguf(const std::filesystem::path& path) {
 }
 
 Model load_gguf(const std::filesystem::path& path, const LoadOptions& options) {
-  const GgufFile file(path, options.map ? MappedFile::Mode::kMap : MappedFile::Mode::kRead);
+  return load_gguf(GgufFile(path, options.map ? MappedFile::Mode::kMap : MappedFile::Mode::kRead), options);
+}
+
+Model load_gguf(const GgufFile& file, const LoadOptions& options) {
   require_gpt2(file);
   const Gpt2Config config = read_config(file);
   // Before memory is spent on as many layers as the metadata claim.

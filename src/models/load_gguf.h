@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "gpt/io/gguf.h"
 #include "gpt/models/model.h"
 
 namespace gpt {
@@ -13,5 +14,7 @@ bool is_gguf(const std::filesystem::path& path);
 
 /// As Model::load says.
 Model load_gguf(const std::filesystem::path& path, const LoadOptions& options);
+/// The same from a file that is open already, `options.map` saying how.
+Model load_gguf(const GgufFile& file, const LoadOptions& options);
 
 }  // namespace gpt

@@ -1,0 +1,151 @@
+// gpt-convert as its user meets it: files, output, exit status and messages.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "examples/process.h"
+#include "gpt/gpt.h"
+#include "support/random_model.h"
+#include "support/temp_dir.h"
+
+namespace gpt::test {
+namespace {
+
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+
+std::vector<std::string> command(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), GPT_CONVERT);
+  return arguments;
+}
+ProcessResult run(std::vector<std::string> arguments) {
+  return Process(command(std::move(arguments))).wait();
+}
+/// Converts, and expects neither a failure nor a warning.
+void convert(const std::string& model, const std::string& output, std::vector<std::string> more = {}) {
+  more.insert(more.begin(), {"--model", model, "--output", output});
+  const ProcessResult result = run(std::move(more));
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, ::testing::Not(HasSubstr("warning")));
+}
+
+std::vector<TokenId> text_of(const std::string& model) {
+  const Model loaded = Model::load(model);
+  return Generator(loaded).generate("ROMEO:", {.max_new_tokens = 8, .do_sample = false}).ids;
+}
+
+std::string weights_of(const std::filesystem::path& directory) {
+  return read_file(directory / "model.safetensors");
+}
+
+TEST(ConvertProgram, GoesToEveryFormatAndBackWithoutLoss) {
+  const TempDir dir;
+  convert(kDemo, dir / "hf");  // as libgpt writes it, with GPT2LMHeadModel's names
+  convert(kDemo, dir / "demo.gguf");
+  convert(dir / "demo.gguf", dir / "from_gguf", {"--dtype", "bfloat16"});
+  convert(kDemo, dir / "demo.bin");
+  convert(dir / "demo.bin", dir / "from_llmc", {"--tokenizer", kDemo});
+  for (const char* back : {"from_gguf", "from_llmc"}) {
+    EXPECT_TRUE(weights_of(dir / back) == weights_of(dir / "hf")) << back;
+    EXPECT_EQ(text_of(dir / back), text_of(kDemo)) << back;
+  }
+  EXPECT_EQ(text_of(dir / "demo.gguf"), text_of(kDemo));
+  convert(dir / "demo.gguf", dir / "again.bin", {"--dtype", "bfloat16"});  // its positions are float32
+  EXPECT_TRUE(read_file(dir / "again.bin") == read_file(dir / "demo.bin"));
+  convert(dir / "demo.bin", dir / "again", {"--to", "gguf", "--tokenizer", kDemo});
+  EXPECT_EQ(text_of(dir / "again"), text_of(kDemo));  // known by its beginning, not its name
+}
+
+TEST(ConvertProgram, WritesWhatTheLibraryMakes) {
+  const TempDir dir;
+  const Model model = Model::load(kDemo);
+  for (const char* dtype : {"float32", "float16", "bfloat16", "q8_0", "q4_0"}) {
+    convert(kDemo, dir / "program.gguf", {"--dtype", dtype, "--no-tied-head", "--threads", "1"});
+    save_gguf(model, dir / "library.gguf",
+              {.weights = gguf_weights_from_name(dtype), .write_tied_head = false});
+    EXPECT_TRUE(read_file(dir / "program.gguf") == read_file(dir / "library.gguf")) << dtype;
+  }
+  convert(kDemo, dir / "program.bin", {"--dtype", "float32"});
+  save_llmc(model, dir / "library.bin", DType::f32);
+  EXPECT_TRUE(read_file(dir / "program.bin") == read_file(dir / "library.bin"));
+}
+
+TEST(ConvertProgram, ReportsInJson) {
+  const TempDir dir;
+  const ProcessResult result = run({"--model", kDemo, "--output", dir / "x.gguf", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json object = Json::parse(result.out);
+  EXPECT_EQ(object.at("from"), "hf");
+  EXPECT_EQ(object.at("to"), "gguf");
+  EXPECT_EQ(object.at("parameters"), 3111936);
+  EXPECT_EQ(object.at("bytes"), std::filesystem::file_size(dir / "x.gguf"));
+  EXPECT_GT(object.at("seconds"), 0.0);
+}
+
+TEST(ConvertProgram, SaysThatThereIsNoTokenizer) {
+  const TempDir dir;
+  convert(kDemo, dir / "demo.bin");
+  const ProcessResult result = run({"--model", dir / "demo.bin", "--output", dir / "hf"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.err, HasSubstr("warning: there is no tokenizer: --tokenizer DIR gives one"));
+}
+
+TEST(ConvertProgram, MayReplaceTheFileItReads) {
+  const TempDir dir;
+  convert(kDemo, dir / "x.gguf");
+  convert(dir / "x.gguf", dir / "x.gguf", {"--dtype", "q8_0"});
+  EXPECT_EQ(Model::load(dir / "x.gguf").network().head().format(), ops::WeightFormat::int8);
+}
+
+TEST(ConvertProgram, RefusesAWrongCommandLineWithStatusTwo) {
+  const auto refuse = [](std::vector<std::string> arguments, const std::string& part) {
+    arguments.insert(arguments.begin(), {"--model", kDemo});
+    expect_failure(2, command(arguments), part);
+  };
+  expect_failure(2, command({"--output", "x"}), "--model");
+  expect_failure(2, command({"--model=", "--output", "x"}), "--model: the path is empty");
+  refuse({}, "--output");
+  refuse({"--output", "/proc/x", "--to", "onnx"}, "--to: \"onnx\" is none of hf, gguf, llmc");
+  refuse({"--output", "/proc/x", "--dtype", "q8_0"},
+         "--dtype: \"q8_0\" is none of float32, float16, bfloat16");
+  refuse({"--output", "/proc/x.gguf", "--dtype", "q4_k"}, "--dtype: \"q4_k\" is none of float32");
+  refuse({"--output", "/proc/x.bin", "--dtype", "float16"}, "float32, bfloat16, which llm.c has");
+  refuse({"--output", "/proc/x", "--no-tied-head"}, "--no-tied-head");
+  refuse({"--output", "/proc/x", "stray"}, "stray");
+}
+
+TEST(ConvertProgram, ReportsWorkThatFailsWithStatusOne) {
+  const TempDir dir;
+  expect_failure(1, command({"--model", "/nonexistent", "--output", dir / "x"}), "/nonexistent");
+  expect_failure(1, command({"--model", kDemo, "--output", dir / "missing/x.gguf"}), "x.gguf");
+  write_file(dir / "pytorch_model.bin", "PK\3\4 and so on");
+  expect_failure(1, command({"--model", dir / "pytorch_model.bin", "--output", dir / "x"}),
+                 "is a file of PyTorch: give the directory it is in");
+  write_file(dir / "config.json", "{\"model_type\": \"gpt2\"}");
+  expect_failure(1, command({"--model", dir.path(), "--output", dir / "x"}),
+                 "pytorch_model.bin] is no whole zip");
+  write_file(dir / "bad.gguf", "GGUF");
+  expect_failure(1, command({"--model", dir / "bad.gguf", "--output", dir / "x"}),
+                 "bad.gguf] ends at byte 4");
+  Gpt2Config c = tiny_config();
+  c.activation_function = ops::Activation::kRelu;
+  HfConfig file;
+  c.to_hf(file);
+  Model(random_network(c, 1), file).save(dir / "relu");
+  // Not a single line: a model without a tokenizer is warned of first.
+  const ProcessResult result = run({"--model", dir / "relu", "--output", dir / "x.gguf"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("activation_function is \"relu\""));
+  EXPECT_FALSE(std::filesystem::exists(dir / "x.gguf"));
+}
+
+}  // namespace
+}  // namespace gpt::test
