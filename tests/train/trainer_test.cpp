@@ -16,6 +16,7 @@
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 #include "gpt/io/safetensors.h"
+#include "gpt/models/gguf.h"
 #include "support/expect_error.h"
 #include "support/random_model.h"
 #include "support/rounding_upward.h"
@@ -375,6 +376,16 @@ TEST(Trainer, NamesALossThatIsNotFiniteAndKeepsTheModel) {
             "[trainer] the loss after step 0 is nan; parameter ln_f.weight: element [3] is nan; the model is "
             "as after that step");
   EXPECT_TRUE(same(before, weights(model)));
+}
+
+TEST(Trainer, TrainsAGgufFileAsTheCheckpointItCameFrom) {
+  const test::TempDir dir;
+  const TextDataset train = text(16 * 10 + 1);
+  Model original = small_model();
+  save_gguf(original, dir / "m.gguf");
+  Model mapped = Model::load(dir / "m.gguf");
+  for (Model* const model : {&original, &mapped}) Trainer(*model, arguments()).fit(train);
+  EXPECT_TRUE(same(weights(mapped), weights(original)));
 }
 
 TEST(Trainer, RefusesAPackedNetworkByAMatrix) {
