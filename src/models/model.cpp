@@ -164,7 +164,7 @@ Model Model::load_pytorch(const std::filesystem::path& directory, const LoadOpti
 
 Model Model::load_files(const std::filesystem::path& directory, const LoadOptions& options, bool pickled) {
   require_directory(directory, "a Hugging Face checkpoint's");
-  const HfConfig file = HfConfig::load(directory / "config.json");
+  HfConfig file = HfConfig::load(directory / "config.json");
   const Gpt2Config config = Gpt2Config::from_hf(file, options.on_warning);
   const auto mode = options.map ? MappedFile::Mode::kMap : MappedFile::Mode::kRead;
   const Checkpoint weights = pickled ? Checkpoint::pickled(directory, mode) : Checkpoint(directory, mode);
@@ -180,7 +180,7 @@ Model Model::load_files(const std::filesystem::path& directory, const LoadOption
     if (!tokenizer && is_there(directory / other))
       warn(options,
            concat("[", directory.string(), "] ", other, " is a tokenizer that libgpt does not read"));
-  return {std::move(network), file, std::move(tokenizer),
+  return {std::move(network), std::move(file), std::move(tokenizer),
           load_if_present(directory / "generation_config.json")};
 }
 
