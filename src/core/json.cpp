@@ -190,6 +190,12 @@ Value::Value(const char* value) : value_(std::string(value)) {}
 Value::Value(Array value) noexcept : value_(std::move(value)) {}
 Value::Value(Object value) noexcept : value_(std::move(value)) {}
 
+// Not by std::variant: where a copy of an alternative throws, libstdc++'s destroys an alternative that was never made, for it
+// takes a variant of strings and vectors to be never without a value.
+Value::Value(const Value& other) : Value() {
+  std::visit([this](auto copy) { value_ = std::move(copy); }, other.value_);
+}
+
 void Value::set_integer(bool fits_int64, std::uint64_t value) noexcept {
   if (fits_int64)
     value_ = static_cast<std::int64_t>(value);

@@ -38,6 +38,12 @@ class Value {
   Value(Array value) noexcept;
   Value(Object value) noexcept;
 
+  Value(const Value& other);
+  Value& operator=(const Value& other) { return *this = Value(other); }
+  Value(Value&&) noexcept = default;
+  Value& operator=(Value&&) noexcept = default;
+  ~Value() = default;
+
   /// The value when it is of the type T: bool, std::int64_t, std::uint64_t (integers beyond int64 alone), double (numbers
   /// with a point or an exponent), std::string, Array or Object. Else null.
   template <class T>

@@ -12,6 +12,7 @@
 
 #include "gpt/core/error.h"
 #include "gpt/generate/generator.h"
+#include "gpt/io/hf_config.h"
 #include "gpt/models/model.h"
 #include "support/random_model.h"
 #include "support/temp_dir.h"
@@ -78,6 +79,25 @@ std::string outcome(int allocations, const std::function<void()>& call) {
     what = concat(typeid(e).name(), ": ", e.what());
   }
   return what;
+}
+
+TEST(HfConfig, MayRunOutOfMemoryAnywhereInACopy) {
+  const HfConfig config = HfConfig::parse(
+      R"({"a_list": [1, "a text too long for the string itself", {"of": ["a text too long for the string itself"]}],
+          "a_key_too_long_for_the_string_itself": {"another_key_too_long_for_itself": "a text too long for itself"}})",
+      "config.json");
+  int failures = 0;
+  for (bool copied = false; !copied; ++failures) {
+    g_left = failures;
+    try {
+      const HfConfig copy = config;
+      copied = true;
+    } catch (const std::bad_alloc&) {
+    }
+    g_left = kUnlimited;
+    ASSERT_LT(failures, 100);
+  }
+  EXPECT_GT(failures, 8);
 }
 
 // Lets memory run out in about `tries` places of a call. The last of them may be beyond its end: the first run is not like
