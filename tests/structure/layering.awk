@@ -11,9 +11,10 @@ BEGIN {
   may["nn"] = "core ops autograd nn"
   may["models"] = "core ops autograd nn text io models"
   may["generate"] = "core ops autograd nn text io models generate"
+  may["evaluate"] = "core ops autograd nn text io models evaluate"
   may["peft"] = "core ops autograd nn text io models peft"
-  may["train"] = "core ops autograd nn text io models generate peft train"
-  may["interop"] = "core ops autograd nn text io models generate peft train interop"
+  may["train"] = "core ops autograd nn text io models generate evaluate peft train"
+  may["interop"] = "core ops autograd nn text io models generate evaluate peft train interop"
   may["gpt.h"] = may["interop"]
   may["serve"] = may["interop"] " serve gpt.h"
 

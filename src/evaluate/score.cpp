@@ -1,0 +1,234 @@
+#include "gpt/evaluate/score.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <string_view>
+
+#include "core/float_environment.h"
+#include "core/memory.h"
+#include "evaluate/batch_tokens.h"
+#include "gpt/core/arena.h"
+#include "gpt/core/error.h"
+#include "gpt/core/math.h"
+#include "gpt/models/language_model_loss.h"
+#include "models/non_finite.h"
+
+namespace gpt {
+namespace {
+
+using evaluate::kBatchTokens;
+
+struct Windows {
+  std::int64_t max_length, stride;
+};
+
+Windows windows_of(std::string_view where, const Gpt2& network, const ScoreOptions& options) {
+  const std::int64_t n_positions = network.config().n_positions;
+  Windows w{options.max_length, options.stride};
+  if (w.max_length == 0) w.max_length = n_positions;
+  if (w.max_length < 2 || w.max_length > n_positions)
+    fail<ArgumentError>(where, "max_length is ", w.max_length, ", expected 2 to n_positions = ", n_positions);
+  if (w.stride == 0) w.stride = w.max_length / 2;
+  if (w.stride < 1 || w.stride > w.max_length)
+    fail<ArgumentError>(where, "stride is ", w.stride, ", expected 1 to max_length = ", w.max_length);
+  return w;
+}
+
+void require_tokens(std::string_view where, std::span<const TokenId> ids, const Gpt2& network) {
+  if (ids.size() < 2) fail<ArgumentError>(where, "the text has ", ids.size(), " tokens, expected 2 or more");
+  for (std::size_t t = 0; t < ids.size(); ++t)
+    if (ids[t] < 0 || ids[t] >= network.config().vocab_size)
+      fail<ArgumentError>(where, "token id ", ids[t], " at index ", t, " is outside [0, ",
+                          network.config().vocab_size, ")");
+}
+
+/// A sequence of 2 to n_positions + 1 tokens, of which those from `first_scored` on, at least 1, are scored.
+struct Scored {
+  std::vector<TokenId> ids;
+  std::size_t first_scored;
+
+  std::int64_t fed() const noexcept { return static_cast<std::int64_t>(ids.size()) - 1; }
+};
+
+/// Collects sequences, and scores them when there are enough of them.
+class Scorer {
+ public:
+  Scorer(std::string_view where, const Gpt2& network, const std::stop_token& stop)
+      : where_(where), network_(network), stop_(stop) {}
+
+  bool is_full_before(const Scored& next) const noexcept {
+    return !batch_.empty() && fed_ + next.fed() > kBatchTokens;
+  }
+  void add(Scored sequence) {
+    fed_ += sequence.fed();
+    batch_.push_back(std::move(sequence));
+  }
+
+  /// Calls sink(sequence of the batch, index of a scored token in it, -log p) in order, and empties the batch.
+  template <class Sink>
+  void run(Sink&& sink) {
+    if (batch_.empty()) return;
+    std::vector<std::vector<TokenId>> labels;
+    std::vector<LabelledSequence> sequences;
+    for (const Scored& s : batch_) {
+      std::vector<TokenId>& of_sequence = labels.emplace_back(s.ids);
+      std::fill_n(of_sequence.begin(), s.first_scored, kIgnoredLabel);
+    }
+    for (std::size_t i = 0; i < batch_.size(); ++i) sequences.push_back({batch_[i].ids, labels[i]});
+    // The sum that the loss returns is not enough: what each row loses is kept on its way.
+    std::vector<double> losses(static_cast<std::size_t>(fed_));
+    const ops::CrossEntropy cross_entropy;
+    const ops::RowLoss keep = [&losses, &cross_entropy](const ops::LossRow& row) {
+      return losses[static_cast<std::size_t>(row.index)] = cross_entropy(row);
+    };
+    arena_.reset();
+    language_model_loss(network_, sequences, arena_, {.stop = stop_, .loss = keep});
+    std::size_t row = 0;
+    for (std::size_t i = 0; i < batch_.size(); ++i)
+      for (std::size_t t = 1; t < batch_[i].ids.size(); ++t, ++row) {
+        if (t < batch_[i].first_scored) continue;
+        require_finite(batch_[i].ids, t, losses[row]);
+        sink(i, t, losses[row]);
+      }
+    batch_.clear();
+    fed_ = 0;
+  }
+
+ private:
+  void require_finite(const std::vector<TokenId>& ids, std::size_t t, double loss) const {
+    if (std::isfinite(loss)) return;
+    const auto found = find_non_finite(network_, stop_);
+    fail<NumericError>(where_, "the log-probability of token id ", ids[t], " after ", t, " tokens is ", -loss,
+                       found ? concat("; parameter ", found->name, ": element ", found->element) : "");
+  }
+
+  std::string_view where_;
+  const Gpt2& network_;
+  const std::stop_token& stop_;
+  Arena arena_;
+  std::vector<Scored> batch_;
+  std::int64_t fed_ = 0;
+};
+
+/// Calls sink(-log p) of every scored token, in order; returns the number of windows.
+template <class Sink>
+std::int64_t score_windows(std::string_view where, const Gpt2& network, std::span<const TokenId> ids,
+                           const Windows& windows, const ScoreOptions& options, Sink&& sink) {
+  const auto size = static_cast<std::int64_t>(ids.size());
+  Scorer scorer(where, network, options.stop);
+  std::int64_t count = 0, scored_to = 0;
+  const auto run = [&] {
+    scorer.run([&sink](std::size_t, std::size_t, double loss) { sink(loss); });
+    if (options.on_progress) options.on_progress({scored_to, size});
+  };
+  for (std::int64_t begin = 0; scored_to < size; begin += windows.stride) {
+    const std::int64_t end = std::min(begin + windows.max_length, size);
+    const auto window = ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+    Scored next{{window.begin(), window.end()},
+                static_cast<std::size_t>(std::max<std::int64_t>(1, scored_to - begin))};
+    if (scorer.is_full_before(next)) run();
+    ++count;
+    scored_to = end;
+    if (window.size() > 1) scorer.add(std::move(next));  // one token alone is not predicted
+  }
+  run();
+  return count;
+}
+
+Perplexity perplexity_of(const Gpt2& network, std::span<const TokenId> ids, const ScoreOptions& options) {
+  constexpr std::string_view where = "perplexity";
+  const Windows windows = windows_of(where, network, options);
+  require_tokens(where, ids, network);
+  Perplexity result;
+  result.tokens = static_cast<std::int64_t>(ids.size());
+  result.windows = score_windows(where, network, ids, windows, options, [&result](double loss) {
+    result.nll += loss;
+    ++result.scored;
+  });
+  return result;
+}
+
+std::vector<double> log_probs_of(const Gpt2& network, std::span<const TokenId> ids,
+                                 const ScoreOptions& options) {
+  constexpr std::string_view where = "token_log_probs";
+  const Windows windows = windows_of(where, network, options);
+  require_tokens(where, ids, network);
+  if (windows.stride == windows.max_length && static_cast<std::int64_t>(ids.size()) > windows.max_length)
+    fail<ArgumentError>(where, "stride is ", windows.stride,
+                        ", expected less than max_length = ", windows.max_length,
+                        " for a log-probability of every token");
+  std::vector<double> log_probs;
+  log_probs.reserve(ids.size() - 1);
+  score_windows(where, network, ids, windows, options,
+                [&log_probs](double loss) { log_probs.push_back(-loss); });
+  return log_probs;
+}
+
+/// The tokens of a pair that fit.
+Scored sequence_of(const ScoredContinuation& pair, std::int64_t n_positions) {
+  const std::size_t room = static_cast<std::size_t>(n_positions) + 1 - pair.continuation.size();
+  const auto context = pair.context.last(std::min(room, pair.context.size()));
+  Scored sequence{{context.begin(), context.end()}, context.size()};
+  sequence.ids.insert(sequence.ids.end(), pair.continuation.begin(), pair.continuation.end());
+  return sequence;
+}
+
+std::vector<double> sums_of(const Gpt2& network, std::span<const ScoredContinuation> pairs,
+                            const ScoreOptions& options) {
+  constexpr std::string_view where = "continuation_log_probs";
+  if (options.max_length != 0 || options.stride != 0)
+    fail<ArgumentError>(where, "max_length is ", options.max_length, " and stride ", options.stride,
+                        ", expected 0: a continuation is scored in one window");
+  const std::int64_t n_positions = network.config().n_positions;
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    if (pairs[i].context.empty())
+      fail<ArgumentError>(where, "the context of pair ", i, " is empty, expected 1 token or more");
+    const std::size_t size = pairs[i].continuation.size();
+    if (size < 1 || size > static_cast<std::size_t>(n_positions))
+      fail<ArgumentError>(where, "the continuation of pair ", i, " has ", size,
+                          " tokens, expected 1 to n_positions = ", n_positions);
+  }
+  std::vector<double> sums(pairs.size());
+  Scorer scorer(where, network, options.stop);
+  std::size_t first = 0;  // pair of the batch
+  const auto run = [&](std::size_t end) {
+    scorer.run([&](std::size_t i, std::size_t, double loss) { sums[first + i] -= loss; });
+    first = end;
+    if (options.on_progress)
+      options.on_progress({static_cast<std::int64_t>(end), static_cast<std::int64_t>(pairs.size())});
+  };
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    Scored next = sequence_of(pairs[i], n_positions);
+    if (scorer.is_full_before(next)) run(i);
+    scorer.add(std::move(next));
+  }
+  if (!pairs.empty()) run(pairs.size());
+  return sums;
+}
+
+}  // namespace
+
+double Perplexity::value() const noexcept {
+  const DefaultFloatEnvironment environment;
+  return math::exp(mean_nll());
+}
+
+Perplexity perplexity(const Gpt2& network, std::span<const TokenId> ids, const ScoreOptions& options) {
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors("perplexity", [&] { return perplexity_of(network, ids, options); });
+}
+
+std::vector<double> token_log_probs(const Gpt2& network, std::span<const TokenId> ids,
+                                    const ScoreOptions& options) {
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors("token_log_probs", [&] { return log_probs_of(network, ids, options); });
+}
+
+std::vector<double> continuation_log_probs(const Gpt2& network, std::span<const ScoredContinuation> pairs,
+                                           const ScoreOptions& options) {
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors("continuation_log_probs", [&] { return sums_of(network, pairs, options); });
+}
+
+}  // namespace gpt
