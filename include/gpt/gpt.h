@@ -28,6 +28,8 @@
 #include "gpt/core/shape.h"
 #include "gpt/core/tensor.h"
 #include "gpt/core/token.h"
+#include "gpt/evaluate/choices.h"
+#include "gpt/evaluate/embed.h"
 #include "gpt/evaluate/score.h"
 #include "gpt/generate/constraints.h"
 #include "gpt/generate/filters.h"

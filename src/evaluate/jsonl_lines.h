@@ -1,0 +1,50 @@
+// The lines of a JSONL text.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/json.h"
+#include "gpt/core/error.h"
+#include "text/json_object.h"
+
+namespace gpt::evaluate {
+
+/// Calls f(JsonObject) for every line that is not blank; its source is "<source>:<number of the line, from 1>". Throws
+/// FormatError of that name for a line that is no JSON object.
+template <class F>
+void for_each_json_line(std::string_view text, std::string_view source, F&& f) {
+  std::int64_t number = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = text.substr(begin, end - begin);
+    begin = end + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    const std::string where = concat(source, ":", number);
+    const json::Value::Object object = json::parse_object(line, where);
+    f(JsonObject(object, where));
+  }
+}
+
+/// The texts of a list, as the member `key` of a line must be.
+inline std::vector<std::string> required_texts(const JsonObject& line, std::string_view key) {
+  const json::Value::Array* const list = line.array(key);
+  if (list == nullptr)
+    fail<FormatError>(line.source(), line.path_of(key), " is missing, expected a list of texts");
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    const auto* text = (*list)[i].get_if<std::string>();
+    if (text == nullptr)
+      fail<FormatError>(line.source(), line.path_of(key), "[", i, "] is ", json::describe((*list)[i]),
+                        ", expected text");
+    texts.push_back(*text);
+  }
+  return texts;
+}
+
+}  // namespace gpt::evaluate
