@@ -1,0 +1,272 @@
+// gpt-evaluate: how well a GPT-2 checkpoint predicts a text, answers questions of multiple choice, and writes.
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <functional>
+#include <iomanip>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <gpt/gpt.h>
+
+#include "program.h"
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::ostringstream fixed(int digits) {
+  std::ostringstream out;
+  out.imbue(std::locale::classic());
+  out << std::fixed << std::setprecision(digits);
+  return out;
+}
+
+/// How far the work is, on standard error: a line that is written over on a terminal, elsewhere one for each tenth.
+class Count {
+ public:
+  explicit Count(std::string what) : what_(std::move(what)), terminal_(::isatty(STDERR_FILENO) != 0) {}
+  ~Count() {
+    if (line_is_open_) std::cerr << '\n';
+  }
+  Count(const Count&) = delete;
+  Count& operator=(const Count&) = delete;
+
+  void operator()(const gpt::EvaluationProgress& p) {
+    if (terminal_) {
+      std::cerr << '\r' << text(p) << std::flush;
+      line_is_open_ = true;
+    } else if (const std::int64_t tenths = p.total > 0 ? p.done * 10 / p.total : 10; tenths > tenths_) {
+      tenths_ = tenths;
+      std::cerr << text(p) << '\n';
+    }
+  }
+
+ private:
+  std::string text(const gpt::EvaluationProgress& p) const {
+    return gpt::concat(what_, ": ", p.done, " of ", p.total);
+  }
+
+  std::string what_;
+  bool terminal_, line_is_open_ = false;
+  std::int64_t tenths_ = 0;
+};
+
+/// Writes the result: an object to standard output, or what people read to standard error.
+int finish(bool json, Json object, const std::string& text) {
+  if (json) {
+    object["peak_rss_bytes"] = program::peak_rss_bytes();
+    program::Output().write(object.dump() + "\n");
+  } else {
+    std::cerr << text;
+  }
+  return program::kDone;
+}
+
+/// What all commands that run a model take.
+struct ModelRequest {
+  std::string model, file;
+  int threads = 0;
+  bool json = false;
+};
+
+void add_common_options(CLI::App& app, int& threads, bool& json) {
+  program::add_number<int>(app, "--threads", threads, "Threads at most, 0 = one per CPU (0)", 0);
+  app.add_flag("--json", json, "Print one JSON object instead of text")->disable_flag_override();
+}
+
+void add_model_options(CLI::App& app, ModelRequest& request, const std::string& file) {
+  app.add_option("--model", request.model, "Directory of a Hugging Face GPT-2 checkpoint")
+      ->required()
+      ->type_name("DIR");
+  app.add_option("--file", request.file, file)->required()->type_name("FILE");
+  add_common_options(app, request.threads, request.json);
+}
+
+/// The weights are streamed many times: packing pays.
+gpt::Model load(const std::string& directory, const program::Interrupt& interrupt) {
+  return gpt::Model::load(directory, {.pack = true, .on_warning = program::warn, .stop = interrupt.token()});
+}
+
+// gpt-evaluate perplexity
+
+struct PerplexityRequest : ModelRequest {
+  std::int64_t max_length = 0, stride = 0;
+};
+
+constexpr const char* kPerplexityFooter = R"(Examples:
+  gpt-evaluate perplexity --model gpt2 --file test.txt
+  gpt-evaluate perplexity --model gpt2 --file test.txt --max-length 1024 --stride 512 --json
+
+Windows of --max-length tokens begin every --stride tokens; each scores the tokens that none before held, as in the guide
+"Perplexity of fixed-length models" of transformers. A smaller stride gives more context, and takes longer.
+<|endoftext|> in the file is that token.)";
+
+void add_options(CLI::App& app, PerplexityRequest& request) {
+  add_model_options(app, request, "The text; may be a pipe");
+  program::add_number<std::int64_t>(app, "--max-length", request.max_length,
+                                    "Tokens of a window (as many as the network takes)", 2);
+  program::add_number<std::int64_t>(app, "--stride", request.stride,
+                                    "Tokens between the beginnings of windows (half a window)", 1);
+}
+
+int run(const PerplexityRequest& request) {
+  if (request.max_length > 0 && request.stride > request.max_length)
+    throw program::UsageError(
+        gpt::concat("--stride is ", request.stride, ", expected 1 to --max-length = ", request.max_length));
+  gpt::set_num_threads(request.threads);
+  // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
+  const std::string text = program::read_all(request.file);
+  const program::Interrupt interrupt;
+  auto start = Clock::now();
+  const gpt::Model model = load(request.model, interrupt);
+  const double load_s = seconds_since(start);
+  start = Clock::now();
+  const std::vector<gpt::TokenId> ids = model.tokenizer().encode(text);
+  const double encode_s = seconds_since(start);
+  if (ids.size() < 2)
+    gpt::fail<gpt::FormatError>(request.file, "has ", ids.size(), " tokens, expected 2 or more");
+  gpt::ScoreOptions options{.max_length = request.max_length, .stride = request.stride};
+  options.stop = interrupt.token();
+  gpt::Perplexity result;
+  start = Clock::now();
+  {
+    Count count("tokens scored");
+    options.on_progress = std::ref(count);
+    result = gpt::perplexity(model.network(), ids, options);
+  }
+  const double score_s = seconds_since(start);
+  Json object{{"perplexity", result.value()}, {"mean_nll", result.mean_nll()}, {"nll", result.nll},
+              {"tokens", result.tokens},      {"scored", result.scored},       {"windows", result.windows},
+              {"bytes", text.size()}};
+  object["timing"] = {{"load_s", load_s}, {"encode_s", encode_s}, {"score_s", score_s}};
+  std::ostringstream out = fixed(4);
+  out << "perplexity " << result.value() << " (" << result.mean_nll() << " nats per token over "
+      << result.scored << " of " << result.tokens << " tokens in " << result.windows << " windows)\n";
+  return finish(request.json, std::move(object), out.str());
+}
+
+// gpt-evaluate choices
+
+constexpr const char* kChoicesFooter = R"(Examples:
+  gpt-evaluate choices --model gpt2 --file hellaswag_val.jsonl
+  gpt-evaluate choices --model gpt2 --file questions.jsonl --json
+
+Each line is {"ctx", "endings", "label"} (HellaSwag) or {"question" or "prompt", "choices", "answer" or "label"}; the answer is
+an index from 0 or a letter from A. A choice scores the log-probability of its tokens after the context and a space: the
+accuracy is that of the highest, the normalized one that of the highest per byte.)";
+
+void add_options(CLI::App& app, ModelRequest& request) {
+  add_model_options(app, request, "The questions, a JSON object a line; may be a pipe");
+}
+
+int run(const ModelRequest& request) {
+  gpt::set_num_threads(request.threads);
+  const std::string text = program::read_all(request.file);
+  const program::Interrupt interrupt;
+  const std::vector<gpt::ChoiceQuestion> questions = gpt::parse_choice_questions(text, request.file);
+  auto start = Clock::now();
+  const gpt::Model model = load(request.model, interrupt);
+  const double load_s = seconds_since(start);
+  start = Clock::now();
+  std::vector<gpt::ChoiceRanking> rankings;
+  {
+    Count count("questions scored");
+    rankings = gpt::rank_choices(model.network(), model.tokenizer(), questions,
+                                 {.on_progress = std::ref(count), .stop = interrupt.token()});
+  }
+  const double score_s = seconds_since(start);
+  const gpt::ChoiceCounts counts = gpt::count_right(questions, rankings);
+  const auto share = [&counts](std::int64_t right) {
+    return static_cast<double>(right) / static_cast<double>(counts.questions);
+  };
+  Json object{{"questions", counts.questions},
+              {"accuracy", share(counts.right)},
+              {"normalized_accuracy", share(counts.right_per_byte)},
+              {"accuracy_per_token", share(counts.right_per_token)}};
+  object["answers"] = Json::array();
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    Json answer{{"answer", questions[i].answer},
+                {"best", rankings[i].best},
+                {"best_per_byte", rankings[i].best_per_byte},
+                {"best_per_token", rankings[i].best_per_token}};
+    for (const gpt::ChoiceScore& score : rankings[i].scores)
+      answer["choices"].push_back(
+          {{"log_prob", score.log_prob}, {"tokens", score.tokens}, {"bytes", score.bytes}});
+    object["answers"].push_back(std::move(answer));
+  }
+  object["timing"] = {{"load_s", load_s}, {"score_s", score_s}};
+  std::ostringstream out = fixed(4);
+  out << "accuracy " << share(counts.right) << ", normalized " << share(counts.right_per_byte)
+      << ", per token " << share(counts.right_per_token) << " (" << counts.questions << " questions)\n";
+  return finish(request.json, std::move(object), out.str());
+}
+
+// The commands
+
+/// Parses what follows the command, and does it.
+template <class Request>
+int run_command(const char* name, const char* description, const char* footer, int argc, char** argv) {
+  Request request;
+  CLI::App app(description, name);
+  app.footer(footer);
+  add_options(app, request);
+  return program::run(app, argc, argv, [&request] { return run(request); });
+}
+
+struct Command {
+  std::string_view name;
+  int (*run)(int argc, char** argv);
+};
+
+constexpr std::array kCommands = {
+    Command{"perplexity",
+            [](int argc, char** argv) {
+              return run_command<PerplexityRequest>("gpt-evaluate perplexity",
+                                                    "How well a model predicts a text.", kPerplexityFooter,
+                                                    argc, argv);
+            }},
+    Command{"choices",
+            [](int argc, char** argv) {
+              return run_command<ModelRequest>(
+                  "gpt-evaluate choices", "How many questions of multiple choice a model answers rightly.",
+                  kChoicesFooter, argc, argv);
+            }},
+};
+
+constexpr const char* kFooter = R"(Commands:
+  gpt-evaluate perplexity --model DIR --file FILE     how well a model predicts a text
+  gpt-evaluate choices --model DIR --file FILE        how many questions of multiple choice it answers rightly
+
+gpt-evaluate COMMAND --help says more.)";
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string_view first = argc > 1 ? argv[1] : "";
+  for (const Command& command : kCommands)
+    if (first == command.name) return command.run(argc - 1, argv + 1);
+  CLI::App app("Evaluates a GPT-2 checkpoint, or what one has written.", "gpt-evaluate");
+  app.footer(kFooter);
+  const bool is_option = first.starts_with('-');
+  return program::run(app, is_option ? argc : 1, argv, [&]() -> int {
+    std::string names;
+    for (const Command& command : kCommands)
+      names += gpt::concat(names.empty() ? "" : &command == &kCommands.back() ? " or " : ", ", command.name);
+    throw program::UsageError(argc > 1
+                                  ? gpt::concat(program::in_quotes(first), " is no command, expected ", names)
+                                  : gpt::concat("a command is missing, expected ", names));
+  });
+}
