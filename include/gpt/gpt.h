@@ -31,6 +31,7 @@
 #include "gpt/evaluate/choices.h"
 #include "gpt/evaluate/embed.h"
 #include "gpt/evaluate/score.h"
+#include "gpt/evaluate/text_metrics.h"
 #include "gpt/generate/constraints.h"
 #include "gpt/generate/filters.h"
 #include "gpt/generate/generate_options.h"

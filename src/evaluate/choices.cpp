@@ -9,9 +9,8 @@
 #include "core/memory.h"
 #include "core/parallel_try.h"
 #include "evaluate/jsonl_lines.h"
+#include "evaluate/words.h"
 #include "gpt/core/error.h"
-#include "gpt/text/utf8.h"
-#include "text/char_class.h"
 
 namespace gpt {
 namespace {
@@ -62,21 +61,6 @@ ChoiceQuestion question_of(const JsonObject& line) {
   return question;
 }
 
-bool is_space(const Utf8Prefix& c) {
-  return c.kind == Utf8Prefix::Kind::kCharacter &&
-         CharClassTable::instance().of(c.code_point) == CharClass::kSpace;
-}
-
-/// The text without white space at its end.
-std::string_view without_space_at_end(std::string_view text) {
-  while (!text.empty()) {
-    const Utf8Prefix last = read_last_utf8(text);
-    if (!is_space(last)) break;
-    text.remove_suffix(last.length);
-  }
-  return text;
-}
-
 /// A question as tokens.
 struct EncodedQuestion {
   std::vector<std::vector<TokenId>> contexts;  // of each choice, which may change the context's last tokens
@@ -94,7 +78,7 @@ EncodedQuestion encode(const Tokenizer& tokenizer, const ChoiceQuestion& questio
   if (question.choices.size() < 2)
     fail<ArgumentError>(kWhere, "question ", index, " has ", question.choices.size(),
                         " choices, expected 2 or more");
-  const std::string_view context = without_space_at_end(question.context);
+  const std::string_view context = evaluate::without_space_at_end(question.context);
   const std::string between = question.context.substr(context.size());
   const EncodeOptions plain{.parse_special_tokens = false, .add_special_tokens = false};
   const std::size_t context_size = tokenizer.encode(context, plain).size();
@@ -102,7 +86,7 @@ EncodedQuestion encode(const Tokenizer& tokenizer, const ChoiceQuestion& questio
   for (std::size_t i = 0; i < question.choices.size(); ++i) {
     const std::string& choice = question.choices[i];
     if (choice.empty()) fail<ArgumentError>(kWhere, "choice ", i, " of question ", index, " is empty");
-    const bool joined = context.empty() || !between.empty() || is_space(read_utf8(choice));
+    const bool joined = context.empty() || !between.empty() || evaluate::is_space(read_utf8(choice));
     const std::vector<TokenId> whole =
         tokenizer.encode(concat(context, between, joined ? "" : " ", choice), plain);
     const std::size_t cut = std::min(context_size, whole.size());
