@@ -27,7 +27,7 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/gptConfig.cmake ${CMAKE_CURRENT_BINARY
 set(GPT_PC_REQUIRES "")
 set(GPT_PC_LINK_FLAGS "")
 if(GPT_IS_STATIC)
-  set(GPT_PC_REQUIRES "libutf8proc >= 2.6")
+  set(GPT_PC_REQUIRES "libutf8proc >= 2.6, re2")
   if(GPT_WITH_SENTENCEPIECE)
     string(APPEND GPT_PC_REQUIRES ", sentencepiece >= 0.1.97")
   endif()

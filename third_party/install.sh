@@ -26,6 +26,7 @@ demo  ninja-build        ninja
 demo  pkg-config         pkg-config
 demo  nlohmann-json3-dev nlohmann/json.hpp
 demo  libutf8proc-dev    utf8proc.h
+demo  libre2-dev         re2/re2.h
 demo  libcli11-dev       CLI/CLI.hpp
 tests libsentencepiece-dev sentencepiece_processor.h
 tests libgtest-dev       gtest/gtest.h

@@ -30,6 +30,8 @@
 #include "gpt/core/token.h"
 #include "gpt/evaluate/choices.h"
 #include "gpt/evaluate/embed.h"
+#include "gpt/evaluate/generations.h"
+#include "gpt/evaluate/postprocess.h"
 #include "gpt/evaluate/score.h"
 #include "gpt/evaluate/text_metrics.h"
 #include "gpt/generate/constraints.h"
