@@ -214,6 +214,116 @@ int run(const ModelRequest& request) {
   return finish(request.json, std::move(object), out.str());
 }
 
+// gpt-evaluate generation
+
+struct GenerationRequest {
+  std::string predictions;
+  std::optional<std::string> references;
+  std::string tokenize = "13a";
+  std::vector<std::string> replacements;
+  bool dedupe_lines = false, trim = false;
+  int threads = 0;
+  bool json = false;
+};
+
+constexpr const char* kGenerationFooter = R"(Examples:
+  gpt-evaluate generation --predictions out.jsonl --references test.jsonl
+  gpt-evaluate generation --predictions out.jsonl --references out.jsonl --trim --json
+  gpt-evaluate generation --predictions out.jsonl --replace '(?m)^[A-Z]+:$='
+
+A line of predictions is {"prediction": text} or {"text": text}; that of the same prediction's references {"references":
+[text, ...]}, {"reference": text} or {"text": text}. BLEU is sacrebleu's, of the whole corpus; ROUGE is rouge-score's without a
+stemmer, the mean over predictions; distinct-n is the share of different n-grams of all predictions, repetition-4 the mean share
+of 4-grams that occurred in their prediction before. --replace, --dedupe-lines and --trim change predictions first, in this order.)";
+
+void add_options(CLI::App& app, GenerationRequest& request) {
+  app.add_option("--predictions", request.predictions, "Generated texts, a JSON object a line; may be a pipe")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--references", request.references,
+                 "What they should be like, line by line; BLEU and ROUGE need it")
+      ->type_name("FILE");
+  app.add_option("--tokenize", request.tokenize,
+                 "Words of BLEU, distinct-n and repetition: 13a, zh (Chinese characters) or none (13a)")
+      ->type_name("NAME");
+  app.add_option("--replace", request.replacements,
+                 "Replace what an expression of RE2 matches, up to the last \"=\"; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->type_name("REGEX=TEXT");
+  app.add_flag("--dedupe-lines", request.dedupe_lines, "Leave out lines that occurred before")
+      ->disable_flag_override();
+  app.add_flag("--trim", request.trim, "Leave out white space at both ends")->disable_flag_override();
+  add_common_options(app, request.threads, request.json);
+}
+
+gpt::WordRule word_rule(const std::string& name) {
+  if (name == "13a") return gpt::WordRule::k13a;
+  if (name == "zh") return gpt::WordRule::kZh;
+  if (name == "none") return gpt::WordRule::kNone;
+  throw program::UsageError(
+      gpt::concat("--tokenize: ", program::in_quotes(name), " is unknown, expected 13a, zh or none"));
+}
+
+std::vector<gpt::TextStep> steps_of(const GenerationRequest& request) {
+  std::vector<gpt::TextStep> steps;
+  for (const std::string& text : request.replacements) {
+    const std::size_t equals = text.rfind('=');
+    if (equals == text.npos || equals == 0)
+      throw program::UsageError(gpt::concat("--replace: ", program::in_quotes(text), " is not REGEX=TEXT"));
+    try {
+      steps.push_back(gpt::RegexReplace(text.substr(0, equals), text.substr(equals + 1)));
+    } catch (const gpt::ArgumentError& error) {
+      throw program::UsageError(gpt::concat("--replace: ", error.what()));
+    }
+  }
+  if (request.dedupe_lines) steps.emplace_back(gpt::dedupe_lines);
+  if (request.trim) steps.emplace_back(gpt::trim);
+  return steps;
+}
+
+Json to_json(const gpt::RougeScore& score) {
+  return {{"precision", score.precision}, {"recall", score.recall}, {"fmeasure", score.fmeasure}};
+}
+
+int run(const GenerationRequest& request) {
+  const gpt::WordRule rule = word_rule(request.tokenize);
+  const std::vector<gpt::TextStep> steps = steps_of(request);
+  gpt::set_num_threads(request.threads);
+  std::vector<std::string> predictions =
+      gpt::parse_predictions(program::read_all(request.predictions), request.predictions);
+  for (std::string& text : predictions) text = gpt::postprocess(text, steps);
+  Json object{{"predictions", predictions.size()}, {"tokenize", request.tokenize}};
+  std::ostringstream out = fixed(4);
+  const auto add = [&](const char* key, const char* name, double value) {
+    object[key] = value;
+    out << name << ' ' << value << '\n';
+  };
+  add("distinct_1", "distinct-1", gpt::distinct_n(predictions, 1, rule));
+  add("distinct_2", "distinct-2", gpt::distinct_n(predictions, 2, rule));
+  add("repetition_4", "repetition-4", gpt::repetition_n(predictions, 4, rule));
+  if (request.references) {
+    auto references = gpt::parse_references(program::read_all(*request.references), *request.references);
+    if (references.size() != predictions.size())
+      gpt::fail<gpt::FormatError>(*request.references, "has ", references.size(), " lines, expected ",
+                                  predictions.size(), ", one for each prediction");
+    const auto texts = gpt::join_references(std::move(predictions), std::move(references));
+    const gpt::Bleu bleu = gpt::bleu(texts, rule);
+    const gpt::Rouge rouge = gpt::rouge(texts);
+    object["bleu"] = {{"score", bleu.score},
+                      {"precisions", bleu.precisions},
+                      {"brevity_penalty", bleu.brevity_penalty},
+                      {"length", bleu.length},
+                      {"reference_length", bleu.reference_length}};
+    object["rouge1"] = to_json(rouge.rouge1);
+    object["rouge2"] = to_json(rouge.rouge2);
+    object["rougeL"] = to_json(rouge.rouge_l);
+    out << "BLEU " << bleu.score << "\nROUGE-1 " << rouge.rouge1.fmeasure << "\nROUGE-2 "
+        << rouge.rouge2.fmeasure << "\nROUGE-L " << rouge.rouge_l.fmeasure << '\n';
+  }
+  return finish(request.json, std::move(object), out.str());
+}
+
 // The commands
 
 /// Parses what follows the command, and does it.
@@ -231,24 +341,30 @@ struct Command {
   int (*run)(int argc, char** argv);
 };
 
-constexpr std::array kCommands = {
-    Command{"perplexity",
-            [](int argc, char** argv) {
-              return run_command<PerplexityRequest>("gpt-evaluate perplexity",
-                                                    "How well a model predicts a text.", kPerplexityFooter,
-                                                    argc, argv);
-            }},
-    Command{"choices",
-            [](int argc, char** argv) {
-              return run_command<ModelRequest>(
-                  "gpt-evaluate choices", "How many questions of multiple choice a model answers rightly.",
-                  kChoicesFooter, argc, argv);
-            }},
-};
+int run_perplexity(int argc, char** argv) {
+  return run_command<PerplexityRequest>("gpt-evaluate perplexity", "How well a model predicts a text.",
+                                        kPerplexityFooter, argc, argv);
+}
+
+int run_choices(int argc, char** argv) {
+  return run_command<ModelRequest>("gpt-evaluate choices",
+                                   "How many questions of multiple choice a model answers rightly.",
+                                   kChoicesFooter, argc, argv);
+}
+
+int run_generation(int argc, char** argv) {
+  return run_command<GenerationRequest>("gpt-evaluate generation",
+                                        "How good generated texts are, and how varied.", kGenerationFooter,
+                                        argc, argv);
+}
+
+constexpr std::array kCommands = {Command{"perplexity", run_perplexity}, Command{"choices", run_choices},
+                                  Command{"generation", run_generation}};
 
 constexpr const char* kFooter = R"(Commands:
   gpt-evaluate perplexity --model DIR --file FILE     how well a model predicts a text
   gpt-evaluate choices --model DIR --file FILE        how many questions of multiple choice it answers rightly
+  gpt-evaluate generation --predictions FILE          how good generated texts are, and how varied
 
 gpt-evaluate COMMAND --help says more.)";
 

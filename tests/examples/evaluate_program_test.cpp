@@ -101,6 +101,55 @@ TEST(EvaluateProgram, CountsTheQuestionsAnsweredRightly) {
   EXPECT_THAT(people.err, HasSubstr("(2 questions)\n"));
 }
 
+TEST(EvaluateProgram, MeasuresGeneratedTexts) {
+  const TempDir directory;
+  const std::string lines =
+      R"({"prediction": " the cat sat on the mat\nthe cat", "reference": "the cat sat on a mat"}
+{"prediction": "a b c d e\na b c d e", "references": ["a b c d e", "a b"]}
+)";
+  write_file(directory / "p.jsonl", lines);
+  const ProcessResult result =
+      run({"generation", "--predictions", directory / "p.jsonl", "--references", directory / "p.jsonl",
+           "--replace", "(?m)\\nthe cat$=", "--dedupe-lines", "--trim", "--tokenize", "none", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+  const std::vector<ReferencedText> texts = {{"the cat sat on the mat", {"the cat sat on a mat"}},
+                                             {"a b c d e", {"a b c d e", "a b"}}};
+  const std::vector<std::string> predictions = {texts[0].text, texts[1].text};
+  const Json object = Json::parse(result.out);
+  const Bleu b = bleu(texts);
+  EXPECT_EQ(object.at("bleu").at("score").get<double>(), b.score);
+  EXPECT_EQ(object.at("bleu").at("precisions").at(2).get<double>(), b.precisions[2]);
+  EXPECT_EQ(object.at("bleu").at("length"), 11);
+  EXPECT_EQ(object.at("bleu").at("reference_length"), 11);
+  const Rouge r = rouge(texts);
+  EXPECT_EQ(object.at("rouge1").at("fmeasure").get<double>(), r.rouge1.fmeasure);
+  EXPECT_EQ(object.at("rouge2").at("recall").get<double>(), r.rouge2.recall);
+  EXPECT_EQ(object.at("rougeL").at("precision").get<double>(), r.rouge_l.precision);
+  EXPECT_EQ(object.at("distinct_1").get<double>(), distinct_n(predictions, 1));
+  EXPECT_EQ(object.at("distinct_2").get<double>(), distinct_n(predictions, 2));
+  EXPECT_EQ(object.at("repetition_4").get<double>(), 0);
+  EXPECT_EQ(object.at("predictions"), 2);
+  EXPECT_EQ(object.at("tokenize"), "none");
+
+  const ProcessResult people = run({"generation", "--predictions", directory / "p.jsonl"});
+  EXPECT_EQ(people.out, "");
+  EXPECT_THAT(people.err, StartsWith("distinct-1 0."));
+  EXPECT_THAT(people.err, ::testing::Not(HasSubstr("BLEU")));
+  write_file(directory / "r.jsonl", "{\"text\": \"a\"}\n");
+  expect_failure(
+      1,
+      command({"generation", "--predictions", directory / "p.jsonl", "--references", directory / "r.jsonl"}),
+      "r.jsonl] has 1 lines, expected 2, one for each prediction");
+  write_file(directory / "r.jsonl", "{\"text\": \"a\"}\n{}\n");
+  expect_failure(1, command({"generation", "--predictions", directory / "r.jsonl"}), "r.jsonl:2] has none");
+  expect_failure(2, command({"generation", "--predictions", "x", "--tokenize", "char"}),
+                 "--tokenize: \"char\" is unknown, expected 13a, zh or none");
+  expect_failure(2, command({"generation", "--predictions", "x", "--replace", "a"}), "is not REGEX=TEXT");
+  expect_failure(2, command({"generation", "--predictions", "x", "--replace", "(="}),
+                 "is no regular expression");
+}
+
 TEST(EvaluateProgram, RefusesAWrongCommandLineWithStatusTwo) {
   const auto refuse = [](std::vector<std::string> arguments, const std::string& part) {
     expect_failure(2, command(std::move(arguments)), part);
@@ -155,6 +204,8 @@ TEST(EvaluateProgram, HelpsOnRequest) {
     EXPECT_THAT(one.out, HasSubstr(concat("gpt-evaluate ", name, " --model gpt2 --file ")));
     EXPECT_EQ(one.err, "");
   }
+  EXPECT_THAT(run({"generation", "--help"}).out,
+              HasSubstr("gpt-evaluate generation --predictions out.jsonl"));
   EXPECT_THAT(run({"--version"}).out, StartsWith("gpt-evaluate "));
 }
 
