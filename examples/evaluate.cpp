@@ -234,7 +234,8 @@ constexpr const char* kGenerationFooter = R"(Examples:
 A line of predictions is {"prediction": text} or {"text": text}; that of the same prediction's references {"references":
 [text, ...]}, {"reference": text} or {"text": text}. BLEU is sacrebleu's, of the whole corpus; ROUGE is rouge-score's without a
 stemmer, the mean over predictions; distinct-n is the share of different n-grams of all predictions, repetition-4 the mean share
-of 4-grams that occurred in their prediction before. --replace, --dedupe-lines and --trim change predictions first, in this order.)";
+of 4-grams that occurred in their prediction before. --replace, --dedupe-lines and --trim change predictions first, in that
+order.)";
 
 void add_options(CLI::App& app, GenerationRequest& request) {
   app.add_option("--predictions", request.predictions, "Generated texts, a JSON object a line; may be a pipe")

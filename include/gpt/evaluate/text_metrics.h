@@ -39,9 +39,9 @@ struct Bleu {
       0;  // of the reference that is nearest in length to each, of two the shorter
 };
 
-/// As sacrebleu 2 computes corpus BLEU by default: case counts, n-grams of up to 4 words, exponential smoothing (the k-th order without
-/// a match, of those that have n-grams, counts 1 / 2^k matches), no effective order. Throws ArgumentError (no texts, one
-/// without references), MemoryError.
+/// As sacrebleu 2 computes corpus BLEU by default: case counts, n-grams of up to 4 words, exponential smoothing (the k-th order
+/// without a match, of those that have n-grams, counts 1 / 2^k matches), no effective order. Throws ArgumentError (no texts,
+/// one without references), MemoryError.
 Bleu bleu(std::span<const ReferencedText> texts, WordRule rule = WordRule::k13a);
 
 struct RougeScore {
@@ -54,8 +54,8 @@ struct Rouge {
 };
 
 /// ROUGE (Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004) as the package rouge-score computes it with
-/// use_stemmer=False: words are runs of a to z and 0 to 9 after lower-casing (other scripts have none). Of several references the one of
-/// the best fmeasure counts, for each kind of score. Throws ArgumentError for none, MemoryError.
+/// use_stemmer=False: words are runs of a to z and 0 to 9 after lower-casing (other scripts have none). Of several references
+/// the one of the best fmeasure counts, for each kind of score. Throws ArgumentError for none, MemoryError.
 Rouge rouge(const ReferencedText& text);
 
 /// The means over the texts. Throws as above, and ArgumentError for no texts.
