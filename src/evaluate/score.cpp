@@ -207,11 +207,21 @@ std::vector<double> sums_of(const Gpt2& network, std::span<const ScoredContinuat
   return sums;
 }
 
+/// A call, since the compiler may take arithmetic out of an environment's scope.
+[[gnu::noinline]] double quotient(double sum, std::int64_t count) noexcept {
+  return sum / static_cast<double>(count);
+}
+
 }  // namespace
+
+double Perplexity::mean_nll() const noexcept {
+  const DefaultFloatEnvironment environment;
+  return quotient(nll, scored);
+}
 
 double Perplexity::value() const noexcept {
   const DefaultFloatEnvironment environment;
-  return math::exp(mean_nll());
+  return math::exp(quotient(nll, scored));
 }
 
 Perplexity perplexity(const Gpt2& network, std::span<const TokenId> ids, const ScoreOptions& options) {

@@ -14,6 +14,7 @@
 #include "gpt/core/parallel.h"
 #include "support/expect_error.h"
 #include "support/random_model.h"
+#include "support/rounding_upward.h"
 
 namespace gpt {
 namespace {
@@ -125,6 +126,18 @@ TEST(Perplexity, HasTheSameBitsForAnyNumberOfThreadsAndAnyBatches) {
   const auto last = token_log_probs(network, std::span(ids).last(5000 - 4976));
   for (std::size_t i = 15; i < last.size(); ++i) nll -= last[i];
   EXPECT_EQ(one.nll, nll);
+}
+
+TEST(Perplexity, DoesNotDependOnTheHostsRounding) {
+  const Gpt2 network = random_network(tiny_config(), 1);
+  const auto ids = tokens(500);
+  const Perplexity expected = perplexity(network, ids);
+  const double mean = expected.mean_nll(), value = expected.value();
+  const test::RoundingUpward upward;
+  const Perplexity got = perplexity(network, ids);
+  EXPECT_EQ(got.nll, expected.nll);
+  EXPECT_EQ(got.mean_nll(), mean);
+  EXPECT_EQ(got.value(), value);
 }
 
 TEST(Perplexity, TellsHowFarItIsAndStopsWhenAsked) {

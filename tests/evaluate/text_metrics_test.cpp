@@ -10,6 +10,7 @@
 
 #include "gpt/core/error.h"
 #include "support/expect_error.h"
+#include "support/rounding_upward.h"
 
 namespace gpt {
 namespace {
@@ -177,6 +178,19 @@ TEST(RepetitionN, IsTheMeanShareOfThoseThatOccurredBefore) {
   EXPECT_EQ(repetition_n(texts, 1), (3.0 / 5 + 0 + 0) / 3);
   EXPECT_EQ(repetition_n(texts, 2), (2.0 / 4 + 0) / 2);
   EXPECT_TRUE(std::isnan(repetition_n(texts, 6)));
+}
+
+TEST(TextMetrics, DoNotDependOnTheHostsRounding) {
+  const std::vector<ReferencedText> texts = {
+      {"a b c d e f", {"a b c x e f g h"}}, {"a b", {"b"}}, {"a", {"a"}}};
+  const std::vector<std::string> alone = {"a b a b a", "a b c a", "a"};
+  const double bleu_score = bleu(texts).score, rouge_score = rouge(texts).rouge_l.fmeasure;
+  const double distinct = distinct_n(alone, 2), repeated = repetition_n(alone, 1);
+  const test::RoundingUpward upward;
+  EXPECT_EQ(bleu(texts).score, bleu_score);
+  EXPECT_EQ(rouge(texts).rouge_l.fmeasure, rouge_score);
+  EXPECT_EQ(distinct_n(alone, 2), distinct);
+  EXPECT_EQ(repetition_n(alone, 1), repeated);
 }
 
 TEST(TextMetrics, RefuseWhatHasNoValue) {

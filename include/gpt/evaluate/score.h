@@ -18,6 +18,7 @@ struct EvaluationProgress {
   std::int64_t total = 0;
 };
 
+/// Called in the default floating-point environment. What it throws ends the work and reaches the caller.
 using EvaluationProgressCallback = std::function<void(const EvaluationProgress&)>;
 
 /// How a text is laid under windows, and what else concerns the work. Windows of max_length tokens begin every `stride`
@@ -40,7 +41,7 @@ struct Perplexity {
   std::int64_t windows = 0;
 
   /// In nats per scored token; NaN when there is none.
-  double mean_nll() const noexcept { return nll / static_cast<double>(scored); }
+  double mean_nll() const noexcept;
   /// e^mean_nll
   double value() const noexcept;
 };
