@@ -137,6 +137,9 @@ TEST(Rouge, CountsASubsequenceInOrder) {
   const Rouge other_order = rouge({"the gunman kill police", {"police killed the gunman"}});
   EXPECT_EQ(other_order.rouge_l.fmeasure, 2.0 / 4);
   EXPECT_EQ(other_order.rouge1.fmeasure, 3.0 / 4);
+  // A word counts once, whichever side repeats it.
+  EXPECT_EQ(rouge({"a a a", {"a"}}).rouge_l.precision, 1.0 / 3);
+  EXPECT_EQ(rouge({"a", {"a a a"}}).rouge_l.recall, 1.0 / 3);
 }
 
 TEST(Rouge, TakesTheBestReferenceForEachScore) {
