@@ -26,6 +26,17 @@ Tensor copy_of(const Tensor& from) {
   return copy;
 }
 
+/// Of `blocks` equal blocks of `extent` rows each, copies the rows [begin, end).
+void copy_rows(const Tensor& from, Tensor& to, std::int64_t blocks, std::int64_t extent, std::int64_t begin,
+               std::int64_t end) {
+  const std::size_t row = from.nbytes() / static_cast<std::size_t>(blocks * extent);
+  for (std::int64_t block = 0; begin < end && block < blocks; ++block) {
+    const std::size_t offset = static_cast<std::size_t>(block * extent + begin) * row;
+    std::memcpy(to.view().raw() + offset, from.view().raw() + offset,
+                static_cast<std::size_t>(end - begin) * row);
+  }
+}
+
 }  // namespace
 
 KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype)
@@ -71,6 +82,21 @@ KvCache KvCache::clone() const {
   copy.values_ = copy_of(values_);
   if (!scales_.empty()) copy.scales_ = copy_of(scales_);
   return copy;
+}
+
+void KvCache::copy_from(const KvCache& from, std::int64_t same) {
+  if (shape_ != from.shape_ || capacity_ != from.capacity_ || dtype() != from.dtype())
+    fail<ArgumentError>("kv_cache", "cannot take the tokens of a cache of another shape, capacity or type");
+  if (same < 0 || same > length_ || same > from.length_)
+    fail<ArgumentError>("kv_cache", "caches of ", length_, " and ", from.length_, " tokens cannot have ",
+                        same, " in common");
+  // A group of keys that is shared in part is copied whole: its first tokens are the same.
+  const std::int64_t group = same / ops::kKeyGroup, groups = ops::whole_groups(from.length_) / ops::kKeyGroup;
+  const std::int64_t heads = shape_.n_layer * shape_.n_head, tokens = ops::whole_groups(capacity_);
+  copy_rows(from.keys_, keys_, heads, tokens / ops::kKeyGroup, group, groups);
+  copy_rows(from.values_, values_, heads, tokens, same, from.length_);
+  if (!scales_.empty()) copy_rows(from.scales_, scales_, 2 * heads, tokens, same, from.length_);
+  length_ = from.length_;
 }
 
 void KvCache::swap(KvCache& other) noexcept {

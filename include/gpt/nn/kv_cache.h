@@ -37,6 +37,9 @@ class KvCache {
 
   /// A second cache with the same tokens, which goes its own way. Throws MemoryError.
   KvCache clone() const;
+  /// Makes this hold the tokens of `from`, where both agree in the first `same` tokens: those are not copied. Throws
+  /// ArgumentError when the caches differ in shape, capacity or type, or do not both hold `same` tokens.
+  void copy_from(const KvCache& from, std::int64_t same);
 
   const KvShape& shape() const noexcept { return shape_; }
   DType dtype() const noexcept { return keys_.dtype(); }
