@@ -28,10 +28,6 @@ struct UnsupportedKey {
 using Neutral = UnsupportedKey::Neutral;
 
 constexpr UnsupportedKey kUnsupported[] = {
-    {"num_beams", Neutral::kNumber, 1.0},
-    {"num_beam_groups", Neutral::kNumber, 1.0},
-    {"num_return_sequences", Neutral::kNumber, 1.0},
-    {"diversity_penalty", Neutral::kNumber, 0.0},
     {"encoder_repetition_penalty", Neutral::kNumber, 1.0},
     {"encoder_no_repeat_ngram_size", Neutral::kNumber, 0.0},
     {"penalty_alpha", Neutral::kNumber, 0.0},
@@ -61,10 +57,8 @@ constexpr std::string_view kHarmless[] = {"_commit_hash",
                                           "continuous_batching_config",
                                           "decoder_start_token_id",
                                           "disable_compile",
-                                          "early_stopping",
                                           "generation_kwargs",
                                           "is_assistant",
-                                          "length_penalty",
                                           "low_memory",
                                           "max_matching_ngram_size",
                                           "num_assistant_tokens",
@@ -123,6 +117,18 @@ class Reader {
   void read(std::string_view key, std::optional<bool>& to) const { to = file_.get_bool(key); }
   void read(std::string_view key, std::optional<std::int64_t>& to) const { to = file_.get_int(key); }
   void read(std::string_view key, std::optional<double>& to) const { to = file_.get_float(key); }
+  void read(std::string_view key, std::optional<EarlyStopping>& to) const {
+    const auto document = parse(key);
+    if (!document) return;
+    const auto* text = document->get_if<std::string>();
+    if (text != nullptr && *text == "never") {
+      to = EarlyStopping::kNever;
+    } else if (const auto* on = document->get_if<bool>(); on != nullptr) {
+      to = *on ? EarlyStopping::kTrue : EarlyStopping::kFalse;
+    } else {
+      fail_form(key, *document, "true, false or \"never\"");
+    }
+  }
   void read(std::string_view key, std::optional<TokenId>& to) const {
     if (const auto id = file_.get_int(key)) to = to_token_id(key, *id);
   }

@@ -3,11 +3,33 @@
 #include <utility>
 
 #include "core/memory.h"
+#include "generate/beam_session.h"
 #include "generate/session.h"
 #include "generate/settings.h"
 #include "gpt/core/error.h"
 
 namespace gpt {
+namespace {
+
+// Of one prompt where one result is given back.
+void require_one_result(const GenerateOptions& options) {
+  if (const std::int64_t count = options.num_return_sequences.value_or(1); count != 1)
+    fail<ArgumentError>("generate", "num_return_sequences is ", count,
+                        ", expected 1 where one result is given back; a list of prompts gives all");
+}
+
+// As its settings ask for: by beam search, or token by token.
+std::vector<GenerateResult> results_of(const Model& model, generate::Settings settings,
+                                       std::vector<std::vector<TokenId>> prompts) {
+  if (generate::has_beams(settings.options))
+    return generate::BeamSession(model, std::move(settings), std::move(prompts)).run();
+  generate::Session session(model, std::move(settings), std::move(prompts));
+  while (!session.step().empty()) {
+  }
+  return session.take_results();
+}
+
+}  // namespace
 
 Stream::Stream(std::unique_ptr<generate::Session> session) noexcept : session_(std::move(session)) {}
 Stream::Stream(Stream&&) noexcept = default;
@@ -40,32 +62,25 @@ std::vector<TokenId> Generator::encode(std::string_view prompt) const {
   return model_->tokenizer().encode(prompt);
 }
 
-std::unique_ptr<generate::Session> Generator::start(std::vector<std::vector<TokenId>> prompts,
-                                                    const GenerateOptions& options) const {
-  return with_memory_errors("generate", [&] {
-    return std::make_unique<generate::Session>(*model_, generate::resolve(options, *defaults_, *model_),
-                                               std::move(prompts));
-  });
-}
-
 GenerateResult Generator::generate(std::string_view prompt, const GenerateOptions& options) const {
   return generate(encode(prompt), options);
 }
 
 GenerateResult Generator::generate(std::span<const TokenId> prompt, const GenerateOptions& options) const {
   return with_memory_errors("generate", [&] {
-    const std::vector<TokenId> ids(prompt.begin(), prompt.end());
-    return std::move(generate(std::span(&ids, 1), options).front());
+    generate::Settings settings = generate::resolve(options, *defaults_, *model_);
+    require_one_result(settings.options);
+    std::vector<std::vector<TokenId>> prompts;
+    prompts.emplace_back(prompt.begin(), prompt.end());
+    return std::move(results_of(*model_, std::move(settings), std::move(prompts)).front());
   });
 }
 
 std::vector<GenerateResult> Generator::generate(std::span<const std::vector<TokenId>> prompts,
                                                 const GenerateOptions& options) const {
   return with_memory_errors("generate", [&] {
-    const auto session = start({prompts.begin(), prompts.end()}, options);
-    while (!session->step().empty()) {
-    }
-    return session->take_results();
+    return results_of(*model_, generate::resolve(options, *defaults_, *model_),
+                      {prompts.begin(), prompts.end()});
   });
 }
 
@@ -75,9 +90,22 @@ Stream Generator::stream(std::string_view prompt, const GenerateOptions& options
 
 Stream Generator::stream(std::span<const TokenId> prompt, const GenerateOptions& options) const {
   return with_memory_errors("generate", [&] {
+    generate::Settings settings = generate::resolve(options, *defaults_, *model_);
+    require_one_result(settings.options);
+    if (generate::has_beams(settings.options))
+      fail<UnsupportedError>(
+          "generate", "num_beams is ", *settings.options.num_beams,
+          ", and a stream of tokens is not supported with beams, which change to the last");
     std::vector<std::vector<TokenId>> prompts;
     prompts.emplace_back(prompt.begin(), prompt.end());
-    return Stream(start(std::move(prompts), options));
+    return Stream(std::make_unique<generate::Session>(*model_, std::move(settings), std::move(prompts)));
+  });
+}
+
+bool Generator::streams(const GenerateOptions& options) const {
+  return with_memory_errors("generate", [&] {
+    const GenerateOptions merged = generate::resolve(options, *defaults_, *model_).options;
+    return !generate::has_beams(merged) && merged.num_return_sequences.value_or(1) == 1;
   });
 }
 

@@ -55,6 +55,13 @@ void for_each_option(Visit&& visit) {
   visit("renormalize_logits", &O::renormalize_logits, kAlways);
   visit("guidance_scale", &O::guidance_scale, kAlways);
 
+  visit("num_return_sequences", &O::num_return_sequences, kAlways);
+  visit("num_beams", &O::num_beams, kAlways);
+  visit("length_penalty", &O::length_penalty, kAlways);
+  visit("early_stopping", &O::early_stopping, kAlways);
+  visit("num_beam_groups", &O::num_beam_groups, kAlways);
+  visit("diversity_penalty", &O::diversity_penalty, kAlways);
+
   visit("eos_token_id", &O::eos_token_id, kAlways);
   visit("stop_strings", &O::stop_strings, kAlways);
 }

@@ -1,5 +1,6 @@
 #include "generate/processor_list.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "generate/dry_breakers.h"
+#include "generate/keep_at_least.h"
 #include "gpt/core/error.h"
 #include "gpt/generate/logits_processors.h"
 
@@ -44,17 +46,25 @@ class List {
  public:
   template <class Processor, class... Arguments>
   void add(Arguments&&... arguments) {
-    list_.push_back(std::make_unique<Processor>(std::forward<Arguments>(arguments)...));
+    auto processor = std::make_unique<Processor>(std::forward<Arguments>(arguments)...);
+    if (least_kept_ > 1) {
+      list_.push_back(std::make_unique<KeepAtLeast>(std::move(processor), least_kept_));
+    } else {
+      list_.push_back(std::move(processor));
+    }
   }
   /// Adds the processor of an option that is set to something else than `off`.
   template <class Processor, class T>
   void add_unless(const std::optional<T>& option, T off) {
     if (option && *option != off) add<Processor>(*option);
   }
+  /// From now on, processors that drop tokens keep so many.
+  void keep_at_least(std::size_t count) { least_kept_ = count; }
   LogitsProcessors take() { return std::move(list_); }
 
  private:
   LogitsProcessors list_;
+  std::size_t least_kept_ = 1;
 };
 
 template <class T>
@@ -66,6 +76,8 @@ void add_penalties(List& list, const GenerateOptions& options, const Model& mode
   list.add_unless<ClassifierFreeGuidance>(options.guidance_scale, 1.0);
   if (is_given(options.sequence_bias)) list.add<SequenceBias>(*options.sequence_bias);
   if (is_given(options.logit_bias)) list.add<SequenceBias>(sequences_of(*options.logit_bias));
+  if (options.num_beams.value_or(1) > 1 && options.num_beam_groups.value_or(1) > 1)
+    list.add<HammingDiversity>(options.diversity_penalty.value_or(0.0));
   list.add_unless<RepetitionPenalty>(options.repetition_penalty, 1.0);
   if (options.frequency_penalty.value_or(0.0) != 0.0 || options.presence_penalty.value_or(0.0) != 0.0)
     list.add<FrequencyPenalty>(frequency_penalty(options));
@@ -107,6 +119,9 @@ void add_filters(List& list, const GenerateOptions& options) {
                        options.mirostat_eta.value_or(kMirostatEta));
     return;
   }
+  // As transformers: beams need candidates that no eos token ends.
+  if (options.num_beams.value_or(1) > 1)
+    list.keep_at_least(std::max<std::size_t>(2, 1 + options.eos_token_id->size()));
   constexpr std::int64_t kTopK = 50;
   list.add_unless<TopNSigma>(options.top_n_sigma, 0.0);
   list.add_unless<TopK>(std::optional(options.top_k.value_or(kTopK)), std::int64_t{0});
@@ -146,6 +161,7 @@ void check_ranges(const GenerateOptions& options) {
         fail<ArgumentError>("generate", "logit_bias of the token id ", id, " is ", bias,
                             ", expected a finite number");
   }
+  if (options.diversity_penalty) HammingDiversity{*options.diversity_penalty};
   if (options.repetition_penalty) RepetitionPenalty{*options.repetition_penalty};
   frequency_penalty(options);
   Dry{dry_options(options)};
@@ -165,6 +181,7 @@ LogitsProcessors make_processors(const GenerateOptions& options, const Model& mo
   add_penalties(list, options, model);
   add_constraints(list, options);
   if (*options.do_sample) add_filters(list, options);
+  list.keep_at_least(1);
   if (options.renormalize_logits.value_or(false)) list.add<Renormalize>();
   return list.take();
 }

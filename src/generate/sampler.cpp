@@ -16,21 +16,6 @@ TokenId index_of_max(std::span<const T> scores) noexcept {
   return static_cast<TokenId>(std::max_element(scores.begin(), scores.end()) - scores.begin());
 }
 
-// The first token at which the running sum of the weights exceeds u times their sum, u in [0, 1). A token of
-// weight 0 is never drawn.
-TokenId invert_cumulative(std::span<const double> weights, double sum, double u) noexcept {
-  const double target = u * sum;
-  double cumulative = 0.0;
-  std::size_t last = 0;
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    if (weights[i] == 0.0) continue;
-    cumulative += weights[i];
-    last = i;
-    if (cumulative > target) break;
-  }
-  return static_cast<TokenId>(last);  // the last of weight above 0 when u * sum was rounded up to the sum
-}
-
 }  // namespace
 
 TokenId argmax(std::span<const float> scores) noexcept { return index_of_max(scores); }
@@ -57,9 +42,10 @@ TokenId Sampler::next(std::span<const float> logits, DecodingStep step, std::spa
     fail<ArgumentError>("generate", "the state of the sequence has ", state.size(), " numbers, expected ",
                         initial_state_.size());
   const DefaultFloatEnvironment environment;
-  if (!rng_ && processors_.empty()) return argmax(logits);
+  const CounterRng* const rng = step.rng != nullptr ? step.rng : rng_ ? &*rng_ : nullptr;
+  if (rng == nullptr && processors_.empty()) return argmax(logits);
   scores_.assign(logits.begin(), logits.end());
-  step.rng = rng_ ? &*rng_ : nullptr;
+  step.rng = rng;
   for (const Entry& entry : processors_) {
     step.state = state.subspan(entry.state_begin, entry.state_size);
     entry.processor->process(scores_, step, scratch_);
@@ -74,12 +60,13 @@ TokenId Sampler::next(std::span<const float> logits, DecodingStep step, std::spa
   if (!std::isfinite(max))
     fail<NumericError>("generate", "after the logits processors the best score of position ", position,
                        " is ", max, ", expected a finite number");
-  if (!rng_ && state.empty()) return id;
+  if (rng == nullptr && state.empty()) return id;
   const double sum = generate::exp_weights(scores_, scores_);
   if (!std::isfinite(sum))
     fail<NumericError>("generate", "the logits processors left a score that is not a number at position ",
                        position);
-  if (rng_) id = invert_cumulative(scores_, sum, rng_->uniform(position));
+  if (rng != nullptr)
+    id = static_cast<TokenId>(generate::invert_cumulative(scores_, sum, rng->uniform(position)));
   const double probability = scores_[static_cast<std::size_t>(id)] / sum;
   for (const Entry& entry : processors_) {
     if (entry.state_size > 0)

@@ -8,25 +8,14 @@
 #include "generate/log_probs.h"
 #include "generate/non_finite.h"
 #include "generate/processor_list.h"
+#include "generate/session_support.h"
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 
 namespace gpt::generate {
 namespace {
 
-// Tokens per forward pass: enough to keep the matrix products busy, and a bound on the memory for
-// intermediate results. Results do not depend on it.
-constexpr std::int64_t kTokensPerPass = 512;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-Sampler make_sampler(Settings& settings) {
-  std::optional<CounterRng> rng;
-  if (*settings.options.do_sample) rng.emplace(settings.options.seed);
-  return Sampler(std::move(settings.processors), rng);
-}
+Sampler make_sampler(Settings& settings) { return Sampler(std::move(settings.processors)); }
 
 // Throws ArgumentError when the negative prompt and the new tokens do not fit the context.
 void check_negative_prompt(std::size_t length, std::int64_t max_new_tokens, std::int64_t n_positions) {
@@ -35,59 +24,45 @@ void check_negative_prompt(std::size_t length, std::int64_t max_new_tokens, std:
                         max_new_tokens, " new ones do not fit the context: n_positions = ", n_positions);
 }
 
-void check_prompt(std::span<const TokenId> prompt, const Gpt2Config& config) {
-  const std::int64_t vocab_size = config.vocab_size;
-  if (prompt.empty())
-    fail<ArgumentError>(
-        "generate", "the prompt is empty: there is no token to continue from",
-        config.bos_token_id ? concat("; start from bos_token_id = ", *config.bos_token_id) : "");
-  for (std::size_t i = 0; i < prompt.size(); ++i) {
-    if (prompt[i] < 0 || prompt[i] >= vocab_size)
-      fail<ArgumentError>("generate", "token id ", prompt[i], " at index ", i,
-                          " of the prompt is outside the vocabulary [0, ", vocab_size, ")");
-  }
-}
-
-// A model may have more embeddings than its tokenizer has tokens; such an id stands for no text.
-template <class Function>
-auto text_or_nothing(Function&& text_of_token) -> decltype(text_of_token()) {
-  try {
-    return text_of_token();
-  } catch (const ArgumentError&) {
-    return {};
-  }
-}
-
 }  // namespace
 
 Session::Session(const Model& model, Settings settings, std::vector<std::vector<TokenId>> prompts)
     : model_(&model), settings_(std::move(settings)), sampler_(make_sampler(settings_)) {
   const Gpt2Config& config = model.config();
-  sequences_.reserve(prompts.size());
-  for (auto& prompt : prompts) {
-    check_prompt(prompt, config);
-    const auto length = static_cast<std::int64_t>(prompt.size());
-    Sequence& sequence = sequences_.emplace_back();
-    sequence.max_new_tokens = max_new_tokens(settings_, length, config.n_positions);
-    sequence.tokens.reserve(prompt.size() + static_cast<std::size_t>(sequence.max_new_tokens));
-    sequence.tokens = prompt;
-    sequence.processor_state = sampler_.initial_state();
-    if (is_guided(settings_.options)) {
-      sequence.unconditional = Unconditional();
-      std::vector<TokenId>& tokens = sequence.unconditional->tokens;
-      tokens = settings_.options.negative_prompt_ids.value_or(std::vector<TokenId>{prompt.back()});
-      check_negative_prompt(tokens.size(), sequence.max_new_tokens, config.n_positions);
-      tokens.reserve(tokens.size() + static_cast<std::size_t>(sequence.max_new_tokens));
-    }
-    sequence.result.prompt_ids = std::move(prompt);
-    if (model.has_tokenizer()) {
-      sequence.decoder.emplace(model.tokenizer(), DecodeOptions{.skip_special_tokens = true});
-      sequence.stop_strings.emplace(*settings_.options.stop_strings);
-      for (const TokenId id : sequence.tokens)
-        sequence.stop_strings->push(text_or_nothing([&] { return model.tokenizer().bytes_of(id); }));
-    }
-    running_.push_back(running_.size());
+  const auto per_prompt = static_cast<std::size_t>(settings_.options.num_return_sequences.value_or(1));
+  for (std::size_t prompt = 0; prompt < prompts.size(); ++prompt) {
+    check_prompt(prompts[prompt], config);
+    for (std::size_t r = 0; r < per_prompt; ++r) add_sequence(prompts[prompt], prompt, r);
   }
+}
+
+void Session::add_sequence(const std::vector<TokenId>& prompt, std::size_t prompt_index, std::size_t number) {
+  const GenerateOptions& options = settings_.options;
+  const std::int64_t n_positions = model_->config().n_positions;
+  const std::size_t index = sequences_.size();
+  Sequence& sequence = sequences_.emplace_back();
+  sequence.prompt = prompt_index;
+  sequence.leader = index - number;
+  if (*options.do_sample) sequence.rng.emplace(options.seed, options.stream + number);
+  sequence.max_new_tokens = max_new_tokens(settings_, static_cast<std::int64_t>(prompt.size()), n_positions);
+  sequence.tokens.reserve(prompt.size() + static_cast<std::size_t>(sequence.max_new_tokens));
+  sequence.tokens = prompt;
+  sequence.processor_state = sampler_.initial_state();
+  if (is_guided(options)) {
+    sequence.unconditional = Unconditional();
+    std::vector<TokenId>& tokens = sequence.unconditional->tokens;
+    tokens = options.negative_prompt_ids.value_or(std::vector<TokenId>{prompt.back()});
+    check_negative_prompt(tokens.size(), sequence.max_new_tokens, n_positions);
+    tokens.reserve(tokens.size() + static_cast<std::size_t>(sequence.max_new_tokens));
+  }
+  sequence.result.prompt_ids = prompt;
+  if (model_->has_tokenizer()) {
+    sequence.decoder.emplace(model_->tokenizer(), DecodeOptions{.skip_special_tokens = true});
+    sequence.stop_strings.emplace(*options.stop_strings);
+    for (const TokenId id : sequence.tokens)
+      sequence.stop_strings->push(text_or_nothing([&] { return model_->tokenizer().bytes_of(id); }));
+  }
+  running_.push_back(index);
 }
 
 std::span<const Piece> Session::step() {
@@ -128,6 +103,7 @@ void Session::plan() {
   std::int64_t room = kTokensPerPass;
   for (const std::size_t index : running_) {
     if (room == 0) break;
+    if (sequences_[index].fed == 0 && sequences_[index].leader != index) continue;  // waits for its leader
     if (sequences_[index].unconditional) plan_feed(index, true, room);
     plan_feed(index, false, room);
   }
@@ -176,7 +152,11 @@ void Session::run() {
     }
     sequence.fed += feed.count;
     if (sequence.result.ids.empty()) sequence.result.timing.prefill_tokens += feed.count;
-    if (feed.completes) choose(feed.sequence, logits());
+    if (!feed.completes) continue;
+    const bool forks = sequence.result.ids.empty() && sequence.leader == feed.sequence;
+    if (forks) fork(feed.sequence);
+    choose(feed.sequence, logits());
+    for (std::size_t i = feed.sequence + 1; forks && follows(i, feed.sequence); ++i) choose(i, logits());
   }
   const double elapsed = seconds_since(start);
   for (std::size_t i = 0; i < feeds_.size(); ++i) {
@@ -184,8 +164,34 @@ void Session::run() {
       continue;  // counted with its unconditional one
     GenerateTiming& timing = sequences_[feeds_[i].sequence].result.timing;
     (timing.decode_tokens > 0 ? timing.decode_s : timing.prefill_s) += elapsed;
+    const std::size_t leader = feeds_[i].sequence;
+    const bool forked = sequences_[leader].leader == leader && sequences_[leader].result.ids.size() == 1;
+    for (std::size_t j = leader + 1; forked && follows(j, leader); ++j) sequences_[j].result.timing = timing;
   }
   std::erase_if(running_, [this](std::size_t index) { return sequences_[index].ended; });
+}
+
+nn::KvCache Session::copy_of(const nn::KvCache& cache) const {
+  nn::KvCache copy = model_->network().make_cache(cache.capacity(), cache.dtype());
+  copy.copy_from(cache, 0);
+  return copy;
+}
+
+bool Session::follows(std::size_t index, std::size_t leader) const noexcept {
+  return index < sequences_.size() && sequences_[index].leader == leader;
+}
+
+void Session::fork(std::size_t leader) {
+  const Sequence& from = sequences_[leader];
+  for (std::size_t i = leader + 1; follows(i, leader); ++i) {
+    Sequence& sequence = sequences_[i];
+    sequence.fed = from.fed;
+    sequence.cache = copy_of(from.cache);
+    if (!from.unconditional) continue;
+    sequence.unconditional->fed = from.unconditional->fed;
+    sequence.unconditional->cache = copy_of(from.unconditional->cache);
+    sequence.unconditional->logits = from.unconditional->logits;
+  }
 }
 
 void Session::take_unconditional(Sequence& sequence, std::span<const float> logits) {
@@ -202,7 +208,8 @@ void Session::choose(std::size_t index, std::span<const float> logits) {
       .history = sequence.tokens,
       .prompt_length = result.prompt_ids.size(),
       .max_length = result.prompt_ids.size() + static_cast<std::size_t>(sequence.max_new_tokens),
-      .sequence = index};
+      .sequence = sequence.prompt,
+      .rng = sequence.rng ? &*sequence.rng : nullptr};
   if (sequence.unconditional) step.unconditional_logits = sequence.unconditional->logits;
   const TokenId id = sampler_.next(logits, step, sequence.processor_state);
 

@@ -20,8 +20,8 @@ namespace gpt::generate {
 
 class Session {
  public:
-  /// Checks the prompts (not empty, ids in the vocabulary, room in the context); computes nothing. Throws
-  /// ArgumentError.
+  /// Makes num_return_sequences sequences of every prompt. Checks the prompts (not empty, ids in the vocabulary, room in the
+  /// context); computes nothing. Throws ArgumentError.
   Session(const Model& model, Settings settings, std::vector<std::vector<TokenId>> prompts);
   Session(const Session&) = delete;  // sequences point into the settings
   Session& operator=(const Session&) = delete;
@@ -43,6 +43,9 @@ class Session {
     std::vector<float> logits;  // [V]
   };
   struct Sequence {
+    std::size_t prompt = 0;         // its index
+    std::size_t leader = 0;         // the first sequence of the same prompt, which feeds it for all
+    std::optional<CounterRng> rng;  // unless greedy
     GenerateResult result;
     std::vector<TokenId> tokens;  // the prompt, then result.ids
     std::int64_t fed = 0;         // of tokens, in the cache
@@ -62,10 +65,17 @@ class Session {
     bool unconditional = false;
   };
 
+  void add_sequence(const std::vector<TokenId>& prompt, std::size_t prompt_index, std::size_t number);
   void plan();  // chooses what the next pass feeds
   /// Plans to feed what is left of a sequence, or of its unconditional one, as far as the pass has room.
   void plan_feed(std::size_t sequence, bool unconditional, std::int64_t& room);
   void run();
+  /// Gives the sequences of the same prompt what their leader has computed of it.
+  void fork(std::size_t leader);
+  /// Whether the sequence is another one of the leader's prompt.
+  bool follows(std::size_t index, std::size_t leader) const noexcept;
+  /// A second cache with the same tokens, and as much room.
+  nn::KvCache copy_of(const nn::KvCache& cache) const;
   void take_unconditional(Sequence& sequence, std::span<const float> logits);
   void choose(std::size_t sequence, std::span<const float> logits);
   /// Returns the text that was held back.

@@ -7,6 +7,7 @@
 
 #include "generate/option_table.h"
 #include "generate/processor_list.h"
+#include "generate/processor_support.h"
 #include "gpt/core/error.h"
 #include "gpt/generate/logits_processors.h"
 #include "gpt/ops/attention.h"
@@ -53,7 +54,56 @@ void check_dependent_options(const GenerateOptions& options, const GenerateOptio
   check("dry_allowed_length", options.dry_allowed_length.has_value(), "dry_multiplier", dry);
   check("dry_penalty_last_n", options.dry_penalty_last_n.has_value(), "dry_multiplier", dry);
   check("dry_sequence_breakers", options.dry_sequence_breakers.has_value(), "dry_multiplier", dry);
+  check("length_penalty", options.length_penalty.has_value(), "num_beams", has_beams(merged));
+  check("early_stopping", options.early_stopping.has_value(), "num_beams", has_beams(merged));
+  check("num_beam_groups", options.num_beam_groups.value_or(1) != 1, "num_beams", has_beams(merged));
+  check("diversity_penalty", options.diversity_penalty.value_or(0.0) != 0.0, "num_beam_groups",
+        merged.num_beam_groups.value_or(1) > 1);
   check("negative_prompt_ids", options.negative_prompt_ids.has_value(), "guidance_scale", is_guided(merged));
+}
+
+// A number of sequences, all of which are held at once.
+void check_count(const char* option, const std::optional<std::int64_t>& count) {
+  constexpr std::int64_t kMost = 65536;
+  if (count && (*count < 1 || *count > kMost))
+    fail<ArgumentError>("generate", option, " is ", *count, ", expected 1 to ", kMost);
+}
+
+void check_sequences(const GenerateOptions& options) {
+  const std::int64_t wanted = options.num_return_sequences.value_or(1);
+  if (has_beams(options)) {
+    if (wanted > *options.num_beams)
+      fail<ArgumentError>("generate", "num_return_sequences is ", wanted, ", num_beams ", *options.num_beams,
+                          ": expected no more than that");
+  } else if (wanted > 1 && !*options.do_sample) {
+    fail<ArgumentError>("generate", "num_return_sequences is ", wanted,
+                        ", and without do_sample or num_beams there is but one");
+  }
+}
+
+// What a beam search does not go with.
+void check_beams(const GenerateOptions& options) {
+  const auto refuse = [](std::string_view name, bool is_on) {
+    if (is_on) fail<UnsupportedError>("generate", name, " together with num_beams is not supported");
+  };
+  refuse("guidance_scale", is_guided(options));
+  refuse("stop_strings", !options.stop_strings->empty());
+  refuse("on_token", static_cast<bool>(options.on_token));
+  if (*options.do_sample) {
+    refuse("mirostat", options.mirostat == 2);
+    refuse("typical_p", options.typical_p.value_or(1.0) < 1.0);
+  }
+  const std::int64_t groups = options.num_beam_groups.value_or(1);
+  if (groups == 1) return;
+  if (*options.num_beams % groups != 0)
+    fail<ArgumentError>("generate", "num_beam_groups is ", groups,
+                        ", expected a divisor of num_beams = ", *options.num_beams);
+  if (*options.do_sample)
+    fail<ArgumentError>("generate", "num_beam_groups is ", groups,
+                        " and do_sample is on: groups of beams are not drawn");
+  if (!(options.diversity_penalty.value_or(0.0) > 0.0))
+    fail<ArgumentError>("generate", "num_beam_groups is ", groups,
+                        " without a diversity_penalty above 0: the groups would all be the same");
 }
 
 // What the caller leaves open is the file's.
@@ -69,6 +119,8 @@ void take_defaults(GenerateOptions& merged, const GenerateOptions& file) {
 }
 
 }  // namespace
+
+bool has_beams(const GenerateOptions& options) { return options.num_beams.value_or(1) > 1; }
 
 Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defaults, const Model& model) {
   options.validate();
@@ -103,6 +155,8 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
     fail<UnsupportedError>("generate", "stop_strings need a tokenizer, and the checkpoint has none");
   if (options.dry_sequence_breakers && !options.dry_sequence_breakers->empty() && !model.has_tokenizer())
     fail<UnsupportedError>("generate", "dry_sequence_breakers need a tokenizer, and the checkpoint has none");
+  check_sequences(merged);
+  if (has_beams(merged)) check_beams(merged);
   if (!options.max_new_tokens && !options.max_length) {
     settings.length_source = concat(" of ", defaults.source);
     merged.max_new_tokens = file.max_new_tokens;
@@ -155,6 +209,10 @@ void GenerateOptions::validate() const {
                         ": expected no more than that");
   if (logprobs && *logprobs < 0)
     fail<ArgumentError>("generate", "logprobs is ", *logprobs, ", expected 0 or more");
+  generate::check_count("num_return_sequences", num_return_sequences);
+  generate::check_count("num_beams", num_beams);
+  generate::check_count("num_beam_groups", num_beam_groups);
+  if (length_penalty) generate::require_finite("length_penalty", *length_penalty);
   if (num_threads < 0)
     fail<ArgumentError>("generate", "num_threads is ", num_threads, ", expected 0 (no limit) or more");
   if (!ops::is_cache_dtype(kv_cache_dtype))

@@ -18,6 +18,9 @@ struct Settings {
   std::string length_source;  // " of FILE" where the checkpoint's file limits the length, for messages
 };
 
+/// Whether the options, complete, ask for a beam search.
+bool has_beams(const GenerateOptions& options);
+
 /// Throws as Generator::check.
 Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defaults, const Model& model);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <limits>
 #include <span>
 
@@ -25,6 +26,21 @@ inline double exp_weights(std::span<const double> scores, std::span<double> weig
     sum += weights[i];
   }
   return sum;
+}
+
+/// The first index at which the running sum of the weights exceeds u times their sum, u in [0, 1). One of weight 0 is never
+/// found.
+inline std::size_t invert_cumulative(std::span<const double> weights, double sum, double u) noexcept {
+  const double target = u * sum;
+  double cumulative = 0.0;
+  std::size_t last = 0;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    if (weights[i] == 0.0) continue;
+    cumulative += weights[i];
+    last = i;
+    if (cumulative > target) break;
+  }
+  return last;  // the last of weight above 0 when u * sum was rounded up to the sum
 }
 
 /// log sum e^scores[i]. Not all may be dropped.

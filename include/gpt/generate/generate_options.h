@@ -31,7 +31,7 @@ struct TokenLogProb {
 /// One generated token.
 struct Piece {
   TokenId id = 0;
-  std::size_t sequence = 0;  // index of its prompt in a batch
+  std::size_t sequence = 0;  // index of its result: that of its prompt in a batch, times num_return_sequences
   /// The text that became certain with this token: whole characters of valid UTF-8, without special tokens.
   /// Empty when the model has no tokenizer. The last piece of a sequence also brings what was held back.
   std::string text = {};
@@ -39,6 +39,13 @@ struct Piece {
   std::optional<double> logprob = {};
   /// The options.logprobs most probable tokens at this place, best first, of equal ones the lower id.
   std::vector<TokenLogProb> top_logprobs = {};
+};
+
+/// When a beam search stops that holds num_beams finished hypotheses.
+enum class EarlyStopping : std::uint8_t {
+  kFalse,  // when the best candidate's score at its present length is no better than the worst of them
+  kTrue,   // at once
+  kNever,  // when no beam can become better than the worst of them; the exact search
 };
 
 /// Names, defaults and meaning as in transformers' GenerationConfig. What is unset comes from the
@@ -78,6 +85,19 @@ struct GenerateOptions {
   std::optional<double> mirostat_tau = {};    // 5, in bits
   std::optional<double> mirostat_eta = {};    // 0.1
 
+  /// How many sequences every prompt gets. More than one need do_sample, each then draws from a stream of random numbers of
+  /// its own, or num_beams: they are the best of a search.
+  std::optional<std::int64_t> num_return_sequences = {};  // 1
+  // Beam search, see Generator::generate; with do_sample the candidates are drawn. What belongs to it needs num_beams above 1.
+  std::optional<std::int64_t> num_beams = {};  // 1 = off
+  /// A hypothesis of n new tokens has the score sum / n^length_penalty.
+  std::optional<double> length_penalty = {};         // 1
+  std::optional<EarlyStopping> early_stopping = {};  // kFalse; true, false or "never" in a file
+  /// Groups of num_beams / num_beam_groups beams, searched one after the other in each step, the later ones with the tokens that the
+  /// earlier ones chose there made less likely by diversity_penalty, which groups need (diverse beam search). See HammingDiversity.
+  std::optional<std::int64_t> num_beam_groups = {};  // 1
+  std::optional<double> diversity_penalty = {};      // 0
+
   // These count for greedy too; they work before the filters. See penalties.h.
   std::optional<double> repetition_penalty = {};        // 1
   std::optional<double> frequency_penalty = {};         // 0
@@ -114,6 +134,9 @@ struct GenerateOptions {
 
   /// Of the random numbers. Equal seeds give equal tokens; a greedy generation uses none.
   std::uint64_t seed = 0;
+  /// The stream of random numbers of that seed. Of num_return_sequences, number r draws from stream + r, and is to the bit what a
+  /// generation of one sequence with that stream gives.
+  std::uint64_t stream = 0;
 
   /// Tokens that end a sequence; they are part of the result. Empty: none. Default: config.json's.
   std::optional<std::vector<TokenId>> eos_token_id = {};
@@ -171,6 +194,9 @@ struct GenerateResult {
   /// Empty when the model has no tokenizer.
   std::string text;
   FinishReason finish_reason = FinishReason::kLength;
+  /// Of beam search: the sum of the tokens' log-probabilities after the processors, over their number to the power of
+  /// length_penalty.
+  std::optional<double> score = {};
   std::vector<double> logprobs;                         // of ids, when asked for
   std::vector<std::vector<TokenLogProb>> top_logprobs;  // beside them
   GenerateTiming timing;

@@ -79,7 +79,7 @@ class Generator {
   explicit Generator(const Model& model, const WarningCallback& on_warning = {});
   explicit Generator(Model&&, const WarningCallback& = {}) = delete;
 
-  /// Continues the prompt. The result depends on the model, the prompt and the options, to the last bit; not
+  /// Continues the prompt: its only result, or the best of num_beams. The result depends on the model, the prompt and the options, to the last bit; not
   /// on threads, the instruction set or a batch. Throws, before anything is computed: what check() throws,
   /// ArgumentError (an empty prompt, a token id outside the vocabulary, a prompt or a length that the context
   /// cannot hold), UnsupportedError (a text prompt for a model without a tokenizer). While computing:
@@ -89,27 +89,40 @@ class Generator {
   GenerateResult generate(std::string_view prompt, const GenerateOptions& options = {}) const;
   GenerateResult generate(std::span<const TokenId> prompt, const GenerateOptions& options = {}) const;
 
-  /// Several prompts in one ragged batch; sequences leave it when they end. Result i is, timing apart, that
-  /// of generate(prompts[i], options): every sequence has the random numbers of the same seed and stream.
+  /// Several prompts in one ragged batch; sequences leave it when they end. Each has n = num_return_sequences results, the first
+  /// prompt's before the second's. Result i n + r is, timing apart, that of generate(prompts[i], options) with num_return_sequences = 1 and
+  /// the stream options.stream + r; with num_beams it is the search's r-th best.
+  ///
+  /// Beam search is that of transformers (BeamSearchScorer). A beam's sum is that of its tokens' log-probabilities: log softmax
+  /// of the logits, after the processors. In a step, the candidates are the max(2, 1 + eos tokens) num_beams best continuations
+  /// of all beams by any token, of equal ones the lower beam and token; with do_sample they are drawn without replacement from
+  /// the softmax of the sums, and filters keep max(2, 1 + eos tokens) tokens at least. Candidates that end in an eos token are
+  /// finished if they are among the num_beams best; the num_beams best of the others go on. The num_beams finished ones with
+  /// the best scores are kept, and early_stopping says when that is all. Each group of beams is a search of its own, and what they
+  /// finish is put together in the end. Beams to which the processors leave no token end without a result; where there are
+  /// fewer than asked for, or the caller stops, the results behind them have no tokens. The prompts are searched one after the
+  /// other. Log-probabilities are computed afterwards, in a pass of their own. NumericError when no beam ends with a result.
   std::vector<GenerateResult> generate(std::span<const std::vector<TokenId>> prompts,
                                        const GenerateOptions& options = {}) const;
 
-  /// The same, token by token. Prompt and options are checked at once, and nothing is computed before
-  /// begin().
+  /// The same as for one prompt, token by token. Prompt and options are checked at once, and nothing is computed before
+  /// begin(). Throws UnsupportedError with num_beams.
   Stream stream(std::string_view prompt, const GenerateOptions& options = {}) const;
   Stream stream(std::span<const TokenId> prompt, const GenerateOptions& options = {}) const;
+
+  /// Whether stream() takes these options: one sequence, and no beams. Throws as check().
+  bool streams(const GenerateOptions& options) const;
 
   /// Checks options against this model without a prompt. Throws ArgumentError (as GenerateOptions::validate;
   /// a sampling option without do_sample; an option that belongs to another which is off, or a filter beside
   /// mirostat; a token id or a number of logprobs beyond the vocabulary; exponential_decay_length_penalty without
-  /// an eos_token_id), UnsupportedError (stop_strings or dry_sequence_breakers for a model without a tokenizer; a
+  /// an eos_token_id; num_return_sequences where there is but one sequence, or above num_beams), UnsupportedError (an
+  /// option that does not go with num_beams; stop_strings or dry_sequence_breakers for a model without a tokenizer; a
   /// key of generation_config.json that changes how tokens are drawn and is not supported, when do_sample is on).
   void check(const GenerateOptions& options) const;
 
  private:
   std::vector<TokenId> encode(std::string_view prompt) const;
-  std::unique_ptr<generate::Session> start(std::vector<std::vector<TokenId>> prompts,
-                                           const GenerateOptions& options) const;
 
   const Model* model_;
   std::shared_ptr<const generate::CheckpointDefaults> defaults_;
