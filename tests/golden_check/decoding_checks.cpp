@@ -19,6 +19,8 @@ std::vector<Rule> DecodingChecks::json_rules() {
       {"greedy[*].min_top1_margin", check(&DecodingChecks::margin)},
       {"greedy[*].prompt_ids", check(&DecodingChecks::prompt_ids)},
       {"greedy[*].text", check(&DecodingChecks::text)},
+      {"beam[*].sequences", check(&DecodingChecks::sequences)},
+      {"beam[*].scores", check(&DecodingChecks::scores)},
   };
 }
 
@@ -86,6 +88,48 @@ Outcome DecodingChecks::prompt_ids(const Entry& entry) {
 Outcome DecodingChecks::text(const Entry& entry) {
   const std::string& found = continuation(*entry.parent).text;
   return Outcome::exact(found == entry.value->get<std::string>() ? 0 : 1, concat("is ", Json(found).dump()));
+}
+
+const std::vector<GenerateResult>& DecodingChecks::hypotheses(const Json& entry) {
+  const auto known = hypotheses_.find(&entry);
+  if (known != hypotheses_.end()) return known->second;
+  GenerateOptions options;
+  options.max_new_tokens = entry.at("max_new_tokens").get<std::int64_t>();
+  options.do_sample = false;
+  options.num_beams = options.num_return_sequences = entry.at("num_beams").get<std::int64_t>();
+  options.length_penalty = entry.at("length_penalty").get<double>();
+  const Json& early = entry.at("early_stopping");
+  options.early_stopping = early == "never"    ? EarlyStopping::kNever
+                           : early.get<bool>() ? EarlyStopping::kTrue
+                                               : EarlyStopping::kFalse;
+  options.eos_token_id.emplace();
+  if (const Json& id = entry.at("eos_token_id"); !id.is_null())
+    options.eos_token_id->push_back(id.get<TokenId>());
+  const std::vector<TokenId> prompt = token_ids(entry.at("prompt"), "beam: prompt");
+  return hypotheses_.emplace(&entry, generator_.generate(std::span(&prompt, 1), options)).first->second;
+}
+
+// The sequences joined, each behind its length.
+Outcome DecodingChecks::sequences(const Entry& entry) {
+  std::vector<TokenId> found, expected;
+  const auto append = [](std::vector<TokenId>& to, const std::vector<TokenId>& ids) {
+    to.push_back(static_cast<TokenId>(ids.size()));
+    to.insert(to.end(), ids.begin(), ids.end());
+  };
+  for (const GenerateResult& result : hypotheses(*entry.parent)) append(found, result.ids);
+  for (const Json& ids : *entry.value) append(expected, token_ids(ids, entry.name));
+  return compare_ints(std::span<const TokenId>(found), std::span<const TokenId>(expected));
+}
+
+Outcome DecodingChecks::scores(const Entry& entry) {
+  std::vector<double> found;
+  for (const GenerateResult& result : hypotheses(*entry.parent))
+    found.push_back(result.score.value_or(std::numeric_limits<double>::quiet_NaN()));
+  const auto expected = entry.value->get<std::vector<double>>();
+  if (found.size() != expected.size())
+    return Outcome::exact(1, concat("has ", found.size(), " elements, expected ", expected.size()));
+  return compare_reals(std::span<const double>(found), std::span<const double>(expected),
+                       kBeamScoreTolerance);
 }
 
 }  // namespace gpt::golden

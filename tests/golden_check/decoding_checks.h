@@ -1,4 +1,4 @@
-// Judges greedy decoding: README 2.4, and the continuations of a checkpoint with a tokenizer (README 5).
+// Judges greedy decoding and beam search: README 2.4, and the continuations of a checkpoint with a tokenizer (README 5).
 #pragma once
 
 #include <map>
@@ -10,7 +10,7 @@
 
 namespace gpt::golden {
 
-/// The continuations in golden.json's list `greedy`. The model must outlive it, and it its rules.
+/// The continuations in golden.json's lists `greedy` and `beam`. The model must outlive it, and it its rules.
 class DecodingChecks {
  public:
   explicit DecodingChecks(const Model& model) : model_(model), generator_(model) {}
@@ -24,14 +24,20 @@ class DecodingChecks {
   /// The library's continuation of one entry of the list, computed once.
   const GenerateResult& continuation(const Json& entry);
 
+  /// The same for the list of beam searches: all hypotheses, best first.
+  const std::vector<GenerateResult>& hypotheses(const Json& entry);
+
   Outcome generated(const Entry& entry);
   Outcome margin(const Entry& entry);
   Outcome prompt_ids(const Entry& entry);
   Outcome text(const Entry& entry);
+  Outcome sequences(const Entry& entry);
+  Outcome scores(const Entry& entry);
 
   const Model& model_;
   Generator generator_;
   std::map<const Json*, GenerateResult> continuations_;
+  std::map<const Json*, std::vector<GenerateResult>> hypotheses_;
 };
 
 }  // namespace gpt::golden

@@ -13,6 +13,7 @@ inline constexpr double kTrainedTolerance = 2e-5;
 inline constexpr double kTrainedOutlierTolerance = 2.2e-3;
 inline constexpr double kTrainedKeyTolerance = 1.1e-3;
 inline constexpr double kProbabilityTolerance = 1e-9;  // after the sampling filters, which work in double
+inline constexpr double kBeamScoreTolerance = 1e-4;
 inline constexpr double kScheduleTolerance = 1e-6;
 inline constexpr double kRunCeiling = 4e-3;    // and never more than this
 inline constexpr double kRunTolerance = 2e-4;  // losses of a recorded training run, relative
