@@ -5,6 +5,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -35,9 +36,10 @@ struct Request {
 constexpr const char* kFooter = R"(Examples:
   gpt-generate --model gpt2 --prompt "Once upon a time" --max-new-tokens 60
   gpt-generate --model gpt2 --prompt "Once upon a time" --do-sample --temperature 0.8 --top-p 0.95 --seed 7
+  gpt-generate --model gpt2 --prompt "Once upon a time" --num-beams 4 --num-return-sequences 2
   gpt-generate --model gpt2 --input-ids 15496,995 --logprobs 3 --json
 
-The new text goes to standard output as it is made (token ids, when the checkpoint has no tokenizer), everything
+The new text goes to standard output as it is made, several texts with a line ---- between (token ids, when the checkpoint has no tokenizer), everything
 else to standard error. Options that are not given come from the checkpoint's generation_config.json.)";
 
 void add_input_options(CLI::App& app, Request& request) {
@@ -132,19 +134,35 @@ Json log_probs_of(const gpt::Model& model, const gpt::GenerateResult& result) {
   return tokens;
 }
 
-std::string to_json(const gpt::Model& model, const gpt::GenerateResult& result, bool log_probs,
-                    double load_s) {
-  Json object;
-  object["prompt_ids"] = result.prompt_ids;
+/// What there is to say about one sequence.
+void add_sequence(Json& object, const gpt::Model& model, const gpt::GenerateResult& result) {
   object["ids"] = result.ids;
   object["text"] = model.has_tokenizer() ? Json(result.text) : Json(nullptr);
   object["finish_reason"] = gpt::name_of(result.finish_reason);
+}
+
+// The first sequence, and under "sequences" all of them where more than one are asked for or they have scores.
+std::string to_json(const gpt::Model& model, const std::vector<gpt::GenerateResult>& results, bool log_probs,
+                    double load_s) {
+  const gpt::GenerateResult& result = results.front();
+  Json object;
+  object["prompt_ids"] = result.prompt_ids;
+  add_sequence(object, model, result);
   object["timing"] = {{"load_s", load_s},
                       {"prefill_tokens", result.timing.prefill_tokens},
                       {"prefill_s", result.timing.prefill_s},
                       {"decode_tokens", result.timing.decode_tokens},
                       {"decode_s", result.timing.decode_s}};
   object["logprobs"] = log_probs ? log_probs_of(model, result) : Json(nullptr);
+  if (results.size() > 1 || result.score) {
+    Json& sequences = object["sequences"] = Json::array();
+    for (const gpt::GenerateResult& other : results) {
+      Json& sequence = sequences.emplace_back();
+      add_sequence(sequence, model, other);
+      sequence["score"] = other.score ? Json(*other.score) : Json(nullptr);
+      sequence["logprobs"] = log_probs ? log_probs_of(model, other) : Json(nullptr);
+    }
+  }
   object["peak_rss_bytes"] = program::peak_rss_bytes();
   // A single token may be half a character: replace what is not UTF-8.
   return object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -179,6 +197,40 @@ std::string summary(const gpt::GenerateResult& result, double load_s) {
   return out.str();
 }
 
+using Results = std::vector<gpt::GenerateResult>;
+
+/// The text of one sequence, written as it is made; nothing when nobody reads it.
+std::optional<Results> streamed(const gpt::Generator& generator, const std::vector<gpt::TokenId>& prompt,
+                                const Request& request, const gpt::Model& model, program::Output& output) {
+  gpt::Stream stream = generator.stream(prompt, request.options);
+  bool first = true;
+  for (const gpt::Piece& piece : stream) {
+    if (request.json) continue;
+    const std::string id = gpt::concat(first ? "" : ",", piece.id);
+    if (!output.write(model.has_tokenizer() ? piece.text : id)) return std::nullopt;
+    first = false;
+  }
+  return Results{stream.result()};
+}
+
+/// The same of several sequences, or of beams, which change to the last: with a line of dashes between the texts.
+std::optional<Results> all_at_once(const gpt::Generator& generator, const std::vector<gpt::TokenId>& prompt,
+                                   const Request& request, const gpt::Model& model, program::Output& output) {
+  Results results = generator.generate(std::span(&prompt, 1), request.options);
+  std::string text;
+  for (std::size_t r = 0; r < results.size() && !request.json; ++r) {
+    if (r > 0) text += "\n----\n";
+    if (model.has_tokenizer()) {
+      text += results[r].text;
+      continue;
+    }
+    for (std::size_t i = 0; i < results[r].ids.size(); ++i)
+      text += gpt::concat(i == 0 ? "" : ",", results[r].ids[i]);
+  }
+  if (!output.write(text)) return std::nullopt;
+  return results;
+}
+
 int generate(Request& request) {
   check(request);
   // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
@@ -197,21 +249,18 @@ int generate(Request& request) {
   const gpt::Generator generator(model, program::warn);
   if (request.negative_prompt)
     request.options.negative_prompt_ids = model.tokenizer().encode(*request.negative_prompt);
-  gpt::Stream stream = generator.stream(prompt_ids(request, model), request.options);
+  const std::vector<gpt::TokenId> prompt = prompt_ids(request, model);
   program::Output output;
-  bool first = true;
-  for (const gpt::Piece& piece : stream) {
-    if (request.json) continue;
-    const std::string id = gpt::concat(first ? "" : ",", piece.id);
-    if (!output.write(model.has_tokenizer() ? piece.text : id))
-      return program::kDone;  // nobody reads any more
-    first = false;
-  }
-  const gpt::GenerateResult& result = stream.result();
-  if (!output.write(request.json ? to_json(model, result, request.options.logprobs.has_value(), load_s)
+  const auto results = generator.streams(request.options)
+                           ? streamed(generator, prompt, request, model, output)
+                           : all_at_once(generator, prompt, request, model, output);
+  if (!results) return program::kDone;  // nobody reads any more
+  const gpt::GenerateResult& result = results->front();
+  if (!output.write(request.json ? to_json(model, *results, request.options.logprobs.has_value(), load_s)
                                  : "\n"))
     return program::kDone;
-  if (request.options.logprobs && !request.json) print_log_probs(std::cerr, model, result);
+  if (request.options.logprobs && !request.json)
+    for (const gpt::GenerateResult& each : *results) print_log_probs(std::cerr, model, each);
   std::cerr << summary(result, load_s);
   return result.finish_reason == gpt::FinishReason::kCancelled ? program::kInterrupted : program::kDone;
 }

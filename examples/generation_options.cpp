@@ -104,6 +104,37 @@ void add_sampling(CLI::App& app, GenerateOptions& options) {
   number("--mirostat-eta", options.mirostat_eta, "How fast it learns (0.1)");
 }
 
+void add_strategies(CLI::App& app, GenerateOptions& options) {
+  constexpr const char* kGroup = "Several sequences";
+  add_number<std::int64_t>(app, "--num-return-sequences", options.num_return_sequences,
+                           "So many texts, drawn apart or the best of the beams (1)")
+      ->group(kGroup);
+  add_number<std::uint64_t>(app, "--stream", options.stream, "Stream of the first text's random numbers (0)")
+      ->group(kGroup);
+  add_number<std::int64_t>(app, "--num-beams", options.num_beams, "Beam search, 1 = off (1)")->group(kGroup);
+  add_number<double>(app, "--length-penalty", options.length_penalty,
+                     "Scores are sums over the length to this power (1)")
+      ->group(kGroup);
+  const auto read_stopping = [&options](const std::string& text) {
+    using gpt::EarlyStopping;
+    if (text != "true" && text != "false" && text != "never")
+      throw UsageError("--early-stopping: " + in_quotes(text) + " is none of true, false, never");
+    options.early_stopping = text == "true"    ? EarlyStopping::kTrue
+                             : text == "never" ? EarlyStopping::kNever
+                                               : EarlyStopping::kFalse;
+  };
+  app.add_option_function<std::string>(
+         "--early-stopping", read_stopping,
+         "Stop at num_beams finished texts: true, false (when it looks so), never (false)")
+      ->type_name("WHEN")
+      ->group(kGroup);
+  add_number<std::int64_t>(app, "--num-beam-groups", options.num_beam_groups, "Groups of beams (1)")
+      ->group(kGroup);
+  add_number<double>(app, "--diversity-penalty", options.diversity_penalty,
+                     "Keeps the groups apart, needed for them (0)")
+      ->group(kGroup);
+}
+
 void add_penalties(CLI::App& app, GenerateOptions& options) {
   constexpr const char* kGroup = "Biases and penalties";
   const auto number = [&](const char* name, std::optional<double>& value, const char* description) {
@@ -181,6 +212,7 @@ void add_constraints(CLI::App& app, GenerateOptions& options) {
 void add_generation_options(CLI::App& app, GenerateOptions& options) {
   add_lengths(app, options);
   add_sampling(app, options);
+  add_strategies(app, options);
   add_penalties(app, options);
   add_constraints(app, options);
 }

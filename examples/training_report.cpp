@@ -47,6 +47,8 @@ std::vector<std::string> write_samples(const gpt::Model& model, const SampleTask
                                                       .do_sample = true,
                                                       .temperature = 0.8,
                                                       .top_k = 50,
+                                                      .num_return_sequences = 1,
+                                                      .num_beams = 1,
                                                       .seed = task.seed,
                                                       .stop = stop}))
       texts.push_back(result.text);

@@ -4,7 +4,9 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "examples/process.h"
@@ -166,6 +168,58 @@ TEST(GenerateProgram, TakesEveryPenaltyAndConstraint) {
             33);
 }
 
+// The program's sequences against the library's results for the same options.
+void expect_same_sequences(const std::vector<std::string>& arguments, GenerateOptions options) {
+  const Model model = Model::load(kDemo);
+  options.max_new_tokens = 10;
+  options.logprobs = 1;
+  const std::vector<TokenId> prompt = model.tokenizer().encode("ROMEO:");
+  const auto expected = Generator(model).generate(std::span(&prompt, 1), options);
+  std::vector<std::string> all = {"--prompt", "ROMEO:", "--max-new-tokens", "10", "--logprobs", "1"};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  const Json object = run_json(kDemo, all);
+  const Json& sequences = object.at("sequences");
+  ASSERT_EQ(sequences.size(), expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(sequences[i].at("ids"), Json(expected[i].ids)) << i;
+    EXPECT_EQ(sequences[i].at("text"), Json(expected[i].text));
+    EXPECT_EQ(sequences[i].at("finish_reason"), name_of(expected[i].finish_reason));
+    EXPECT_EQ(sequences[i].at("score"), expected[i].score ? Json(*expected[i].score) : Json(nullptr));
+    EXPECT_EQ(sequences[i].at("logprobs").size(), expected[i].ids.size());
+  }
+  EXPECT_EQ(object.at("ids"), sequences[0].at("ids"));
+  EXPECT_EQ(object.at("text"), sequences[0].at("text"));
+}
+
+TEST(GenerateProgram, PrintsAllSequencesAndTheirScores) {
+  for (const auto& [name, early] : {std::pair("true", EarlyStopping::kTrue),
+                                    {"false", EarlyStopping::kFalse},
+                                    {"never", EarlyStopping::kNever}})
+    expect_same_sequences({"--num-beams", "4", "--num-return-sequences", "3", "--length-penalty", "-1",
+                           "--eos-token-id", "198,11", "--early-stopping", name},
+                          {.num_return_sequences = 3,
+                           .num_beams = 4,
+                           .length_penalty = -1.0,
+                           .early_stopping = early,
+                           .eos_token_id = std::vector<TokenId>{198, 11}});
+  expect_same_sequences({"--num-beams", "2"}, {.num_beams = 2});
+  expect_same_sequences({"--num-beams", "4", "--num-beam-groups", "2", "--diversity-penalty", "1.5"},
+                        {.num_beams = 4, .num_beam_groups = 2, .diversity_penalty = 1.5});
+  expect_same_sequences({"--do-sample", "--num-return-sequences", "2", "--seed", "5", "--stream", "7"},
+                        {.do_sample = true, .num_return_sequences = 2, .seed = 5, .stream = 7});
+  expect_same_sequences({"--do-sample", "--num-beams", "3"}, {.do_sample = true, .num_beams = 3});
+
+  const Model model = Model::load(kDemo);
+  const std::vector<TokenId> prompt = model.tokenizer().encode("ROMEO:");
+  const auto expected = Generator(model).generate(
+      std::span(&prompt, 1), {.max_new_tokens = 10, .num_return_sequences = 2, .num_beams = 2});
+  const ProcessResult text = run(kDemo, {"--prompt", "ROMEO:", "--max-new-tokens", "10", "--num-beams", "2",
+                                         "--num-return-sequences", "2"});
+  EXPECT_EQ(text.out, expected[0].text + "\n----\n" + expected[1].text + "\n");
+  const Json one = run_json(kDemo, {"--prompt", "ROMEO:", "--max-new-tokens", "2"});
+  EXPECT_FALSE(one.contains("sequences"));
+}
+
 TEST(GenerateProgram, ReportsLogprobsOfTheChosenTokensAloneOrNone) {
   const Json zero = run_json(kDemo, {"--prompt", "A", "--max-new-tokens", "2", "--logprobs", "0"});
   EXPECT_EQ(zero.at("logprobs").at(0).at("top"), Json::array());
@@ -313,6 +367,9 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
   refuse({"--prompt", "A", "--min-length", "3", "--min-new-tokens", "3"},
          "error: --min-new-tokens = 3 and --min-length = 3 are both set");
   refuse({"--prompt", "A", "--negative-prompt", "B", "--negative-prompt-ids", "1"}, "--negative-prompt-ids");
+  refuse({"--prompt", "A", "--early-stopping", "maybe"},
+         "--early-stopping: \"maybe\" is none of true, false, never");
+  refuse({"--prompt", "A", "--num-beams", "0"}, "error: --num-beams is 0");
   refuse({"--help=3"}, "--help takes no value, found \"3\"");
   refuse({"--version="}, "--version takes no value, found \"\"");
   refuse({"--prompt-file", ""}, "--prompt-file: the path is empty");
