@@ -26,6 +26,7 @@ struct Request {
   std::optional<std::string> prompt_file;
   std::optional<std::vector<gpt::TokenId>> input_ids;
   std::optional<std::string> negative_prompt;
+  std::optional<std::string> assistant_model;
   gpt::GenerateOptions options;
   gpt::LoadOptions load;
   std::optional<bool> pack;
@@ -56,6 +57,9 @@ void add_input_options(CLI::App& app, Request& request) {
          },
          "The prompt as token ids: 15496,995")
       ->type_name("IDS");
+  app.add_option("--assistant-model", request.assistant_model,
+                 "Directory of a smaller checkpoint with the same tokens, to guess the next ones")
+      ->type_name("DIR");
   app.add_option("--negative-prompt", request.negative_prompt, "Text that --guidance-scale leads away from")
       ->type_name("TEXT");
 }
@@ -246,6 +250,11 @@ int generate(Request& request) {
   const auto start = std::chrono::steady_clock::now();
   const gpt::Model model = gpt::Model::load(request.model, request.load);
   const double load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::optional<gpt::Model> assistant;
+  if (request.assistant_model) {
+    assistant.emplace(gpt::Model::load(*request.assistant_model, request.load));
+    request.options.assistant_model = &*assistant;
+  }
   const gpt::Generator generator(model, program::warn);
   if (request.negative_prompt)
     request.options.negative_prompt_ids = model.tokenizer().encode(*request.negative_prompt);

@@ -135,6 +135,22 @@ void add_strategies(CLI::App& app, GenerateOptions& options) {
       ->group(kGroup);
 }
 
+void add_speculation(CLI::App& app, GenerateOptions& options) {
+  constexpr const char* kGroup = "Speculation (the same text, sooner where guesses are good)";
+  add_number<std::int64_t>(app, "--prompt-lookup-num-tokens", options.prompt_lookup_num_tokens,
+                           "Guess that so many tokens repeat what followed before (0 = off)")
+      ->group(kGroup);
+  add_number<std::int64_t>(app, "--max-matching-ngram-size", options.max_matching_ngram_size,
+                           "Tokens that must have stood there (2)")
+      ->group(kGroup);
+  add_number<std::int64_t>(app, "--num-assistant-tokens", options.num_assistant_tokens,
+                           "Guesses of --assistant-model at most (20)")
+      ->group(kGroup);
+  add_number<double>(app, "--assistant-confidence-threshold", options.assistant_confidence_threshold,
+                     "Below this probability it guesses no further (0.4)")
+      ->group(kGroup);
+}
+
 void add_penalties(CLI::App& app, GenerateOptions& options) {
   constexpr const char* kGroup = "Biases and penalties";
   const auto number = [&](const char* name, std::optional<double>& value, const char* description) {
@@ -213,6 +229,7 @@ void add_generation_options(CLI::App& app, GenerateOptions& options) {
   add_lengths(app, options);
   add_sampling(app, options);
   add_strategies(app, options);
+  add_speculation(app, options);
   add_penalties(app, options);
   add_constraints(app, options);
 }

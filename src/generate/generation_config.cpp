@@ -39,7 +39,6 @@ constexpr UnsupportedKey kUnsupported[] = {
     {"force_words_ids"},
     {"forced_decoder_ids"},
     {"max_time"},
-    {"prompt_lookup_num_tokens"},
     {"watermarking_config"},
 };
 
@@ -47,7 +46,6 @@ constexpr UnsupportedKey kUnsupported[] = {
 /// returned.
 constexpr std::string_view kHarmless[] = {"_commit_hash",
                                           "_from_model_config",
-                                          "assistant_confidence_threshold",
                                           "assistant_early_exit",
                                           "assistant_lookbehind",
                                           "bos_token_id",
@@ -60,8 +58,6 @@ constexpr std::string_view kHarmless[] = {"_commit_hash",
                                           "generation_kwargs",
                                           "is_assistant",
                                           "low_memory",
-                                          "max_matching_ngram_size",
-                                          "num_assistant_tokens",
                                           "num_assistant_tokens_schedule",
                                           "output_attentions",
                                           "output_hidden_states",

@@ -44,8 +44,9 @@ Stream::Iterator Stream::begin() {
 void Stream::advance() {
   started_ = true;
   next_ = nullptr;  // also when the step throws
-  const auto pieces = with_memory_errors("generate", [&] { return session_->step(); });
-  if (!pieces.empty()) next_ = pieces.data();
+  if (!ahead_.empty()) ahead_ = ahead_.subspan(1);
+  if (ahead_.empty()) ahead_ = with_memory_errors("generate", [&] { return session_->step(); });
+  if (!ahead_.empty()) next_ = ahead_.data();
 }
 
 const GenerateResult& Stream::result() const noexcept { return session_->result(0); }

@@ -56,6 +56,10 @@ void for_each_option(Visit&& visit) {
   visit("guidance_scale", &O::guidance_scale, kAlways);
 
   visit("num_return_sequences", &O::num_return_sequences, kAlways);
+  visit("prompt_lookup_num_tokens", &O::prompt_lookup_num_tokens, kAlways);
+  visit("max_matching_ngram_size", &O::max_matching_ngram_size, kAlways);
+  visit("num_assistant_tokens", &O::num_assistant_tokens, kAlways);
+  visit("assistant_confidence_threshold", &O::assistant_confidence_threshold, kAlways);
   visit("num_beams", &O::num_beams, kAlways);
   visit("length_penalty", &O::length_penalty, kAlways);
   visit("early_stopping", &O::early_stopping, kAlways);

@@ -15,6 +15,9 @@
 namespace gpt::generate {
 namespace {
 
+// Guesses per forward pass: a bound on the memory for their logits.
+constexpr std::int64_t kGuessesPerPass = 64;
+
 Sampler make_sampler(Settings& settings) { return Sampler(std::move(settings.processors)); }
 
 // Throws ArgumentError when the negative prompt and the new tokens do not fit the context.
@@ -55,6 +58,8 @@ void Session::add_sequence(const std::vector<TokenId>& prompt, std::size_t promp
     check_negative_prompt(tokens.size(), sequence.max_new_tokens, n_positions);
     tokens.reserve(tokens.size() + static_cast<std::size_t>(sequence.max_new_tokens));
   }
+  sequence.drafter = make_drafter(options, static_cast<std::size_t>(model_->config().vocab_size),
+                                  prompt.size() + static_cast<std::size_t>(sequence.max_new_tokens));
   sequence.result.prompt_ids = prompt;
   if (model_->has_tokenizer()) {
     sequence.decoder.emplace(model_->tokenizer(), DecodeOptions{.skip_special_tokens = true});
@@ -101,8 +106,16 @@ void Session::plan() {
   feeds_.clear();
   batch_.clear();
   std::int64_t room = kTokensPerPass;
+  // Guesses need the logits of every token that is fed: not beside a prompt.
+  const auto decodes = [this](std::size_t index) {
+    return std::cmp_equal(sequences_[index].fed + 1, sequences_[index].tokens.size());
+  };
+  const bool guesses =
+      has_drafts(settings_.options) && std::all_of(running_.begin(), running_.end(), decodes);
+  std::int64_t guess_room = kGuessesPerPass;
   for (const std::size_t index : running_) {
     if (room == 0) break;
+    if (guesses && plan_guesses(index, guess_room)) continue;
     if (sequences_[index].fed == 0 && sequences_[index].leader != index) continue;  // waits for its leader
     if (sequences_[index].unconditional) plan_feed(index, true, room);
     plan_feed(index, false, room);
@@ -130,21 +143,50 @@ void Session::plan_feed(std::size_t index, bool unconditional, std::int64_t& roo
        .cache = &cache});
 }
 
+bool Session::plan_guesses(std::size_t index, std::int64_t& room) {
+  Sequence& sequence = sequences_[index];
+  const std::int64_t most =
+      std::min(room, sequence.max_new_tokens - static_cast<std::int64_t>(sequence.result.ids.size()) - 1);
+  if (most <= 0) return false;
+  sequence.proposal.assign(1, sequence.tokens.back());
+  sequence.drafter->propose(sequence.tokens, static_cast<std::size_t>(most),
+                            sequence.rng ? &*sequence.rng : nullptr, sequence.proposal);
+  const std::size_t guesses = sequence.proposal.size() - 1;
+  if (guesses == 0) return false;
+  room -= static_cast<std::int64_t>(guesses);
+  feeds_.push_back({.sequence = index,
+                    .count = static_cast<std::int64_t>(guesses) + 1,
+                    .guesses = guesses,
+                    .completes = true});
+  batch_.push_back({.ids = sequence.proposal, .cache = &sequence.cache});
+  return true;
+}
+
 void Session::run() {
   const auto start = std::chrono::steady_clock::now();
   const bool any_completes =
       std::any_of(feeds_.begin(), feeds_.end(), [](const Feed& feed) { return feed.completes; });
+  const bool any_guesses =
+      std::any_of(feeds_.begin(), feeds_.end(), [](const Feed& feed) { return feed.guesses > 0; });
   arena_.reset();
-  const ForwardOutput output = model_->network().forward(
-      batch_, arena_,
-      {.logits = any_completes ? LogitsRows::kLast : LogitsRows::kNone, .stop = settings_.options.stop});
+  const ForwardOutput output = model_->network().forward(batch_, arena_,
+                                                         {.logits = any_guesses     ? LogitsRows::kAll
+                                                                    : any_completes ? LogitsRows::kLast
+                                                                                    : LogitsRows::kNone,
+                                                          .stop = settings_.options.stop});
   const auto vocab_size = static_cast<std::size_t>(model_->config().vocab_size);
-  for (std::size_t row = 0; row < feeds_.size(); ++row) {
-    const Feed& feed = feeds_[row];
+  std::size_t row = 0;
+  for (const Feed& feed : feeds_) {
     Sequence& sequence = sequences_[feed.sequence];
+    const std::size_t first_row = row, rows = feed.guesses + 1;  // beside guesses, others feed one token
+    row += rows;
     const auto logits = [&] {
-      return ConstTensorView(output.logits).span<float>().subspan(row * vocab_size, vocab_size);
+      return ConstTensorView(output.logits).span<float>().subspan(first_row * vocab_size, rows * vocab_size);
     };
+    if (feed.guesses > 0) {
+      choose_guessed(feed, logits());
+      continue;
+    }
     if (feed.unconditional) {
       sequence.unconditional->fed += feed.count;
       if (feed.completes) take_unconditional(sequence, logits());
@@ -169,6 +211,18 @@ void Session::run() {
     for (std::size_t j = leader + 1; forked && follows(j, leader); ++j) sequences_[j].result.timing = timing;
   }
   std::erase_if(running_, [this](std::size_t index) { return sequences_[index].ended; });
+}
+
+void Session::choose_guessed(const Feed& feed, std::span<const float> logits) {
+  Sequence& sequence = sequences_[feed.sequence];
+  const auto vocab_size = static_cast<std::size_t>(model_->config().vocab_size);
+  for (std::size_t i = 0;; ++i) {
+    ++sequence.fed;
+    choose(feed.sequence, logits.subspan(i * vocab_size, vocab_size));
+    if (sequence.ended) return;
+    if (i == feed.guesses || sequence.tokens.back() != sequence.proposal[i + 1]) break;
+  }
+  sequence.cache.truncate(sequence.fed);
 }
 
 nn::KvCache Session::copy_of(const nn::KvCache& cache) const {
@@ -251,6 +305,7 @@ std::string Session::finish(Sequence& sequence, FinishReason reason) {
   sequence.result.finish_reason = reason;
   sequence.ended = true;
   sequence.cache = {};
+  sequence.drafter.reset();
   sequence.unconditional.reset();
   return sequence.decoder ? sequence.decoder->flush() : std::string();
 }

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "generate/drafter.h"
 #include "generate/settings.h"
 #include "generate/stop_strings.h"
 #include "gpt/core/arena.h"
@@ -51,7 +53,9 @@ class Session {
     std::int64_t fed = 0;         // of tokens, in the cache
     std::int64_t max_new_tokens = 0;
     bool ended = false;
-    nn::KvCache cache;  // made when the sequence is first fed, freed when it ends
+    nn::KvCache cache;                 // made when the sequence is first fed, freed when it ends
+    std::unique_ptr<Drafter> drafter;  // with speculation
+    std::vector<TokenId> proposal;     // the last of `tokens`, then guesses, as they are fed
     std::vector<double> processor_state;
     std::optional<Unconditional> unconditional;  // with guidance
     std::optional<StreamDecoder> decoder;
@@ -61,7 +65,8 @@ class Session {
   struct Feed {
     std::size_t sequence = 0;
     std::int64_t count = 0;
-    bool completes = false;  // reaches the sequence's last token, so that the next one can be chosen
+    std::size_t guesses = 0;  // so many of the last ones are
+    bool completes = false;   // reaches the sequence's last token, so that the next one can be chosen
     bool unconditional = false;
   };
 
@@ -69,7 +74,11 @@ class Session {
   void plan();  // chooses what the next pass feeds
   /// Plans to feed what is left of a sequence, or of its unconditional one, as far as the pass has room.
   void plan_feed(std::size_t sequence, bool unconditional, std::int64_t& room);
+  /// The same of the sequence's last token with guesses behind it. False when there are none.
+  bool plan_guesses(std::size_t sequence, std::int64_t& room);
   void run();
+  /// Chooses from a row of logits for each token fed, as long as the guesses are what is chosen.
+  void choose_guessed(const Feed& feed, std::span<const float> logits);
   /// Gives the sequences of the same prompt what their leader has computed of it.
   void fork(std::size_t leader);
   /// Whether the sequence is another one of the leader's prompt.

@@ -49,6 +49,13 @@ void check_dependent_options(const GenerateOptions& options, const GenerateOptio
   const bool mirostat = merged.mirostat.value_or(0) != 0;
   check("mirostat_tau", options.mirostat_tau.has_value(), "mirostat", mirostat);
   check("mirostat_eta", options.mirostat_eta.has_value(), "mirostat", mirostat);
+  const bool lookup = merged.prompt_lookup_num_tokens.value_or(0) != 0;
+  check("max_matching_ngram_size", options.max_matching_ngram_size.has_value(), "prompt_lookup_num_tokens",
+        lookup);
+  const bool assistant = merged.assistant_model != nullptr;
+  check("num_assistant_tokens", options.num_assistant_tokens.has_value(), "assistant_model", assistant);
+  check("assistant_confidence_threshold", options.assistant_confidence_threshold.has_value(),
+        "assistant_model", assistant);
   const bool dry = merged.dry_multiplier.value_or(0.0) != 0.0;
   check("dry_base", options.dry_base.has_value(), "dry_multiplier", dry);
   check("dry_allowed_length", options.dry_allowed_length.has_value(), "dry_multiplier", dry);
@@ -88,6 +95,8 @@ void check_beams(const GenerateOptions& options) {
   };
   refuse("guidance_scale", is_guided(options));
   refuse("stop_strings", !options.stop_strings->empty());
+  refuse("assistant_model", options.assistant_model != nullptr);
+  refuse("prompt_lookup_num_tokens", options.prompt_lookup_num_tokens.value_or(0) != 0);
   refuse("on_token", static_cast<bool>(options.on_token));
   if (*options.do_sample) {
     refuse("mirostat", options.mirostat == 2);
@@ -104,6 +113,17 @@ void check_beams(const GenerateOptions& options) {
   if (!(options.diversity_penalty.value_or(0.0) > 0.0))
     fail<ArgumentError>("generate", "num_beam_groups is ", groups,
                         " without a diversity_penalty above 0: the groups would all be the same");
+}
+
+void check_drafts(const GenerateOptions& options) {
+  const bool lookup = options.prompt_lookup_num_tokens.value_or(0) != 0,
+             assistant = options.assistant_model != nullptr;
+  if (lookup && assistant)
+    fail<ArgumentError>("generate",
+                        "prompt_lookup_num_tokens and assistant_model are both set; give one of them");
+  if ((lookup || assistant) && is_guided(options))
+    fail<UnsupportedError>("generate", lookup ? "prompt_lookup_num_tokens" : "assistant_model",
+                           " together with guidance_scale is not supported");
 }
 
 // What the caller leaves open is the file's.
@@ -157,6 +177,7 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
     fail<UnsupportedError>("generate", "dry_sequence_breakers need a tokenizer, and the checkpoint has none");
   check_sequences(merged);
   if (has_beams(merged)) check_beams(merged);
+  check_drafts(merged);
   if (!options.max_new_tokens && !options.max_length) {
     settings.length_source = concat(" of ", defaults.source);
     merged.max_new_tokens = file.max_new_tokens;
@@ -212,6 +233,12 @@ void GenerateOptions::validate() const {
   generate::check_count("num_return_sequences", num_return_sequences);
   generate::check_count("num_beams", num_beams);
   generate::check_count("num_beam_groups", num_beam_groups);
+  if (prompt_lookup_num_tokens)
+    generate::require_count("prompt_lookup_num_tokens", *prompt_lookup_num_tokens);
+  generate::check_count("max_matching_ngram_size", max_matching_ngram_size);
+  generate::check_count("num_assistant_tokens", num_assistant_tokens);
+  if (assistant_confidence_threshold)
+    generate::require_probability("assistant_confidence_threshold", *assistant_confidence_threshold);
   if (length_penalty) generate::require_finite("length_penalty", *length_penalty);
   if (num_threads < 0)
     fail<ArgumentError>("generate", "num_threads is ", num_threads, ", expected 0 (no limit) or more");

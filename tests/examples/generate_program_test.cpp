@@ -220,6 +220,19 @@ TEST(GenerateProgram, PrintsAllSequencesAndTheirScores) {
   EXPECT_FALSE(one.contains("sequences"));
 }
 
+TEST(GenerateProgram, SpeculatesToTheSameText) {
+  const auto ids = [](std::vector<std::string> more) {
+    more.insert(more.end(), {"--prompt", "ROMEO:", "--max-new-tokens", "24", "--do-sample", "--seed", "3"});
+    return run_json(kDemo, more).at("ids");
+  };
+  const Json expected = ids({});
+  EXPECT_EQ(ids({"--prompt-lookup-num-tokens", "5", "--max-matching-ngram-size", "1"}), expected);
+  EXPECT_EQ(ids({"--assistant-model", kDemo, "--num-assistant-tokens", "3",
+                 "--assistant-confidence-threshold", "0"}),
+            expected);
+  expect_failure(1, command(kDemo, {"--prompt", "A", "--assistant-model", "/nonexistent"}), "/nonexistent");
+}
+
 TEST(GenerateProgram, ReportsLogprobsOfTheChosenTokensAloneOrNone) {
   const Json zero = run_json(kDemo, {"--prompt", "A", "--max-new-tokens", "2", "--logprobs", "0"});
   EXPECT_EQ(zero.at("logprobs").at(0).at("top"), Json::array());

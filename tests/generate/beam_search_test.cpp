@@ -461,14 +461,18 @@ TEST(ReturnSequences, PiecesTellTheResultAndProcessorsThePrompt) {
   EXPECT_EQ(asked, (std::map<std::size_t, int>{{0, 9}, {1, 9}}));
 }
 
-TEST(ReturnSequences, EndTogetherWhenTheCallerStopsInThePrompt) {
-  GenerateOptions options{.do_sample = true, .num_return_sequences = 3};
+TEST(ReturnSequences, EndTogetherWhenTheCallerStops) {
   std::stop_source source;
-  options.stop = source.get_token();
-  source.request_stop();
+  GenerateOptions options{.do_sample = true, .num_return_sequences = 3, .stop = source.get_token()};
+  options.on_token = [&, count = 0](const Piece&) mutable {
+    if (++count == 4) source.request_stop();  // the first of the second step
+  };
   const auto results = all(tiny_model(), options);
   ASSERT_EQ(results.size(), 3u);
-  for (const GenerateResult& result : results) EXPECT_EQ(result.finish_reason, FinishReason::kCancelled);
+  for (const GenerateResult& result : results) {
+    EXPECT_EQ(result.finish_reason, FinishReason::kCancelled);
+    EXPECT_EQ(result.ids.size(), 2u);
+  }
 }
 
 TEST(ReturnSequences, RefusesMoreThanThereAre) {

@@ -188,7 +188,7 @@ TEST(GenerationConfig, StopStringsComeFromTheFileToo) {
 
 TEST(GenerationConfig, KeysThatWouldChangeTheResultAreRefusedByName) {
   for (const char* setting :
-       {R"("prompt_lookup_num_tokens": 4)", R"("penalty_alpha": 0.6)", R"("force_words_ids": [])",
+       {R"("dola_layers": "low")", R"("penalty_alpha": 0.6)", R"("force_words_ids": [])",
         R"("constraints": [])", R"("encoder_repetition_penalty": 2.0)", R"("remove_invalid_values": true)"}) {
     const Model model = with_file(std::string("{") + setting + "}");
     const std::string_view key(setting + 1, std::string_view(setting).find(':') - 2);

@@ -20,6 +20,8 @@
 
 namespace gpt {
 
+class Model;
+
 /// A token and the logarithm of the probability that the network gave it: log softmax of the raw logits,
 /// before any processor (so -infinity stands for no token that a filter dropped, and temperature does not
 /// show).
@@ -88,6 +90,17 @@ struct GenerateOptions {
   /// How many sequences every prompt gets. More than one need do_sample, each then draws from a stream of random numbers of
   /// its own, or num_beams: they are the best of a search.
   std::optional<std::int64_t> num_return_sequences = {};  // 1
+  // Speculation: each step feeds some guessed tokens more, and those are kept that would have been chosen. The result is the same to the
+  // bit, also when sampling, since a draw depends on the scores and its position alone; good guesses bring it sooner. Not with num_beams
+  // or guidance.
+  /// Guess so many tokens that followed where the last max_matching_ngram_size tokens, or fewer, stood before.
+  std::optional<std::int64_t> prompt_lookup_num_tokens = {};  // 0 = off
+  std::optional<std::int64_t> max_matching_ngram_size = {};   // 2
+  /// Guess by a smaller model of the same vocabulary, which must outlive the generation: num_assistant_tokens at most, ending with one
+  /// that it gives a probability below the threshold.
+  const Model* assistant_model = nullptr;
+  std::optional<std::int64_t> num_assistant_tokens = {};      // 20
+  std::optional<double> assistant_confidence_threshold = {};  // 0.4
   // Beam search, see Generator::generate; with do_sample the candidates are drawn. What belongs to it needs num_beams above 1.
   std::optional<std::int64_t> num_beams = {};  // 1 = off
   /// A hypothesis of n new tokens has the score sum / n^length_penalty.

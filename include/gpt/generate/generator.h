@@ -55,7 +55,7 @@ class Stream {
   Iterator begin();
   std::default_sentinel_t end() const noexcept { return {}; }
 
-  /// What has been generated so far; complete when the iteration has reached its end.
+  /// What has been generated so far, with prompt_lookup_num_tokens also what the iteration comes to next; complete when the iteration has reached its end.
   const GenerateResult& result() const noexcept;
 
  private:
@@ -64,6 +64,7 @@ class Stream {
   void advance();
 
   std::unique_ptr<generate::Session> session_;
+  std::span<const Piece> ahead_;  // of the last step, from next_ on
   const Piece* next_ = nullptr;
   bool started_ = false;
 };
