@@ -462,12 +462,13 @@ TEST(ReturnSequences, PiecesTellTheResultAndProcessorsThePrompt) {
 }
 
 TEST(ReturnSequences, EndTogetherWhenTheCallerStops) {
+  const Model model = tiny_model();
   std::stop_source source;
   GenerateOptions options{.do_sample = true, .num_return_sequences = 3, .stop = source.get_token()};
   options.on_token = [&, count = 0](const Piece&) mutable {
     if (++count == 4) source.request_stop();  // the first of the second step
   };
-  const auto results = all(tiny_model(), options);
+  const auto results = all(model, options);
   ASSERT_EQ(results.size(), 3u);
   for (const GenerateResult& result : results) {
     EXPECT_EQ(result.finish_reason, FinishReason::kCancelled);
