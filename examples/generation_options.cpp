@@ -105,7 +105,10 @@ void add_sampling(CLI::App& app, GenerateOptions& options) {
 }
 
 void add_strategies(CLI::App& app, GenerateOptions& options) {
-  constexpr const char* kGroup = "Several sequences";
+  constexpr const char* kGroup = "Searches, and several sequences";
+  add_number<double>(app, "--penalty-alpha", options.penalty_alpha,
+                     "Contrastive search among the --top-k best, without sampling (0 = off)")
+      ->group(kGroup);
   add_number<std::int64_t>(app, "--num-return-sequences", options.num_return_sequences,
                            "So many texts, drawn apart or the best of the beams (1)")
       ->group(kGroup);

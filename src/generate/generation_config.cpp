@@ -30,7 +30,6 @@ using Neutral = UnsupportedKey::Neutral;
 constexpr UnsupportedKey kUnsupported[] = {
     {"encoder_repetition_penalty", Neutral::kNumber, 1.0},
     {"encoder_no_repeat_ngram_size", Neutral::kNumber, 0.0},
-    {"penalty_alpha", Neutral::kNumber, 0.0},
     {"top_h", Neutral::kNull, 0.0, true},
     {"remove_invalid_values", Neutral::kFalse},
     {"token_healing", Neutral::kFalse},

@@ -4,6 +4,7 @@
 
 #include "core/memory.h"
 #include "generate/beam_session.h"
+#include "generate/contrastive_session.h"
 #include "generate/session.h"
 #include "generate/settings.h"
 #include "gpt/core/error.h"
@@ -23,6 +24,8 @@ std::vector<GenerateResult> results_of(const Model& model, generate::Settings se
                                        std::vector<std::vector<TokenId>> prompts) {
   if (generate::has_beams(settings.options))
     return generate::BeamSession(model, std::move(settings), std::move(prompts)).run();
+  if (generate::is_contrastive(settings.options))
+    return generate::ContrastiveSession(model, std::move(settings), std::move(prompts)).run();
   generate::Session session(model, std::move(settings), std::move(prompts));
   while (!session.step().empty()) {
   }
@@ -97,6 +100,8 @@ Stream Generator::stream(std::span<const TokenId> prompt, const GenerateOptions&
       fail<UnsupportedError>(
           "generate", "num_beams is ", *settings.options.num_beams,
           ", and a stream of tokens is not supported with beams, which change to the last");
+    if (generate::is_contrastive(settings.options))
+      fail<UnsupportedError>("generate", "a stream of tokens together with penalty_alpha is not supported");
     std::vector<std::vector<TokenId>> prompts;
     prompts.emplace_back(prompt.begin(), prompt.end());
     return Stream(std::make_unique<generate::Session>(*model_, std::move(settings), std::move(prompts)));
@@ -106,7 +111,8 @@ Stream Generator::stream(std::span<const TokenId> prompt, const GenerateOptions&
 bool Generator::streams(const GenerateOptions& options) const {
   return with_memory_errors("generate", [&] {
     const GenerateOptions merged = generate::resolve(options, *defaults_, *model_).options;
-    return !generate::has_beams(merged) && merged.num_return_sequences.value_or(1) == 1;
+    return !generate::has_beams(merged) && !generate::is_contrastive(merged) &&
+           merged.num_return_sequences.value_or(1) == 1;
   });
 }
 

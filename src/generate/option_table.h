@@ -55,6 +55,7 @@ void for_each_option(Visit&& visit) {
   visit("renormalize_logits", &O::renormalize_logits, kAlways);
   visit("guidance_scale", &O::guidance_scale, kAlways);
 
+  visit("penalty_alpha", &O::penalty_alpha, kAlways);
   visit("num_return_sequences", &O::num_return_sequences, kAlways);
   visit("prompt_lookup_num_tokens", &O::prompt_lookup_num_tokens, kAlways);
   visit("max_matching_ngram_size", &O::max_matching_ngram_size, kAlways);

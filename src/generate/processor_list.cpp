@@ -122,9 +122,8 @@ void add_filters(List& list, const GenerateOptions& options) {
   // As transformers: beams need candidates that no eos token ends.
   if (options.num_beams.value_or(1) > 1)
     list.keep_at_least(std::max<std::size_t>(2, 1 + options.eos_token_id->size()));
-  constexpr std::int64_t kTopK = 50;
   list.add_unless<TopNSigma>(options.top_n_sigma, 0.0);
-  list.add_unless<TopK>(std::optional(options.top_k.value_or(kTopK)), std::int64_t{0});
+  list.add_unless<TopK>(std::optional(options.top_k.value_or(kDefaultTopK)), std::int64_t{0});
   list.add_unless<TopP>(options.top_p, 1.0);
   list.add_unless<MinP>(options.min_p, 0.0);
   list.add_unless<TypicalP>(options.typical_p, 1.0);

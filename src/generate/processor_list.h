@@ -1,11 +1,16 @@
 // Which logits processors the options ask for.
 #pragma once
 
+#include <cstdint>
+
 #include "gpt/generate/generate_options.h"
 #include "gpt/generate/logits_processor.h"
 #include "gpt/models/model.h"
 
 namespace gpt::generate {
+
+/// Of top_k.
+inline constexpr std::int64_t kDefaultTopK = 50;
 
 /// Throws ArgumentError naming the option whose value is outside its range. The processors know most of the ranges.
 void check_ranges(const GenerateOptions& options);

@@ -22,8 +22,10 @@ void check_strings(const char* option, const std::vector<std::string>& strings) 
     fail<ArgumentError>("generate", option, " holds an empty string, which every text would contain");
 }
 
-void check_sampling_options(const GenerateOptions& options) {
+// `contrastive`: top_k then counts without sampling.
+void check_sampling_options(const GenerateOptions& options, bool contrastive) {
   for_each_option([&](std::string_view name, auto member, OptionKind kind) {
+    if (contrastive && name == "top_k") return;
     if (kind != OptionKind::kAlways && (options.*member).has_value())
       fail<ArgumentError>("generate", name,
                           " is set but do_sample is off: a sampling option needs do_sample");
@@ -115,6 +117,21 @@ void check_beams(const GenerateOptions& options) {
                         " without a diversity_penalty above 0: the groups would all be the same");
 }
 
+// What the caller sets must not be in vain; a file's penalty_alpha counts where it can.
+void check_contrast(const GenerateOptions& options, const GenerateOptions& merged) {
+  if (options.penalty_alpha.value_or(0.0) > 0.0 && !is_contrastive(merged))
+    fail<ArgumentError>("generate", "penalty_alpha is ", *options.penalty_alpha,
+                        ", which needs a top_k above 1, and neither do_sample nor num_beams");
+  if (!is_contrastive(merged)) return;
+  const auto refuse = [](std::string_view name, bool is_on) {
+    if (is_on) fail<UnsupportedError>("generate", name, " together with penalty_alpha is not supported");
+  };
+  refuse("guidance_scale", is_guided(merged));
+  refuse("prompt_lookup_num_tokens", merged.prompt_lookup_num_tokens.value_or(0) != 0);
+  refuse("assistant_model", merged.assistant_model != nullptr);
+  refuse("on_token", static_cast<bool>(merged.on_token));
+}
+
 void check_drafts(const GenerateOptions& options) {
   const bool lookup = options.prompt_lookup_num_tokens.value_or(0) != 0,
              assistant = options.assistant_model != nullptr;
@@ -142,6 +159,15 @@ void take_defaults(GenerateOptions& merged, const GenerateOptions& file) {
 
 bool has_beams(const GenerateOptions& options) { return options.num_beams.value_or(1) > 1; }
 
+std::int64_t contrastive_top_k(const GenerateOptions& options) {
+  return options.top_k.value_or(kDefaultTopK);
+}
+
+bool is_contrastive(const GenerateOptions& options) {
+  return options.penalty_alpha.value_or(0.0) > 0.0 && !options.do_sample.value_or(false) &&
+         !has_beams(options) && contrastive_top_k(options) > 1;
+}
+
 Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defaults, const Model& model) {
   options.validate();
   const std::int64_t vocab_size = model.config().vocab_size;
@@ -161,7 +187,8 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
   GenerateOptions& merged = settings.options;
   const GenerateOptions& file = defaults.options;
   take_defaults(merged, file);
-  if (!*merged.do_sample) check_sampling_options(options);
+  if (!*merged.do_sample) check_sampling_options(options, merged.penalty_alpha.value_or(0.0) > 0.0);
+  check_contrast(options, merged);
   if (*merged.do_sample && !defaults.unsupported_when_sampling.empty())
     fail<UnsupportedError>(defaults.source, defaults.unsupported_when_sampling, " is not supported");
   if (*merged.do_sample && merged.mirostat == 2) check_no_filters(options);
@@ -239,6 +266,7 @@ void GenerateOptions::validate() const {
   generate::check_count("num_assistant_tokens", num_assistant_tokens);
   if (assistant_confidence_threshold)
     generate::require_probability("assistant_confidence_threshold", *assistant_confidence_threshold);
+  if (penalty_alpha) generate::require_probability("penalty_alpha", *penalty_alpha);
   if (length_penalty) generate::require_finite("length_penalty", *length_penalty);
   if (num_threads < 0)
     fail<ArgumentError>("generate", "num_threads is ", num_threads, ", expected 0 (no limit) or more");
@@ -249,7 +277,7 @@ void GenerateOptions::validate() const {
   if (dry_sequence_breakers) generate::check_strings("dry_sequence_breakers", *dry_sequence_breakers);
   if (negative_prompt_ids && negative_prompt_ids->empty())
     fail<ArgumentError>("generate", "negative_prompt_ids is an empty list, expected at least one token");
-  if (do_sample == false) generate::check_sampling_options(*this);
+  if (do_sample == false) generate::check_sampling_options(*this, penalty_alpha.value_or(0.0) > 0.0);
   if (mirostat == 2) generate::check_no_filters(*this);
 }
 

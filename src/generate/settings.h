@@ -21,6 +21,10 @@ struct Settings {
 /// Whether the options, complete, ask for a beam search.
 bool has_beams(const GenerateOptions& options);
 
+/// Whether they ask for a contrastive search, and among how many tokens.
+bool is_contrastive(const GenerateOptions& options);
+std::int64_t contrastive_top_k(const GenerateOptions& options);
+
 /// Throws as Generator::check.
 Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defaults, const Model& model);
 

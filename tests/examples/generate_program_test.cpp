@@ -126,6 +126,7 @@ TEST(GenerateProgram, TakesEveryPenaltyAndConstraint) {
   const Model model = Model::load(kDemo);
   const Ids greedy = Generator(model).generate("ROMEO:", {.max_new_tokens = 3}).ids;
   const std::string third = std::to_string(greedy[2]), first = std::to_string(greedy[0]);
+  expect_same({"--penalty-alpha", "0.6", "--top-k", "4"}, {.top_k = 4, .penalty_alpha = 0.6});
   expect_same({"--frequency-penalty", "1.5"}, {.frequency_penalty = 1.5});
   expect_same({"--presence-penalty", "2"}, {.presence_penalty = 2.0});
   expect_same({"--dry-multiplier", "4", "--dry-base", "2", "--dry-allowed-length", "0",

@@ -187,9 +187,8 @@ TEST(GenerationConfig, StopStringsComeFromTheFileToo) {
 }
 
 TEST(GenerationConfig, KeysThatWouldChangeTheResultAreRefusedByName) {
-  for (const char* setting :
-       {R"("dola_layers": "low")", R"("penalty_alpha": 0.6)", R"("force_words_ids": [])",
-        R"("constraints": [])", R"("encoder_repetition_penalty": 2.0)", R"("remove_invalid_values": true)"}) {
+  for (const char* setting : {R"("dola_layers": "low")", R"("force_words_ids": [])", R"("constraints": [])",
+                              R"("encoder_repetition_penalty": 2.0)", R"("remove_invalid_values": true)"}) {
     const Model model = with_file(std::string("{") + setting + "}");
     const std::string_view key(setting + 1, std::string_view(setting).find(':') - 2);
     expect_error<UnsupportedError>([&] { load(model); }, {"generation_config.json", key});

@@ -67,7 +67,7 @@ struct GenerateOptions {
 
   /// Draw tokens; false: always take the most probable one (greedy).
   std::optional<bool> do_sample = {};  // false
-  // What stands from here to mirostat_eta needs do_sample. The order in which all these work is that of logits_processors.h;
+  // What stands from here to mirostat_eta needs do_sample (top_k that or penalty_alpha). The order in which all these work is that of logits_processors.h;
   // for definitions and ranges see filters.h. An option that belongs to another which is off is an error.
   std::optional<double> temperature = {};        // 1
   std::optional<double> dynatemp_range = {};     // 0 = off: how far the entropy may move the temperature
@@ -87,6 +87,10 @@ struct GenerateOptions {
   std::optional<double> mirostat_tau = {};    // 5, in bits
   std::optional<double> mirostat_eta = {};    // 0.1
 
+  /// Above 0, without do_sample: contrastive search (Su et al., "A contrastive framework for neural text generation", 2022, section 4).
+  /// Of the top_k most probable tokens, takes the one with the largest (1 - penalty_alpha) p - penalty_alpha s, s the largest cosine between the
+  /// final hidden states of that token and of one before it. Every new token is fed: prompt + max_new_tokens <= n_positions. From 0 to 1.
+  std::optional<double> penalty_alpha = {};  // 0 = off
   /// How many sequences every prompt gets. More than one need do_sample, each then draws from a stream of random numbers of
   /// its own, or num_beams: they are the best of a search.
   std::optional<std::int64_t> num_return_sequences = {};  // 1

@@ -107,11 +107,11 @@ class Generator {
                                        const GenerateOptions& options = {}) const;
 
   /// The same as for one prompt, token by token. Prompt and options are checked at once, and nothing is computed before
-  /// begin(). Throws UnsupportedError with num_beams.
+  /// begin(). Throws UnsupportedError with num_beams and penalty_alpha.
   Stream stream(std::string_view prompt, const GenerateOptions& options = {}) const;
   Stream stream(std::span<const TokenId> prompt, const GenerateOptions& options = {}) const;
 
-  /// Whether stream() takes these options: one sequence, and no beams. Throws as check().
+  /// Whether stream() takes these options: one sequence, and neither beams nor penalty_alpha. Throws as check().
   bool streams(const GenerateOptions& options) const;
 
   /// Checks options against this model without a prompt. Throws ArgumentError (as GenerateOptions::validate;
