@@ -26,8 +26,8 @@ struct BeamCandidate {
 void best_candidates(std::span<const double> sums, std::size_t beams, std::size_t count,
                      std::vector<BeamCandidate>& candidates);
 
-/// The same, but drawn one after the other without replacement from softmax(sums): draw j inverts the cumulative weights of what
-/// is left at rng.uniform(first_index + j). `weights` is memory to work in.
+/// The same, but drawn one after the other without replacement from softmax(sums): draw j inverts the cumulative weights of
+/// what is left at rng.uniform(first_index + j). `weights` is memory to work in.
 void draw_candidates(std::span<const double> sums, std::size_t beams, std::size_t count,
                      const CounterRng& rng, std::uint64_t first_index, std::vector<double>& weights,
                      std::vector<BeamCandidate>& candidates);

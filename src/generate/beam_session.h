@@ -20,8 +20,8 @@ namespace gpt::generate {
 
 class BeamSession {
  public:
-  /// Checks the prompts as Session does; computes nothing. Throws ArgumentError, and UnsupportedError naming an option that does not go
-  /// with beams.
+  /// Checks the prompts as Session does; computes nothing. Throws ArgumentError, and UnsupportedError naming an option that
+  /// does not go with beams.
   BeamSession(const Model& model, Settings settings, std::vector<std::vector<TokenId>> prompts);
 
   /// num_return_sequences results for each prompt, best first. The prompts are searched one after the other.

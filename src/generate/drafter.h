@@ -26,8 +26,8 @@ class Drafter {
 /// Whether the options ask for guesses.
 bool has_drafts(const GenerateOptions& options);
 
-/// What a sequence of at most `max_length` tokens needs, null without guesses. Throws ArgumentError when the assistant_model has another
-/// vocabulary.
+/// What a sequence of at most `max_length` tokens needs, null without guesses. Throws ArgumentError when the assistant_model
+/// has another vocabulary.
 std::unique_ptr<Drafter> make_drafter(const GenerateOptions& options, std::size_t vocab_size,
                                       std::size_t max_length);
 

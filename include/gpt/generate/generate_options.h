@@ -67,8 +67,9 @@ struct GenerateOptions {
 
   /// Draw tokens; false: always take the most probable one (greedy).
   std::optional<bool> do_sample = {};  // false
-  // What stands from here to mirostat_eta needs do_sample (top_k that or penalty_alpha). The order in which all these work is that of logits_processors.h;
-  // for definitions and ranges see filters.h. An option that belongs to another which is off is an error.
+  // What stands from here to mirostat_eta needs do_sample (top_k that or penalty_alpha). The order in which all these work is
+  // that of logits_processors.h; for definitions and ranges see filters.h. An option that belongs to another which is off is an
+  // error.
   std::optional<double> temperature = {};        // 1
   std::optional<double> dynatemp_range = {};     // 0 = off: how far the entropy may move the temperature
   std::optional<double> dynatemp_exponent = {};  // 1
@@ -87,21 +88,22 @@ struct GenerateOptions {
   std::optional<double> mirostat_tau = {};    // 5, in bits
   std::optional<double> mirostat_eta = {};    // 0.1
 
-  /// Above 0, without do_sample: contrastive search (Su et al., "A contrastive framework for neural text generation", 2022, section 4).
-  /// Of the top_k most probable tokens, takes the one with the largest (1 - penalty_alpha) p - penalty_alpha s, s the largest cosine between the
-  /// final hidden states of that token and of one before it. Every new token is fed: prompt + max_new_tokens <= n_positions. From 0 to 1.
+  /// Above 0, without do_sample: contrastive search (Su et al., "A contrastive framework for neural text generation", 2022,
+  /// section 4). Of the top_k most probable tokens, takes the one with the largest (1 - penalty_alpha) p - penalty_alpha s, s
+  /// the largest cosine between the final hidden states of that token and of one before it. Every new token is fed: prompt +
+  /// max_new_tokens <= n_positions. From 0 to 1.
   std::optional<double> penalty_alpha = {};  // 0 = off
   /// How many sequences every prompt gets. More than one need do_sample, each then draws from a stream of random numbers of
   /// its own, or num_beams: they are the best of a search.
   std::optional<std::int64_t> num_return_sequences = {};  // 1
-  // Speculation: each step feeds some guessed tokens more, and those are kept that would have been chosen. The result is the same to the
-  // bit, also when sampling, since a draw depends on the scores and its position alone; good guesses bring it sooner. Not with num_beams
-  // or guidance.
+  // Speculation: each step feeds some guessed tokens more, and those are kept that would have been chosen. The result is the
+  // same to the bit, also when sampling, since a draw depends on the scores and its position alone; good guesses bring it
+  // sooner. Not with num_beams or guidance.
   /// Guess so many tokens that followed where the last max_matching_ngram_size tokens, or fewer, stood before.
   std::optional<std::int64_t> prompt_lookup_num_tokens = {};  // 0 = off
   std::optional<std::int64_t> max_matching_ngram_size = {};   // 2
-  /// Guess by a smaller model of the same vocabulary, which must outlive the generation: num_assistant_tokens at most, ending with one
-  /// that it gives a probability below the threshold.
+  /// Guess by a smaller model of the same vocabulary, which must outlive the generation: num_assistant_tokens at most, ending
+  /// with one that it gives a probability below the threshold.
   const Model* assistant_model = nullptr;
   std::optional<std::int64_t> num_assistant_tokens = {};      // 20
   std::optional<double> assistant_confidence_threshold = {};  // 0.4
@@ -110,8 +112,9 @@ struct GenerateOptions {
   /// A hypothesis of n new tokens has the score sum / n^length_penalty.
   std::optional<double> length_penalty = {};         // 1
   std::optional<EarlyStopping> early_stopping = {};  // kFalse; true, false or "never" in a file
-  /// Groups of num_beams / num_beam_groups beams, searched one after the other in each step, the later ones with the tokens that the
-  /// earlier ones chose there made less likely by diversity_penalty, which groups need (diverse beam search). See HammingDiversity.
+  /// Groups of num_beams / num_beam_groups beams, searched one after the other in each step, the later ones with the tokens
+  /// that the earlier ones chose there made less likely by diversity_penalty, which groups need (diverse beam search). See
+  /// HammingDiversity.
   std::optional<std::int64_t> num_beam_groups = {};  // 1
   std::optional<double> diversity_penalty = {};      // 0
 
@@ -151,8 +154,8 @@ struct GenerateOptions {
 
   /// Of the random numbers. Equal seeds give equal tokens; a greedy generation uses none.
   std::uint64_t seed = 0;
-  /// The stream of random numbers of that seed. Of num_return_sequences, number r draws from stream + r, and is to the bit what a
-  /// generation of one sequence with that stream gives.
+  /// The stream of random numbers of that seed. Of num_return_sequences, number r draws from stream + r, and is to the bit what
+  /// a generation of one sequence with that stream gives.
   std::uint64_t stream = 0;
 
   /// Tokens that end a sequence; they are part of the result. Empty: none. Default: config.json's.

@@ -55,7 +55,8 @@ class Stream {
   Iterator begin();
   std::default_sentinel_t end() const noexcept { return {}; }
 
-  /// What has been generated so far, with prompt_lookup_num_tokens also what the iteration comes to next; complete when the iteration has reached its end.
+  /// What has been generated so far, with prompt_lookup_num_tokens also what the iteration comes to next; complete when the
+  /// iteration has reached its end.
   const GenerateResult& result() const noexcept;
 
  private:
@@ -74,14 +75,14 @@ class Generator {
  public:
   using WarningCallback = std::function<void(std::string_view message)>;
 
-  /// Reads the defaults of the model's generation_config.json. Calls on_warning (when set) for every key that
-  /// libgpt does not know, and for an eos_token_id outside the vocabulary. Throws FormatError (a key of the wrong type, or a value outside its range),
-  /// UnsupportedError naming a key that would change the result in a way libgpt does not compute.
+  /// Reads the defaults of the model's generation_config.json. Calls on_warning (when set) for every key that libgpt does not
+  /// know, and for an eos_token_id outside the vocabulary. Throws FormatError (a key of the wrong type, or a value outside its
+  /// range), UnsupportedError naming a key that would change the result in a way libgpt does not compute.
   explicit Generator(const Model& model, const WarningCallback& on_warning = {});
   explicit Generator(Model&&, const WarningCallback& = {}) = delete;
 
-  /// Continues the prompt: its only result, or the best of num_beams. The result depends on the model, the prompt and the options, to the last bit; not
-  /// on threads, the instruction set or a batch. Throws, before anything is computed: what check() throws,
+  /// Continues the prompt: its only result, or the best of num_beams. The result depends on the model, the prompt
+  /// and the options, to the last bit; not on threads, the instruction set or a batch. Throws, before anything is computed: what check() throws,
   /// ArgumentError (an empty prompt, a token id outside the vocabulary, a prompt or a length that the context
   /// cannot hold), UnsupportedError (a text prompt for a model without a tokenizer). While computing:
   /// NumericError when the logits are not finite, naming the position and, if there is one, the first
@@ -90,17 +91,17 @@ class Generator {
   GenerateResult generate(std::string_view prompt, const GenerateOptions& options = {}) const;
   GenerateResult generate(std::span<const TokenId> prompt, const GenerateOptions& options = {}) const;
 
-  /// Several prompts in one ragged batch; sequences leave it when they end. Each has n = num_return_sequences results, the first
-  /// prompt's before the second's. Result i n + r is, timing apart, that of generate(prompts[i], options) with num_return_sequences = 1 and
-  /// the stream options.stream + r; with num_beams it is the search's r-th best.
+  /// Several prompts in one ragged batch; sequences leave it when they end. Each has n = num_return_sequences results, the
+  /// first prompt's before the second's. Result i n + r is, timing apart, that of generate(prompts[i], options) with
+  /// num_return_sequences = 1 and the stream options.stream + r; with num_beams it is the search's r-th best.
   ///
   /// Beam search is that of transformers (BeamSearchScorer). A beam's sum is that of its tokens' log-probabilities: log softmax
   /// of the logits, after the processors. In a step, the candidates are the max(2, 1 + eos tokens) num_beams best continuations
   /// of all beams by any token, of equal ones the lower beam and token; with do_sample they are drawn without replacement from
   /// the softmax of the sums, and filters keep max(2, 1 + eos tokens) tokens at least. Candidates that end in an eos token are
   /// finished if they are among the num_beams best; the num_beams best of the others go on. The num_beams finished ones with
-  /// the best scores are kept, and early_stopping says when that is all. Each group of beams is a search of its own, and what they
-  /// finish is put together in the end. Beams to which the processors leave no token end without a result; where there are
+  /// the best scores are kept, and early_stopping says when that is all. Each group of beams is a search of its own, and what
+  /// they finish is put together in the end. Beams to which the processors leave no token end without a result; where there are
   /// fewer than asked for, or the caller stops, the results behind them have no tokens. The prompts are searched one after the
   /// other. Log-probabilities are computed afterwards, in a pass of their own. NumericError when no beam ends with a result.
   std::vector<GenerateResult> generate(std::span<const std::vector<TokenId>> prompts,

@@ -34,10 +34,10 @@ class Sampler {
   /// Empty when they remember nothing.
   std::vector<double> initial_state() const;
 
-  /// The token after step.history, chosen from its logits [V]: finite or -infinity, not all -infinity. A step's rng takes
-  /// the place of the sampler's; its state is the sampler's business. Updates `state`, the sequence's numbers. Throws NumericError when the processors leave
-  /// no token, or a score that is not a number; ArgumentError when `state` has another size than initial_state(); what a
-  /// processor throws.
+  /// The token after step.history, chosen from its logits [V]: finite or -infinity, not all -infinity. A step's rng takes the
+  /// place of the sampler's; its state is the sampler's business. Updates `state`, the sequence's numbers. Throws NumericError
+  /// when the processors leave no token, or a score that is not a number; ArgumentError when `state` has another size than
+  /// initial_state(); what a processor throws.
   TokenId next(std::span<const float> logits, DecodingStep step, std::span<double> state);
   /// The same for a sequence of which nothing but the tokens is known.
   TokenId next(std::span<const float> logits, std::span<const TokenId> history) {
