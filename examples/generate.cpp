@@ -108,7 +108,7 @@ void check(const Request& request) {
 
 std::vector<gpt::TokenId> prompt_ids(const Request& request, const gpt::Model& model) {
   if (request.input_ids) return *request.input_ids;
-  std::vector<gpt::TokenId> ids = model.tokenizer().encode(*request.prompt);
+  std::vector<gpt::TokenId> ids = model.tokenizer().encode_prompt(*request.prompt);
   if (ids.empty() && request.prompt_file)
     gpt::fail<gpt::ArgumentError>(*request.prompt_file, "is empty: there is no token to continue from");
   return ids;
@@ -257,7 +257,7 @@ int generate(Request& request) {
   }
   const gpt::Generator generator(model, program::warn);
   if (request.negative_prompt)
-    request.options.negative_prompt_ids = model.tokenizer().encode(*request.negative_prompt);
+    request.options.negative_prompt_ids = model.tokenizer().encode_prompt(*request.negative_prompt);
   const std::vector<gpt::TokenId> prompt = prompt_ids(request, model);
   program::Output output;
   const auto results = generator.streams(request.options)

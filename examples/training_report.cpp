@@ -86,7 +86,7 @@ SampleTask make_sample_task(const gpt::Model& model, const std::vector<std::stri
   const std::int64_t context = model.config().n_positions;
   SampleTask task{{}, std::min(new_tokens, context), seed};
   if (task.new_tokens == 0) return task;
-  for (const std::string& text : texts) task.prompts.push_back(model.tokenizer().encode(text));
+  for (const std::string& text : texts) task.prompts.push_back(model.tokenizer().encode_prompt(text));
   const std::int64_t beginnings = texts.empty() ? std::min(kPrompts, data.size()) : 0;
   for (std::int64_t i = 0; i < beginnings; ++i)
     task.prompts.push_back(prompt_of(data.at(data.size() * i / beginnings)));

@@ -16,7 +16,8 @@ namespace {
 void require_one_result(const GenerateOptions& options) {
   if (const std::int64_t count = options.num_return_sequences.value_or(1); count != 1)
     fail<ArgumentError>("generate", "num_return_sequences is ", count,
-                        ", expected 1 where one result is given back; a list of prompts gives all");
+                        ", expected 1 where one result is given back; a list "
+                        "of prompts gives all");
 }
 
 // As its settings ask for: by beam search, or token by token.
@@ -63,7 +64,7 @@ Generator::Generator(const Model& model, const WarningCallback& on_warning)
 std::vector<TokenId> Generator::encode(std::string_view prompt) const {
   if (!model_->has_tokenizer())
     fail<UnsupportedError>("generate", "the checkpoint has no tokenizer: give the prompt as token ids");
-  return model_->tokenizer().encode(prompt);
+  return model_->tokenizer().encode_prompt(prompt);
 }
 
 GenerateResult Generator::generate(std::string_view prompt, const GenerateOptions& options) const {
@@ -97,9 +98,9 @@ Stream Generator::stream(std::span<const TokenId> prompt, const GenerateOptions&
     generate::Settings settings = generate::resolve(options, *defaults_, *model_);
     require_one_result(settings.options);
     if (generate::has_beams(settings.options))
-      fail<UnsupportedError>(
-          "generate", "num_beams is ", *settings.options.num_beams,
-          ", and a stream of tokens is not supported with beams, which change to the last");
+      fail<UnsupportedError>("generate", "num_beams is ", *settings.options.num_beams,
+                             ", and a stream of tokens is not supported with "
+                             "beams, which change to the last");
     if (generate::is_contrastive(settings.options))
       fail<UnsupportedError>("generate", "a stream of tokens together with penalty_alpha is not supported");
     std::vector<std::vector<TokenId>> prompts;

@@ -238,7 +238,8 @@ void ByteBpe::Impl::encode_text(std::string_view text, const EncodeOptions& opti
     else
       encode_stretch(part.text, out);
   }
-  if (options.add_special_tokens) out.insert(out.end(), suffix_.begin(), suffix_.end());
+  if (options.add_special_tokens && options.add_suffix_tokens)
+    out.insert(out.end(), suffix_.begin(), suffix_.end());
 }
 
 std::size_t ByteBpe::Impl::last_cut(std::string_view text) const {

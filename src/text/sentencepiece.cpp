@@ -170,7 +170,8 @@ std::vector<TokenId> SentencePiece::encode(std::string_view text, const EncodeOp
       else
         encode_stretch(part.text, ids);
     }
-    if (options.add_special_tokens) ids.insert(ids.end(), suffix_.begin(), suffix_.end());
+    if (options.add_special_tokens && options.add_suffix_tokens)
+    ids.insert(ids.end(), suffix_.begin(), suffix_.end());
     return ids;
   });
 }

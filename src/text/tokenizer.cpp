@@ -11,6 +11,18 @@ namespace gpt {
 
 std::size_t Tokenizer::last_cut(std::string_view) const { return 0; }
 
+std::vector<TokenId> Tokenizer::encode_prompt(std::string_view text, bool parse_special_tokens) const {
+  return with_memory_errors("encode", [&] {
+    const EncodeOptions options{.parse_special_tokens = parse_special_tokens, .add_suffix_tokens = false};
+    const std::vector<TokenId> prefix = encode("", options);
+    std::vector<TokenId> ids = encode(text, options);
+    const auto own = std::span(ids).subspan(std::min(prefix.size(), ids.size()));
+    if (own.size() >= prefix.size() && std::ranges::equal(own.first(prefix.size()), prefix))
+      ids.erase(ids.begin(), ids.begin() + std::ssize(prefix));
+    return ids;
+  });
+}
+
 std::unique_ptr<Detokenizer> Tokenizer::start_decoding() const { return nullptr; }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids, const DecodeOptions& options) const {

@@ -159,7 +159,8 @@ void WordPiece::Impl::encode(std::string_view text, const EncodeOptions& options
     for (std::string_view word = take_bert_word(rest); !word.empty(); word = take_bert_word(rest))
       encode_word(word, out);
   }
-  if (options.add_special_tokens) out.insert(out.end(), suffix_.begin(), suffix_.end());
+  if (options.add_special_tokens && options.add_suffix_tokens)
+    out.insert(out.end(), suffix_.begin(), suffix_.end());
 }
 
 std::size_t WordPiece::Impl::last_cut(std::string_view text) const {

@@ -15,14 +15,19 @@ namespace {
 class SampleBuilder {
  public:
   SampleBuilder(const Tokenizer& tokenizer, bool parse_special_tokens)
-      : tokenizer_(tokenizer), eos_(tokenizer.eos_token_id()), parse_special_tokens_(parse_special_tokens) {}
+      : tokenizer_(tokenizer), eos_(tokenizer.eos_token_id()), parse_special_tokens_(parse_special_tokens) {
+    const auto prefix = tokenizer.encode("", {.add_suffix_tokens = false});
+    suffix_ = tokenizer.encode("");
+    suffix_.erase(suffix_.begin(), suffix_.begin() + std::ssize(prefix));
+  }
 
   bool has_eos() const noexcept { return eos_.has_value(); }
 
-  /// The first text gets the tokens of the tokenizer's template, as a prompt does.
+  /// The first text begins with the tokens of the tokenizer's template, as a prompt does.
   void add(std::string_view text, bool learned) {
-    const auto ids = tokenizer_.encode(
-        text, {.parse_special_tokens = parse_special_tokens_, .add_special_tokens = is_first_});
+    const auto ids = is_first_ ? tokenizer_.encode_prompt(text, parse_special_tokens_)
+                               : tokenizer_.encode(text, {.parse_special_tokens = parse_special_tokens_,
+                                                          .add_special_tokens = false});
     sample_.ids.insert(sample_.ids.end(), ids.begin(), ids.end());
     sample_.learned.resize(sample_.ids.size(), learned);
     is_first_ = false;
@@ -35,18 +40,28 @@ class SampleBuilder {
     sample_.learned.push_back(learned);
   }
 
-  /// The sample up to the last id that is learned.
+  /// The sample up to the last id that is learned, and the end of the template where no eos is.
   MaskedIds take() {
     while (!sample_.learned.empty() && !sample_.learned.back()) {
       sample_.ids.pop_back();
       sample_.learned.pop_back();
     }
+    if (!sample_.ids.empty() && sample_.ids.back() != eos_ && !ends_with_suffix()) {
+      sample_.ids.insert(sample_.ids.end(), suffix_.begin(), suffix_.end());
+      sample_.learned.resize(sample_.ids.size(), true);
+    }
     return std::move(sample_);
   }
 
  private:
+  bool ends_with_suffix() const {
+    const auto& ids = sample_.ids;
+    return ids.size() >= suffix_.size() && std::equal(suffix_.rbegin(), suffix_.rend(), ids.rbegin());
+  }
+
   const Tokenizer& tokenizer_;
   std::optional<TokenId> eos_;
+  std::vector<TokenId> suffix_;  // behind a whole text, by the tokenizer's template
   bool parse_special_tokens_;
   bool is_first_ = true;
   MaskedIds sample_;

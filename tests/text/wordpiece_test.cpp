@@ -64,6 +64,22 @@ TEST(WordPiece, TakesTheLongestPieceFromTheLeftOrNone) {
   EXPECT_EQ(tokenizer.encode("\xFF WANT\xC3"), (Ids{9}));
 }
 
+TEST(WordPiece, PutsNothingBehindAPrompt) {
+  WordPieceModel model = small_model();
+  model.added_tokens = {{.content = "[CLS]"}, {.content = "[SEP]"}};
+  model.prefix_tokens = {"[CLS]"};
+  model.suffix_tokens = {"[SEP]"};
+  const WordPiece tokenizer(model);
+  EXPECT_EQ(tokenizer.encode("want"), (Ids{2, 9, 3}));
+  EXPECT_EQ(tokenizer.encode("want", {.add_suffix_tokens = false}), (Ids{2, 9}));
+  EXPECT_EQ(tokenizer.encode("want", {.add_special_tokens = false, .add_suffix_tokens = true}), (Ids{9}));
+  EXPECT_EQ(tokenizer.encode_prompt("want"), (Ids{2, 9}));
+  EXPECT_EQ(tokenizer.encode_prompt("[CLS] want"), (Ids{2, 9})) << "not twice";
+  EXPECT_EQ(tokenizer.encode_prompt("[CLS]", false),
+            tokenizer.encode("[CLS]", {.parse_special_tokens = false, .add_suffix_tokens = false}));
+  EXPECT_EQ(tokenizer.encode_prompt(""), (Ids{2}));
+}
+
 TEST(WordPiece, HonoursItsSwitches) {
   WordPieceModel model = small_model();
   model.tokenize_chinese_chars = false;

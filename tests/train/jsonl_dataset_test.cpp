@@ -83,6 +83,23 @@ TEST(JsonlDataset, LearnsTheCompletionAndItsEnd) {
   EXPECT_EQ(shown(load(R"({"prompt": "a", "completion": "b"})", {}, without_eos).at(0)), "a[b]");
 }
 
+TEST(JsonlDataset, PutsTheTemplateAroundTheWholeSample) {
+  ByteBpeModel model = test::small_model();
+  model.added_tokens = {{.content = "<s>"}, {.content = "</s>"}};
+  model.prefix_tokens = {"<s>"};
+  model.suffix_tokens = {"</s>"};
+  const ByteBpe around(model);
+  const auto of = [&](std::string_view line) { return shown(load(line, {}, around).at(0), around); };
+  EXPECT_EQ(of(R"({"prompt": "a", "completion": "b"})"), "<s>a[b</s>]");
+  EXPECT_EQ(of(R"({"prompt": "<s>a", "completion": "b</s>"})"), "<s>a[b</s>]") << "not twice";
+  EXPECT_EQ(of(R"({"text": "ab"})"), "[<s>ab</s>]");
+  EXPECT_EQ(of(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})"),
+            "<s><|user|>\na\n<|assistant|>\n[b\n</s>]");
+  model.eos_token = "<s>";  // where an eos token ends the sample, that is its end
+  const ByteBpe with_eos(model);
+  EXPECT_EQ(shown(load(R"({"prompt": "a", "completion": "b"})", {}, with_eos).at(0), with_eos), "<s>a[b<s>]");
+}
+
 TEST(JsonlDataset, NeverMergesTheCompletionIntoThePrompt) {
   const ByteBpe merging(test::small_model({{"a", "b"}}));
   EXPECT_EQ(load(R"({"prompt": "a", "completion": "bab"})", {}, merging).at(0).ids, (Ids{'a', 'b', 256}));

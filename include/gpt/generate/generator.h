@@ -81,7 +81,7 @@ class Generator {
   explicit Generator(const Model& model, const WarningCallback& on_warning = {});
   explicit Generator(Model&&, const WarningCallback& = {}) = delete;
 
-  /// Continues the prompt: its only result, or the best of num_beams. The result depends on the model, the prompt
+  /// Continues the prompt: its only result, or the best of num_beams. A text becomes tokens by Tokenizer::encode_prompt. The result depends on the model, the prompt
   /// and the options, to the last bit; not on threads, the instruction set or a batch. Throws, before anything is computed: what check() throws,
   /// ArgumentError (an empty prompt, a token id outside the vocabulary, a prompt or a length that the context
   /// cannot hold), UnsupportedError (a text prompt for a model without a tokenizer). While computing:

@@ -20,6 +20,8 @@ struct EncodeOptions {
   bool parse_special_tokens = true;
   /// Put the tokens around the text that the checkpoint's template demands. GPT-2's has none.
   bool add_special_tokens = true;
+  /// With add_special_tokens: those behind the text, too. Off where the text is to be continued.
+  bool add_suffix_tokens = true;
 };
 
 struct DecodeOptions {
@@ -64,6 +66,10 @@ class Tokenizer {
 
   /// The ids of a text of any bytes. Throws ArgumentError when the vocabulary cannot express the text.
   virtual std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const = 0;
+
+  /// The ids of a text that is to be continued: of the template's tokens those before it, unless it begins with them
+  /// itself, and none behind it. Throws as encode.
+  std::vector<TokenId> encode_prompt(std::string_view text, bool parse_special_tokens = true) const;
 
   /// The last place in `text` at which it can be cut, however it goes on: for every text that begins with `text`, the
   /// ids of the bytes before the place followed by those of the bytes from there on are the ids of the whole, under

@@ -61,7 +61,8 @@ struct JsonlCounts {
 ///   <|role|>\n content <eos> \n
 /// so that the prompt "<|user|>\nHello<eos>\n<|assistant|>\n" (ChatTemplate::prompt) asks a tuned network for an answer. A sample
 /// ends with its last answer. Without an eos token the text after an answer is learned, as its end. A prompt, a text and the
-/// first message begin with the tokens that the tokenizer's template puts there.
+/// first message begin with the tokens that the tokenizer's template puts there, unless they do so themselves; those that it puts
+/// behind a text stand, learned, at the end of the sample, where no eos token does.
 ///
 /// The tokens are kept in memory, a little more than 4 bytes each. Copying shares them.
 class JsonlDataset final : public Dataset {
