@@ -14,7 +14,7 @@ namespace gpt::generate {
 std::vector<std::string> default_dry_breakers();
 
 /// As llama.cpp: for each text, every token that holds it, by itself; and every token whose end is a beginning of it, followed
-/// by the tokens of the rest.
+/// by the tokens of the rest, encoded without special tokens. Only the first 40 bytes of a text count, and 20 tokens of a rest.
 std::vector<std::vector<TokenId>> dry_breakers(const Tokenizer& tokenizer,
                                                std::span<const std::string> texts);
 

@@ -282,6 +282,7 @@ std::vector<TokenId> ByteBpe::encode_piece(std::string_view bytes) const {
   });
 }
 
+bool ByteBpe::has(TokenId id) const { return impl_->vocabulary().has(id); }
 std::string_view ByteBpe::bytes_of(TokenId id) const {
   return impl_->vocabulary().bytes(impl_->require(id, "decode"));
 }

@@ -67,6 +67,7 @@ class SentencePiece final : public Tokenizer {
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options) const override;
   std::unique_ptr<Detokenizer> start_decoding() const override;
 
+  bool has(TokenId id) const override { return vocabulary_.has(id); }
   std::string_view bytes_of(TokenId id) const override { return vocabulary_.at(id, "decode").bytes; }
   std::string_view token_of(TokenId id) const override { return vocabulary_.at(id, "token_of").spelling; }
   std::optional<TokenId> id_of(std::string_view token) const override { return vocabulary_.find(token); }

@@ -5,11 +5,21 @@
 #include "core/memory.h"
 #include "core/parallel_try.h"
 #include "gpt/core/atomic_file.h"
+#include "gpt/core/error.h"
 #include "text/tokenizer_files.h"
 
 namespace gpt {
 
 std::size_t Tokenizer::last_cut(std::string_view) const { return 0; }
+
+bool Tokenizer::has(TokenId id) const {
+  try {
+    bytes_of(id);
+    return true;
+  } catch (const ArgumentError&) {
+    return false;
+  }
+}
 
 std::vector<TokenId> Tokenizer::encode_prompt(std::string_view text, bool parse_special_tokens) const {
   return with_memory_errors("encode", [&] {

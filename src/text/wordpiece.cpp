@@ -267,6 +267,7 @@ std::size_t WordPiece::last_cut(std::string_view text) const { return impl_->las
 std::unique_ptr<Detokenizer> WordPiece::start_decoding() const {
   return std::make_unique<WordPieceDetokenizer>(*this, impl_->model().clean_up_tokenization_spaces);
 }
+bool WordPiece::has(TokenId id) const { return impl_->vocabulary().has(id); }
 std::string_view WordPiece::bytes_of(TokenId id) const { return impl_->vocabulary().at(id, "decode").bytes; }
 std::string_view WordPiece::token_of(TokenId id) const {
   return impl_->vocabulary().at(id, "token_of").spelling;

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "generate/tiny_model.h"
+#include "gpt/text/byte_bpe.h"
+#include "text/small_bpe.h"
 
 namespace gpt::generate {
 namespace {
@@ -32,6 +34,29 @@ TEST(DryBreakers, MayBeginAtTheEndOfATokenAndGoOnInOthers) {
   EXPECT_THAT(breakers({"e a"}), ElementsAre(ElementsAre(94, 0)));  // " a" alone has no tokens
   EXPECT_THAT(breakers({"abc"}), ElementsAre(ElementsAre(0, 1, 2)));
   EXPECT_THAT(breakers({" the "}), ElementsAre(ElementsAre(94, 94)));
+}
+
+// Byte tokens, with "<s>" before every text and a special token "b".
+TEST(DryBreakers, AreEncodedAsTextInsideAnother) {
+  ByteBpeModel model = test::small_model();
+  model.added_tokens = {{.content = "<s>"}, {.content = "b"}};
+  model.prefix_tokens = {"<s>"};
+  const std::vector<std::string> texts{"ab"};
+  EXPECT_THAT(dry_breakers(ByteBpe(model), texts), ElementsAre(ElementsAre('a', 'b')));
+}
+
+TEST(DryBreakers, AreCutToFortyBytesAndTwentyTokensBehindOne) {
+  const auto whole = breakers({std::string(39, 'a') + "bc"});
+  ASSERT_EQ(whole.size(), 1u);
+  EXPECT_EQ(whole[0], std::vector<TokenId>(21, 0));
+  EXPECT_EQ(breakers({std::string(40, 'b')}), breakers({std::string(41, 'b')}));
+}
+
+TEST(DryBreakers, PassOverIdsWithoutAToken) {
+  ByteBpeModel model = test::small_model();
+  model.added_tokens = {{.content = "xb", .id = (1 << 21) - 1}};
+  const std::vector<std::string> texts{"b"};
+  EXPECT_THAT(dry_breakers(ByteBpe(model), texts), ElementsAre(ElementsAre('b'), ElementsAre((1 << 21) - 1)));
 }
 
 TEST(DryBreakers, OfLlamaCppAreFour) {

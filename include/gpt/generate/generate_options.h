@@ -127,7 +127,7 @@ struct GenerateOptions {
   std::optional<std::int64_t> dry_allowed_length = {};  // 2
   std::optional<std::int64_t> dry_penalty_last_n = {};  // -1
   /// Texts that end a repetition. A token that holds one, or begins with its end behind tokens that hold the rest, is a
-  /// breaker. None for a model without a tokenizer.
+  /// breaker. Of a text the first 40 bytes count, as in llama.cpp. None for a model without a tokenizer.
   std::optional<std::vector<std::string>> dry_sequence_breakers = {};  // "\n", ":", "\"", "*"
   std::optional<std::vector<BiasedSequence>> sequence_bias = {};       // none
   std::optional<std::map<TokenId, double>> logit_bias = {};  // none; sequence_bias for single tokens

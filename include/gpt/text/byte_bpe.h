@@ -63,6 +63,7 @@ class ByteBpe final : public Tokenizer {
   /// The ids of bytes taken as one piece: no added tokens, no pattern.
   std::vector<TokenId> encode_piece(std::string_view bytes) const;
 
+  bool has(TokenId id) const override;
   std::string_view bytes_of(TokenId id) const override;
   std::string_view token_of(TokenId id) const override;
   std::optional<TokenId> id_of(std::string_view token) const override;

@@ -95,6 +95,9 @@ class Tokenizer {
   /// What makes the text of tokens for decode and StreamDecoder; null where that is no more than joining their bytes.
   virtual std::unique_ptr<Detokenizer> start_decoding() const;
 
+  /// True for the ids that bytes_of takes.
+  virtual bool has(TokenId id) const;
+
   /// The bytes that one token stands for inside a text. Throws as decode.
   virtual std::string_view bytes_of(TokenId id) const = 0;
 

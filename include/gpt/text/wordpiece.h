@@ -60,6 +60,7 @@ class WordPiece final : public Tokenizer {
   std::size_t last_cut(std::string_view text) const override;
   std::unique_ptr<Detokenizer> start_decoding() const override;
 
+  bool has(TokenId id) const override;
   std::string_view bytes_of(TokenId id) const override;
   std::string_view token_of(TokenId id) const override;
   std::optional<TokenId> id_of(std::string_view token) const override;
