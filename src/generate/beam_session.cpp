@@ -223,7 +223,7 @@ GenerateResult BeamSession::to_result(const Work& work, BeamSearch::Hypothesis h
   if (result.ids.empty()) return result;
   result.score = hypothesis.score;
   if (model_->has_tokenizer()) {
-    StreamDecoder decoder(model_->tokenizer(), DecodeOptions{.skip_special_tokens = true});
+    StreamDecoder decoder = decoder_behind(model_->tokenizer(), result.prompt_ids);
     for (const TokenId id : result.ids) result.text += text_or_nothing([&] { return decoder.push(id); });
     result.text += decoder.flush();
   }

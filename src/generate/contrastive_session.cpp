@@ -61,7 +61,7 @@ std::vector<GenerateResult> ContrastiveSession::run() {
       work.result.finish_reason = FinishReason::kCancelled;
     }
     if (model_->has_tokenizer()) {
-      StreamDecoder decoder(model_->tokenizer(), DecodeOptions{.skip_special_tokens = true});
+      StreamDecoder decoder = decoder_behind(model_->tokenizer(), work.result.prompt_ids);
       for (const TokenId id : work.result.ids)
         work.result.text += text_or_nothing([&] { return decoder.push(id); });
       work.result.text += decoder.flush();

@@ -62,7 +62,7 @@ void Session::add_sequence(const std::vector<TokenId>& prompt, std::size_t promp
                                   prompt.size() + static_cast<std::size_t>(sequence.max_new_tokens));
   sequence.result.prompt_ids = prompt;
   if (model_->has_tokenizer()) {
-    sequence.decoder.emplace(model_->tokenizer(), DecodeOptions{.skip_special_tokens = true});
+    sequence.decoder.emplace(decoder_behind(model_->tokenizer(), prompt));
     sequence.stop_strings.emplace(*options.stop_strings);
     for (const TokenId id : sequence.tokens)
       sequence.stop_strings->push(text_or_nothing([&] { return model_->tokenizer().bytes_of(id); }));

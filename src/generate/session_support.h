@@ -9,6 +9,8 @@
 #include "gpt/core/error.h"
 #include "gpt/core/token.h"
 #include "gpt/models/gpt2_config.h"
+#include "gpt/text/stream_decoder.h"
+#include "gpt/text/tokenizer.h"
 
 namespace gpt::generate {
 
@@ -42,6 +44,14 @@ auto text_or_nothing(Function&& text_of_token) -> decltype(text_of_token()) {
   } catch (const ArgumentError&) {
     return {};
   }
+}
+
+/// What makes the text of new tokens behind a prompt.
+inline StreamDecoder decoder_behind(const Tokenizer& tokenizer, std::span<const TokenId> prompt) {
+  StreamDecoder decoder(tokenizer, DecodeOptions{.skip_special_tokens = true});
+  for (const TokenId id : prompt)
+    if (tokenizer.has(id)) decoder.skip(id);
+  return decoder;
 }
 
 }  // namespace gpt::generate

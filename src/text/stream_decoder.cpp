@@ -28,6 +28,10 @@ std::string StreamDecoder::push(TokenId id) {
   return take();
 }
 
+void StreamDecoder::skip(TokenId id) {
+  if (detokenizer_ != nullptr) push(id);
+}
+
 std::string StreamDecoder::take() {
   const std::size_t complete = pending_.size() - incomplete_tail(pending_);
   std::string text = replace_invalid_utf8(std::string_view(pending_).substr(0, complete));

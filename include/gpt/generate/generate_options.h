@@ -210,7 +210,8 @@ struct GenerateTiming {
 struct GenerateResult {
   std::vector<TokenId> prompt_ids;
   std::vector<TokenId> ids;  // the new ones, an eos token included
-  /// The new tokens' text: their bytes joined, special tokens left out, invalid UTF-8 replaced by U+FFFD.
+  /// The new tokens' text, special tokens left out, invalid UTF-8 replaced by U+FFFD: their bytes joined or, where the tokenizer
+  /// has a Detokenizer, what it says of them behind the prompt. Prompt and new tokens decoded together are the two texts joined.
   /// Empty when the model has no tokenizer.
   std::string text;
   FinishReason finish_reason = FinishReason::kLength;

@@ -22,6 +22,10 @@ class StreamDecoder {
   /// not have; the decoder is then as before.
   std::string push(TokenId id);
 
+  /// Takes a token whose text is known already, as those of a prompt: what comes later is text behind it. Does nothing where
+  /// text is no more than the tokens' bytes joined. Throws as push.
+  void skip(TokenId id);
+
   /// What was held back: "" or one U+FFFD, and before it what a Detokenizer held back. The decoder is ready for another stream.
   std::string flush();
 
