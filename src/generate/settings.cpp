@@ -114,7 +114,8 @@ void check_beams(const GenerateOptions& options) {
                         " and do_sample is on: groups of beams are not drawn");
   if (!(options.diversity_penalty.value_or(0.0) > 0.0))
     fail<ArgumentError>("generate", "num_beam_groups is ", groups,
-                        " without a diversity_penalty above 0: the groups would all be the same");
+                        " without a diversity_penalty above 0: the groups "
+                        "would all be the same");
 }
 
 // What the caller sets must not be in vain; a file's penalty_alpha counts where it can.
@@ -137,7 +138,8 @@ void check_drafts(const GenerateOptions& options) {
              assistant = options.assistant_model != nullptr;
   if (lookup && assistant)
     fail<ArgumentError>("generate",
-                        "prompt_lookup_num_tokens and assistant_model are both set; give one of them");
+                        "prompt_lookup_num_tokens and assistant_model are both "
+                        "set; give one of them");
   if ((lookup || assistant) && is_guided(options))
     fail<UnsupportedError>("generate", lookup ? "prompt_lookup_num_tokens" : "assistant_model",
                            " together with guidance_scale is not supported");
@@ -187,6 +189,8 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
   GenerateOptions& merged = settings.options;
   const GenerateOptions& file = defaults.options;
   take_defaults(merged, file);
+  if (!options.eos_token_id)  // the network never says the file's that are outside the vocabulary
+    std::erase_if(*merged.eos_token_id, [&](TokenId id) { return id >= vocab_size; });
   if (!*merged.do_sample) check_sampling_options(options, merged.penalty_alpha.value_or(0.0) > 0.0);
   check_contrast(options, merged);
   if (*merged.do_sample && !defaults.unsupported_when_sampling.empty())
@@ -195,7 +199,8 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
   check_dependent_options(options, merged);
   if (merged.exponential_decay_length_penalty && merged.eos_token_id->empty())
     fail<ArgumentError>("generate",
-                        "exponential_decay_length_penalty needs an eos_token_id, and there is none");
+                        "exponential_decay_length_penalty needs an "
+                        "eos_token_id, and there is none");
   if (!merged.stop_strings) merged.stop_strings.emplace();
   check_strings("stop_strings", *merged.stop_strings);
   if (!merged.stop_strings->empty() && !model.has_tokenizer())

@@ -162,6 +162,17 @@ TEST(GenerationConfig, AnEosTokenOutsideTheVocabularyWarns) {
                                                "vocabulary [0, 97) and never ends a text"));
 }
 
+TEST(GenerationConfig, AnEosTokenOutsideTheVocabularyIsNoneToAnOption) {
+  const std::vector<TokenId> all = generate(tiny_model());
+  Gpt2Config config = test::endless_config();
+  config.eos_token_id = {50256};
+  EXPECT_EQ(generate(tiny_model(config), {.min_new_tokens = 5}), all);
+  EXPECT_EQ(generate(tiny_model(config, R"({"eos_token_id": [97], "min_length": 8})")), all);
+  expect_error<ArgumentError>(
+      [&] { generate(tiny_model(config), {.eos_token_id = std::vector<TokenId>{97}}); },
+      {"eos_token_id 97 is outside the vocabulary"});
+}
+
 TEST(GenerationConfig, NamesTheFileWhoseLengthDoesNotFit) {
   expect_error<ArgumentError>([] { generate(with_file(R"({"max_length": 3})")); },
                               {"max_length of generation_config.json is 3", "prompt's 3"});
