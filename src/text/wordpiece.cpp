@@ -86,6 +86,8 @@ WordPiece::Impl::Impl(WordPieceModel model)
                              quote(token.content),
                              " is looked for in the normalized text, which libgpt does not support");
   vocabulary_.add(model_.added_tokens, model_.vocab_source, finder_);
+  for (const AddedToken& token : model_.added_tokens)
+    vocabulary_.set_bytes(*token.id, text_inside(token.content));
   bos = id_of(model_.bos_token, "bos_token");
   eos = id_of(model_.eos_token, "eos_token");
   pad = id_of(model_.pad_token, "pad_token");

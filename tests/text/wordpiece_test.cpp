@@ -80,6 +80,15 @@ TEST(WordPiece, PutsNothingBehindAPrompt) {
   EXPECT_EQ(tokenizer.encode_prompt(""), (Ids{2}));
 }
 
+TEST(WordPiece, PutsASpaceBeforeAnAddedTokenToo) {
+  WordPieceModel model = small_model();
+  model.added_tokens = {{.content = "<x>", .special = false}, {.content = "##y", .special = false}};
+  const WordPiece tokenizer(model);
+  EXPECT_EQ(tokenizer.decode(Ids{9, 19, 9, 20}), "want <x> wanty");
+  EXPECT_EQ(tokenizer.decode(Ids{19, 19}), "<x> <x>");
+  EXPECT_EQ(tokenizer.bytes_of(19), " <x>");
+}
+
 TEST(WordPiece, HonoursItsSwitches) {
   WordPieceModel model = small_model();
   model.tokenize_chinese_chars = false;
