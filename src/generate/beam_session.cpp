@@ -66,28 +66,28 @@ void BeamSession::search(std::size_t index, std::vector<GenerateResult>& results
     work.groups.push_back(
         {BeamSearch(search_options(settings_.options, work.max_new_tokens), work.prompt), {}});
   FinishReason reason = FinishReason::kLength;
-  try {
-    auto start = std::chrono::steady_clock::now();
-    prefill(work);
-    choose(work, true);
-    work.timing.prefill_s = seconds_since(start);
-    start = std::chrono::steady_clock::now();
-    const auto done = [](const Group& group) { return group.search.done(); };
-    while (!std::all_of(work.groups.begin(), work.groups.end(), done)) {
-      feed(work);
-      choose(work, false);
-      ++work.timing.decode_tokens;
-    }
-    work.timing.decode_s = seconds_since(start);
-  } catch (const CancelledError&) {
-    reason = FinishReason::kCancelled;
+  auto start = std::chrono::steady_clock::now();
+  bool computed = unless_stopped([&] { prefill(work); });
+  if (computed) choose(work, true);
+  work.timing.prefill_s = seconds_since(start);
+  start = std::chrono::steady_clock::now();
+  const auto done = [](const Group& group) { return group.search.done(); };
+  while (computed && !std::all_of(work.groups.begin(), work.groups.end(), done)) {
+    computed = unless_stopped([&] { feed(work); });
+    if (!computed) break;
+    choose(work, false);
+    ++work.timing.decode_tokens;
   }
+  work.timing.decode_s = seconds_since(start);
+  if (!computed) reason = FinishReason::kCancelled;
   std::vector<BeamSearch::Hypothesis> hypotheses;
   for (Group& group : work.groups)
     for (BeamSearch::Hypothesis& hypothesis : group.search.finish(reason))
       hypotheses.push_back(std::move(hypothesis));
   if (hypotheses.empty() && reason != FinishReason::kCancelled)
-    fail<NumericError>("generate", "the logits processors leave no token to any beam, expected at least one");
+    fail<NumericError>("generate",
+                       "the logits processors leave no token to "
+                       "any beam, expected at least one");
   std::stable_sort(hypotheses.begin(), hypotheses.end(),
                    [](const auto& a, const auto& b) { return a.score > b.score; });
   const auto wanted = static_cast<std::size_t>(settings_.options.num_return_sequences.value_or(1));

@@ -55,11 +55,7 @@ std::vector<GenerateResult> ContrastiveSession::run() {
     work.index = i;
     work.tokens = work.result.prompt_ids = prompts_[i];
     work.max_new_tokens = max_new_tokens_[i];
-    try {
-      search(work);
-    } catch (const CancelledError&) {
-      work.result.finish_reason = FinishReason::kCancelled;
-    }
+    search(work);
     if (model_->has_tokenizer()) {
       StreamDecoder decoder = decoder_behind(model_->tokenizer(), work.result.prompt_ids);
       for (const TokenId id : work.result.ids)
@@ -84,9 +80,13 @@ void ContrastiveSession::search(Work& work) {
   }
   const auto& eos = *settings_.options.eos_token_id;
   auto start = std::chrono::steady_clock::now();
-  prefill(work);
+  result.finish_reason = FinishReason::kCancelled;  // until it comes to an end of its own
+  if (!unless_stopped([&] { prefill(work); })) return;
   for (;;) {
-    choose(work);
+    if (!choose(work)) {
+      result.finish_reason = FinishReason::kCancelled;
+      return;
+    }
     const bool first = result.ids.size() == 1;
     (first ? result.timing.prefill_s : result.timing.decode_s) += seconds_since(start);
     if (!first) ++result.timing.decode_tokens;
@@ -162,7 +162,7 @@ void ContrastiveSession::find_candidates(const Work& work) {
     candidate.sum = scores_[static_cast<std::size_t>(candidate.id)] / sum;
 }
 
-void ContrastiveSession::choose(Work& work) {
+bool ContrastiveSession::choose(Work& work) {
   find_candidates(work);
   std::vector<Chunk> batch;
   work.caches.resize(std::max(work.caches.size(), candidates_.size()));
@@ -178,8 +178,12 @@ void ContrastiveSession::choose(Work& work) {
     work.caches[work.chosen].truncate(0);
   }
   arena_.reset();
-  const ForwardOutput output = model_->network().forward(
-      batch, arena_, {.logits = LogitsRows::kLast, .final_hidden = true, .stop = settings_.options.stop});
+  ForwardOutput output;
+  const bool computed = unless_stopped([&] {
+    output = model_->network().forward(
+        batch, arena_, {.logits = LogitsRows::kLast, .final_hidden = true, .stop = settings_.options.stop});
+  });
+  if (!computed) return false;
   const auto hidden = ConstTensorView(output.final_hidden).span<float>();
   const std::size_t width = hidden.size() / candidates_.size();
   const double alpha = *settings_.options.penalty_alpha;
@@ -207,6 +211,7 @@ void ContrastiveSession::choose(Work& work) {
                           .span<float>()
                           .subspan(work.chosen * work.logits.size(), work.logits.size());
   work.logits.assign(logits.begin(), logits.end());
+  return true;
 }
 
 }  // namespace gpt::generate

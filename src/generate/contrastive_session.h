@@ -43,8 +43,8 @@ class ContrastiveSession {
   void prefill(Work& work);
   /// The candidates for the next token and the probabilities that they have after the processors.
   void find_candidates(const Work& work);
-  /// Feeds all candidates and appends the one that is best.
-  void choose(Work& work);
+  /// Feeds all candidates and appends the one that is best; false when the caller stops it.
+  bool choose(Work& work);
   void remember(Work& work, std::span<const float> hidden) const;
   /// The largest cosine between a hidden state and those of the tokens so far.
   double similarity(const Work& work, std::span<const float> hidden) const;

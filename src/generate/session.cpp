@@ -80,10 +80,10 @@ std::span<const Piece> Session::step() {
       break;
     }
     try {
-      plan();
-      run();
-    } catch (const CancelledError&) {
-      cancel_all();
+      if (unless_stopped([this] { plan(); }))  // guesses may need a network, too
+        run();
+      else
+        cancel_all();
     } catch (...) {
       running_.clear();  // a step that failed half way cannot be taken again
       throw;
@@ -169,11 +169,15 @@ void Session::run() {
   const bool any_guesses =
       std::any_of(feeds_.begin(), feeds_.end(), [](const Feed& feed) { return feed.guesses > 0; });
   arena_.reset();
-  const ForwardOutput output = model_->network().forward(batch_, arena_,
-                                                         {.logits = any_guesses     ? LogitsRows::kAll
-                                                                    : any_completes ? LogitsRows::kLast
-                                                                                    : LogitsRows::kNone,
-                                                          .stop = settings_.options.stop});
+  ForwardOutput output;
+  const bool computed = unless_stopped([&] {
+    output = model_->network().forward(batch_, arena_,
+                                       {.logits = any_guesses     ? LogitsRows::kAll
+                                                  : any_completes ? LogitsRows::kLast
+                                                                  : LogitsRows::kNone,
+                                        .stop = settings_.options.stop});
+  });
+  if (!computed) return cancel_all();
   const auto vocab_size = static_cast<std::size_t>(model_->config().vocab_size);
   std::size_t row = 0;
   for (const Feed& feed : feeds_) {
@@ -313,6 +317,7 @@ std::string Session::finish(Sequence& sequence, FinishReason reason) {
 void Session::cancel_all() {
   for (const std::size_t index : running_) {
     Sequence& sequence = sequences_[index];
+    if (sequence.ended) continue;
     sequence.result.text += finish(sequence, FinishReason::kCancelled);
   }
   running_.clear();

@@ -46,6 +46,17 @@ auto text_or_nothing(Function&& text_of_token) -> decltype(text_of_token()) {
   }
 }
 
+/// Calls what runs a network and nothing of the caller's, so that a CancelledError is that of the stop token: false then.
+template <class Function>
+bool unless_stopped(Function&& pass) {
+  try {
+    pass();
+    return true;
+  } catch (const CancelledError&) {
+    return false;
+  }
+}
+
 /// What makes the text of new tokens behind a prompt.
 inline StreamDecoder decoder_behind(const Tokenizer& tokenizer, std::span<const TokenId> prompt) {
   StreamDecoder decoder(tokenizer, DecodeOptions{.skip_special_tokens = true});

@@ -149,6 +149,22 @@ TEST(Cancellation, LeavesSequencesThatHaveEndedAsTheyAre) {
   EXPECT_EQ(results[1].ids.size(), 2u);
 }
 
+TEST(Cancellation, ThatAUsersFunctionThrowsReachesTheCaller) {
+  const Model model = tiny_model();
+  const Generator generator(model);
+  const FunctionProcessor::Function cancels = [](std::span<double>, const DecodingStep&) {
+    fail<CancelledError>("user", "has other plans");
+  };
+  const auto expect_thrown = [&](GenerateOptions options) {
+    options.max_new_tokens = 3;
+    options.logits_processor = cancels;
+    test::expect_error<CancelledError>([&] { generator.generate(kPrompt, options); }, {"has other plans"});
+  };
+  expect_thrown({});
+  expect_thrown({.num_beams = 2});
+  expect_thrown({.top_k = 4, .penalty_alpha = 0.5});
+}
+
 TEST(Cancellation, FromAnotherThreadStopsALongPrefill) {
   Gpt2Config config = test::endless_config();
   config.n_positions = 4096;
