@@ -121,7 +121,8 @@ FrequencyPenalty::FrequencyPenalty(double frequency_penalty, double presence_pen
 void FrequencyPenalty::process(std::span<double> scores, const DecodingStep& step,
                                ProcessorScratch& scratch) const {
   if (frequency_ == 0.0 && presence_ == 0.0) return;
-  const auto ids = sorted(step.history, scratch.ids);
+  const auto ids =
+      sorted(step.history.subspan(std::min(step.prompt_length, step.history.size())), scratch.ids);
   for (auto id = ids.begin(); id != ids.end();) {
     const auto next = std::upper_bound(id, ids.end(), *id);
     const auto count = static_cast<double>(next - id);
@@ -145,7 +146,8 @@ Dry::Dry(Options options) : options_(std::move(options)), max_exponent_(0) {
   for (const std::vector<TokenId>& breaker : options_.sequence_breakers) {
     if (breaker.empty())
       fail<ArgumentError>("generate",
-                          "dry_sequence_breakers holds an empty one, expected at least one token");
+                          "dry_sequence_breakers holds an empty "
+                          "one, expected at least one token");
     breakers_[breaker.front()].emplace_back(breaker.begin() + 1, breaker.end());
   }
 }

@@ -40,6 +40,10 @@ TEST(RepetitionPenalty, RefusesATokenOutsideTheVocabulary) {
 TEST(FrequencyPenalty, CountsEveryOccurrence) {
   EXPECT_EQ(run(FrequencyPenalty(0.5, 0.25), {1.0, 1.0, 1.0, kDropped}, {1, 0, 1, 1, 3}),
             (std::vector<double>{0.25, -0.75, 1.0, kDropped}));
+  EXPECT_EQ(run(FrequencyPenalty(0.5, 0.25), {1.0, 1.0},
+                DecodingStep{.history = std::vector<TokenId>{0, 1, 1}, .prompt_length = 2}),
+            (std::vector<double>{1.0, 0.25}))
+      << "not those of the prompt";
   EXPECT_EQ(run(FrequencyPenalty(-1.0, 0.0), {1.0, 1.0}, {0, 0}), (std::vector<double>{3.0, 1.0}));
   EXPECT_EQ(run(FrequencyPenalty(0.0, -2.0), {1.0, 1.0}, {0, 0}), (std::vector<double>{3.0, 1.0}));
   EXPECT_EQ(run(FrequencyPenalty(0.0, 0.0), {1.0}, {0, 5}), (std::vector<double>{1.0}));

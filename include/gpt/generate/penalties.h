@@ -66,7 +66,7 @@ class RepetitionPenalty final : public LogitsProcessor {
   double penalty_;
 };
 
-/// s - (frequency_penalty c + presence_penalty) for every token that occurs c > 0 times in the history, the prompt included
+/// s - (frequency_penalty c + presence_penalty) for every token that occurs c > 0 times among the new ones, behind the prompt
 /// (OpenAI API reference, "Frequency and presence penalties").
 class FrequencyPenalty final : public LogitsProcessor {
  public:
