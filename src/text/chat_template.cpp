@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/memory.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
 
@@ -73,9 +74,9 @@ std::span<const ChatTemplate::Form> ChatTemplate::forms() noexcept {
        .first_user = "### Instruction:\n",
        .reply_begin = "",
        .reply_end = "",
-       .preamble =
-           "Below is an instruction that describes a task. Write a response that appropriately completes "
-           "the request.\n\n",
+       .preamble = "Below is an instruction that describes a task. Write a "
+                   "response that appropriately completes "
+                   "the request.\n\n",
        .eos = Eos::kAfterReplies,
        .takes_turns = true},
       {.name = "llama2",
@@ -163,13 +164,15 @@ std::vector<ChatPart> ChatTemplate::parts(std::span<const ChatMessage> messages,
 std::string ChatTemplate::prompt(std::span<const ChatMessage> messages,
                                  const std::optional<std::string>& eos_token,
                                  bool add_generation_prompt) const {
-  std::string text;
-  for (const ChatPart& part : parts(messages, eos_token.has_value())) {
-    text += part.text;
-    if (part.eos) text += *eos_token;
-  }
-  if (add_generation_prompt) text += form_->assistant.before;
-  return text;
+  return with_memory_errors("chat", [&] {
+    std::string text;
+    for (const ChatPart& part : parts(messages, eos_token.has_value())) {
+      text += part.text;
+      if (part.eos) text += *eos_token;
+    }
+    if (add_generation_prompt) text += form_->assistant.before;
+    return text;
+  });
 }
 
 }  // namespace gpt

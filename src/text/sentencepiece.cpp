@@ -172,7 +172,7 @@ std::vector<TokenId> SentencePiece::encode(std::string_view text, const EncodeOp
         encode_stretch(part.text, ids);
     }
     if (options.add_special_tokens && options.add_suffix_tokens)
-    ids.insert(ids.end(), suffix_.begin(), suffix_.end());
+      ids.insert(ids.end(), suffix_.begin(), suffix_.end());
     return ids;
   });
 }
@@ -291,7 +291,9 @@ std::shared_ptr<const Tokenizer> make_sentencepiece(SentencePieceModel model) {
   });
 }
 
-std::shared_ptr<const Tokenizer> load_sentencepiece(const std::filesystem::path& directory) {
+namespace {
+
+SentencePieceModel read_sentencepiece(const std::filesystem::path& directory) {
   SentencePieceModel model;
   if (!is_there(directory / model.name)) model.name = "spiece.model";
   const std::filesystem::path path = directory / model.name;
@@ -328,7 +330,14 @@ std::shared_ptr<const Tokenizer> load_sentencepiece(const std::filesystem::path&
   around("add_eos_token", defaults.add_eos, model.eos_token, "eos_token", model.suffix_tokens);
   model.added_tokens = side_files.added_tokens();
   model.files = side_files.files();
-  return make_sentencepiece(std::move(model));
+  return model;
+}
+
+}  // namespace
+
+std::shared_ptr<const Tokenizer> load_sentencepiece(const std::filesystem::path& directory) {
+  return with_memory_errors(directory.native(),
+                            [&] { return make_sentencepiece(read_sentencepiece(directory)); });
 }
 
 }  // namespace gpt

@@ -14,6 +14,7 @@
 #include "gpt/core/token.h"
 #include "gpt/text/byte_bpe.h"
 #include "gpt/text/tokenizer.h"
+#include "gpt/text/wordpiece.h"
 #include "text/json_object.h"
 
 namespace gpt {
@@ -31,6 +32,9 @@ AddedToken to_added_token(const JsonObject& object);
 /// Applies tokenizer_config.json, special_tokens_map.json and added_tokens.json of the directory, where they
 /// exist, to a model read from its other files, and keeps their text for save.
 void apply_side_files(ByteBpeModel& model, const std::filesystem::path& directory);
+
+/// What load_wordpiece makes a tokenizer of.
+WordPieceModel read_wordpiece(const std::filesystem::path& directory);
 
 /// Writes the files of a tokenizer into a directory, where those of another, which would change it, are removed.
 void add_tokenizer_files(std::span<const TokenizerFile> files, const std::filesystem::path& directory,

@@ -16,6 +16,7 @@
 #include "text/plain_vocabulary.h"
 #include "text/side_files.h"
 #include "text/token_table.h"
+#include "text/tokenizer_files.h"
 #include "text/wordpiece_decoder.h"
 
 namespace gpt {
@@ -84,7 +85,8 @@ WordPiece::Impl::Impl(WordPieceModel model)
     if (token.normalized && !token.special)
       fail<UnsupportedError>(token.source.empty() ? model_.vocab_source : token.source, "added token ",
                              quote(token.content),
-                             " is looked for in the normalized text, which libgpt does not support");
+                             " is looked for in the normalized text, which "
+                             "libgpt does not support");
   vocabulary_.add(model_.added_tokens, model_.vocab_source, finder_);
   for (const AddedToken& token : model_.added_tokens)
     vocabulary_.set_bytes(*token.id, text_inside(token.content));
@@ -254,7 +256,9 @@ class WordPieceDetokenizer final : public Detokenizer {
 
 }  // namespace
 
-WordPiece::WordPiece(WordPieceModel model) : impl_(std::make_unique<const Impl>(std::move(model))) {}
+WordPiece::WordPiece(WordPieceModel model)
+    : impl_(with_memory_errors("tokenizer", [&] { return std::make_unique<const Impl>(std::move(model)); })) {
+}
 WordPiece::~WordPiece() = default;
 
 std::vector<TokenId> WordPiece::encode(std::string_view text, const EncodeOptions& options) const {
@@ -289,20 +293,22 @@ std::uint64_t WordPiece::fingerprint() const {
 std::vector<TokenizerFile> WordPiece::files() const { return impl_->files(); }
 
 WordPieceModel parse_wordpiece_vocab(std::string_view text, std::string_view source) {
-  WordPieceModel model;
-  model.vocab_source = source;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view token = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (token.ends_with('\r')) token.remove_suffix(1);
-    model.vocab.emplace_back(token);
-  }
-  if (model.vocab.empty()) fail<FormatError>(source, "has no tokens, expected one a line");
-  return model;
+  return with_memory_errors(source, [&] {
+    WordPieceModel model;
+    model.vocab_source = source;
+    while (!text.empty()) {
+      const std::size_t end = std::min(text.find('\n'), text.size());
+      std::string_view token = text.substr(0, end);
+      text.remove_prefix(std::min(end + 1, text.size()));
+      if (token.ends_with('\r')) token.remove_suffix(1);
+      model.vocab.emplace_back(token);
+    }
+    if (model.vocab.empty()) fail<FormatError>(source, "has no tokens, expected one a line");
+    return model;
+  });
 }
 
-std::shared_ptr<const WordPiece> load_wordpiece(const std::filesystem::path& directory) {
+WordPieceModel read_wordpiece(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / "vocab.txt";
   WordPieceModel model = parse_wordpiece_vocab(read_text_file(path), path.string());
   SideFiles side_files(directory, {});
@@ -337,7 +343,12 @@ std::shared_ptr<const WordPiece> load_wordpiece(const std::filesystem::path& dir
   model.eos_token = side_files.named("eos_token");
   model.added_tokens = side_files.added_tokens();
   model.files = side_files.files();
-  return std::make_shared<const WordPiece>(std::move(model));
+  return model;
+}
+
+std::shared_ptr<const WordPiece> load_wordpiece(const std::filesystem::path& directory) {
+  return with_memory_errors(directory.native(),
+                            [&] { return std::make_shared<const WordPiece>(read_wordpiece(directory)); });
 }
 
 }  // namespace gpt

@@ -209,9 +209,47 @@ TEST(LoadWordPiece, RefusesByNameWhatItCannotHonour) {
   }
 }
 
+// The tokenizer.json that transformers writes beside load()'s vocab.txt, with one part replaced.
+std::string json_of_the_same(std::string_view part = "", std::string_view replacement = "") {
+  std::string text =
+      R"({"added_tokens": [{"id": 6, "content": "[MASK]"}],)"
+      R"("normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,)"
+      R"( "strip_accents": null, "lowercase": true}, "pre_tokenizer": {"type": "BertPreTokenizer"},)"
+      R"("post_processor": {"type": "TemplateProcessing"}, "model": {"type": "WordPiece", "unk_token": "[UNK]",)"
+      R"( "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": {"[PAD]": 0, "[UNK]": 1,)"
+      R"( "[CLS]": 2, "[SEP]": 3, "want": 4, "我": 5}}})";
+  const std::size_t at = text.find(part);
+  EXPECT_NE(at, text.npos) << part;
+  return text.replace(at, part.size(), replacement);
+}
+
+TEST(LoadWordPiece, RefusesATokenizerJsonThatSaysSomethingElse) {
+  const auto refuses = [](std::string_view part, std::string_view replacement, std::string_view key) {
+    SCOPED_TRACE(key);
+    expect_error<UnsupportedError>(
+        [&] {
+          load({{"tokenizer.json", json_of_the_same(part, replacement)}});
+        },
+        {"tokenizer.json", key});
+  };
+  refuses(R"("want": 4)", R"("went": 4)", "model.vocab");
+  refuses(R"(, "我": 5)", "", "model.vocab");
+  refuses(R"("我": 5)", R"("我": 5, "more": 6)", "model.vocab");
+  refuses(R"("unk_token": "[UNK]")", R"("unk_token": "[PAD]")", "model.unk_token");
+  refuses(R"("##")", R"("@@")", "model.continuing_subword_prefix");
+  refuses("100", "200", "model.max_input_chars_per_word");
+  refuses(R"("lowercase": true)", R"("lowercase": false)", "normalizer.lowercase");
+  refuses(R"("strip_accents": null)", R"("strip_accents": false)", "normalizer.strip_accents");
+  refuses(R"("handle_chinese_chars": true)", R"("handle_chinese_chars": false)",
+          "normalizer.handle_chinese_chars");
+  refuses("BertNormalizer", "NFC", "normalizer.type");
+  refuses("BertPreTokenizer", "Whitespace", "pre_tokenizer.type");
+  refuses(R"({"type": "TemplateProcessing"})", "null", "post_processor");
+  refuses(R"("id": 6)", R"("id": 7)", "added_tokens[0].id");
+}
+
 TEST(LoadWordPiece, PassesOverTheSameModelInTokenizerJson) {
-  EXPECT_EQ(load({{"tokenizer.json", R"({"model": {"type": "WordPiece"}})"}})->encode("want", kPlain),
-            (Ids{4}));
+  EXPECT_EQ(load({{"tokenizer.json", json_of_the_same()}})->encode("want", kPlain), (Ids{4}));
   // A tokenizer.json of another kind is what counts, and refused by its own parser.
   expect_error<UnsupportedError>(
       [] {
