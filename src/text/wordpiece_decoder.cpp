@@ -33,11 +33,14 @@ constexpr std::array<Replacement, 10> kInText{{{" .", "."},
 
 // Replaces in `text` from left to right, and returns where the last match ends, in the result.
 std::size_t replace_all(std::string& text, const Replacement& how) {
-  std::size_t done = 0;
-  for (std::size_t at = text.find(how.from); at != text.npos; at = text.find(how.from, done)) {
-    text.replace(at, how.from.size(), how.to);
-    done = at + how.to.size();
+  std::string out;
+  std::size_t read = 0, done = 0;
+  for (std::size_t at = text.find(how.from); at != text.npos; at = text.find(how.from, read)) {
+    out.append(text, read, at - read).append(how.to);
+    read = at + how.from.size();
+    done = out.size();
   }
+  if (read > 0) text = out.append(text, read);
   return done;
 }
 

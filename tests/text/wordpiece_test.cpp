@@ -89,6 +89,33 @@ TEST(WordPiece, PutsASpaceBeforeAnAddedTokenToo) {
   EXPECT_EQ(tokenizer.bytes_of(19), " <x>");
 }
 
+TEST(WordPiece, TakesAnyNumberOfAccents) {
+  std::string accents;
+  for (int i = 0; i < 200000; ++i)
+    accents += i % 2 == 0 ? "\u0316" : "\u0301";  // below, then above: out of order
+  const WordPiece tokenizer(small_model());
+  EXPECT_EQ(tokenizer.encode("want" + accents + " un"), (Ids{9, 5}));
+}
+
+TEST(WordPiece, PutsTheMarksThatAreNoAccentsInOrder) {
+  WordPieceModel model = small_model();
+  // A stem (class 216) and a dot (226), spacing marks both; a nonspacing starter between them keeps their order.
+  const std::string stem = "\U0001D165", dot = "\U0001D16D";
+  model.vocab.push_back("a" + stem + dot);
+  model.vocab.push_back("a" + dot + stem);
+  const WordPiece tokenizer(model);
+  EXPECT_EQ(tokenizer.encode("a" + dot + "\u0301" + stem), (Ids{19}));
+  EXPECT_EQ(tokenizer.encode("a" + dot + "\u034F" + stem), (Ids{20}));
+}
+
+TEST(WordPiece, TakesALongTokenWithManySpaces) {
+  std::string line;
+  for (int i = 0; i < 300000; ++i) line += " .";
+  WordPieceModel model = small_model();
+  model.vocab.push_back("##" + line);
+  EXPECT_EQ(WordPiece(model).bytes_of(19), std::string(300000, '.'));
+}
+
 TEST(WordPiece, HonoursItsSwitches) {
   WordPieceModel model = small_model();
   model.tokenize_chinese_chars = false;
