@@ -60,7 +60,8 @@ void compare_tied_head(const Checkpoint& file, const std::string& head, const Lo
                     std::memcmp(file.tensor(head).view().raw(), file.tensor(wte).view().raw(), b.nbytes) == 0;
   if (!same)
     warn(options, concat("[", file.source(), "] ", head, " differs from ", wte,
-                         " and is not used, because config.json ties them (tie_word_embeddings)"));
+                         " and is not used, because config.json ties them "
+                         "(tie_word_embeddings)"));
 }
 
 Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, QuantizedMatrices quantized,
@@ -176,10 +177,6 @@ Model Model::load_files(const std::filesystem::path& directory, const LoadOption
       warn(options, concat("[", directory.string(), "] the tokenizer has ", tokenizer->vocab_size(),
                            " tokens, the network only vocab_size = ", config.vocab_size));
   }
-  for (const char* other : {"vocab.txt", "tokenizer.model", "spiece.model"})
-    if (!tokenizer && is_there(directory / other))
-      warn(options,
-           concat("[", directory.string(), "] ", other, " is a tokenizer that libgpt does not read"));
   return {std::move(network), std::move(file), std::move(tokenizer),
           load_if_present(directory / "generation_config.json")};
 }
