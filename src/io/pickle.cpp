@@ -4,11 +4,13 @@
 #include <cstring>
 #include <deque>
 #include <limits>
+#include <map>
+#include <set>
 #include <span>
-#include <unordered_map>
 
 #include "core/quote.h"
 #include "gpt/core/error.h"
+#include "gpt/core/shape.h"
 
 namespace gpt {
 namespace {
@@ -35,7 +37,8 @@ struct Node {
 using Kind = Node::Kind;
 
 // Few bytes can ask for many tensors of the same shape and storage: these bound the memory that all of them take.
-constexpr std::size_t kMostAxes = 64, kMostName = 100;
+// Likewise of a key, which two bytes recall.
+constexpr std::size_t kMostAxes = Shape::kMaxRank, kMostName = 100, kMostKey = 1000;
 
 constexpr std::string_view kOrderedDict = "collections OrderedDict";
 constexpr std::string_view kTensor = "torch._utils _rebuild_tensor_v2";
@@ -124,6 +127,10 @@ class Machine {
     push_tuple(std::move(items));
   }
   void push_global(std::string_view module, std::string_view name) {
+    if (module.size() + name.size() > kMostName)  // before it is copied
+      fail<UnsupportedError>(source_, "its pickle asks for a global whose name has ",
+                             module.size() + name.size(),
+                             " bytes, which no dict of tensors needs; nothing was executed");
     const std::string global = concat(module, " ", name);
     if (global != kOrderedDict && global != kTensor && global != kParameter && !is_storage_type(global))
       fail<UnsupportedError>(source_, "its pickle asks for ", quote(concat(module, ".", name)),
@@ -275,7 +282,7 @@ class Machine {
   std::deque<PickledTensor> tensors_;
   std::vector<Node*> stack_;
   std::vector<std::size_t> marks_;
-  std::unordered_map<std::uint64_t, Node*> memo_;
+  std::map<std::uint64_t, Node*> memo_;  // no hash of numbers that the file chooses
 };
 
 }  // namespace
@@ -286,9 +293,15 @@ std::vector<std::pair<std::string, PickledTensor>> read_state_dict(std::string_v
   const Node& dict = machine.run();
   if (dict.kind != Kind::kDict) fail<FormatError>(source, "its pickle is no dict of tensors");
   std::vector<std::pair<std::string, PickledTensor>> tensors;
+  std::set<std::string_view> names;
   for (std::size_t i = 0; i + 1 < dict.items.size(); i += 2) {
     const Node &name = *dict.items[i], &value = *dict.items[i + 1];
     if (name.kind != Kind::kText) fail<FormatError>(source, "a key of its dict is no text");
+    if (name.text.size() > kMostKey)
+      fail<FormatError>(source, "a key of its dict has ", name.text.size(), " bytes, expected at most ",
+                        kMostKey);
+    if (!names.insert(name.text).second)
+      fail<FormatError>(source, "its pickle has the key ", quote(name.text), " twice");
     if (value.kind != Kind::kTensor)
       fail<FormatError>(source, "its dict holds ", quote(name.text), ", which is no tensor");
     tensors.emplace_back(name.text, *value.tensor);

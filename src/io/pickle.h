@@ -21,7 +21,7 @@ struct PickledTensor {
 
 /// The tensors of a pickled dict, in its order. Throws UnsupportedError naming a global other than collections.OrderedDict,
 /// torch._utils._rebuild_tensor_v2, _rebuild_parameter and torch's storage types, and an unknown opcode; FormatError naming
-/// `source` for all that is not a dict of tensors, or ends early.
+/// `source` for all that is not a dict of tensors, or ends early, and for a key of more than 1000 bytes or that is there twice.
 std::vector<std::pair<std::string, PickledTensor>> read_state_dict(std::string_view pickle,
                                                                    std::string_view source);
 

@@ -18,7 +18,7 @@
 namespace gpt {
 namespace {
 
-constexpr std::uint64_t kMostPickle = 16'000'000;  // bytes; that of GPT-2's largest has 0.1 million
+constexpr std::uint64_t kMostPickle = 2'000'000;  // bytes; that of GPT-2's largest has 0.1 million
 constexpr std::string_view kPickleName = "/data.pkl";
 
 constexpr std::pair<std::string_view, DType> kStorageTypes[] = {

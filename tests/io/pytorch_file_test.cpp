@@ -132,7 +132,31 @@ TEST_F(PyTorchFile, RefusesWhatIsNoDictOfTensors) {
     EXPECT_THROW(open(archive(bad).bytes()), FormatError) << bad;
   const std::string whole = dict_of(pickle::tensor(kStorage, 0, {6}, {1}));
   for (std::size_t size = 0; size < whole.size(); ++size)
-    EXPECT_ANY_THROW(open(archive(whole.substr(0, size)).bytes())) << size;
+    EXPECT_THROW(open(archive(whole.substr(0, size)).bytes()), Error) << size;
+}
+
+// Few bytes must not ask for much memory: what the memo holds is recalled by two.
+TEST_F(PyTorchFile, BoundsTheNamesThatAreRecalledAgainAndAgain) {
+  const std::string w = pickle::tensor(kStorage, 0, {6}, {1}) + "q\x01";
+  const std::string again = "h" + raw(std::uint8_t{2}) + "h\x01";
+  expect_refused(archive(pickle::dict(pickle::text(std::string(1001, 'k')) + "q\x02" + w + again)).bytes(),
+                 {"a key", "1001 bytes", "at most 1000"});
+  EXPECT_EQ(open(archive(pickle::dict(pickle::text(std::string(1000, 'k')) + w)).bytes()).names().size(), 1);
+  expect_refused(archive(pickle::dict(pickle::text("w") + "q\x02" + w + again)).bytes(),
+                 {"its pickle", "\"w\"", "twice"});
+  // A storage's type, which would stand in the node of every STACK_GLOBAL.
+  const std::string type =
+      pickle::text("torch") + "q\x03" + pickle::text(std::string(1000, 'A') + "Storage") + "q\x04\x93";
+  expect_unsupported(archive(dict_of(type)).bytes(), {"1012 bytes", "nothing was executed"});
+}
+
+TEST_F(PyTorchFile, BoundsThePickle) {
+  const std::string w = dict_of(pickle::tensor(kStorage, 0, {6}, {1}));
+  const auto padded = [&](std::size_t size) {
+    return w.substr(0, 2) + pickle::text(std::string(size - w.size() - 6, 'x')) + "0" + w.substr(2);
+  };
+  EXPECT_EQ(open(archive(padded(2'000'000)).bytes()).names().size(), 1);
+  expect_refused(archive(padded(2'000'001)).bytes(), {"2000001 bytes", "limit is 2000000"});
 }
 
 TEST_F(PyTorchFile, SurvivesWhatRefersToItself) {
@@ -157,6 +181,8 @@ TEST_F(PyTorchFile, RefusesTensorsThatDoNotFitTheirStorage) {
   refuse(pickle::tensor(kStorage, -1, {6}, {1}), {"an offset -1"});
   refuse(pickle::tensor(kStorage, 0, {-6}, {1}), {"a size -6"});
   refuse(pickle::tensor(kStorage, 0, {2, 3}, {1}), {"\"w\"", "2 sizes and 1 strides"});
+  const std::vector<std::int32_t> nine(9, 1);
+  refuse(pickle::tensor(kStorage, 0, nine, nine), {"a size of 9 axes", "at most 8"});
   refuse(pickle::tensor(kStorage, 0, {2000000000, 2000000000, 2000000000}, {1, 1, 1}),
          {"\"w\"", "overflows"});
   expect_unsupported(archive(dict_of(pickle::tensor(kStorage, 0, {2, 3}, {1, 2}))).bytes(),
