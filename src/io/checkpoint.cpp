@@ -5,6 +5,7 @@
 
 #include "core/file_status.h"
 #include "core/json.h"
+#include "core/memory.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
@@ -54,30 +55,35 @@ std::set<std::string> shards_in(const json::Value::Object& weight_map, const std
 }  // namespace
 
 Checkpoint::Checkpoint(const fs::path& directory, MappedFile::Mode mode) {
-  const Opener open = [](const fs::path& path, MappedFile::Mode how) { return SafetensorsFile(path, how); };
-  require_directory(directory, "a checkpoint's");
-  if (is_there(directory / kSingle)) {
-    open_one(directory / kSingle, mode, open);
-  } else if (is_there(directory / kIndex)) {
-    open_shards(directory, kIndex, mode, open);
-  } else if (is_there(directory / kPickle) || is_there(directory / kPickleIndex)) {
-    fail<UnsupportedError>(directory.string(), "holds its weights only as ", kPickle, ", expected ", kSingle,
-                           ": gpt-convert --model ", directory.string(), " --output DIR writes that");
-  } else {
-    fail<IoError>(directory.string(), "holds no weights: looked for ", kSingle, " and ", kIndex);
-  }
+  with_memory_errors(directory.native(), [&] {
+    const Opener open = [](const fs::path& path, MappedFile::Mode how) { return SafetensorsFile(path, how); };
+    require_directory(directory, "a checkpoint's");
+    if (is_there(directory / kSingle)) {
+      open_one(directory / kSingle, mode, open);
+    } else if (is_there(directory / kIndex)) {
+      open_shards(directory, kIndex, mode, open);
+    } else if (is_there(directory / kPickle) || is_there(directory / kPickleIndex)) {
+      fail<UnsupportedError>(directory.string(), "holds its weights only as ", kPickle, ", expected ",
+                             kSingle, ": gpt-convert --model ", directory.string(),
+                             " --output DIR writes that");
+    } else {
+      fail<IoError>(directory.string(), "holds no weights: looked for ", kSingle, " and ", kIndex);
+    }
+  });
 }
 
 Checkpoint Checkpoint::pickled(const fs::path& directory, MappedFile::Mode mode) {
-  require_directory(directory, "a checkpoint's");
-  Checkpoint checkpoint;
-  if (is_there(directory / kPickle))
-    checkpoint.open_one(directory / kPickle, mode, open_pytorch_file);
-  else if (is_there(directory / kPickleIndex))
-    checkpoint.open_shards(directory, kPickleIndex, mode, open_pytorch_file);
-  else
-    fail<IoError>(directory.string(), "holds no weights: looked for ", kPickle, " and ", kPickleIndex);
-  return checkpoint;
+  return with_memory_errors(directory.native(), [&] {
+    require_directory(directory, "a checkpoint's");
+    Checkpoint checkpoint;
+    if (is_there(directory / kPickle))
+      checkpoint.open_one(directory / kPickle, mode, open_pytorch_file);
+    else if (is_there(directory / kPickleIndex))
+      checkpoint.open_shards(directory, kPickleIndex, mode, open_pytorch_file);
+    else
+      fail<IoError>(directory.string(), "holds no weights: looked for ", kPickle, " and ", kPickleIndex);
+    return checkpoint;
+  });
 }
 
 void Checkpoint::open_one(const fs::path& file, MappedFile::Mode mode, Opener open) {
@@ -117,9 +123,11 @@ const SafetensorsFile& Checkpoint::shard(std::string_view name) const {
 }
 
 std::vector<fs::path> Checkpoint::files() const {
-  std::vector<fs::path> files;
-  for (const SafetensorsFile& shard : shards_) files.emplace_back(shard.source());
-  return files;
+  return with_memory_errors(source_, [&] {
+    std::vector<fs::path> files;
+    for (const SafetensorsFile& shard : shards_) files.emplace_back(shard.source());
+    return files;
+  });
 }
 
 std::vector<fs::path> sharded_files(const fs::path& directory) {

@@ -6,6 +6,7 @@
 #include <limits>
 #include <tuple>
 
+#include "core/memory.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
 #include "io/gguf_format.h"
@@ -155,7 +156,7 @@ class GgufFile::Parser {
   std::uint64_t read_alignment() const {
     constexpr std::string_view kKey = "general.alignment";
     const auto found = c_.values.find(kKey);
-    if (found == c_.values.end()) return kAlignment;
+    if (found == c_.values.end()) return gguf::kAlignment;
     if (found->second.list || found->second.type != kUint32)
       fail<FormatError>(source_, kKey, " is no uint32");
     const auto alignment = load<std::uint32_t>(bytes_, found->second.begin);
@@ -212,20 +213,24 @@ class GgufFile::Parser {
 };
 
 GgufFile::GgufFile(const std::filesystem::path& path, MappedFile::Mode mode) {
-  Contents contents;
-  contents.source = path.string();
-  const MappedFile& file = contents.mapping.emplace(path, mode);
-  contents.owner = file.owner();
-  contents.bytes = file.bytes();
-  parse(std::move(contents));
+  with_memory_errors(path.native(), [&] {
+    Contents contents;
+    contents.source = path.string();
+    const MappedFile& file = contents.mapping.emplace(path, mode);
+    contents.owner = file.owner();
+    contents.bytes = file.bytes();
+    parse(std::move(contents));
+  });
 }
 
 GgufFile::GgufFile(std::shared_ptr<const void> owner, std::span<std::byte> bytes, std::string source) {
-  Contents contents;
-  contents.owner = std::move(owner);
-  contents.bytes = bytes;
-  contents.source = std::move(source);
-  parse(std::move(contents));
+  with_memory_errors("GgufFile", [&] {
+    Contents contents;
+    contents.owner = std::move(owner);
+    contents.bytes = bytes;
+    contents.source = std::move(source);
+    parse(std::move(contents));
+  });
 }
 
 void GgufFile::parse(Contents contents) {
@@ -235,9 +240,11 @@ void GgufFile::parse(Contents contents) {
 }
 
 std::vector<std::string> GgufFile::keys() const {
-  std::vector<std::string> keys;
-  for (const auto& [key, value] : contents_->values) keys.push_back(key);
-  return keys;
+  return with_memory_errors(source(), [&] {
+    std::vector<std::string> keys;
+    for (const auto& [key, value] : contents_->values) keys.push_back(key);
+    return keys;
+  });
 }
 
 const GgufFile::Value* GgufFile::value(std::string_view key, bool list) const {
@@ -297,34 +304,40 @@ std::optional<bool> GgufFile::get_bool(std::string_view key) const {
 }
 
 std::optional<std::string> GgufFile::get_string(std::string_view key) const {
-  const Value* const v = value(key, false);
-  if (v == nullptr) return std::nullopt;
-  if (v->type != kString) fail_value(key, *v, "text");
-  return std::string(reinterpret_cast<const char*>(contents_->bytes.data()) + v->begin + 8,
-                     load<std::uint64_t>(contents_->bytes, v->begin));
+  return with_memory_errors(source(), [&]() -> std::optional<std::string> {
+    const Value* const v = value(key, false);
+    if (v == nullptr) return std::nullopt;
+    if (v->type != kString) fail_value(key, *v, "text");
+    return std::string(reinterpret_cast<const char*>(contents_->bytes.data()) + v->begin + 8,
+                       load<std::uint64_t>(contents_->bytes, v->begin));
+  });
 }
 
 std::optional<std::vector<std::string>> GgufFile::get_strings(std::string_view key) const {
-  const Value* const v = value(key, true);
-  if (v == nullptr) return std::nullopt;
-  if (v->type != kString) fail_value(key, *v, "a list of text");
-  std::vector<std::string> texts;
-  texts.reserve(v->count);
-  std::uint64_t at = v->begin;
-  for (std::uint64_t i = 0; i < v->count; ++i) {
-    const auto length = load<std::uint64_t>(contents_->bytes, at);
-    texts.emplace_back(reinterpret_cast<const char*>(contents_->bytes.data()) + at + 8, length);
-    at += 8 + length;
-  }
-  return texts;
+  return with_memory_errors(source(), [&]() -> std::optional<std::vector<std::string>> {
+    const Value* const v = value(key, true);
+    if (v == nullptr) return std::nullopt;
+    if (v->type != kString) fail_value(key, *v, "a list of text");
+    std::vector<std::string> texts;
+    texts.reserve(v->count);
+    std::uint64_t at = v->begin;
+    for (std::uint64_t i = 0; i < v->count; ++i) {
+      const auto length = load<std::uint64_t>(contents_->bytes, at);
+      texts.emplace_back(reinterpret_cast<const char*>(contents_->bytes.data()) + at + 8, length);
+      at += 8 + length;
+    }
+    return texts;
+  });
 }
 
 std::optional<std::vector<std::int64_t>> GgufFile::get_ints(std::string_view key) const {
-  const Value* const v = value(key, true);
-  if (v == nullptr) return std::nullopt;
-  std::vector<std::int64_t> integers;
-  for (std::uint64_t i = 0; i < v->count; ++i) integers.push_back(integer_at(key, *v, i));
-  return integers;
+  return with_memory_errors(source(), [&]() -> std::optional<std::vector<std::int64_t>> {
+    const Value* const v = value(key, true);
+    if (v == nullptr) return std::nullopt;
+    std::vector<std::int64_t> integers;
+    for (std::uint64_t i = 0; i < v->count; ++i) integers.push_back(integer_at(key, *v, i));
+    return integers;
+  });
 }
 
 const GgufFile::Entry& GgufFile::find(std::string_view name) const {
@@ -339,17 +352,19 @@ std::span<const std::byte> GgufFile::bytes(std::string_view name) const {
 }
 
 Tensor GgufFile::tensor(std::string_view name) const {
-  const Entry& entry = find(name);
-  const auto dtype = dtype_of_gguf(entry.info.type);
-  if (!dtype)
-    fail<UnsupportedError>(source(), "tensor ", quote(name), " is ", name_of(entry.info.type),
-                           ", expected F32, F16 or BF16");
-  std::byte* const data = contents_->bytes.data() + entry.begin;
-  if (reinterpret_cast<std::uintptr_t>(data) % size_of(*dtype) == 0)
-    return Tensor::borrow(contents_->owner, data, entry.info.shape, *dtype);
-  Tensor copy = Tensor::empty(entry.info.shape, *dtype);
-  std::memcpy(copy.view().raw(), data, entry.info.nbytes);
-  return copy;
+  return with_memory_errors(source(), [&]() -> Tensor {
+    const Entry& entry = find(name);
+    const auto dtype = dtype_of_gguf(entry.info.type);
+    if (!dtype)
+      fail<UnsupportedError>(source(), "tensor ", quote(name), " is ", name_of(entry.info.type),
+                             ", expected F32, F16 or BF16");
+    std::byte* const data = contents_->bytes.data() + entry.begin;
+    if (reinterpret_cast<std::uintptr_t>(data) % size_of(*dtype) == 0)
+      return Tensor::borrow(contents_->owner, data, entry.info.shape, *dtype);
+    Tensor copy = Tensor::empty(entry.info.shape, *dtype);
+    std::memcpy(copy.view().raw(), data, entry.info.nbytes);
+    return copy;
+  });
 }
 
 void GgufFile::drop_pages(std::string_view name) const {

@@ -8,6 +8,7 @@
 
 #include "core/input_file.h"
 #include "core/json.h"
+#include "core/memory.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
 #include "io/safetensors_dtypes.h"
@@ -189,33 +190,39 @@ std::uint64_t SafetensorsFile::open(const std::filesystem::path& path, MappedFil
 }
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, MappedFile::Mode mode) {
-  Contents contents;
-  const std::uint64_t size = open(path, mode, contents);
-  parse(std::move(contents), size);
+  with_memory_errors(path.native(), [&] {
+    Contents contents;
+    const std::uint64_t size = open(path, mode, contents);
+    parse(std::move(contents), size);
+  });
 }
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, MappedFile::Mode mode,
                                  std::vector<PlacedTensor> tensors) {
-  Contents contents;
-  const std::uint64_t size = open(path, mode, contents);
-  for (PlacedTensor& tensor : tensors) {
-    if (tensor.begin > size || tensor.info.nbytes > size - tensor.begin)
-      fail<FormatError>(contents.source, "tensor ", quote(tensor.name), " of ", tensor.info.nbytes,
-                        " bytes ends beyond the file's end");
-    if (!contents.tensors.emplace(tensor.name, Entry{std::move(tensor.info), tensor.begin}).second)
-      fail<FormatError>(contents.source, "tensor ", quote(tensor.name), " occurs twice");
-    contents.names.push_back(std::move(tensor.name));
-  }
-  contents_ = std::make_shared<const Contents>(std::move(contents));
+  with_memory_errors(path.native(), [&] {
+    Contents contents;
+    const std::uint64_t size = open(path, mode, contents);
+    for (PlacedTensor& tensor : tensors) {
+      if (tensor.begin > size || tensor.info.nbytes > size - tensor.begin)
+        fail<FormatError>(contents.source, "tensor ", quote(tensor.name), " of ", tensor.info.nbytes,
+                          " bytes ends beyond the file's end");
+      if (!contents.tensors.emplace(tensor.name, Entry{std::move(tensor.info), tensor.begin}).second)
+        fail<FormatError>(contents.source, "tensor ", quote(tensor.name), " occurs twice");
+      contents.names.push_back(std::move(tensor.name));
+    }
+    contents_ = std::make_shared<const Contents>(std::move(contents));
+  });
 }
 
 SafetensorsFile::SafetensorsFile(std::shared_ptr<const void> owner, std::span<std::byte> bytes,
                                  std::string source) {
-  Contents contents;
-  contents.owner = std::move(owner);
-  contents.bytes = bytes.data();
-  contents.source = std::move(source);
-  parse(std::move(contents), bytes.size());
+  with_memory_errors("SafetensorsFile", [&] {
+    Contents contents;
+    contents.owner = std::move(owner);
+    contents.bytes = bytes.data();
+    contents.source = std::move(source);
+    parse(std::move(contents), bytes.size());
+  });
 }
 
 void SafetensorsFile::parse(Contents contents, std::uint64_t file_size) {
@@ -268,31 +275,33 @@ void SafetensorsFile::drop_pages(std::string_view name) const {
 }
 
 Tensor SafetensorsFile::tensor(std::string_view name) const {
-  const Entry& entry = find(name);
-  const TensorInfo& info = entry.info;
-  if (!info.dtype)
-    fail<UnsupportedError>(source(), "tensor ", quote(name), " has dtype ", info.stored_dtype,
-                           ", which is not supported");
-  const auto checked = [&](Tensor tensor) {
-    if (info.dtype == DType::boolean)  // a bool of any other value is undefined behaviour
-      for (const std::byte b : std::span(std::as_const(tensor).view().raw(), info.nbytes))
-        if (b > std::byte{1})
-          fail<FormatError>(source(), "tensor ", quote(name), " of dtype BOOL holds the byte ",
-                            std::to_integer<int>(b), ", expected 0 or 1");
-    return tensor;
-  };
-  if (!contents_->input) {
-    std::byte* const data = contents_->bytes + entry.begin;
-    if (reinterpret_cast<std::uintptr_t>(data) % size_of(*info.dtype) == 0)
-      return checked(Tensor::borrow(contents_->owner, data, info.shape, *info.dtype));
-  }
-  Tensor copy = Tensor::empty(info.shape, *info.dtype);
-  const std::span<std::byte> to(copy.view().raw(), info.nbytes);
-  if (contents_->input)
-    contents_->input->read(entry.begin, to);
-  else
-    std::copy_n(contents_->bytes + entry.begin, to.size(), to.data());
-  return checked(std::move(copy));
+  return with_memory_errors(source(), [&]() -> Tensor {
+    const Entry& entry = find(name);
+    const TensorInfo& info = entry.info;
+    if (!info.dtype)
+      fail<UnsupportedError>(source(), "tensor ", quote(name), " has dtype ", info.stored_dtype,
+                             ", which is not supported");
+    const auto checked = [&](Tensor tensor) {
+      if (info.dtype == DType::boolean)  // a bool of any other value is undefined behaviour
+        for (const std::byte b : std::span(std::as_const(tensor).view().raw(), info.nbytes))
+          if (b > std::byte{1})
+            fail<FormatError>(source(), "tensor ", quote(name), " of dtype BOOL holds the byte ",
+                              std::to_integer<int>(b), ", expected 0 or 1");
+      return tensor;
+    };
+    if (!contents_->input) {
+      std::byte* const data = contents_->bytes + entry.begin;
+      if (reinterpret_cast<std::uintptr_t>(data) % size_of(*info.dtype) == 0)
+        return checked(Tensor::borrow(contents_->owner, data, info.shape, *info.dtype));
+    }
+    Tensor copy = Tensor::empty(info.shape, *info.dtype);
+    const std::span<std::byte> to(copy.view().raw(), info.nbytes);
+    if (contents_->input)
+      contents_->input->read(entry.begin, to);
+    else
+      std::copy_n(contents_->bytes + entry.begin, to.size(), to.data());
+    return checked(std::move(copy));
+  });
 }
 
 }  // namespace gpt

@@ -12,10 +12,14 @@
 
 #include "gpt/core/error.h"
 #include "gpt/generate/generator.h"
+#include "gpt/io/gguf.h"
 #include "gpt/io/hf_config.h"
+#include "gpt/io/safetensors.h"
+#include "gpt/models/gguf.h"
 #include "gpt/models/model.h"
 #include "support/random_model.h"
 #include "support/temp_dir.h"
+#include "support/torch_file.h"
 
 namespace {
 
@@ -128,6 +132,34 @@ TEST(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
   const test::TempDir dir;
   const std::filesystem::path copy = dir.path() / "copy";
   expect_memory_errors(50, [&] { model.save(copy); });
+}
+
+TEST(FileReaders, TurnMissingMemoryIntoAMemoryError) {
+  const test::TempDir dir;
+  const std::filesystem::path gguf = dir / "m.gguf", safe = kDemo / "model.safetensors";
+  save_gguf(Model::load(kDemo), gguf);
+  expect_memory_errors(100, [&] {
+    const GgufFile file(gguf);
+    static_cast<void>(file.keys());
+    static_cast<void>(file.get_string("general.architecture"));
+    static_cast<void>(file.get_strings("tokenizer.ggml.tokens"));
+    static_cast<void>(file.get_ints("tokenizer.ggml.token_type"));
+    static_cast<void>(file.tensor(file.names().front()));
+  });
+  for (const auto mode : {MappedFile::Mode::kMap, MappedFile::Mode::kRead}) {
+    expect_memory_errors(100, [&] {
+      const SafetensorsFile file(safe, mode);
+      static_cast<void>(file.tensor(file.names().front()));
+    });
+    expect_memory_errors(100, [&] { static_cast<void>(Checkpoint(kDemo, mode).files()); });
+  }
+  const std::string tensor = test::pickle::tensor(test::pickle::storage("FloatStorage", "0", 6), 0, {6}, {1});
+  test::write_file(
+      dir / "pytorch_model.bin",
+      test::ZipBytes{.members = {{"m/data.pkl", test::pickle::dict(test::pickle::text("w") + tensor)},
+                                 {"m/data/0", std::string(24, '\0')}}}
+          .bytes());
+  expect_memory_errors(100, [&] { Checkpoint::pickled(dir.path()); });
 }
 
 }  // namespace
