@@ -24,11 +24,12 @@ T load(std::span<const std::byte> bytes, std::uint64_t at) noexcept {
   return value;
 }
 
-const TypeInfo& type_of(GgufType type) noexcept { return *find_type(static_cast<std::uint32_t>(type)); }
-
 }  // namespace
 
-std::string_view name_of(GgufType type) noexcept { return type_of(type).name; }
+std::string_view name_of(GgufType type) noexcept {
+  const TypeInfo* const info = find_type(static_cast<std::uint32_t>(type));
+  return info == nullptr ? "unknown" : info->name;
+}
 
 std::optional<DType> dtype_of_gguf(GgufType type) noexcept {
   switch (type) {

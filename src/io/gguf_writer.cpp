@@ -22,9 +22,32 @@ void append_text(std::string& to, std::string_view text) {
   to += text;
 }
 
+void check_tensor(const GgufTensor& t, const std::string& source) {
+  const auto refuse = [&](const auto&... parts) {
+    fail<ArgumentError>(source, "cannot store tensor ", quote(t.name), ", which has ", parts...);
+  };
+  const int rank = t.shape.rank();
+  if (rank < 1 || rank > static_cast<int>(kMaxDimensions))
+    refuse(rank, " dimensions, expected 1 to ", kMaxDimensions);
+  if (t.shape.numel() == 0) refuse("the extent 0, expected 1 or more");
+  if (const auto type = static_cast<std::uint32_t>(t.type); find_type(type) == nullptr)
+    refuse("the unknown type ", type);
+}
+
+void check_keys(const GgufMetadata& metadata, const std::string& source) {
+  std::vector<std::string_view> keys(metadata.keys().begin(), metadata.keys().end());
+  std::sort(keys.begin(), keys.end());
+  if (const auto twice = std::adjacent_find(keys.begin(), keys.end()); twice != keys.end())
+    fail<ArgumentError>(source, "cannot store two keys of the name ", quote(*twice));
+  if (std::binary_search(keys.begin(), keys.end(), "general.alignment"))
+    fail<ArgumentError>(source, "cannot store the key general.alignment: the data are aligned to ",
+                        kAlignment, " bytes, which needs none");
+}
+
 void check_names(std::span<const GgufTensor> tensors, const std::string& source) {
   std::vector<std::string_view> names;
   for (const GgufTensor& t : tensors) {
+    check_tensor(t, source);
     if (t.name.size() > kMaxName)
       fail<ArgumentError>(source, "cannot store a tensor of the name ", quote(t.name),
                           ", which is longer than ", kMaxName, " bytes");
@@ -40,7 +63,7 @@ void check_names(std::span<const GgufTensor> tensors, const std::string& source)
 void GgufMetadata::begin(std::string_view key, std::uint32_t type) {
   append_text(bytes_, key);
   append(bytes_, type);
-  ++count_;
+  keys_.emplace_back(key);
 }
 
 void GgufMetadata::set_uint32(std::string_view key, std::uint32_t value) {
@@ -78,7 +101,9 @@ void GgufMetadata::set_int32s(std::string_view key, std::span<const std::int32_t
 }
 
 std::size_t gguf_tensor_size(std::string_view name, GgufType type, const Shape& shape) {
-  const TypeInfo& info = *find_type(static_cast<std::uint32_t>(type));
+  const TypeInfo* const found = find_type(static_cast<std::uint32_t>(type));
+  if (found == nullptr) fail<ArgumentError>(name, "has the unknown type ", static_cast<std::uint32_t>(type));
+  const TypeInfo& info = *found;
   const std::int64_t row = shape.rank() == 0 ? 1 : shape[shape.rank() - 1];
   if (row % info.block != 0)
     fail<UnsupportedError>(name, "has rows of ", row, " elements, which are no whole blocks of ", info.name,
@@ -89,6 +114,7 @@ std::size_t gguf_tensor_size(std::string_view name, GgufType type, const Shape& 
 void write_gguf(PendingFile& file, const GgufMetadata& metadata, std::span<const GgufTensor> tensors) {
   const std::string source = file.path().string();
   check_names(tensors, source);
+  check_keys(metadata, source);
   std::string head(kMagic);
   append<std::uint32_t>(head, 3);
   append<std::uint64_t>(head, tensors.size());

@@ -261,5 +261,37 @@ TEST(GgufWriter, RefusesNamesThatCannotBe) {
   expect_error<UnsupportedError>([&] { write({{"a", GgufType::kQ4_0, {2, 16}, four}}); }, {"[a]", "Q4_0"});
 }
 
+TEST(GgufWriter, RefusesWhatTheReaderWould) {
+  const test::TempDir directory;
+  const auto four = [] { return std::vector<std::byte>(4); };
+  const auto refuse = [&](const Shape& shape, GgufType type, std::initializer_list<std::string_view> parts) {
+    expect_error<ArgumentError>(
+        [&] {
+          AtomicFile out(directory / "x.gguf");
+          const GgufTensor tensors[] = {{"a", type, shape, four}};
+          write_gguf(out, {}, tensors);
+        },
+        parts);
+  };
+  refuse({}, GgufType::kF32, {"x.gguf", "\"a\"", "0 dimensions", "1 to 4"});
+  refuse({1, 1, 1, 1, 1}, GgufType::kF32, {"\"a\"", "5 dimensions", "1 to 4"});
+  refuse({2, 0}, GgufType::kF32, {"\"a\"", "the extent 0"});
+  refuse({1}, GgufType{99}, {"\"a\"", "the unknown type 99"});
+  expect_error<ArgumentError>([] { gguf_tensor_size("a", GgufType{99}, {1}); }, {"[a]", "unknown type 99"});
+  const auto refuse_keys = [&](std::initializer_list<std::string_view> keys,
+                               std::initializer_list<std::string_view> parts) {
+    GgufMetadata metadata;
+    for (const std::string_view key : keys) metadata.set_uint32(key, 32);
+    expect_error<ArgumentError>(
+        [&] {
+          AtomicFile out(directory / "x.gguf");
+          write_gguf(out, metadata, {});
+        },
+        parts);
+  };
+  refuse_keys({"k", "l", "k"}, {"x.gguf", "two keys", "\"k\""});
+  refuse_keys({"general.alignment"}, {"x.gguf", "general.alignment"});
+}
+
 }  // namespace
 }  // namespace gpt

@@ -36,7 +36,7 @@ enum class GgufType : std::uint32_t {
   kBF16 = 30
 };
 
-/// "F32", "Q4_K", ...
+/// "F32", "Q4_K", ...; "unknown" for a number that is none of these.
 std::string_view name_of(GgufType type) noexcept;
 /// f32, f16 or bf16; empty for blocks.
 std::optional<DType> dtype_of_gguf(GgufType type) noexcept;
@@ -133,7 +133,8 @@ class GgufMetadata {
   void set_strings(std::string_view key, std::span<const std::string> values);
   void set_int32s(std::string_view key, std::span<const std::int32_t> values);
 
-  std::uint64_t count() const noexcept { return count_; }
+  std::uint64_t count() const noexcept { return keys_.size(); }
+  const std::vector<std::string>& keys() const noexcept { return keys_; }
   /// As it stands in the file.
   const std::string& bytes() const noexcept { return bytes_; }
 
@@ -141,7 +142,7 @@ class GgufMetadata {
   void begin(std::string_view key, std::uint32_t type);
 
   std::string bytes_;
-  std::uint64_t count_ = 0;
+  std::vector<std::string> keys_;
 };
 
 /// A tensor to be written. `make` gives its bytes, called once, when their turn comes.
@@ -152,11 +153,14 @@ struct GgufTensor {
   std::function<std::vector<std::byte>()> make;
 };
 
-/// Bytes of a tensor. Throws UnsupportedError where its rows are no whole blocks, ShapeError.
+/// Bytes of a tensor. Throws ArgumentError for a type that is none, UnsupportedError where its rows are no whole blocks,
+/// ShapeError.
 std::size_t gguf_tensor_size(std::string_view name, GgufType type, const Shape& shape);
 
 /// Writes a file of version 3, aligned to 32 bytes, that the caller commits. Throws IoError as PendingFile; ArgumentError for a
-/// name that occurs twice or is longer than ggml's 63 bytes; ShapeError when a tensor's bytes are not as many as it needs.
+/// name or key that occurs twice, a name longer than ggml's 63 bytes, the key general.alignment, and a tensor without
+/// dimensions, with more than 4 or one of 0, or of a type that is none; ShapeError when a tensor's bytes are not as many as it
+/// needs.
 void write_gguf(PendingFile& file, const GgufMetadata& metadata, std::span<const GgufTensor> tensors);
 
 }  // namespace gpt
