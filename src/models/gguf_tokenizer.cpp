@@ -35,7 +35,7 @@ std::vector<std::int64_t> read_types(const GgufFile& file, std::size_t tokens) {
 
 void read_tokens(const GgufFile& file, std::vector<std::string> tokens, ByteBpeModel& model) {
   std::vector<std::int64_t> types = read_types(file, tokens.size());
-  // Older files have no types: what the special ids name is special all the same.
+  const bool typed = file.has(key_of("token_type"));
   for (const auto& [name, member] :
        {std::pair("bos", &ByteBpeModel::bos_token), std::pair("eos", &ByteBpeModel::eos_token),
         std::pair("unknown", &ByteBpeModel::unk_token), std::pair("padding", &ByteBpeModel::pad_token)}) {
@@ -45,7 +45,7 @@ void read_tokens(const GgufFile& file, std::vector<std::string> tokens, ByteBpeM
     if (at >= tokens.size() || types[at] == kUnused)
       fail<FormatError>(file.source(), key_of(name), "_token_id is ", *id, ", which is none of the ",
                         tokens.size(), " tokens");
-    if (types[at] == kNormal) types[at] = kControl;
+    if (!typed) types[at] = kControl;  // older files have no types: what these name is special all the same
     model.*member = tokens[at];
   }
   for (std::size_t i = 0; i < tokens.size(); ++i) {

@@ -488,6 +488,14 @@ TEST(GgufTokenizer, ReadsFilesOfOtherWriters) {
   EXPECT_THAT(warnings, ElementsAre(HasSubstr("tokenizer.ggml.pre is missing")));
   EXPECT_THAT(model.tokenizer().encode("ab<s>"), ElementsAre(2, 3));
   EXPECT_TRUE(model.tokenizer().is_special(3));
+  // Where there are types, they say what is special.
+  const std::int32_t normal[] = {1, 1, 1, 1};
+  m.set_int32s("tokenizer.ggml.token_type", normal);
+  rewrite(
+      dir / "m.gguf", dir / "typed.gguf", [](auto&) {}, m);
+  const Model typed = Model::load(dir / "typed.gguf");
+  EXPECT_FALSE(typed.tokenizer().is_special(3));
+  EXPECT_EQ(typed.tokenizer().eos_token_id(), 3);
 
   const auto refused_with = [&](const std::function<void(GgufMetadata&)>& change) {
     GgufMetadata other = metadata_of(16);
