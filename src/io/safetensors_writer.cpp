@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/in_range.h"
 #include "core/json.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
@@ -27,13 +28,13 @@ std::string json_string(const std::string& text, std::string_view source) {
 DType stored_dtype(const NamedTensor& t) noexcept { return t.stored.value_or(t.tensor.dtype()); }
 
 /// Some elements at a time, so that the tensor is never there twice.
-void write_rounded(PendingFile& file, ConstTensorView t, DType dtype) {
+void write_rounded(PendingFile& file, const std::string& name, ConstTensorView t, DType dtype) {
   constexpr std::int64_t kTogether = std::int64_t{1} << 18;
   for (std::int64_t begin = 0; begin < t.numel(); begin += kTogether) {
     const std::byte* const from = t.raw() + static_cast<std::size_t>(begin) * size_of(t.dtype());
-    const Tensor rounded = Tensor::borrow(nullptr, const_cast<std::byte*>(from),
-                                          {std::min(kTogether, t.numel() - begin)}, t.dtype())
-                               .to(dtype);
+    const Tensor part = Tensor::borrow(nullptr, const_cast<std::byte*>(from),
+                                       {std::min(kTogether, t.numel() - begin)}, t.dtype());
+    const Tensor rounded = to_in_range(name, part, dtype);
     file.write({rounded.view().raw(), rounded.nbytes()});
   }
 }
@@ -100,7 +101,7 @@ void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors, 
     if (stored_dtype(*t) == t->tensor.dtype())
       file.write({t->tensor.raw(), t->tensor.nbytes()});
     else
-      write_rounded(file, t->tensor, stored_dtype(*t));
+      write_rounded(file, t->name, t->tensor, stored_dtype(*t));
   }
 }
 

@@ -1,10 +1,10 @@
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <string>
 #include <vector>
 
 #include "core/float_environment.h"
+#include "core/in_range.h"
 #include "core/memory.h"
 #include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
@@ -69,17 +69,6 @@ std::vector<std::byte> bytes_of(ConstTensorView tensor) {
   return {tensor.raw(), tensor.raw() + tensor.nbytes()};
 }
 
-/// Converted weights; a number that its new type does not hold is none to go on with.
-Tensor converted(const std::string& name, const Tensor& tensor, DType dtype) {
-  const Tensor to = tensor.to(dtype);
-  if (dtype == DType::f32 || dtype == tensor.dtype()) return to;
-  const Tensor wide = to.to(DType::f32), from = tensor.to(DType::f32);
-  for (std::int64_t i = 0; i < wide.numel(); ++i)
-    if (std::isfinite(from.data<float>()[i]) && !std::isfinite(wide.data<float>()[i]))
-      fail<NumericError>(name, "holds ", from.data<float>()[i], ", which is beyond ", name_of(dtype));
-  return to;
-}
-
 bool is_block(const Weight& weight, GgufWeights kind) {
   if (!weight.quantized() || weight.group_size != 32 || !weight.zero_points.empty() ||
       weight.scales.dtype() != DType::f16)
@@ -97,7 +86,7 @@ std::vector<std::byte> matrix_bytes(const std::string& name, const Weight& weigh
                               ops::dequantize(weight, WeightLayout::kOutIn));
   const Tensor plain = weight.quantized() ? ops::dequantize(weight, WeightLayout::kOutIn)
                                           : ops::unpack(weight, WeightLayout::kOutIn);
-  return bytes_of(converted(name, plain, *dtype_of_gguf(kind_of(kind).type)));
+  return bytes_of(to_in_range(name, plain, *dtype_of_gguf(kind_of(kind).type)));
 }
 
 /// Collects the tensors of a network.

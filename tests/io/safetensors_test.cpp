@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -259,6 +260,20 @@ TEST(Safetensors, ReadsEveryGoldenFile) {
     }
   }
   EXPECT_GT(files, 0u) << folders;
+}
+
+TEST(Safetensors, RefusesToRoundANumberToInfinity) {
+  const TempDir dir;
+  Tensor t = Tensor::zeros({(1 << 18) + 5}, DType::f32);  // in more than one part
+  const auto save = [&] { save_safetensors(dir / "t", std::vector<NamedTensor>{{"w", t, DType::f16}}); };
+  t.data<float>()[(1 << 18) + 3] = std::numeric_limits<float>::infinity();
+  save();
+  EXPECT_EQ(SafetensorsFile(dir / "t").tensor("w").to(DType::f32).data<float>()[(1 << 18) + 3],
+            std::numeric_limits<float>::infinity());
+  std::filesystem::remove(dir / "t");
+  t.data<float>()[(1 << 18) + 4] = 65520.0f;  // the least that float16 rounds to infinity
+  expect_error<NumericError>(save, {"[w]", "65520", "float16"});
+  EXPECT_FALSE(std::filesystem::exists(dir / "t"));
 }
 
 }  // namespace

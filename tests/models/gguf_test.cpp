@@ -195,6 +195,9 @@ TEST(Gguf, ConvertsToWhatIsAskedFor) {
   expect_error<NumericError>([&] { save_gguf(beyond, dir / "x.gguf", {.weights = GgufWeights::kF16}); },
                              {"[h.0.mlp.c_fc.weight]", "1e+06", "float16"});
   EXPECT_FALSE(std::filesystem::exists(dir / "x.gguf"));
+  expect_error<NumericError>([&] { beyond.save(dir / "x", {.dtype = DType::f16}); },
+                             {"[transformer.h.0.mlp.c_fc.weight]", "1e+06", "float16"});
+  EXPECT_FALSE(std::filesystem::exists(dir / "x"));
 }
 
 TEST(Gguf, QuantizedMatricesComeBackToTheBit) {

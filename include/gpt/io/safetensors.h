@@ -173,7 +173,8 @@ struct NamedTensor {
 /// transformers wants
 /// {"format", "pt"} among the metadata.
 /// Throws IoError as AtomicFile; ArgumentError for a name that occurs twice, is "__metadata__" or is not
-/// UTF-8, and for a header beyond 100 MB; UnsupportedError as Tensor::to for a type to store.
+/// UTF-8, and for a header beyond 100 MB; UnsupportedError as Tensor::to for a type to store;
+/// NumericError naming the tensor for a finite element that would become infinite in it.
 void save_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
                       const Metadata& metadata = {});
 

@@ -65,7 +65,8 @@ class Model {
   /// directory as it was; a process killed while they take their names leaves some of either. A directory that a failed save
   /// had made goes again. Where the old one was sharded, its index and shards are removed last. Symbolic links are replaced,
   /// not written through.
-  /// Throws IoError; ShapeError for a network whose weights were never set; UnsupportedError for another SaveOptions::dtype.
+  /// Throws IoError; ShapeError for a network whose weights were never set; UnsupportedError for another SaveOptions::dtype;
+  /// NumericError for weights beyond its range.
   void save(const std::filesystem::path& directory, const SaveOptions& options = {}) const;
 
   const Gpt2& network() const noexcept { return network_; }
