@@ -1,7 +1,6 @@
 #include "gpt/core/mapped_file.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <string>
@@ -9,6 +8,7 @@
 
 #include "core/input_file.h"
 #include "core/memory.h"
+#include "core/release_pages.h"
 #include "gpt/core/error.h"
 
 namespace gpt {
@@ -32,11 +32,7 @@ MappedFile::MappedFile(const std::filesystem::path& path, Mode mode) : path_(pat
 }
 
 void MappedFile::drop_pages(std::span<std::byte> part) const noexcept {
-  if (!mapped_) return;
-  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  const auto offset = static_cast<std::size_t>(part.data() - data_.get());
-  const std::size_t begin = (offset + page - 1) / page * page, end = (offset + part.size()) / page * page;
-  if (begin < end) ::madvise(data_.get() + begin, end - begin, MADV_DONTNEED);  // a failure costs only memory
+  if (mapped_) release_pages(part);
 }
 
 std::string read_text_file(const std::filesystem::path& path) {

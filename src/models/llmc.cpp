@@ -11,6 +11,7 @@
 
 #include "core/float_environment.h"
 #include "core/memory.h"
+#include "core/release_pages.h"
 #include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
 #include "gpt/core/mapped_file.h"
@@ -124,23 +125,36 @@ class Loader {
   }
 
   void operator()(const std::string& parameter, Tensor& tensor, const Shape& expected) {
-    tensor = converted(at(parameter, expected));
+    const Tensor stored = at(parameter, expected);
+    tensor = converted(stored);
+    finish(stored, tensor);
   }
 
   void operator()(const std::string& parameter, Weight& weight) {
     Weight loaded = weight;
     loaded.layout = WeightLayout::kOutIn;
-    loaded.values = converted(at(parameter, {weight.out, weight.in}));
+    const Tensor stored = at(parameter, {weight.out, weight.in});
+    loaded.values = converted(stored);
     if (options_.pack && Gpt2::packs(parameter)) {
       loaded = ops::pack(loaded, pool_);
     } else if (!options_.map || options_.dtype) {
       loaded.values = ops::unpack(loaded, loaded.file_layout);
       loaded.layout = loaded.file_layout;
     }
+    finish(stored, loaded.values);
     weight = std::move(loaded);
   }
 
  private:
+  /// Of a file that was read, no tensor stays in its memory, which goes as fast as the network grows.
+  void finish(const Tensor& stored, Tensor& loaded) const {
+    if (options_.map) return;
+    const std::byte* const begin = stored.view().raw();
+    if (std::as_const(loaded).view().raw() == begin) loaded = loaded.clone();
+    release_pages(
+        file_.bytes().subspan(static_cast<std::size_t>(begin - file_.bytes().data()), stored.nbytes()));
+  }
+
   Tensor at(const std::string& parameter, const Shape& shape) const {
     if (options_.stop.stop_requested()) fail<CancelledError>(file_.path().string(), "loading was stopped");
     const auto place = static_cast<std::size_t>(places_.begin(parameter)) * size_of(header_.dtype);

@@ -13,7 +13,9 @@
 #include "core/input_file.h"
 #include "core/memory.h"
 #include "core/quote.h"
+#include "core/release_pages.h"
 #include "gpt/core/error.h"
+#include "gpt/core/mapped_file.h"
 #include "gpt/io/gguf.h"
 #include "gpt/ops/gguf_blocks.h"
 #include "models/gguf_names.h"
@@ -129,7 +131,10 @@ std::optional<GgufBlock> block_of(GgufType type) {
 /// Loads tensor after tensor.
 class Loader {
  public:
-  Loader(const GgufFile& file, const LoadOptions& options) : file_(file), options_(options) {}
+  /// `read`: the memory that the file was read into, unless it is mapped or a caller's. Nothing stays in it, and it goes as
+  /// fast as the network grows.
+  Loader(const GgufFile& file, const MappedFile* read, const LoadOptions& options)
+      : file_(file), read_(read), options_(options) {}
 
   void operator()(const std::string& parameter, Tensor& tensor, const Shape& expected) {
     const std::string name = begin(parameter, expected);
@@ -138,6 +143,7 @@ class Loader {
       fail<FormatError>(file_.source(), "tensor ", name, " is ", name_of(info.type),
                         ", expected F32, F16 or BF16");
     tensor = converted(file_.tensor(name));
+    finish(name, tensor);
   }
 
   void operator()(const std::string& parameter, Weight& weight) {
@@ -150,6 +156,15 @@ class Loader {
       set_plain(weight, converted(file_.tensor(name)));
     if (options_.pack && Gpt2::packs(parameter)) weight = ops::pack(weight, pool_);
     if (copied) file_.drop_pages(name);
+    finish(name, weight.values);
+  }
+
+  /// Of a tied head, the file's own is not used.
+  void release(std::string_view name) const {
+    if (read_ == nullptr || !file_.contains(name)) return;
+    const std::span<const std::byte> bytes = file_.bytes(name);
+    release_pages(
+        read_->bytes().subspan(static_cast<std::size_t>(bytes.data() - read_->bytes().data()), bytes.size()));
   }
 
   void warn_of_the_rest(bool tied) const {
@@ -176,6 +191,12 @@ class Loader {
                        expected.to_string());
     used_.insert(name);
     return name;
+  }
+
+  void finish(const std::string& name, Tensor& tensor) const {
+    if (read_ == nullptr) return;
+    if (std::as_const(tensor).view().raw() == file_.bytes(name).data()) tensor = tensor.clone();
+    release(name);
   }
 
   Tensor converted(const Tensor& tensor) const {
@@ -211,10 +232,30 @@ class Loader {
   }
 
   const GgufFile& file_;
+  const MappedFile* read_;
   const LoadOptions& options_;
   PagePool pool_;
   std::set<std::string, std::less<>> used_;
 };
+
+Model load(const GgufFile& file, const MappedFile* read, const LoadOptions& options) {
+  require_gpt2(file);
+  const Gpt2Config config = read_config(file);
+  // Before memory is spent on as many layers as the metadata claim.
+  static_cast<void>(file.info(gguf_name_of(concat("h.", config.n_layer - 1, ".ln_1.weight"))));
+  std::shared_ptr<const Tokenizer> tokenizer = read_gguf_tokenizer(file, options.on_warning);
+  if (tokenizer && tokenizer->vocab_size() > config.vocab_size && options.on_warning)
+    options.on_warning(concat("[", file.source(), "] the tokenizer has ", tokenizer->vocab_size(),
+                              " tokens, the network only ", config.vocab_size));
+  Gpt2 network(config);
+  Loader loader(file, read, options);
+  if (config.tie_word_embeddings) loader.release(kHead);
+  network.visit(loader);
+  loader.warn_of_the_rest(config.tie_word_embeddings);
+  HfConfig hf;
+  config.to_hf(hf);
+  return {std::move(network), std::move(hf), std::move(tokenizer)};
+}
 
 }  // namespace
 
@@ -231,25 +272,11 @@ bool is_gguf(const std::filesystem::path& path) {
 }
 
 Model load_gguf(const std::filesystem::path& path, const LoadOptions& options) {
-  return load_gguf(GgufFile(path, options.map ? MappedFile::Mode::kMap : MappedFile::Mode::kRead), options);
+  if (options.map) return load(GgufFile(path), nullptr, options);
+  const MappedFile read(path, MappedFile::Mode::kRead);
+  return load(GgufFile(read.owner(), read.bytes(), path.string()), &read, options);
 }
 
-Model load_gguf(const GgufFile& file, const LoadOptions& options) {
-  require_gpt2(file);
-  const Gpt2Config config = read_config(file);
-  // Before memory is spent on as many layers as the metadata claim.
-  static_cast<void>(file.info(gguf_name_of(concat("h.", config.n_layer - 1, ".ln_1.weight"))));
-  std::shared_ptr<const Tokenizer> tokenizer = read_gguf_tokenizer(file, options.on_warning);
-  if (tokenizer && tokenizer->vocab_size() > config.vocab_size && options.on_warning)
-    options.on_warning(concat("[", file.source(), "] the tokenizer has ", tokenizer->vocab_size(),
-                              " tokens, the network only ", config.vocab_size));
-  Gpt2 network(config);
-  Loader loader(file, options);
-  network.visit(loader);
-  loader.warn_of_the_rest(config.tie_word_embeddings);
-  HfConfig hf;
-  config.to_hf(hf);
-  return {std::move(network), std::move(hf), std::move(tokenizer)};
-}
+Model load_gguf(const GgufFile& file, const LoadOptions& options) { return load(file, nullptr, options); }
 
 }  // namespace gpt
