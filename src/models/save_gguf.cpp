@@ -137,8 +137,20 @@ class TensorList {
   std::vector<GgufWeights> kinds_;
 };
 
+/// The network's, with the tokens that end a text where generation finds them: in generation_config.json first.
+Gpt2Config exported_config(const Model& model) {
+  Gpt2Config c = model.config();
+  const auto& generation = model.generation_config();
+  const auto ids = generation ? generation->get_int_list("eos_token_id") : std::nullopt;
+  if (!ids) return c;
+  c.eos_token_id.clear();
+  for (const std::int64_t id : *ids)
+    c.eos_token_id.push_back(id >= 0 && id < c.vocab_size ? static_cast<TokenId>(id) : -1);
+  return c;
+}
+
 void save(const Model& model, const std::filesystem::path& path, const GgufSaveOptions& options) {
-  const Gpt2Config& c = model.config();
+  const Gpt2Config c = exported_config(model);
   const std::string target = path.string();
   refuse_what_runs_wrongly(c, target);
   TensorList list(options);

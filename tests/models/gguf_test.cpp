@@ -472,6 +472,23 @@ TEST(GgufTokenizer, RefusesWhatLlamaCppWouldDoOtherwise) {
          {"no eos_token_id", "token 11"});
 }
 
+TEST(GgufTokenizer, EndsWhereTheGenerationConfigSays) {
+  const TempDir dir;
+  Gpt2Config c = config_of(16);
+  c.eos_token_id = {3};
+  const auto with = [&](const char* generation) {
+    const Model m = model_of(c, DType::f32, tokenizer_of(tokenizer_model()));
+    return Model(m.network(), HfConfig(), m.shared_tokenizer(),
+                 HfConfig::parse(generation, "generation_config.json"));
+  };
+  save_gguf(with(R"({"eos_token_id": 20})"), dir / "m.gguf");
+  EXPECT_EQ(GgufFile(dir / "m.gguf").get_unsigned("tokenizer.ggml.eos_token_id"), 20u);
+  save_gguf(with(R"({"bos_token_id": 20})"), dir / "m.gguf");
+  EXPECT_EQ(GgufFile(dir / "m.gguf").get_unsigned("tokenizer.ggml.eos_token_id"), 3u);
+  expect_error<UnsupportedError>([&] { save_gguf(with(R"({"eos_token_id": [20, 3]})"), dir / "x.gguf"); },
+                                 {"x.gguf", "eos_token_id are 2 tokens"});
+}
+
 TEST(GgufTokenizer, ReadsFilesOfOtherWriters) {
   const TempDir dir;
   save_gguf(model_of(config_of(16)), dir / "m.gguf");
