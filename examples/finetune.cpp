@@ -31,7 +31,7 @@ struct Request {
   std::optional<double> validation_fraction;
   std::string output_dir;
   std::int64_t block_size = 0;  // 0: as long as the network takes, at most 1024
-  std::string chat_template{gpt::ChatTemplate().name()};
+  std::optional<std::string> chat_template;
   bool skip_bad_lines = false;
   std::optional<float> resid_pdrop, embd_pdrop, attn_pdrop;
   std::string lr_scheduler_type = "linear";
@@ -171,6 +171,13 @@ std::string file_name(const std::filesystem::path& path) {
   return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
 }
 
+/// Samples, one a line; else it is text.
+bool holds_samples(const std::string& path) { return path.ends_with(".jsonl"); }
+
+gpt::ChatTemplate chat_template_of(const Request& r) {
+  return r.chat_template ? gpt::ChatTemplate::by_name(*r.chat_template) : gpt::ChatTemplate();
+}
+
 // What needs no file to be judged.
 void check(Request& r) {
   if (r.model.has_value() == r.config.has_value())
@@ -206,7 +213,13 @@ void check(Request& r) {
   r.arguments.output_dir = r.output_dir;
   r.arguments.resume_from_checkpoint = r.resume;
   program::check_usage([&] { r.arguments.validate(); });
-  program::check_usage([&] { gpt::ChatTemplate::by_name(r.chat_template); });
+  program::check_usage([&] { chat_template_of(r); });
+  const bool has_samples =
+      holds_samples(r.train_file) || (r.validation_file && holds_samples(*r.validation_file));
+  for (const auto& [option, given] :
+       {std::pair("--chat-template", r.chat_template.has_value()), {"--skip-bad-lines", r.skip_bad_lines}})
+    if (given && !has_samples)
+      throw program::UsageError(gpt::concat(option, " needs a file named *.jsonl, found ", r.train_file));
 }
 
 gpt::Model make_model(const Request& r, std::stop_token stop) {
@@ -259,7 +272,7 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
   if (block > model.config().n_positions)
     throw gpt::ArgumentError(
         gpt::concat("--block-size: ", block, " is more than n_positions = ", model.config().n_positions));
-  if (!path.ends_with(".jsonl"))
+  if (!holds_samples(path))
     return split(gpt::TextDataset::from_file(path, model.tokenizer(),
                                              {.block_size = block,
                                               .parse_special_tokens = true,
@@ -268,7 +281,7 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
                  fraction);
   auto samples = gpt::JsonlDataset::from_file(path, model.tokenizer(),
                                               {.max_length = block + 1,
-                                               .chat_template = gpt::ChatTemplate::by_name(r.chat_template),
+                                               .chat_template = chat_template_of(r),
                                                .skip_bad_lines = r.skip_bad_lines,
                                                .stop = stop});
   const gpt::JsonlCounts counts = samples.counts();

@@ -307,6 +307,10 @@ TEST_F(FinetuneProgram, NamesWhatIsWrong) {
   expect_failure(2, command(options("out", {"--save-dtype", "int8"})),
                  "--save-dtype: \"int8\" is none of float32, bfloat16, float16");
   expect_failure(2, command(options("out", {"--sample-prompt", ""})), "--sample-prompt is empty");
+  for (const std::vector<std::string>& of_samples :
+       {std::vector<std::string>{"--chat-template", "chatml"}, {"--skip-bad-lines"}})
+    expect_failure(2, command(options("out", of_samples)),
+                   of_samples.front() + " needs a file named *.jsonl, found " + corpus);
   expect_failure(2, command(options("out", {"--gradient-accumulation-steps", "2", "--max-grad-norm", "-1"})),
                  "error: --max-grad-norm is -1, expected 0 or more");
   expect_failure(2, command(options("out", {"--resid-pdrop", "1.5"})), "error: --resid-pdrop is 1.5");
