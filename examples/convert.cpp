@@ -1,10 +1,12 @@
 // gpt-convert: GPT-2 checkpoints from one format into another.
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iomanip>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -55,8 +57,9 @@ void add_options(CLI::App& app, Request& request) {
       ->type_name("NAME");
   app.add_option(
          "--dtype", request.dtype,
-         "float32, float16 or bfloat16; in GGUF also q8_0 or q4_0 (as they are; in GGUF, biases, layer norms "
-         "and positions are always float32; in llm.c, float32 or bfloat16)")
+         "float32, float16 or bfloat16; in GGUF also q8_0 or q4_0 (as they are, but for hf, int8 and int4 as "
+         "float32; in GGUF, biases, layer norms and positions are always float32; in llm.c, float32 or "
+         "bfloat16)")
       ->type_name("NAME");
   app.add_option("--tokenizer", request.tokenizer,
                  "Directory of the tokenizer, for a model that comes without or has another")
@@ -94,6 +97,8 @@ Plan plan_of(const Request& request) {
   Plan plan{output_format(request), {}, {}};
   if (request.no_tied_head && plan.to != Format::kGguf)
     throw program::UsageError("--no-tied-head: only GGUF has a choice");
+  if (request.tokenizer && plan.to == Format::kLlmc)
+    throw program::UsageError("--tokenizer: a checkpoint of llm.c holds none");
   if (!request.dtype) return plan;
   const auto refuse = [&](std::string_view expected) {
     throw program::UsageError(
@@ -136,6 +141,33 @@ gpt::Model load(Format from, const Request& request, const gpt::LoadOptions& opt
   }
 }
 
+/// transformers does not read int8 and int4 as libgpt lays them out: they become the floats that they stand for.
+bool dequantize(gpt::Model& model) {
+  bool any = false;
+  model.network().visit_matrices([&any](const std::string&, gpt::ops::Weight& weight) {
+    if (!weight.quantized()) return;
+    weight = {.in = weight.in,
+              .out = weight.out,
+              .layout = weight.file_layout,
+              .file_layout = weight.file_layout,
+              .values = gpt::ops::dequantize(weight, weight.file_layout)};
+    any = true;
+  });
+  return any;
+}
+
+/// Of what generation_config.json says, GGUF holds the end of text, and llm.c nothing.
+void warn_of_lost_settings(const gpt::Model& model, Format to) {
+  if (to == Format::kHuggingFace || !model.generation_config()) return;
+  constexpr std::string_view kWithoutEffect[] = {"_from_model_config", "bos_token_id", "pad_token_id",
+                                                 "transformers_version"};
+  for (const std::string& key : model.generation_config()->unread_keys())
+    if (std::find(std::begin(kWithoutEffect), std::end(kWithoutEffect), key) == std::end(kWithoutEffect) &&
+        !(to == Format::kGguf && key == "eos_token_id"))
+      program::warn(gpt::concat("generation_config.json: ", key, " has no place in ", title_of(to),
+                                " and is left out"));
+}
+
 /// llm.c's when none is asked for: what it holds without loss, and no more.
 gpt::DType llmc_dtype(const gpt::Model& model) {
   bool bf16 = true;
@@ -152,7 +184,7 @@ void save(const gpt::Model& model, const Plan& plan, const Request& request, std
   else if (plan.to == Format::kLlmc)
     gpt::save_llmc(model, request.output, plan.dtype ? *plan.dtype : llmc_dtype(model));
   else
-    model.save(request.output);
+    model.save(request.output, {.dtype = plan.dtype});
 }
 
 std::uintmax_t bytes_of(Format format, const fs::path& path) {
@@ -176,11 +208,15 @@ int convert(const Request& request) {
   const program::Interrupt interrupt;
   const auto start = Clock::now();
   const Format from = input_format(request.model);
-  gpt::Model model =
-      load(from, request, {.dtype = plan.dtype, .on_warning = program::warn, .stop = interrupt.token()});
+  gpt::Model model = load(from, request, {.on_warning = program::warn, .stop = interrupt.token()});
   if (request.tokenizer) model.set_tokenizer(gpt::load_tokenizer(*request.tokenizer));
   if (!model.has_tokenizer() && plan.to != Format::kLlmc)
     program::warn("there is no tokenizer: --tokenizer DIR gives one");
+  warn_of_lost_settings(model, plan.to);
+  if (plan.to == Format::kHuggingFace && dequantize(model))
+    program::warn(gpt::concat("int8 and int4 matrices are written as ",
+                              gpt::name_of(plan.dtype.value_or(gpt::DType::f32)),
+                              ", which transformers reads"));
   save(model, plan, request, interrupt.token());
   const std::chrono::duration<double> seconds = Clock::now() - start;
   const std::uintmax_t bytes = bytes_of(plan.to, request.output);

@@ -11,6 +11,7 @@
 #include "examples/process.h"
 #include "gpt/gpt.h"
 #include "support/random_model.h"
+#include "support/random_tensor.h"
 #include "support/temp_dir.h"
 
 namespace gpt::test {
@@ -78,6 +79,54 @@ TEST(ConvertProgram, WritesWhatTheLibraryMakes) {
   EXPECT_TRUE(read_file(dir / "program.bin") == read_file(dir / "library.bin"));
 }
 
+TEST(ConvertProgram, WritesIntegersAsFloatsForHuggingFace) {
+  const TempDir dir;
+  convert(kDemo, dir / "m.gguf", {"--dtype", "q8_0"});
+  const Model integers = Model::load(dir / "m.gguf");
+  for (const auto& [options, dtype] :
+       {std::pair(std::vector<std::string>{}, DType::f32), {{"--dtype", "float16"}, DType::f16}}) {
+    std::vector<std::string> arguments = {"--model", dir / "m.gguf", "--output", dir / "hf"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const ProcessResult result = run(arguments);
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_THAT(result.err,
+                HasSubstr(concat("warning: int8 and int4 matrices are written as ", name_of(dtype))));
+    const Model floats = Model::load(dir / "hf");
+    EXPECT_FALSE(HfConfig::load(dir / "hf/config.json").has("quantization_config"));
+    std::vector<const ops::Weight*> expected;
+    integers.network().visit_matrices(
+        [&](const std::string&, const ops::Weight& weight) { expected.push_back(&weight); });
+    std::size_t i = 0;
+    floats.network().visit_matrices([&, to = dtype](const std::string& name, const ops::Weight& weight) {
+      ASSERT_EQ(weight.values.dtype(), to) << name;
+      const ops::Weight& source = *expected.at(i++);
+      const Tensor plain = source.quantized() ? ops::dequantize(source, weight.file_layout)
+                                              : ops::unpack(source, weight.file_layout);
+      EXPECT_TRUE(same_bits(weight.values, std::as_const(plain).to(to))) << name;
+    });
+    EXPECT_EQ(i, expected.size());
+  }
+}
+
+TEST(ConvertProgram, SaysWhatOfTheGenerationConfigIsLost) {
+  const TempDir dir;
+  std::filesystem::copy(kDemo, dir / "m");
+  write_file(dir / "m/generation_config.json",
+             R"({"eos_token_id": 3, "temperature": 0.5, "top_k": null, "transformers_version": "4.40.0"})");
+  ProcessResult result = run({"--model", dir / "m", "--output", dir / "m.gguf"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("warning: generation_config.json: temperature has no place in GGUF"));
+  EXPECT_THAT(result.err, ::testing::Not(HasSubstr("eos_token_id")));
+  EXPECT_THAT(result.err, ::testing::Not(HasSubstr("transformers_version")));
+  EXPECT_THAT(result.err, ::testing::Not(HasSubstr("top_k")));
+  EXPECT_EQ(Model::load(dir / "m.gguf").config().eos_token_id, std::vector<TokenId>{3});
+  result = run({"--model", dir / "m", "--output", dir / "m.bin"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("warning: generation_config.json: eos_token_id has no place in llm.c"));
+  convert(dir / "m", dir / "again");
+  EXPECT_TRUE(std::filesystem::exists(dir / "again/generation_config.json"));
+}
+
 TEST(ConvertProgram, ReportsInJson) {
   const TempDir dir;
   const ProcessResult result = run({"--model", kDemo, "--output", dir / "x.gguf", "--json"});
@@ -119,6 +168,7 @@ TEST(ConvertProgram, RefusesAWrongCommandLineWithStatusTwo) {
   refuse({"--output", "/proc/x.gguf", "--dtype", "q4_k"}, "--dtype: \"q4_k\" is none of float32");
   refuse({"--output", "/proc/x.bin", "--dtype", "float16"}, "float32, bfloat16, which llm.c has");
   refuse({"--output", "/proc/x", "--no-tied-head"}, "--no-tied-head");
+  refuse({"--output", "/proc/x.bin", "--tokenizer", kDemo}, "--tokenizer: a checkpoint of llm.c holds none");
   refuse({"--output", "/proc/x", "stray"}, "stray");
 }
 
