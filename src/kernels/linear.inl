@@ -82,6 +82,7 @@ void linear_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std
   const std::int64_t group = in_order ? 1 : kTaskPanels;
   for (std::int64_t p0 = panel_begin; p0 < panel_end; p0 += group) {
     const std::int64_t panels = panel_end - p0 < group ? panel_end - p0 : group;
+    static_assert(kWidePanels == 0 || kWidePanels == kTaskPanels);  // as many as a whole group has
     if constexpr (kWidePanels > 0)
       if (panels == kWidePanels) {
         linear_wide<kWidePanels>(a, m0, rows, p0);

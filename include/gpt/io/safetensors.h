@@ -63,7 +63,8 @@ class SafetensorsFile {
   SafetensorsFile(const std::filesystem::path& path, MappedFile::Mode mode,
                   std::vector<PlacedTensor> tensors);
 
-  /// Names in the order of the data in the file.
+  /// Names in the order of the data in the file; of tensors that were given, as they were: those of pytorch_model.bin in the
+  /// order of its dict.
   const std::vector<std::string>& names() const noexcept { return contents_->names; }
   bool contains(std::string_view name) const noexcept { return contents_->tensors.contains(name); }
   /// Throws FormatError naming the file and the tensor when there is none of that name.
