@@ -195,6 +195,10 @@ Value::Value(Object value) noexcept : value_(std::move(value)) {}
 Value::Value(const Value& other) : Value() {
   std::visit([this](auto copy) { value_ = std::move(copy); }, other.value_);
 }
+Value& Value::operator=(const Value& other) { return *this = Value(other); }
+Value::Value(Value&&) noexcept = default;
+Value& Value::operator=(Value&&) noexcept = default;
+Value::~Value() = default;
 
 void Value::set_integer(bool fits_int64, std::uint64_t value) noexcept {
   if (fits_int64)

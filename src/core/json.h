@@ -39,10 +39,10 @@ class Value {
   Value(Object value) noexcept;
 
   Value(const Value& other);
-  Value& operator=(const Value& other) { return *this = Value(other); }
-  Value(Value&&) noexcept = default;
-  Value& operator=(Value&&) noexcept = default;
-  ~Value() = default;
+  Value& operator=(const Value& other);
+  Value(Value&&) noexcept;
+  Value& operator=(Value&&) noexcept;
+  ~Value();
 
   /// The value when it is of the type T: bool, std::int64_t, std::uint64_t (integers beyond int64 alone), double (numbers
   /// with a point or an exponent), std::string, Array or Object. Else null.
