@@ -1,5 +1,6 @@
 // Beam search: the rule by itself on scores written by hand, and over a model.
 #include "generate/beam_search.h"
+#include "generate/log_probs_after.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -25,6 +26,7 @@ namespace {
 using generate::BeamCandidate;
 using generate::BeamSearch;
 using test::expect_error;
+using test::log_probs_after;
 using test::tiny_model;
 using ::testing::ElementsAre;
 using ::testing::Pair;
@@ -129,20 +131,6 @@ TEST(BeamSearch, ALengthPenaltyOfAnySignCounts) {
   EXPECT_EQ(score(2.0), -6.0 / 9.0);
   EXPECT_EQ(score(-1.0), -6.0 / (1.0 / 3.0));
   EXPECT_NEAR(score(0.5), -6.0 / std::sqrt(3.0), 1e-14);  // exp and log round a few times
-}
-
-// The log-probabilities after all of `ids`, from a forward pass of their own.
-std::vector<double> log_probs_after(const Model& model, const Ids& ids) {
-  Arena arena;
-  nn::KvCache cache = model.network().make_cache();
-  const Chunk chunk{.ids = ids, .cache = &cache};
-  const ForwardOutput output = model.network().forward(std::span(&chunk, 1), arena);
-  const auto row = ConstTensorView(output.logits).span<float>();
-  double sum = 0.0;
-  for (const float logit : row) sum += std::exp(static_cast<double>(logit));
-  std::vector<double> log_probs;
-  for (const float logit : row) log_probs.push_back(static_cast<double>(logit) - std::log(sum));
-  return log_probs;
 }
 
 std::vector<GenerateResult> all(const Model& model, const GenerateOptions& options,

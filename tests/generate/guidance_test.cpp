@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "generate/log_probs_after.h"
 #include "generate/tiny_model.h"
 #include "gpt/core/arena.h"
 #include "gpt/core/error.h"
@@ -15,24 +16,11 @@ namespace gpt {
 namespace {
 
 using test::expect_error;
+using test::log_probs_after;
 using test::tiny_model;
 
 const std::vector<TokenId> kPrompt = {3, 1, 4, 1, 5};
 const std::vector<TokenId> kNegative = {9, 2, 6};
-
-// The log-probabilities after all of `ids`, from a forward pass of their own.
-std::vector<double> log_probs_after(const Model& model, const std::vector<TokenId>& ids) {
-  Arena arena;
-  nn::KvCache cache = model.network().make_cache();
-  const Chunk chunk{.ids = ids, .cache = &cache};
-  const ForwardOutput output = model.network().forward(std::span(&chunk, 1), arena);
-  const auto row = ConstTensorView(output.logits).span<float>();
-  double sum = 0.0;
-  for (const float logit : row) sum += std::exp(static_cast<double>(logit));
-  std::vector<double> log_probs;
-  for (const float logit : row) log_probs.push_back(static_cast<double>(logit) - std::log(sum));
-  return log_probs;
-}
 
 // Greedy by the formula of transformers' UnbatchedClassifierFreeGuidanceLogitsProcessor.
 std::vector<TokenId> guided(const Model& model, double scale, std::vector<TokenId> other, std::size_t count) {
