@@ -11,7 +11,7 @@
 namespace gpt {
 namespace {
 
-constexpr std::string_view kWhere = "bleu";
+constexpr std::string_view kBleu = "bleu";
 
 void add(const ReferencedText& text, WordRule rule, Bleu& total) {
   const std::vector<std::string> words = split_words(text.text, rule);
@@ -61,11 +61,11 @@ void finish(Bleu& b) {
 
 Bleu bleu(std::span<const ReferencedText> texts, WordRule rule) {
   const DefaultFloatEnvironment environment;
-  return with_memory_errors(kWhere, [&] {
-    if (texts.empty()) fail<ArgumentError>(kWhere, "there are no texts");
+  return with_memory_errors(kBleu, [&] {
+    if (texts.empty()) fail<ArgumentError>(kBleu, "there are no texts");
     Bleu result;
     for (std::size_t i = 0; i < texts.size(); ++i) {
-      if (texts[i].references.empty()) fail<ArgumentError>(kWhere, "text ", i, " has no references");
+      if (texts[i].references.empty()) fail<ArgumentError>(kBleu, "text ", i, " has no references");
       add(texts[i], rule, result);
     }
     finish(result);

@@ -15,7 +15,7 @@
 namespace gpt {
 namespace {
 
-constexpr std::string_view kWhere = "rank_choices";
+constexpr std::string_view kRankChoices = "rank_choices";
 
 /// The first of the keys that the line has, or the first of all.
 std::string_view key_of(const JsonObject& line, std::initializer_list<std::string_view> keys) {
@@ -70,13 +70,13 @@ struct EncodedQuestion {
 TokenId first_token(const Tokenizer& tokenizer, std::size_t question) {
   if (const auto bos = tokenizer.bos_token_id()) return *bos;
   if (const auto eos = tokenizer.eos_token_id()) return *eos;
-  fail<ArgumentError>(kWhere, "the context of question ", question,
+  fail<ArgumentError>(kRankChoices, "the context of question ", question,
                       " is empty, and the tokenizer has no bos or eos token to stand for it");
 }
 
 EncodedQuestion encode(const Tokenizer& tokenizer, const ChoiceQuestion& question, std::size_t index) {
   if (question.choices.size() < 2)
-    fail<ArgumentError>(kWhere, "question ", index, " has ", question.choices.size(),
+    fail<ArgumentError>(kRankChoices, "question ", index, " has ", question.choices.size(),
                         " choices, expected 2 or more");
   const std::string_view context = evaluate::without_space_at_end(question.context);
   const std::string between = question.context.substr(context.size());
@@ -85,7 +85,7 @@ EncodedQuestion encode(const Tokenizer& tokenizer, const ChoiceQuestion& questio
   EncodedQuestion encoded;
   for (std::size_t i = 0; i < question.choices.size(); ++i) {
     const std::string& choice = question.choices[i];
-    if (choice.empty()) fail<ArgumentError>(kWhere, "choice ", i, " of question ", index, " is empty");
+    if (choice.empty()) fail<ArgumentError>(kRankChoices, "choice ", i, " of question ", index, " is empty");
     const bool joined = context.empty() || !between.empty() || evaluate::is_space(read_utf8(choice));
     const std::vector<TokenId> whole =
         tokenizer.encode(concat(context, between, joined ? "" : " ", choice), plain);
@@ -95,7 +95,7 @@ EncodedQuestion encode(const Tokenizer& tokenizer, const ChoiceQuestion& questio
     encoded.choices.emplace_back(middle, whole.end());
     if (encoded.contexts.back().empty()) encoded.contexts.back().push_back(first_token(tokenizer, index));
     if (encoded.choices.back().empty())
-      fail<ArgumentError>(kWhere, "choice ", i, " of question ", index,
+      fail<ArgumentError>(kRankChoices, "choice ", i, " of question ", index,
                           " has no tokens of its own after the context");
   }
   return encoded;
@@ -125,7 +125,7 @@ std::vector<ChoiceRanking> rank_all(const Gpt2& network, const Tokenizer& tokeni
   std::vector<ChoiceRanking> rankings;
   for (std::size_t begin = 0; begin < questions.size(); begin += kAtOnce) {
     const std::size_t count = std::min(kAtOnce, questions.size() - begin);
-    if (options.stop.stop_requested()) fail<CancelledError>(kWhere, "was cancelled");
+    if (options.stop.stop_requested()) fail<CancelledError>(kRankChoices, "was cancelled");
     std::vector<EncodedQuestion> encoded(count);
     parallel_try(static_cast<std::int64_t>(count), 1, [&](std::int64_t i) {
       const auto q = static_cast<std::size_t>(i);
@@ -167,7 +167,7 @@ std::vector<ChoiceRanking> rank_choices(const Gpt2& network, const Tokenizer& to
                                         std::span<const ChoiceQuestion> questions,
                                         const ChoicesOptions& options) {
   const DefaultFloatEnvironment environment;
-  return with_memory_errors(kWhere, [&] { return rank_all(network, tokenizer, questions, options); });
+  return with_memory_errors(kRankChoices, [&] { return rank_all(network, tokenizer, questions, options); });
 }
 
 ChoiceCounts count_right(std::span<const ChoiceQuestion> questions, std::span<const ChoiceRanking> rankings) {

@@ -14,7 +14,7 @@
 namespace gpt {
 namespace {
 
-constexpr std::string_view kWhere = "embed";
+constexpr std::string_view kEmbed = "embed";
 
 /// hidden: the `rows` states of one sequence, [rows, d].
 void pool(const float* hidden, std::int64_t rows, std::int64_t d, Pooling pooling, float* out) {
@@ -34,7 +34,7 @@ void require_finite(std::span<const float> vector, std::size_t sequence, const G
   const auto bad = std::find_if(vector.begin(), vector.end(), [](float v) { return !std::isfinite(v); });
   if (bad == vector.end()) return;
   const auto found = find_non_finite(network, stop);
-  fail<NumericError>(kWhere, "element ", bad - vector.begin(), " of the vector of sequence ", sequence,
+  fail<NumericError>(kEmbed, "element ", bad - vector.begin(), " of the vector of sequence ", sequence,
                      " is ", *bad,
                      found ? concat("; parameter ", found->name, ": element ", found->element) : "");
 }
@@ -42,10 +42,10 @@ void require_finite(std::span<const float> vector, std::size_t sequence, const G
 Tensor embed_all(const Gpt2& network, std::span<const std::vector<TokenId>> sequences,
                  const EmbedOptions& options) {
   const std::int64_t d = network.config().n_embd, n_positions = network.config().n_positions;
-  if (sequences.empty()) fail<ArgumentError>(kWhere, "there are no sequences");
+  if (sequences.empty()) fail<ArgumentError>(kEmbed, "there are no sequences");
   for (std::size_t i = 0; i < sequences.size(); ++i)
     if (sequences[i].empty() || sequences[i].size() > static_cast<std::size_t>(n_positions))
-      fail<ArgumentError>(kWhere, "sequence ", i, " has ", sequences[i].size(),
+      fail<ArgumentError>(kEmbed, "sequence ", i, " has ", sequences[i].size(),
                           " tokens, expected 1 to n_positions = ", n_positions);
   const auto count = static_cast<std::int64_t>(sequences.size());
   Tensor result = Tensor::empty({count, d});
@@ -82,7 +82,7 @@ Tensor embed_all(const Gpt2& network, std::span<const std::vector<TokenId>> sequ
 Tensor embed(const Gpt2& network, std::span<const std::vector<TokenId>> sequences,
              const EmbedOptions& options) {
   const DefaultFloatEnvironment environment;
-  return with_memory_errors(kWhere, [&] { return embed_all(network, sequences, options); });
+  return with_memory_errors(kEmbed, [&] { return embed_all(network, sequences, options); });
 }
 
 }  // namespace gpt

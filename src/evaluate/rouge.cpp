@@ -9,7 +9,7 @@
 namespace gpt {
 namespace {
 
-constexpr std::string_view kWhere = "rouge";
+constexpr std::string_view kRouge = "rouge";
 
 using Words = std::vector<std::string>;
 
@@ -100,19 +100,19 @@ void divide(RougeScore& sum, std::size_t count) {
 
 Rouge rouge(const ReferencedText& text) {
   const DefaultFloatEnvironment environment;
-  return with_memory_errors(kWhere, [&] {
-    if (text.references.empty()) fail<ArgumentError>(kWhere, "the text has no references");
+  return with_memory_errors(kRouge, [&] {
+    if (text.references.empty()) fail<ArgumentError>(kRouge, "the text has no references");
     return rouge_of(text);
   });
 }
 
 Rouge rouge(std::span<const ReferencedText> texts) {
   const DefaultFloatEnvironment environment;
-  return with_memory_errors(kWhere, [&] {
-    if (texts.empty()) fail<ArgumentError>(kWhere, "there are no texts");
+  return with_memory_errors(kRouge, [&] {
+    if (texts.empty()) fail<ArgumentError>(kRouge, "there are no texts");
     Rouge mean;
     for (std::size_t i = 0; i < texts.size(); ++i) {
-      if (texts[i].references.empty()) fail<ArgumentError>(kWhere, "text ", i, " has no references");
+      if (texts[i].references.empty()) fail<ArgumentError>(kRouge, "text ", i, " has no references");
       const Rouge one = rouge_of(texts[i]);
       add(one.rouge1, mean.rouge1);
       add(one.rouge2, mean.rouge2);

@@ -41,7 +41,7 @@ void check_keys(const GgufMetadata& metadata, const std::string& source) {
     fail<ArgumentError>(source, "cannot store two keys of the name ", quote(*twice));
   if (std::binary_search(keys.begin(), keys.end(), "general.alignment"))
     fail<ArgumentError>(source, "cannot store the key general.alignment: the data are aligned to ",
-                        kAlignment, " bytes, which needs none");
+                        gguf::kAlignment, " bytes, which needs none");
 }
 
 void check_names(std::span<const GgufTensor> tensors, const std::string& source) {
@@ -127,9 +127,9 @@ void write_gguf(PendingFile& file, const GgufMetadata& metadata, std::span<const
     for (int axis = t.shape.rank(); axis-- > 0;) append(head, static_cast<std::uint64_t>(t.shape[axis]));
     append(head, static_cast<std::uint32_t>(t.type));
     append(head, offset);
-    offset += padded(gguf_tensor_size(t.name, t.type, t.shape), kAlignment);
+    offset += padded(gguf_tensor_size(t.name, t.type, t.shape), gguf::kAlignment);
   }
-  head.resize(padded(head.size(), kAlignment));
+  head.resize(padded(head.size(), gguf::kAlignment));
   file.write(head);
   for (const GgufTensor& t : tensors) {
     std::vector<std::byte> bytes = t.make();
@@ -137,7 +137,7 @@ void write_gguf(PendingFile& file, const GgufMetadata& metadata, std::span<const
     if (bytes.size() != expected)
       fail<ShapeError>(source, "tensor ", quote(t.name), " has ", bytes.size(), " bytes, expected ",
                        expected);
-    bytes.resize(padded(bytes.size(), kAlignment));
+    bytes.resize(padded(bytes.size(), gguf::kAlignment));
     file.write(bytes);
   }
 }

@@ -114,9 +114,9 @@ Header read_header(const MappedFile& file, const std::string& source) {
   return header;
 }
 
-class Loader {
+class LlmcLoader {
  public:
-  Loader(const MappedFile& file, const Header& header, const LoadOptions& options)
+  LlmcLoader(const MappedFile& file, const Header& header, const LoadOptions& options)
       : file_(file), header_(header), options_(options), places_(header.config, header.padded) {
     const std::uint64_t expected =
         kHeader * 4 + static_cast<std::uint64_t>(places_.total) * size_of(header.dtype);
@@ -234,7 +234,8 @@ Model load_llmc(const std::filesystem::path& path, const LoadOptions& options,
                              ", expected float32, float16 or bfloat16");
     const MappedFile file(path, options.map ? MappedFile::Mode::kMap : MappedFile::Mode::kRead);
     const Header header = read_header(file, path.string());
-    Loader loader(file, header, options);  // before memory is spent on as many layers as the header claims
+    LlmcLoader loader(file, header,
+                      options);  // before memory is spent on as many layers as the header claims
     Gpt2 network(header.config);
     network.visit(loader);
     HfConfig hf;

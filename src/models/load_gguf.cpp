@@ -129,11 +129,11 @@ std::optional<GgufBlock> block_of(GgufType type) {
 }
 
 /// Loads tensor after tensor.
-class Loader {
+class GgufLoader {
  public:
   /// `read`: the memory that the file was read into, unless it is mapped or a caller's. Nothing stays in it, and it goes as
   /// fast as the network grows.
-  Loader(const GgufFile& file, const MappedFile* read, const LoadOptions& options)
+  GgufLoader(const GgufFile& file, const MappedFile* read, const LoadOptions& options)
       : file_(file), read_(read), options_(options) {}
 
   void operator()(const std::string& parameter, Tensor& tensor, const Shape& expected) {
@@ -248,7 +248,7 @@ Model load(const GgufFile& file, const MappedFile* read, const LoadOptions& opti
     options.on_warning(concat("[", file.source(), "] the tokenizer has ", tokenizer->vocab_size(),
                               " tokens, the network only ", config.vocab_size));
   Gpt2 network(config);
-  Loader loader(file, read, options);
+  GgufLoader loader(file, read, options);
   if (config.tie_word_embeddings) loader.release(kHead);
   network.visit(loader);
   loader.warn_of_the_rest(config.tie_word_embeddings);

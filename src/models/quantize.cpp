@@ -15,7 +15,7 @@
 namespace gpt {
 namespace {
 
-constexpr std::string_view kWhere = "quantize";
+constexpr std::string_view kQuantize = "quantize";
 
 /// The format a matrix is to get, if any.
 std::optional<ops::QuantizationFormat> format_of(const std::string& name, const ops::Weight& weight,
@@ -36,7 +36,7 @@ void check(const Gpt2& network, const QuantizeOptions& options) {
     network.visit_matrices([&, &wanted = matrix](const std::string& name, const ops::Weight&) {
       found = found || name == wanted;
     });
-    if (!found) fail<ArgumentError>(kWhere, "the network has no matrix \"", matrix, "\" to override");
+    if (!found) fail<ArgumentError>(kQuantize, "the network has no matrix \"", matrix, "\" to override");
   }
 }
 
@@ -169,7 +169,7 @@ std::vector<QuantizedMatrix> quantize_all(Gpt2& network, const QuantizeOptions& 
 
 std::vector<QuantizedMatrix> quantize(Gpt2& network, const QuantizeOptions& options) {
   const DefaultFloatEnvironment environment;
-  return with_memory_errors(kWhere, [&] { return quantize_all(network, options); });
+  return with_memory_errors(kQuantize, [&] { return quantize_all(network, options); });
 }
 
 }  // namespace gpt

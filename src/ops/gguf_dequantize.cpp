@@ -9,7 +9,7 @@ namespace gpt::ops {
 namespace {
 
 constexpr std::int64_t kMostInputs = 256;  // of a block
-using Floats = std::array<float, kMostInputs>;
+using Superblock = std::array<float, kMostInputs>;
 
 float f16_at(const std::byte* at) noexcept { return static_cast<float>(read_f16(at)); }
 
@@ -18,7 +18,7 @@ int nibble(const std::byte* bytes, std::int64_t i, std::int64_t half) noexcept {
 }
 
 /// The kinds of 32 inputs.
-void read_small(GgufBlock kind, const std::byte* b, Floats& w) noexcept {
+void read_small(GgufBlock kind, const std::byte* b, Superblock& w) noexcept {
   const float d = f16_at(b);
   const bool has_min = kind == GgufBlock::kQ4_1 || kind == GgufBlock::kQ5_1;
   const bool five_bits = kind == GgufBlock::kQ5_0 || kind == GgufBlock::kQ5_1;
@@ -50,7 +50,7 @@ ScalePair scale_pair(const std::byte* p, std::int64_t j) noexcept {
           static_cast<float>(byte_at(p, j + 4) >> 4 | byte_at(p, j) >> 6 << 4)};
 }
 
-void read_q4_k_or_q5_k(GgufBlock kind, const std::byte* b, Floats& w) noexcept {
+void read_q4_k_or_q5_k(GgufBlock kind, const std::byte* b, Superblock& w) noexcept {
   const bool five_bits = kind == GgufBlock::kQ5_K;
   const float d = f16_at(b), dmin = f16_at(b + 2);
   const std::byte* const high = b + 16;
@@ -66,7 +66,7 @@ void read_q4_k_or_q5_k(GgufBlock kind, const std::byte* b, Floats& w) noexcept {
   }
 }
 
-void read_q6_k(const std::byte* b, Floats& w) noexcept {
+void read_q6_k(const std::byte* b, Superblock& w) noexcept {
   const float d = f16_at(b + 208);
   for (std::int64_t i = 0; i < kMostInputs; ++i) {
     // Of every 128 inputs, 64 bytes of nibbles and 32 of pairs of bits.
@@ -79,7 +79,7 @@ void read_q6_k(const std::byte* b, Floats& w) noexcept {
   }
 }
 
-void read_block(GgufBlock kind, const std::byte* block, Floats& w) noexcept {
+void read_block(GgufBlock kind, const std::byte* block, Superblock& w) noexcept {
   switch (kind) {
     case GgufBlock::kQ4_K:
     case GgufBlock::kQ5_K: return read_q4_k_or_q5_k(kind, block, w);
@@ -92,7 +92,7 @@ template <class Element>
 void dequantize(GgufBlock kind, const std::byte* bytes, std::int64_t blocks, Element* to) {
   const std::int64_t inputs = inputs_of(kind), size = bytes_of(kind);
   parallel_for(blocks, grain_for(4 * inputs), [&](std::int64_t begin, std::int64_t end) noexcept {
-    Floats w;
+    Superblock w;
     for (std::int64_t i = begin; i < end; ++i) {
       read_block(kind, bytes + i * size, w);
       for (std::int64_t k = 0; k < inputs; ++k)

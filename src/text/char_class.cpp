@@ -8,7 +8,7 @@ namespace gpt {
 namespace {
 
 // The property White_Space, which is not a general category (U+0085 is a control, U+200B is none).
-bool is_white_space(char32_t c) noexcept {
+bool has_white_space_property(char32_t c) noexcept {
   return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
          c == 0x3000;
@@ -17,7 +17,7 @@ bool is_white_space(char32_t c) noexcept {
 CharClass class_of(char32_t c) noexcept {
   // Planes 4 to 13 are unassigned, 15 and 16 for private use: not worth two thirds of the table's time.
   if (c >= 0x40000 && c >> 16 != 14) return CharClass::kOther;
-  if (is_white_space(c)) return CharClass::kSpace;
+  if (has_white_space_property(c)) return CharClass::kSpace;
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:

@@ -16,10 +16,10 @@ struct NamedToken {
   std::optional<std::string> ByteBpeModel::*member;
   bool is_end_of_text;  // GPT-2's default
 };
-constexpr NamedToken kNamedTokens[] = {{"bos_token", &ByteBpeModel::bos_token, true},
-                                       {"eos_token", &ByteBpeModel::eos_token, true},
-                                       {"unk_token", &ByteBpeModel::unk_token, true},
-                                       {"pad_token", &ByteBpeModel::pad_token, false}};
+constexpr NamedToken kByteBpeTokens[] = {{"bos_token", &ByteBpeModel::bos_token, true},
+                                         {"eos_token", &ByteBpeModel::eos_token, true},
+                                         {"unk_token", &ByteBpeModel::unk_token, true},
+                                         {"pad_token", &ByteBpeModel::pad_token, false}};
 
 bool is_gpt2_class(std::string_view name) { return name == "GPT2Tokenizer" || name == "GPT2TokenizerFast"; }
 
@@ -63,7 +63,7 @@ void apply_side_files(ByteBpeModel& model, const std::filesystem::path& director
   model.add_prefix_space = config.boolean("add_prefix_space").value_or(model.add_prefix_space);
   // What GPT-2's class says where the files say nothing.
   const bool defaults = is_gpt2_class(tokenizer_class) && has_end_of_text(model, side_files);
-  for (const NamedToken& named : kNamedTokens) {
+  for (const NamedToken& named : kByteBpeTokens) {
     if (side_files.mentions(named.key)) {
       model.*named.member = side_files.named(named.key);
     } else if (defaults && named.is_end_of_text) {

@@ -12,9 +12,9 @@
 namespace gpt {
 namespace {
 
-using Batch = std::vector<std::int64_t>;
+using SampleIndices = std::vector<std::int64_t>;
 
-constexpr std::string_view kWhere = "plan_batches";
+constexpr std::string_view kPlan = "plan_batches";
 constexpr std::size_t kWindow = 1024;
 constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max();
 
@@ -24,7 +24,7 @@ struct Limits {
 
 Limits limits_of(const BatchOptions& options) {
   const auto at_least_one = [](std::string_view name, std::int64_t value) {
-    if (value < 1) fail<ArgumentError>(kWhere, name, " is ", value, ", expected at least 1");
+    if (value < 1) fail<ArgumentError>(kPlan, name, " is ", value, ", expected at least 1");
     return value;
   };
   constexpr std::int64_t kDefaultSamples = 8;  // TrainingArguments.per_device_train_batch_size
@@ -45,20 +45,20 @@ std::vector<std::int64_t> rows_of(const Dataset& dataset, std::span<const std::i
   for (const std::int64_t index : order) {
     rows.push_back(dataset.length(index) - 1);
     if (rows.back() > limits.rows)
-      fail<ArgumentError>(kWhere, "sample ", index, " takes ", rows.back(),
+      fail<ArgumentError>(kPlan, "sample ", index, " takes ", rows.back(),
                           " tokens, but max_tokens_per_batch is ", limits.rows);
   }
   return rows;
 }
 
 // First-fit decreasing. Batches hold places in the window.
-std::vector<Batch> pack(std::span<const std::int64_t> rows, const Limits& limits) {
-  Batch places(rows.size());
+std::vector<SampleIndices> pack(std::span<const std::int64_t> rows, const Limits& limits) {
+  SampleIndices places(rows.size());
   std::iota(places.begin(), places.end(), 0);
   const auto rows_at = [&](std::int64_t place) { return rows[static_cast<std::size_t>(place)]; };
   std::stable_sort(places.begin(), places.end(),
                    [&](std::int64_t a, std::int64_t b) { return rows_at(a) > rows_at(b); });
-  std::vector<Batch> batches;
+  std::vector<SampleIndices> batches;
   std::vector<std::int64_t> room;
   for (const std::int64_t place : places) {
     std::size_t i = 0;
@@ -73,7 +73,7 @@ std::vector<Batch> pack(std::span<const std::int64_t> rows, const Limits& limits
     room[i] -= rows_at(place);
   }
   // Back to the order of the samples: otherwise every window would begin with its longest.
-  for (Batch& batch : batches) std::sort(batch.begin(), batch.end());
+  for (SampleIndices& batch : batches) std::sort(batch.begin(), batch.end());
   std::sort(batches.begin(), batches.end());
   return batches;
 }
@@ -99,17 +99,17 @@ std::vector<std::int64_t> epoch_order(std::int64_t n, std::uint64_t seed, std::i
   });
 }
 
-std::vector<Batch> plan_batches(const Dataset& dataset, std::span<const std::int64_t> order,
-                                const BatchOptions& options) {
+std::vector<SampleIndices> plan_batches(const Dataset& dataset, std::span<const std::int64_t> order,
+                                        const BatchOptions& options) {
   const Limits limits = limits_of(options);
-  return with_memory_errors(kWhere, [&] {
+  return with_memory_errors(kPlan, [&] {
     const std::vector<std::int64_t> rows = rows_of(dataset, order, limits);
-    std::vector<Batch> plan;
+    std::vector<SampleIndices> plan;
     const std::size_t window =
         options.max_tokens_per_batch ? kWindow : static_cast<std::size_t>(limits.samples);
     for (std::size_t begin = 0, size; begin < order.size(); begin += size) {
       size = std::min(window, order.size() - begin);
-      for (Batch& batch : pack(std::span(rows).subspan(begin, size), limits)) {
+      for (SampleIndices& batch : pack(std::span(rows).subspan(begin, size), limits)) {
         for (std::int64_t& place : batch) place = order[begin + static_cast<std::size_t>(place)];
         plan.push_back(std::move(batch));
       }

@@ -16,7 +16,7 @@
 namespace gpt {
 namespace {
 
-constexpr std::string_view kWhere = "JsonlDataset";
+constexpr std::string_view kJsonl = "JsonlDataset";
 
 struct Line {
   std::string_view text;
@@ -117,7 +117,7 @@ struct JsonlDataset::Data {
 JsonlDataset JsonlDataset::from_file(const std::filesystem::path& path, const Tokenizer& tokenizer,
                                      const JsonlDatasetOptions& options) {
   if (options.max_length < 2)
-    fail<ArgumentError>(kWhere, "max_length is ", options.max_length, ", expected at least 2");
+    fail<ArgumentError>(kJsonl, "max_length is ", options.max_length, ", expected at least 2");
   constexpr int kLinesPerThread = 64;
   return with_memory_errors(path.native(), [&] {
     const std::string name = path.string();
@@ -151,9 +151,9 @@ JsonlDataset JsonlDataset::from_file(const std::filesystem::path& path, const To
 }
 
 std::pair<JsonlDataset, JsonlDataset> JsonlDataset::split(double validation_fraction) const {
-  const std::int64_t middle = end_ - validation_share(kWhere, validation_fraction, size());
+  const std::int64_t middle = end_ - validation_share(kJsonl, validation_fraction, size());
   if (middle == begin_ || middle == end_)
-    fail<ArgumentError>(kWhere, "validation_fraction ", validation_fraction, " leaves one side of ", size(),
+    fail<ArgumentError>(kJsonl, "validation_fraction ", validation_fraction, " leaves one side of ", size(),
                         " samples without any");
   return {JsonlDataset(data_, begin_, middle), JsonlDataset(data_, middle, end_)};
 }
@@ -161,14 +161,14 @@ std::pair<JsonlDataset, JsonlDataset> JsonlDataset::split(double validation_frac
 const JsonlCounts& JsonlDataset::counts() const noexcept { return data_->counts; }
 
 std::int64_t JsonlDataset::length(std::int64_t index) const {
-  require_index(kWhere, index, size());
+  require_index(kJsonl, index, size());
   const std::int64_t* begin = data_->begin.data() + begin_ + index;
   return begin[1] - begin[0];
 }
 
 Sample JsonlDataset::at(std::int64_t index) const {
   const std::int64_t count = length(index);
-  return with_memory_errors(kWhere, [&] {
+  return with_memory_errors(kJsonl, [&] {
     const std::int64_t begin = data_->begin[static_cast<std::size_t>(begin_ + index)];
     Sample sample;
     sample.ids.assign(data_->ids.begin() + begin, data_->ids.begin() + begin + count);

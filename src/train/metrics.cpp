@@ -20,16 +20,16 @@ namespace {
 constexpr std::string_view kEvalLoss = "eval_loss";
 
 /// A line of names and numbers.
-class Line {
+class MetricsLine {
  public:
-  Line& add(std::string_view name, std::int64_t value) { return append(name, concat(value)); }
-  Line& add(std::string_view name, double value) {
+  MetricsLine& add(std::string_view name, std::int64_t value) { return append(name, concat(value)); }
+  MetricsLine& add(std::string_view name, double value) {
     return append(name, std::isfinite(value) ? concat(value) : "null");
   }
   std::string text() const { return text_ + "}\n"; }
 
  private:
-  Line& append(std::string_view name, std::string_view value) {
+  MetricsLine& append(std::string_view name, std::string_view value) {
     text_ += concat(text_.empty() ? "{\"" : ", \"", name, "\": ", value);
     return *this;
   }
@@ -66,7 +66,7 @@ MetricsFile::~MetricsFile() = default;
 
 void MetricsFile::add(const TrainingLog& log) {
   begin(log.step, false);
-  file_->append(Line()
+  file_->append(MetricsLine()
                     .add("step", log.step)
                     .add("total_steps", log.total_steps)
                     .add("epoch", log.epoch)
@@ -79,7 +79,7 @@ void MetricsFile::add(const TrainingLog& log) {
 
 void MetricsFile::add(const EvaluationLog& log) {
   begin(log.step, true);
-  file_->append(Line()
+  file_->append(MetricsLine()
                     .add("step", log.step)
                     .add("epoch", log.epoch)
                     .add(kEvalLoss, log.eval_loss)

@@ -19,11 +19,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kWhere = "TextDataset";
+constexpr std::string_view kText = "TextDataset";
 
 void check(const BlockOptions& options) {
   if (options.block_size < 1)
-    fail<ArgumentError>(kWhere, "block_size is ", options.block_size, ", expected at least 1");
+    fail<ArgumentError>(kText, "block_size is ", options.block_size, ", expected at least 1");
 }
 
 template <class E>
@@ -99,10 +99,10 @@ std::shared_ptr<const TokenStore> tokens_of_file(const fs::path& path, const Tok
 TextDataset TextDataset::from_tokens(std::vector<TokenId> tokens, const BlockOptions& options) {
   check(options);
   for (const TokenId token : tokens)
-    if (token < 0) fail<ArgumentError>(kWhere, "token id ", token, " is negative");
-  return with_memory_errors(kWhere, [&] {
+    if (token < 0) fail<ArgumentError>(kText, "token id ", token, " is negative");
+  return with_memory_errors(kText, [&] {
     const auto store = std::make_shared<const TokenStore>(std::move(tokens));
-    require_sample<ArgumentError>(kWhere, store->size(), options);
+    require_sample<ArgumentError>(kText, store->size(), options);
     return TextDataset(store, 0, store->size(), options);
   });
 }
@@ -112,11 +112,11 @@ TextDataset TextDataset::from_text(std::string_view text, const Tokenizer& token
   const BlockOptions blocks{options.block_size, options.drop_last};
   check(blocks);
   if (!options.cache_dir.empty())
-    fail<ArgumentError>(kWhere, "cache_dir is set, but only the tokens of a file are kept on disk");
-  return with_memory_errors(kWhere, [&] {
+    fail<ArgumentError>(kText, "cache_dir is set, but only the tokens of a file are kept on disk");
+  return with_memory_errors(kText, [&] {
     const auto store =
-        encode(text, tokenizer, {options.parse_special_tokens, options.on_progress, options.stop}, kWhere);
-    require_sample<ArgumentError>(kWhere, store->size(), blocks);
+        encode(text, tokenizer, {options.parse_special_tokens, options.on_progress, options.stop}, kText);
+    require_sample<ArgumentError>(kText, store->size(), blocks);
     return TextDataset(store, 0, store->size(), blocks);
   });
 }
@@ -133,10 +133,10 @@ TextDataset TextDataset::from_file(const fs::path& path, const Tokenizer& tokeni
 }
 
 std::pair<TextDataset, TextDataset> TextDataset::split(double validation_fraction) const {
-  const std::int64_t validation = validation_share(kWhere, validation_fraction, token_count());
+  const std::int64_t validation = validation_share(kText, validation_fraction, token_count());
   const std::int64_t middle = end_ - validation;
-  require_sample<ArgumentError>(concat(kWhere, ", training part"), middle - begin_, options_);
-  require_sample<ArgumentError>(concat(kWhere, ", validation part"), validation, options_);
+  require_sample<ArgumentError>(concat(kText, ", training part"), middle - begin_, options_);
+  require_sample<ArgumentError>(concat(kText, ", validation part"), validation, options_);
   return {TextDataset(tokens_, begin_, middle, options_), TextDataset(tokens_, middle, end_, options_)};
 }
 
@@ -147,13 +147,13 @@ std::int64_t TextDataset::size() const noexcept {
 }
 
 std::int64_t TextDataset::length(std::int64_t index) const {
-  require_index(kWhere, index, size());
+  require_index(kText, index, size());
   return std::min(options_.block_size, token_count() - 1 - index * options_.block_size) + 1;
 }
 
 Sample TextDataset::at(std::int64_t index) const {
   const std::int64_t count = length(index);
-  return with_memory_errors(kWhere, [&] {
+  return with_memory_errors(kText, [&] {
     Sample sample;
     sample.ids = tokens_->copy(begin_ + index * options_.block_size, count);
     sample.labels = sample.ids;

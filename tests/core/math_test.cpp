@@ -24,13 +24,13 @@ double error_in_ulp(double value, long double exact) {
                              static_cast<long double>(ulp));
 }
 
-constexpr int kSamples = 200'000;
+constexpr int kArguments = 200'000;
 
 TEST(Math, ExpIsWithinTwoUlp) {
   std::mt19937_64 random(1);
   std::uniform_real_distribution<double> wide(-745.0, 709.7), narrow(-1.0, 1.0);
   double worst = 0;
-  for (int i = 0; i < kSamples; ++i) {
+  for (int i = 0; i < kArguments; ++i) {
     for (const double x : {wide(random), narrow(random), std::ldexp(narrow(random), -(i % 60))})
       worst = std::max(worst, error_in_ulp(math::exp(x), std::exp(static_cast<long double>(x))));
   }
@@ -54,7 +54,7 @@ TEST(Math, LogIsWithinTwoUlp) {
   std::mt19937_64 random(2);
   std::uniform_real_distribution<double> near_one(0.5, 2.0), tiny(-1.0, 1.0);
   double worst = 0;
-  for (int i = 0; i < kSamples; ++i) {
+  for (int i = 0; i < kArguments; ++i) {
     const auto any = std::bit_cast<double>(random() % 0x7ff0000000000000u);  // subnormals too
     for (const double x : {any == 0 ? 1.0 : any, near_one(random), 1.0 + std::ldexp(tiny(random), -(i % 52))})
       worst = std::max(worst, error_in_ulp(math::log(x), std::log(static_cast<long double>(x))));
@@ -88,7 +88,7 @@ TEST(Math, CosOfTurnsIsWithinTwoUlp) {
   std::mt19937_64 random(3);
   std::uniform_real_distribution<double> unit(0.0, 1.0), wide(-1e6, 1e6), tiny(-1.0, 1.0);
   double worst = 0;
-  for (int i = 0; i < kSamples; ++i) {
+  for (int i = 0; i < kArguments; ++i) {
     const double near_zero_of_cos = 0.25 + std::ldexp(tiny(random), -2 - i % 48);
     for (const double x : {unit(random), wide(random), near_zero_of_cos})
       worst = std::max(worst, error_in_ulp(math::cos_2pi(x), exact_cos_2pi(x)));

@@ -14,7 +14,7 @@ namespace {
 
 using test::expect_error;
 
-constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kLargest = std::numeric_limits<std::int64_t>::max();
 
 TEST(Shape, KnowsItsExtents) {
   const Shape s = {2, 3, 5};
@@ -30,7 +30,7 @@ TEST(Shape, ScalarHasOneElementAndAnEmptyExtentNone) {
   EXPECT_EQ(Shape().rank(), 0);
   EXPECT_EQ(Shape().numel(), 1);
   EXPECT_EQ(Shape().to_string(), "[]");
-  EXPECT_EQ(Shape({4, 0, kMax, kMax}).numel(), 0);
+  EXPECT_EQ(Shape({4, 0, kLargest, kLargest}).numel(), 0);
 }
 
 TEST(Shape, EqualWhenRankAndExtentsAre) {
@@ -45,8 +45,8 @@ TEST(Shape, RefusesWhatCannotBe) {
   EXPECT_EQ(Shape({1, 1, 1, 1, 1, 1, 1, 2}).rank(), Shape::kMaxRank);
   expect_error<ShapeError>([] { Shape({1, 1, 1, 1, 1, 1, 1, 1, 1}); }, {"rank 9", "8"});
   expect_error<ShapeError>([] { Shape({2, -1}); }, {"-1"});
-  EXPECT_EQ(Shape({kMax}).numel(), kMax);
-  expect_error<ShapeError>([] { Shape({kMax, 2}); }, {"overflows"});
+  EXPECT_EQ(Shape({kLargest}).numel(), kLargest);
+  expect_error<ShapeError>([] { Shape({kLargest, 2}); }, {"overflows"});
   expect_error<ShapeError>([] { Shape({std::int64_t{1} << 32, std::int64_t{1} << 32}); }, {"overflows"});
 }
 

@@ -26,6 +26,7 @@ namespace {
 using generate::BeamCandidate;
 using generate::BeamSearch;
 using test::expect_error;
+using test::kPrompt;
 using test::log_probs_after;
 using test::tiny_model;
 using ::testing::ElementsAre;
@@ -33,7 +34,6 @@ using ::testing::Pair;
 using Ids = std::vector<TokenId>;
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
-const Ids kPrompt = {3, 1, 4, 1, 5};
 // Of a log-probability: its sum of exponentials is taken over floats, each within 2 units of its last place.
 constexpr double kLogProbError = 2.5e-7;
 

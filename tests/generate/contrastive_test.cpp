@@ -17,10 +17,9 @@ namespace gpt {
 namespace {
 
 using test::expect_error;
+using test::kPrompt;
 using test::tiny_model;
 using Ids = std::vector<TokenId>;
-
-const Ids kPrompt = {3, 1, 4, 1, 5};
 
 struct Pass {
   std::vector<double> logits;               // after the last token

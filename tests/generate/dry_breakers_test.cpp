@@ -38,7 +38,7 @@ TEST(DryBreakers, MayBeginAtTheEndOfATokenAndGoOnInOthers) {
 
 // Byte tokens, with "<s>" before every text and a special token "b".
 TEST(DryBreakers, AreEncodedAsTextInsideAnother) {
-  ByteBpeModel model = test::small_model();
+  ByteBpeModel model = test::small_bpe_model();
   model.added_tokens = {{.content = "<s>"}, {.content = "b"}};
   model.prefix_tokens = {"<s>"};
   const std::vector<std::string> texts{"ab"};
@@ -53,7 +53,7 @@ TEST(DryBreakers, AreCutToFortyBytesAndTwentyTokensBehindOne) {
 }
 
 TEST(DryBreakers, PassOverIdsWithoutAToken) {
-  ByteBpeModel model = test::small_model();
+  ByteBpeModel model = test::small_bpe_model();
   model.added_tokens = {{.content = "xb", .id = (1 << 21) - 1}};
   const std::vector<std::string> texts{"b"};
   EXPECT_THAT(dry_breakers(ByteBpe(model), texts), ElementsAre(ElementsAre('b'), ElementsAre((1 << 21) - 1)));

@@ -16,23 +16,20 @@ namespace {
 
 using test::expect_error;
 using test::tiny_model;
+using test::with_file;
 
-const std::vector<TokenId> kPrompt = {3, 1, 4};
+const std::vector<TokenId> kShortPrompt = {3, 1, 4};
 
 void load(const Model& model) { const Generator generator(model); }
 
-std::vector<TokenId> generate(const Model& model, const GenerateOptions& options = {}) {
-  return Generator(model).generate(kPrompt, options).ids;
-}
-
-Model with_file(std::string_view generation_config) {
-  return tiny_model(test::endless_config(), generation_config);
+std::vector<TokenId> generated(const Model& model, const GenerateOptions& options = {}) {
+  return Generator(model).generate(kShortPrompt, options).ids;
 }
 
 TEST(GenerationConfig, DefaultsAreGreedyAndTwentyTokens) {
   const Model model = tiny_model();
-  EXPECT_EQ(generate(model).size(), 20u);
-  EXPECT_EQ(generate(model), generate(model, {.max_new_tokens = 20, .do_sample = false}));
+  EXPECT_EQ(generated(model).size(), 20u);
+  EXPECT_EQ(generated(model), generated(model, {.max_new_tokens = 20, .do_sample = false}));
 }
 
 TEST(GenerationConfig, TheDefaultLengthIsCappedToTheContext) {
@@ -43,22 +40,22 @@ TEST(GenerationConfig, TheDefaultLengthIsCappedToTheContext) {
 }
 
 TEST(GenerationConfig, MaxLengthCountsThePrompt) {
-  EXPECT_EQ(generate(tiny_model(), {.max_length = 10}).size(), 7u);
-  expect_error<ArgumentError>([] { generate(tiny_model(), {.max_length = 3}); },
+  EXPECT_EQ(generated(tiny_model(), {.max_length = 10}).size(), 7u);
+  expect_error<ArgumentError>([] { generated(tiny_model(), {.max_length = 3}); },
                               {"max_length is 3", "prompt's 3"});
 }
 
 TEST(GenerationConfig, LengthsFollowTheCallerThenTheFile) {
-  EXPECT_EQ(generate(with_file(R"({"max_new_tokens": 4, "max_length": 9})")).size(), 4u);
-  EXPECT_EQ(generate(with_file(R"({"max_length": 9})")).size(), 6u);
-  EXPECT_EQ(generate(with_file(R"({"max_length": 20})")).size(),
+  EXPECT_EQ(generated(with_file(R"({"max_new_tokens": 4, "max_length": 9})")).size(), 4u);
+  EXPECT_EQ(generated(with_file(R"({"max_length": 9})")).size(), 6u);
+  EXPECT_EQ(generated(with_file(R"({"max_length": 20})")).size(),
             20u);  // transformers' default, wherever it stands
-  EXPECT_EQ(generate(with_file(R"({"max_new_tokens": 4})"), {.max_new_tokens = 2}).size(), 2u);
-  EXPECT_EQ(generate(with_file(R"({"max_new_tokens": 4})"), {.max_length = 5}).size(), 2u);
+  EXPECT_EQ(generated(with_file(R"({"max_new_tokens": 4})"), {.max_new_tokens = 2}).size(), 2u);
+  EXPECT_EQ(generated(with_file(R"({"max_new_tokens": 4})"), {.max_length = 5}).size(), 2u);
 }
 
 TEST(GenerationConfig, BothLengthsFromTheCallerAreRefused) {
-  expect_error<ArgumentError>([] { generate(tiny_model(), {.max_new_tokens = 3, .max_length = 10}); },
+  expect_error<ArgumentError>([] { generated(tiny_model(), {.max_new_tokens = 3, .max_length = 10}); },
                               {"max_new_tokens", "max_length"});
 }
 
@@ -67,84 +64,85 @@ TEST(GenerationConfig, SamplingOptionsFollowTheCallerThenTheFileThenTheDefault) 
   const Model sampling =
       with_file(R"({"do_sample": true, "temperature": 0.5, "top_k": 7, "top_p": 0.9, "min_p": 0.01,
                                        "repetition_penalty": 1.3})");
-  EXPECT_EQ(generate(sampling), generate(plain, {.do_sample = true,
-                                                 .temperature = 0.5,
-                                                 .top_k = 7,
-                                                 .top_p = 0.9,
-                                                 .min_p = 0.01,
-                                                 .repetition_penalty = 1.3}));
-  EXPECT_EQ(generate(sampling,
-                     {.temperature = 2.0, .top_k = 0, .top_p = 1.0, .min_p = 0.0, .repetition_penalty = 1.0}),
-            generate(plain, {.do_sample = true, .temperature = 2.0, .top_k = 0}));
-  EXPECT_EQ(generate(plain, {.do_sample = true}), generate(plain, {.do_sample = true, .top_k = 50}));
-  EXPECT_NE(generate(plain, {.do_sample = true, .temperature = 3.0}),
-            generate(plain, {.do_sample = true, .temperature = 3.0, .top_k = 0}));
+  EXPECT_EQ(generated(sampling), generated(plain, {.do_sample = true,
+                                                   .temperature = 0.5,
+                                                   .top_k = 7,
+                                                   .top_p = 0.9,
+                                                   .min_p = 0.01,
+                                                   .repetition_penalty = 1.3}));
+  EXPECT_EQ(
+      generated(sampling,
+                {.temperature = 2.0, .top_k = 0, .top_p = 1.0, .min_p = 0.0, .repetition_penalty = 1.0}),
+      generated(plain, {.do_sample = true, .temperature = 2.0, .top_k = 0}));
+  EXPECT_EQ(generated(plain, {.do_sample = true}), generated(plain, {.do_sample = true, .top_k = 50}));
+  EXPECT_NE(generated(plain, {.do_sample = true, .temperature = 3.0}),
+            generated(plain, {.do_sample = true, .temperature = 3.0, .top_k = 0}));
 }
 
 TEST(GenerationConfig, TheCallerTurnsSamplingOff) {
-  EXPECT_EQ(generate(with_file(R"({"do_sample": true, "temperature": 5.0})"), {.do_sample = false}),
-            generate(tiny_model()));
+  EXPECT_EQ(generated(with_file(R"({"do_sample": true, "temperature": 5.0})"), {.do_sample = false}),
+            generated(tiny_model()));
 }
 
 TEST(GenerationConfig, ASamplingOptionWithoutDoSampleIsRefusedByName) {
   const Model model = tiny_model();
-  expect_error<ArgumentError>([&] { generate(model, {.temperature = 0.5}); }, {"temperature", "do_sample"});
-  expect_error<ArgumentError>([&] { generate(model, {.top_k = 5}); }, {"top_k", "do_sample"});
-  expect_error<ArgumentError>([&] { generate(model, {.top_p = 0.5}); }, {"top_p", "do_sample"});
-  expect_error<ArgumentError>([&] { generate(model, {.do_sample = false, .min_p = 0.5}); },
+  expect_error<ArgumentError>([&] { generated(model, {.temperature = 0.5}); }, {"temperature", "do_sample"});
+  expect_error<ArgumentError>([&] { generated(model, {.top_k = 5}); }, {"top_k", "do_sample"});
+  expect_error<ArgumentError>([&] { generated(model, {.top_p = 0.5}); }, {"top_p", "do_sample"});
+  expect_error<ArgumentError>([&] { generated(model, {.do_sample = false, .min_p = 0.5}); },
                               {"min_p", "do_sample"});
   expect_error<ArgumentError>(
-      [] { generate(with_file(R"({"do_sample": true})"), {.do_sample = false, .top_k = 5}); }, {"top_k"});
+      [] { generated(with_file(R"({"do_sample": true})"), {.do_sample = false, .top_k = 5}); }, {"top_k"});
   // Without a model; but a file may have both, of which transformers only warns.
   expect_error<ArgumentError>([] { GenerateOptions{.do_sample = false, .top_k = 5}.validate(); }, {"top_k"});
-  EXPECT_EQ(generate(with_file(R"({"do_sample": false, "top_k": 5})")), generate(model));
+  EXPECT_EQ(generated(with_file(R"({"do_sample": false, "top_k": 5})")), generated(model));
 }
 
 TEST(GenerationConfig, RepetitionPenaltyAndSeedNeedNoSampling) {
   const Model model = tiny_model();
-  EXPECT_NE(generate(model, {.repetition_penalty = 50.0}), generate(model));
-  EXPECT_EQ(generate(model, {.seed = 5}), generate(model));
+  EXPECT_NE(generated(model, {.repetition_penalty = 50.0}), generated(model));
+  EXPECT_EQ(generated(model, {.seed = 5}), generated(model));
 }
 
 TEST(GenerationConfig, ValuesOutsideTheirRangeAreRefusedByName) {
   const Model model = tiny_model();
-  expect_error<ArgumentError>([&] { generate(model, {.do_sample = true, .temperature = 0.0}); },
+  expect_error<ArgumentError>([&] { generated(model, {.do_sample = true, .temperature = 0.0}); },
                               {"temperature is 0"});
-  expect_error<ArgumentError>([&] { generate(model, {.do_sample = true, .top_p = 1.5}); }, {"top_p is 1.5"});
-  expect_error<ArgumentError>([&] { generate(model, {.repetition_penalty = -1.0}); },
+  expect_error<ArgumentError>([&] { generated(model, {.do_sample = true, .top_p = 1.5}); }, {"top_p is 1.5"});
+  expect_error<ArgumentError>([&] { generated(model, {.repetition_penalty = -1.0}); },
                               {"repetition_penalty is -1"});
-  expect_error<ArgumentError>([&] { generate(model, {.max_new_tokens = 0}); }, {"max_new_tokens is 0"});
-  expect_error<ArgumentError>([&] { generate(model, {.logprobs = -1}); }, {"logprobs is -1"});
-  expect_error<ArgumentError>([&] { generate(model, {.logprobs = 98}); }, {"logprobs is 98", "97"});
-  expect_error<ArgumentError>([&] { generate(model, {.num_threads = -2}); }, {"num_threads is -2"});
-  expect_error<ArgumentError>([&] { generate(model, {.kv_cache_dtype = DType::f64}); },
+  expect_error<ArgumentError>([&] { generated(model, {.max_new_tokens = 0}); }, {"max_new_tokens is 0"});
+  expect_error<ArgumentError>([&] { generated(model, {.logprobs = -1}); }, {"logprobs is -1"});
+  expect_error<ArgumentError>([&] { generated(model, {.logprobs = 98}); }, {"logprobs is 98", "97"});
+  expect_error<ArgumentError>([&] { generated(model, {.num_threads = -2}); }, {"num_threads is -2"});
+  expect_error<ArgumentError>([&] { generated(model, {.kv_cache_dtype = DType::f64}); },
                               {"kv_cache_dtype is float64", "int8"});
   expect_error<ArgumentError>(
       [&] {
-        generate(model, {.stop_strings = std::vector<std::string>{"a", ""}});
+        generated(model, {.stop_strings = std::vector<std::string>{"a", ""}});
       },
       {"stop_strings", "empty"});
-  expect_error<ArgumentError>([&] { generate(model, {.eos_token_id = std::vector<TokenId>{97}}); },
+  expect_error<ArgumentError>([&] { generated(model, {.eos_token_id = std::vector<TokenId>{97}}); },
                               {"eos_token_id 97", "97)"});
   // The file's are the checkpoint's fault, not the caller's.
-  expect_error<FormatError>([] { generate(with_file(R"({"do_sample": true, "top_p": 7})")); },
+  expect_error<FormatError>([] { generated(with_file(R"({"do_sample": true, "top_p": 7})")); },
                             {"generation_config.json", "top_p is 7"});
 }
 
 TEST(GenerationConfig, EosFollowsTheCallerThenTheFileThenConfigJson) {
-  const std::vector<TokenId> all = generate(tiny_model());
+  const std::vector<TokenId> all = generated(tiny_model());
   Gpt2Config config = test::endless_config();
   config.eos_token_id = {all[5], 50256};  // an id beyond the vocabulary does no harm in a file
   const std::string file = "{\"eos_token_id\": [" + std::to_string(all[3]) + ", 1000]}";
   const auto first = [&all](TokenId id) {  // tokens up to the first occurrence, inclusive
     return static_cast<std::size_t>(std::find(all.begin(), all.end(), id) - all.begin()) + 1;
   };
-  EXPECT_EQ(generate(tiny_model(config)).size(), first(all[5]));
-  EXPECT_EQ(generate(tiny_model(config, file)).size(), first(all[3]));
-  EXPECT_EQ(generate(tiny_model(config, "{}")).size(), first(all[5]));
-  EXPECT_EQ(generate(tiny_model(config, R"({"eos_token_id": null})")).size(), all.size());
-  EXPECT_EQ(generate(tiny_model(config, file), {.eos_token_id = std::vector<TokenId>{all[0]}}).size(), 1u);
-  EXPECT_EQ(generate(tiny_model(config, file), {.eos_token_id = std::vector<TokenId>{}}).size(), all.size());
+  EXPECT_EQ(generated(tiny_model(config)).size(), first(all[5]));
+  EXPECT_EQ(generated(tiny_model(config, file)).size(), first(all[3]));
+  EXPECT_EQ(generated(tiny_model(config, "{}")).size(), first(all[5]));
+  EXPECT_EQ(generated(tiny_model(config, R"({"eos_token_id": null})")).size(), all.size());
+  EXPECT_EQ(generated(tiny_model(config, file), {.eos_token_id = std::vector<TokenId>{all[0]}}).size(), 1u);
+  EXPECT_EQ(generated(tiny_model(config, file), {.eos_token_id = std::vector<TokenId>{}}).size(), all.size());
 }
 
 TEST(GenerationConfig, AnEosTokenOutsideTheVocabularyWarns) {
@@ -163,27 +161,27 @@ TEST(GenerationConfig, AnEosTokenOutsideTheVocabularyWarns) {
 }
 
 TEST(GenerationConfig, AnEosTokenOutsideTheVocabularyIsNoneToAnOption) {
-  const std::vector<TokenId> all = generate(tiny_model());
+  const std::vector<TokenId> all = generated(tiny_model());
   Gpt2Config config = test::endless_config();
   config.eos_token_id = {50256};
-  EXPECT_EQ(generate(tiny_model(config), {.min_new_tokens = 5}), all);
-  EXPECT_EQ(generate(tiny_model(config, R"({"eos_token_id": [97], "min_length": 8})")), all);
+  EXPECT_EQ(generated(tiny_model(config), {.min_new_tokens = 5}), all);
+  EXPECT_EQ(generated(tiny_model(config, R"({"eos_token_id": [97], "min_length": 8})")), all);
   expect_error<ArgumentError>(
-      [&] { generate(tiny_model(config), {.eos_token_id = std::vector<TokenId>{97}}); },
+      [&] { generated(tiny_model(config), {.eos_token_id = std::vector<TokenId>{97}}); },
       {"eos_token_id 97 is outside the vocabulary"});
 }
 
 TEST(GenerationConfig, NamesTheFileWhoseLengthDoesNotFit) {
-  expect_error<ArgumentError>([] { generate(with_file(R"({"max_length": 3})")); },
+  expect_error<ArgumentError>([] { generated(with_file(R"({"max_length": 3})")); },
                               {"max_length of generation_config.json is 3", "prompt's 3"});
-  expect_error<ArgumentError>([] { generate(with_file(R"({"max_new_tokens": 40})")); },
+  expect_error<ArgumentError>([] { generated(with_file(R"({"max_new_tokens": 40})")); },
                               {"40 new ones of generation_config.json", "n_positions = 32"});
 }
 
 TEST(GenerationConfig, StopStringsComeFromTheFileToo) {
   const Model plain = tiny_model();
   const GenerateOptions options{.max_new_tokens = 25, .do_sample = true, .temperature = 4.0, .top_k = 0};
-  auto until = generate(plain, options);
+  auto until = generated(plain, options);
   const auto letter = std::find_if(until.begin(), until.end(), [](TokenId id) { return id < 26; });
   ASSERT_NE(letter, until.end()) << "choose another seed";
   const std::string text(plain.tokenizer().bytes_of(*letter));
@@ -191,9 +189,9 @@ TEST(GenerationConfig, StopStringsComeFromTheFileToo) {
     return plain.tokenizer().bytes_of(id).find(text) != text.npos;
   };
   until.erase(std::find_if(until.begin(), until.end(), contains_text) + 1, until.end());
-  EXPECT_EQ(generate(with_file("{\"stop_strings\": \"" + text + "\"}"), options), until);
-  EXPECT_EQ(generate(with_file("{\"stop_strings\": [\"zzz\", \"" + text + "\"]}"), options), until);
-  expect_error<FormatError>([] { generate(with_file(R"({"stop_strings": ["x", ""]})")); },
+  EXPECT_EQ(generated(with_file("{\"stop_strings\": \"" + text + "\"}"), options), until);
+  EXPECT_EQ(generated(with_file("{\"stop_strings\": [\"zzz\", \"" + text + "\"]}"), options), until);
+  expect_error<FormatError>([] { generated(with_file(R"({"stop_strings": ["x", ""]})")); },
                             {"generation_config.json", "stop_strings"});
 }
 
@@ -208,8 +206,8 @@ TEST(GenerationConfig, KeysThatWouldChangeTheResultAreRefusedByName) {
 
 TEST(GenerationConfig, FiltersThatLibgptLacksCountWhenSamplingOnly) {
   const Model model = with_file(R"({"top_h": 0.9})");
-  EXPECT_EQ(generate(model), generate(tiny_model()));
-  expect_error<UnsupportedError>([&] { generate(model, {.do_sample = true}); },
+  EXPECT_EQ(generated(model), generated(tiny_model()));
+  expect_error<UnsupportedError>([&] { generated(model, {.do_sample = true}); },
                                  {"generation_config.json", "top_h"});
 }
 

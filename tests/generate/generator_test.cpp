@@ -21,9 +21,8 @@ namespace gpt {
 namespace {
 
 using test::expect_error;
+using test::kPrompt;
 using test::tiny_model;
-
-const std::vector<TokenId> kPrompt = {3, 1, 4, 1, 5};
 
 // The logits after all of `ids`, from a forward pass of their own.
 std::vector<float> logits_after(const Model& model, std::span<const TokenId> ids) {

@@ -16,10 +16,10 @@ namespace gpt {
 namespace {
 
 using test::expect_error;
+using test::kPrompt;
 using test::log_probs_after;
 using test::tiny_model;
 
-const std::vector<TokenId> kPrompt = {3, 1, 4, 1, 5};
 const std::vector<TokenId> kNegative = {9, 2, 6};
 
 // Greedy by the formula of transformers' UnbatchedClassifierFreeGuidanceLogitsProcessor.

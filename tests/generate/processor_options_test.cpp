@@ -21,10 +21,10 @@ namespace gpt {
 namespace {
 
 using test::expect_error;
+using test::kPrompt;
 using test::tiny_model;
+using test::with_file;
 using Ids = std::vector<TokenId>;
-
-const Ids kPrompt = {3, 1, 4, 1, 5};
 
 std::vector<float> logits_after(const Model& model, const Ids& ids) {
   Arena arena;
@@ -33,10 +33,6 @@ std::vector<float> logits_after(const Model& model, const Ids& ids) {
   const ForwardOutput output = model.network().forward(std::span(&chunk, 1), arena);
   const auto row = ConstTensorView(output.logits).span<float>();
   return {row.begin(), row.end()};
-}
-
-Model with_file(std::string_view generation_config) {
-  return tiny_model(test::endless_config(), generation_config);
 }
 
 Ids generate(const Model& model, const GenerateOptions& options, const Ids& prompt = kPrompt) {

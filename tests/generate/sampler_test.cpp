@@ -18,7 +18,7 @@ namespace {
 
 using test::expect_error;
 
-constexpr float kDropped = -std::numeric_limits<float>::infinity();
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 /// A processor that writes the same value into every score.
 class Fill final : public LogitsProcessor {
@@ -52,7 +52,7 @@ TEST(Sampler, GreedyUsesTheProcessors) {
 }
 
 TEST(Sampler, DrawsInvertTheCumulativeSoftmaxAtTheUniformOfThePosition) {
-  const std::vector<float> logits = {0.0f, 1.0f, kDropped, -1.0f, 0.5f};
+  const std::vector<float> logits = {0.0f, 1.0f, kMinusInfinity, -1.0f, 0.5f};
   const std::vector<double> scores(logits.begin(), logits.end());
   std::vector<double> p(scores.size());
   softmax(scores, p);
@@ -84,7 +84,7 @@ TEST(Sampler, FrequenciesFollowTheSoftmax) {
 }
 
 TEST(Sampler, NeverDrawsADroppedToken) {
-  const std::vector<float> logits = {kDropped, 0.0f, kDropped, -800.0f, kDropped};
+  const std::vector<float> logits = {kMinusInfinity, 0.0f, kMinusInfinity, -800.0f, kMinusInfinity};
   Sampler sampler({}, CounterRng(5));
   const std::vector<TokenId> history(1000, 0);
   for (std::size_t t = 0; t < history.size(); ++t)

@@ -23,7 +23,7 @@ using test::expect_error;
 using test::tiny_model;
 using Ids = std::vector<TokenId>;
 
-const Ids kPrompt = {3, 1, 4, 1, 5, 3, 1};
+const Ids kRepeating = {3, 1, 4, 1, 5, 3, 1};
 
 /// Another small network with the same vocabulary and, as it may be, a shorter context.
 Model assistant(std::int64_t n_positions = 32) {
@@ -70,12 +70,12 @@ TEST(Speculation, ByPromptLookupGivesTheSameBits) {
   const Model model = tiny_model();
   const Generator generator(model);
   for (GenerateOptions options : ways()) {
-    const GenerateResult expected = generator.generate(kPrompt, options);
+    const GenerateResult expected = generator.generate(kRepeating, options);
     for (const std::int64_t count : {1, 3, 10, 100}) {
       for (const std::int64_t ngram : {1, 2, 4}) {
         options.prompt_lookup_num_tokens = count;
         options.max_matching_ngram_size = ngram;
-        expect_same(generator.generate(kPrompt, options), expected);
+        expect_same(generator.generate(kRepeating, options), expected);
       }
     }
   }
@@ -86,14 +86,14 @@ TEST(Speculation, ByAnAssistantModelGivesTheSameBits) {
   const Generator generator(model);
   const Model other = assistant(), shorter = assistant(20);
   for (GenerateOptions options : ways()) {
-    const GenerateResult expected = generator.generate(kPrompt, options);
+    const GenerateResult expected = generator.generate(kRepeating, options);
     for (const Model* drafts : {&model, &other, &shorter}) {
       for (const std::int64_t count : {1, 4, 40}) {
         for (const double threshold : {0.0, 0.1, 1.0}) {
           options.assistant_model = drafts;
           options.num_assistant_tokens = count;
           options.assistant_confidence_threshold = threshold;
-          expect_same(generator.generate(kPrompt, options), expected);
+          expect_same(generator.generate(kRepeating, options), expected);
         }
       }
     }
@@ -104,7 +104,7 @@ TEST(Speculation, InABatchWithSeveralSequencesAndNarrowCachesGivesTheSameBits) {
   const Model model = tiny_model();
   const Generator generator(model);
   const Model other = assistant();
-  const std::vector<Ids> prompts = {kPrompt, {2}, {8, 8, 8}};
+  const std::vector<Ids> prompts = {kRepeating, {2}, {8, 8, 8}};
   for (const DType dtype : {DType::f32, DType::i8}) {
     GenerateOptions options{.max_new_tokens = 20,
                             .do_sample = true,
@@ -133,14 +133,14 @@ TEST(Speculation, StreamsOnePieceAfterTheOther) {
   const Generator generator(model);
   const GenerateOptions options{
       .max_new_tokens = 24, .assistant_model = &model, .assistant_confidence_threshold = 0.0};
-  Stream stream = generator.stream(kPrompt, options);
+  Stream stream = generator.stream(kRepeating, options);
   Ids ids;
   std::string text;
   for (const Piece& piece : stream) {
     ids.push_back(piece.id);
     text += piece.text;
   }
-  const GenerateResult expected = generator.generate(kPrompt, {.max_new_tokens = 24});
+  const GenerateResult expected = generator.generate(kRepeating, {.max_new_tokens = 24});
   EXPECT_EQ(ids, expected.ids);
   EXPECT_EQ(text, expected.text);
   EXPECT_EQ(stream.result().ids, expected.ids);
@@ -160,16 +160,16 @@ int steps_of(const Model& model, const Ids& prompt, const GenerateOptions& optio
 TEST(Speculation, TakesFewerPassesWhereTheGuessesAreGood) {
   const Model model = tiny_model();
   GenerateOptions options{.max_new_tokens = 21};
-  EXPECT_EQ(steps_of(model, kPrompt, options), 21);
+  EXPECT_EQ(steps_of(model, kRepeating, options), 21);
   options.assistant_model = &model;  // is always right: 1 + 4 tokens a step behind the prompt's
   options.num_assistant_tokens = 4;
   options.assistant_confidence_threshold = 0.0;
-  EXPECT_EQ(steps_of(model, kPrompt, options), 1 + 20 / 5);
+  EXPECT_EQ(steps_of(model, kRepeating, options), 1 + 20 / 5);
   options.do_sample = true;  // also when both draw, by the same random numbers
   options.top_k = 0;
-  EXPECT_EQ(steps_of(model, kPrompt, options), 1 + 20 / 5);
+  EXPECT_EQ(steps_of(model, kRepeating, options), 1 + 20 / 5);
   options.assistant_confidence_threshold = 1.0;  // one guess a step
-  EXPECT_EQ(steps_of(model, kPrompt, options), 1 + 20 / 2);
+  EXPECT_EQ(steps_of(model, kRepeating, options), 1 + 20 / 2);
 
   // A text that repeats itself, since nothing else may come.
   GenerateOptions lookup{.max_new_tokens = 21};
@@ -196,7 +196,7 @@ TEST(Speculation, RefusesWhatDoesNotGoWithIt) {
   unsupported({.assistant_model = &model, .guidance_scale = 2.0}, "assistant_model", "guidance_scale");
 
   const auto wrong = [&](const GenerateOptions& options, std::string_view part, std::string_view other) {
-    expect_error<ArgumentError>([&] { generator.generate(kPrompt, options); }, {part, other});
+    expect_error<ArgumentError>([&] { generator.generate(kRepeating, options); }, {part, other});
   };
   wrong({.prompt_lookup_num_tokens = -1}, "prompt_lookup_num_tokens is -1", "0 (off)");
   wrong({.prompt_lookup_num_tokens = 3, .max_matching_ngram_size = 0}, "max_matching_ngram_size is 0",

@@ -18,12 +18,11 @@
 namespace gpt {
 namespace {
 
+using test::kPrompt;
 using test::tiny_model;
 
 static_assert(std::input_iterator<Stream::Iterator>);
 static_assert(std::ranges::input_range<Stream>);
-
-const std::vector<TokenId> kPrompt = {3, 1, 4, 1, 5};
 
 TEST(Stream, PiecesJoinedAreTheWholeResult) {
   const Model model = tiny_model();

@@ -16,6 +16,9 @@
 
 namespace gpt::test {
 
+/// What most generations here go on from.
+inline const std::vector<TokenId> kPrompt = {3, 1, 4, 1, 5};
+
 /// 97 tokens: 0..25 are the letters a..z, 26..93 the bytes of "é€" in turn (so that random tokens make broken
 /// UTF-8), 94 is "the ", 95 has no bytes, 96 is the special token "<end>". Encodes letters and "the " only.
 class TinyTokenizer final : public Tokenizer {
@@ -69,6 +72,11 @@ inline Model tiny_model(const Gpt2Config& config = endless_config(),
   std::optional<HfConfig> file;
   if (generation_config) file = HfConfig::parse(*generation_config, "generation_config.json");
   return Model(random_network(config, 1), HfConfig(), std::make_shared<TinyTokenizer>(), std::move(file));
+}
+
+/// Without an eos token, and with this generation_config.json.
+inline Model with_file(std::string_view generation_config) {
+  return tiny_model(endless_config(), generation_config);
 }
 
 inline Model tiny_model_without_tokenizer() { return Model(random_network(endless_config(), 1), HfConfig()); }

@@ -33,10 +33,10 @@ class GradientIsa : public IsaTest<> {
 INSTANTIATE_TEST_SUITE_P(Isas, GradientIsa, all_isas(), [](const auto& suite) { return suite.param; });
 
 TEST_P(GradientIsa, Attention) {
-  struct Case {
+  struct Sizes {
     std::int64_t rows, n_head, head_dim;
   };
-  for (const Case& c : {Case{1, 1, 1}, {7, 2, 5}, {16, 1, 16}, {65, 2, 24}, {130, 1, 64}, {18, 1, 520}}) {
+  for (const Sizes& c : {Sizes{1, 1, 1}, {7, 2, 5}, {16, 1, 16}, {65, 2, 24}, {130, 1, 64}, {18, 1, 520}}) {
     const std::int64_t rows = c.rows, n_head = c.n_head, head_dim = c.head_dim, d = n_head * head_dim;
     const Tensor qkv = random_tensor({rows, 3 * d}, 1), y = random_tensor({rows, d}, 2),
                  dy = random_tensor({rows, d}, 3);

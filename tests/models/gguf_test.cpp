@@ -16,6 +16,7 @@
 #include "gpt/models/quantize.h"
 #include "gpt/ops/gguf_blocks.h"
 #include "gpt/text/byte_bpe.h"
+#include "models/tiny_models.h"
 #include "support/expect_error.h"
 #include "support/gguf_bytes.h"
 #include "support/random_model.h"
@@ -27,6 +28,8 @@ namespace gpt {
 namespace {
 
 using test::expect_error;
+using test::logits_of;
+using test::model_of;
 using test::random_network;
 using test::same_bits;
 using test::TempDir;
@@ -40,18 +43,6 @@ Gpt2Config config_of(std::int64_t n_embd, bool tied = true) {
   c.n_inner = 3 * n_embd;
   c.tie_word_embeddings = tied;
   return c;
-}
-
-Tensor logits_of(const Model& model) {
-  const std::int64_t ids[] = {3, 34, 65, 2}, mask[] = {1, 1, 1, 1};
-  return logits_of_padded(model.network(), ConstTensorView(ids, {1, 4}), ConstTensorView(mask, {1, 4}));
-}
-
-Model model_of(const Gpt2Config& config, DType dtype = DType::f32,
-               std::shared_ptr<const Tokenizer> tokenizer = nullptr) {
-  HfConfig file;
-  config.to_hf(file);
-  return {random_network(config, 1, dtype), std::move(file), std::move(tokenizer)};
 }
 
 /// The warnings of a load must be none.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gpt/core/error.h"
+#include "models/tiny_models.h"
 #include "support/expect_error.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
@@ -19,19 +20,10 @@ namespace gpt {
 namespace {
 
 using test::expect_error;
+using test::logits_of;
+using test::model_of;
 using test::same_bits;
 using test::TempDir;
-
-Model model_of(const Gpt2Config& config, DType dtype = DType::f32) {
-  HfConfig file;
-  config.to_hf(file);
-  return {test::random_network(config, 1, dtype), std::move(file)};
-}
-
-Tensor logits_of(const Model& model) {
-  const std::int64_t ids[] = {3, 34, 65, 2}, mask[] = {1, 1, 1, 1};
-  return logits_of_padded(model.network(), ConstTensorView(ids, {1, 4}), ConstTensorView(mask, {1, 4}));
-}
 
 template <class T>
 T at(const std::string& bytes, std::size_t place) {

@@ -14,6 +14,7 @@
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
 #include "gpt/models/quantize.h"
+#include "models/tiny_models.h"
 #include "support/expect_error.h"
 #include "support/file_size_limit.h"
 #include "support/random_model.h"
@@ -25,6 +26,7 @@ namespace gpt {
 namespace {
 
 namespace fs = std::filesystem;
+using test::logits_of;
 using test::message_of;
 using test::random_network;
 using test::read_file;
@@ -93,11 +95,6 @@ class CheckpointFiles {
   HfConfig config_;
   std::vector<Stored> tensors_;
 };
-
-Tensor logits_of(const Model& model) {
-  const std::int64_t ids[] = {3, 34, 65, 2}, mask[] = {1, 1, 1, 1};
-  return logits_of_padded(model.network(), ConstTensorView(ids, {1, 4}), ConstTensorView(mask, {1, 4}));
-}
 
 Tensor expected_logits(const Gpt2Config& config, DType dtype) {
   return logits_of(Model(random_network(config, 1, dtype), HfConfig()));

@@ -11,6 +11,7 @@
 #include "gpt/io/safetensors.h"
 #include "gpt/models/model.h"
 #include "gpt/models/quantize.h"
+#include "models/tiny_models.h"
 #include "support/expect_error.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
@@ -22,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 using ops::WeightFormat;
 using test::expect_error;
+using test::logits_of;
 using test::random_network;
 using test::read_file;
 using test::same_bits;
@@ -30,11 +32,6 @@ using test::tiny_config;
 
 constexpr ops::QuantizationFormat kAsymmetric{
     .format = WeightFormat::int4, .group_size = 32, .symmetric = false};
-
-Tensor logits_of(const Model& model) {
-  const std::int64_t ids[] = {3, 34, 65, 2}, mask[] = {1, 1, 1, 1};
-  return logits_of_padded(model.network(), ConstTensorView(ids, {1, 4}), ConstTensorView(mask, {1, 4}));
-}
 
 /// int8 but for one matrix in int4 with zero points and one that is not quantized.
 Model quantized_model(bool tied = true) {

@@ -33,7 +33,7 @@ std::vector<int> f16_places(GgufBlock kind) {
 }
 
 /// Random bytes, with scales that are finite.
-std::vector<std::byte> random_blocks(GgufBlock kind, std::int64_t in, std::int64_t out) {
+std::vector<std::byte> finite_blocks(GgufBlock kind, std::int64_t in, std::int64_t out) {
   std::vector<std::byte> bytes(gguf_size(kind, in, out));
   const CounterRng rng(static_cast<std::uint64_t>(kind) + 5);
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(rng.bits(i) & 0xff);
@@ -122,7 +122,7 @@ TEST(GgufDequantize, GivesEveryWeightOfEveryKindAsTheFormatDefinesIt) {
   for (const GgufBlock kind : kAll) {
     SCOPED_TRACE(name_of(kind));
     const std::int64_t in = 2 * inputs_of(kind), out = 19;
-    const std::vector<std::byte> bytes = random_blocks(kind, in, out);
+    const std::vector<std::byte> bytes = finite_blocks(kind, in, out);
     const Tensor w = dequantize_gguf("w", kind, bytes, in, out);
     ASSERT_EQ(w.shape(), (Shape{out, in}));
     for (std::int64_t i = 0; i < out * in; ++i) {
@@ -134,7 +134,7 @@ TEST(GgufDequantize, GivesEveryWeightOfEveryKindAsTheFormatDefinesIt) {
 }
 
 TEST(GgufDequantize, RoundsToTheTypeAskedFor) {
-  const std::vector<std::byte> bytes = random_blocks(GgufBlock::kQ5_K, 256, 3);
+  const std::vector<std::byte> bytes = finite_blocks(GgufBlock::kQ5_K, 256, 3);
   const Tensor exact = dequantize_gguf("w", GgufBlock::kQ5_K, bytes, 256, 3);
   for (const DType dtype : {DType::f16, DType::bf16})
     EXPECT_TRUE(
@@ -145,7 +145,7 @@ TEST(GgufDequantize, RoundsToTheTypeAskedFor) {
 
 TEST(GgufDequantize, AgreesWithTheQuantizedMatrixWhereThereIsOne) {
   for (const GgufBlock kind : {GgufBlock::kQ8_0, GgufBlock::kQ4_0}) {
-    const std::vector<std::byte> bytes = random_blocks(kind, 96, 21);
+    const std::vector<std::byte> bytes = finite_blocks(kind, 96, 21);
     EXPECT_TRUE(test::same_bits(dequantize_gguf("w", kind, bytes, 96, 21),
                                 dequantize(from_gguf("w", kind, bytes, 96, 21), WeightLayout::kOutIn)));
   }
@@ -156,7 +156,7 @@ TEST(GgufDequantize, NamesTheBlockWhoseScaleIsNotFinite) {
     for (const int place : f16_places(kind)) {
       SCOPED_TRACE(concat(name_of(kind), " ", place));
       const std::int64_t in = 2 * inputs_of(kind);
-      std::vector<std::byte> bytes = random_blocks(kind, in, 3);
+      std::vector<std::byte> bytes = finite_blocks(kind, in, 3);
       bytes[static_cast<std::size_t>(3 * bytes_of(kind) + place + 1)] = std::byte{0x7c};
       expect_error<FormatError>([&] { dequantize_gguf("w", kind, bytes, in, 3); },
                                 {"[w]", "row 1, block 1", name_of(kind), "not finite"});
@@ -164,7 +164,7 @@ TEST(GgufDequantize, NamesTheBlockWhoseScaleIsNotFinite) {
 }
 
 TEST(GgufDequantize, RefusesSizesThatDoNotFit) {
-  const std::vector<std::byte> bytes = random_blocks(GgufBlock::kQ6_K, 256, 2);
+  const std::vector<std::byte> bytes = finite_blocks(GgufBlock::kQ6_K, 256, 2);
   expect_error<ShapeError>([&] { dequantize_gguf("w", GgufBlock::kQ6_K, bytes, 256, 3); },
                            {"[w]", "420", "630"});
   expect_error<UnsupportedError>([&] { dequantize_gguf("w", GgufBlock::kQ6_K, bytes, 128, 4); },

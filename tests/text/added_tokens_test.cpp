@@ -10,7 +10,7 @@ using Ids = std::vector<TokenId>;
 
 // The added tokens get the ids 256, 257, ...
 ByteBpe with_tokens(std::vector<AddedToken> tokens) {
-  ByteBpeModel model = test::small_model();
+  ByteBpeModel model = test::small_bpe_model();
   model.added_tokens = std::move(tokens);
   return ByteBpe(std::move(model));
 }
@@ -73,7 +73,7 @@ TEST(AddedTokens, StandForWhatIsWritten) {
 }
 
 TEST(AddedTokens, MayBePartOfTheVocabulary) {
-  ByteBpeModel model = test::small_model();
+  ByteBpeModel model = test::small_bpe_model();
   model.vocab.emplace_back("<end>", 256);
   model.added_tokens = {{.content = "<end>"}, {.content = "<more>"}};
   const ByteBpe tokenizer(std::move(model));

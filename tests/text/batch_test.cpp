@@ -20,7 +20,7 @@ std::vector<std::string> some_texts() {
 }
 
 TEST(EncodeBatch, GivesWhatOneByOneGives) {
-  ByteBpeModel bpe = test::small_model({{"a", "b"}});
+  ByteBpeModel bpe = test::small_bpe_model({{"a", "b"}});
   bpe.added_tokens.push_back({.content = "<end>"});
   WordPieceModel words;
   words.vocab = {"[UNK]", "ab", "<", ">", "1", "##1"};
@@ -48,7 +48,7 @@ TEST(EncodeBatch, GivesWhatOneByOneGives) {
 }
 
 TEST(EncodeBatch, ThrowsForTheFirstRowThatItCannotTake) {
-  const ByteBpe tokenizer(test::small_model());
+  const ByteBpe tokenizer(test::small_bpe_model());
   const std::vector<Ids> rows{{1}, {700}, {900}};
   test::expect_error<ArgumentError>([&] { tokenizer.decode_batch(rows); }, {"700"});
 }

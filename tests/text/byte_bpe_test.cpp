@@ -16,12 +16,12 @@ namespace {
 
 using Ids = std::vector<TokenId>;
 using test::expect_error;
-using test::small_model;
+using test::small_bpe_model;
 
 // The pieces that the pattern makes of a text, with "|" between them: every substring is a token here, so
 // that each piece becomes one.
 std::string pieces(std::string_view text) {
-  ByteBpeModel model = small_model();
+  ByteBpeModel model = small_bpe_model();
   std::set<std::string> known;
   for (std::size_t begin = 0; begin < text.size(); ++begin) {
     for (std::size_t length = 2; begin + length <= text.size(); ++length) {
@@ -41,7 +41,7 @@ std::string pieces(std::string_view text) {
 }
 
 TEST(ByteBpe, MergesTheLowestRankFirstAndThenTheLeftmost) {
-  const ByteBpe tokenizer(small_model({{"b", "c"}, {"a", "b"}, {"a", "a"}}));
+  const ByteBpe tokenizer(small_bpe_model({{"b", "c"}, {"a", "b"}, {"a", "a"}}));
   EXPECT_EQ(tokenizer.encode("abc"), (Ids{'a', 256}));  // bc before ab
   EXPECT_EQ(tokenizer.encode("aaa"), (Ids{258, 'a'}));  // the left aa
   EXPECT_EQ(tokenizer.encode("aaaa"), (Ids{258, 258}));
@@ -51,7 +51,7 @@ TEST(ByteBpe, MergesTheLowestRankFirstAndThenTheLeftmost) {
 
 TEST(ByteBpe, MergeThatAppearsLateMayHaveALowerRank) {
   // ab forms by rank 1, and only then abc (rank 0) can: it goes before the second ab.
-  ByteBpeModel model = small_model({{"a", "b"}});
+  ByteBpeModel model = small_bpe_model({{"a", "b"}});
   model.vocab.emplace_back("abc", 257);
   model.merges.insert(model.merges.begin(), {"ab", "c"});
   EXPECT_EQ(ByteBpe(std::move(model)).encode("abcab"), (Ids{257, 256}));
@@ -59,7 +59,7 @@ TEST(ByteBpe, MergeThatAppearsLateMayHaveALowerRank) {
 
 TEST(ByteBpe, LongPiecesMergeAsShortOnes) {
   const ByteBpe tokenizer(
-      small_model({{"a", "b"}, {"b", "a"}, {"ab", "ab"}, {"abab", "a"}, {"a", "a"}, {"ba", "b"}}));
+      small_bpe_model({{"a", "b"}, {"b", "a"}, {"ab", "ab"}, {"abab", "a"}, {"a", "a"}, {"ba", "b"}}));
   // Definition: search everything for the lowest rank each time.
   const ByteBpeModel model = tokenizer.model();
   const auto reference = [&](const std::string& piece) {
@@ -90,7 +90,7 @@ TEST(ByteBpe, LongPiecesMergeAsShortOnes) {
 }
 
 TEST(ByteBpe, TakesAMillionLettersInOnePiece) {
-  const ByteBpe tokenizer(small_model({{"a", "a"}, {"aa", "aa"}}));
+  const ByteBpe tokenizer(small_bpe_model({{"a", "a"}, {"aa", "aa"}}));
   EXPECT_EQ(tokenizer.encode(std::string(1 << 20, 'a')), Ids((1 << 20) / 4, 257));
 }
 
@@ -109,7 +109,7 @@ TEST(ByteBpe, SplitsTextByThePattern) {
 }
 
 TEST(ByteBpe, KeepsInvalidUtf8BytesLossless) {
-  const ByteBpe tokenizer(small_model({{"a", "b"}}));
+  const ByteBpe tokenizer(small_bpe_model({{"a", "b"}}));
   std::string all(256, '\0');
   std::iota(all.begin(), all.end(), '\0');
   for (const std::string& text :
@@ -119,7 +119,7 @@ TEST(ByteBpe, KeepsInvalidUtf8BytesLossless) {
 }
 
 TEST(ByteBpe, AddsThePrefixSpaceToEveryStretch) {
-  ByteBpeModel model = small_model({{" ", "a"}});
+  ByteBpeModel model = small_bpe_model({{" ", "a"}});
   model.added_tokens.push_back({.content = "<x>"});  // 257
   model.add_prefix_space = true;
   const ByteBpe tokenizer(std::move(model));
@@ -131,13 +131,13 @@ TEST(ByteBpe, AddsThePrefixSpaceToEveryStretch) {
 }
 
 TEST(ByteBpe, WithoutRegexAStretchIsOnePiece) {
-  ByteBpeModel model = small_model({{"a", " "}, {"a ", "b"}});
+  ByteBpeModel model = small_bpe_model({{"a", " "}, {"a ", "b"}});
   model.use_regex = false;
   EXPECT_EQ(ByteBpe(std::move(model)).encode("a b"), (Ids{257}));
 }
 
 TEST(ByteBpe, IgnoreMergesTakesWholeTokensFirst) {
-  ByteBpeModel model = small_model({{"b", "c"}});
+  ByteBpeModel model = small_bpe_model({{"b", "c"}});
   model.vocab.emplace_back("abc", 257);  // no merge leads to it
   EXPECT_EQ(ByteBpe(model).encode("abc abc"), (Ids{'a', 256, ' ', 'a', 256}));
   model.ignore_merges = true;
@@ -145,7 +145,7 @@ TEST(ByteBpe, IgnoreMergesTakesWholeTokensFirst) {
 }
 
 TEST(ByteBpe, PutsTemplateTokensAroundTheText) {
-  ByteBpeModel model = small_model();
+  ByteBpeModel model = small_bpe_model();
   model.added_tokens = {{.content = "<s>"}, {.content = "</s>"}};
   model.prefix_tokens = {"<s>"};
   model.suffix_tokens = {"</s>", "</s>"};
@@ -156,7 +156,7 @@ TEST(ByteBpe, PutsTemplateTokensAroundTheText) {
 }
 
 TEST(ByteBpe, NamesAByteThatTheVocabularyLacks) {
-  ByteBpeModel model = small_model();
+  ByteBpeModel model = small_bpe_model();
   model.vocab.erase(model.vocab.begin() + 'q');
   const ByteBpe tokenizer(model);
   EXPECT_EQ(tokenizer.encode("p"), (Ids{'p'}));
@@ -168,7 +168,7 @@ TEST(ByteBpe, NamesAByteThatTheVocabularyLacks) {
 }
 
 TEST(ByteBpe, KnowsItsTokens) {
-  ByteBpeModel model = small_model({{" ", "a"}});
+  ByteBpeModel model = small_bpe_model({{" ", "a"}});
   model.added_tokens.push_back({.content = "<x>", .id = 300});
   model.eos_token = "<x>";
   const ByteBpe tokenizer(std::move(model));
@@ -189,7 +189,7 @@ TEST(ByteBpe, KnowsItsTokens) {
 }
 
 TEST(ByteBpe, RefusesIdsOutsideTheVocabulary) {
-  ByteBpeModel model = small_model();
+  ByteBpeModel model = small_bpe_model();
   model.vocab.emplace_back("zz", 300);
   const ByteBpe tokenizer(std::move(model));
   expect_error<ArgumentError>([&] { tokenizer.decode(Ids{1, -1}); }, {"decode", "-1", "0 to 300"});
@@ -200,7 +200,7 @@ TEST(ByteBpe, RefusesIdsOutsideTheVocabulary) {
 
 TEST(ByteBpe, RefusesAContradictoryVocabulary) {
   const auto with = [](auto change) {
-    ByteBpeModel model = small_model({{"a", "b"}});
+    ByteBpeModel model = small_bpe_model({{"a", "b"}});
     change(model);
     return [model] { ByteBpe{model}; };
   };
@@ -230,7 +230,7 @@ TEST(ByteBpe, RefusesAContradictoryVocabulary) {
 
 TEST(ByteBpe, FingerprintChangesWithAllThatTokensDependOn) {
   const auto with = [](auto change) {
-    ByteBpeModel model = small_model({{"a", "b"}, {"b", "c"}});
+    ByteBpeModel model = small_bpe_model({{"a", "b"}, {"b", "c"}});
     model.added_tokens = {{.content = "<x>"}, {.content = "<y>"}};
     change(model);
     return ByteBpe(std::move(model)).fingerprint();
@@ -268,13 +268,13 @@ TEST(ByteBpe, TakesAnEmptyModelForWhatItIs) {
 }
 
 TEST(ByteBpe, OfEqualMergesTheLastCounts) {
-  ByteBpeModel model = small_model({{"a", "b"}, {"b", "c"}});
+  ByteBpeModel model = small_bpe_model({{"a", "b"}, {"b", "c"}});
   model.merges.emplace_back("a", "b");
   EXPECT_EQ(ByteBpe(std::move(model)).encode("abc"), (Ids{'a', 257}));
 }
 
 TEST(ByteBpe, IsSharedBetweenThreads) {
-  const ByteBpe tokenizer(small_model({{"a", "b"}, {"ab", "c"}}));
+  const ByteBpe tokenizer(small_bpe_model({{"a", "b"}, {"ab", "c"}}));
   const std::string text = "abc ab é 世 \xFF abcabc";
   const Ids expected = tokenizer.encode(text);
   std::vector<Ids> results(4);
@@ -300,7 +300,8 @@ TEST(ByteBpe, EncodesALongTextAsItsPieces) {
       text += static_cast<char>('a' + (state >> (8 + 2 * n)) % 3);
   }
   for (const bool add_prefix_space : {false, true}) {
-    ByteBpeModel model = test::small_model({{"a", "b"}, {"b", "c"}, {"ab", "c"}, {" ", "a"}, {"bc", "a"}});
+    ByteBpeModel model =
+        test::small_bpe_model({{"a", "b"}, {"b", "c"}, {"ab", "c"}, {" ", "a"}, {"bc", "a"}});
     model.add_prefix_space = add_prefix_space;
     model.added_tokens = {{.content = "<end>"}};
     const ByteBpe tokenizer(std::move(model));

@@ -18,7 +18,7 @@ namespace gpt {
 namespace {
 
 using Ids = std::vector<TokenId>;
-using test::small_model;
+using test::small_bpe_model;
 
 // Parts of texts that decide where pieces and added tokens end, also broken ones.
 constexpr std::string_view kParts[] = {
@@ -41,7 +41,7 @@ ByteBpeModel merging_model() {
   std::vector<std::pair<std::string, std::string>> merges;
   for (const char left : bytes)
     for (const char right : bytes) merges.emplace_back(std::string(1, left), std::string(1, right));
-  return small_model(merges);
+  return small_bpe_model(merges);
 }
 
 std::vector<AddedToken> added_tokens() {
@@ -100,7 +100,7 @@ TEST(LastCut, KeepsTheTokensOfGoldenTexts) {
 }
 
 TEST(LastCut, IsTheLastPlaceWhereThePatternSurelyCuts) {
-  const ByteBpe tokenizer(small_model());
+  const ByteBpe tokenizer(small_bpe_model());
   EXPECT_EQ(tokenizer.last_cut("Hello world"), 5u);
   EXPECT_EQ(tokenizer.last_cut("Hello world "), 11u);
   EXPECT_EQ(tokenizer.last_cut("line\nline"), 4u);
@@ -112,14 +112,14 @@ TEST(LastCut, IsTheLastPlaceWhereThePatternSurelyCuts) {
 }
 
 TEST(LastCut, IsNotFoundWhereMoreTextMayDecide) {
-  const ByteBpe tokenizer(small_model());
+  const ByteBpe tokenizer(small_bpe_model());
   for (const std::string_view text :
        {"", "a", "aaaa", "   a", "\n\n", "'s", "a\xE4\xB8", "世\xE3\x80", "\u00A0a"})
     EXPECT_EQ(tokenizer.last_cut(text), 0u) << testing::PrintToString(std::string(text));
 }
 
 TEST(LastCut, StaysAwayFromAddedTokensAndTheirBeginnings) {
-  ByteBpeModel model = small_model();
+  ByteBpeModel model = small_bpe_model();
   model.added_tokens = added_tokens();
   const ByteBpe tokenizer(std::move(model));
   EXPECT_EQ(tokenizer.last_cut("abc<le"), 0u);  // may become <left>, which strips
@@ -130,14 +130,14 @@ TEST(LastCut, StaysAwayFromAddedTokensAndTheirBeginnings) {
 }
 
 TEST(LastCut, NeedsASpaceWhereEveryTextGetsOne) {
-  ByteBpeModel model = small_model();
+  ByteBpeModel model = small_bpe_model();
   model.add_prefix_space = true;
   const ByteBpe tokenizer(std::move(model));
   EXPECT_EQ(tokenizer.last_cut("a b\nc"), 1u);
 }
 
 TEST(LastCut, IsNotFoundWithoutThePattern) {
-  ByteBpeModel model = small_model();
+  ByteBpeModel model = small_bpe_model();
   model.use_regex = false;
   EXPECT_EQ(ByteBpe(std::move(model)).last_cut("Hello world"), 0u);
 }

@@ -14,14 +14,14 @@ using test::expect_error;
 using test::TempDir;
 using test::write_file;
 
-constexpr std::string_view kVocab = R"({"a": 0, "b": 1, "ab": 2, "Ġ": 3, "<|endoftext|>": 4, "Ġa": 5})";
+constexpr std::string_view kVocabJson = R"({"a": 0, "b": 1, "ab": 2, "Ġ": 3, "<|endoftext|>": 4, "Ġa": 5})";
 constexpr std::string_view kMerges = "#version: 0.2\na b\nĠ a\n";
 
 // Files over those of a plain GPT-2 tokenizer.
 std::shared_ptr<const Tokenizer> load(
     std::initializer_list<std::pair<std::string_view, std::string_view>> files) {
   const TempDir dir;
-  write_file(dir / "vocab.json", kVocab);
+  write_file(dir / "vocab.json", kVocabJson);
   write_file(dir / "merges.txt", kMerges);
   for (const auto& [name, text] : files) write_file(dir / name, text);
   return load_tokenizer(dir.path());
@@ -140,7 +140,7 @@ TEST(LoadTokenizer, NamesFileAndKeyOfMalformedSideFiles) {
 TEST(LoadTokenizer, NamesASideFileThatIsALinkToNowhere) {
   for (const char* name : {"added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"}) {
     const TempDir dir;
-    write_file(dir / "vocab.json", kVocab);
+    write_file(dir / "vocab.json", kVocabJson);
     write_file(dir / "merges.txt", "");
     std::filesystem::create_symlink("nowhere", dir / name);
     expect_error<IoError>([&] { load_tokenizer(dir.path()); }, {name, "No such file"});
@@ -156,7 +156,7 @@ TEST(LoadTokenizer, SaysWhatIsMissing) {
   write_file(dir / "vocab.txt", "[PAD]\n");
   EXPECT_TRUE(has_tokenizer(dir.path()));
   expect_error<FormatError>([&] { load_tokenizer(dir.path()); }, {dir.path().string(), "vocab.txt", "[UNK]"});
-  write_file(dir / "vocab.json", kVocab);
+  write_file(dir / "vocab.json", kVocabJson);
   EXPECT_TRUE(has_tokenizer(dir.path()));
   expect_error<IoError>([&] { load_tokenizer(dir.path()); }, {"merges.txt"});
   std::filesystem::create_directory(dir / "merges.txt");

@@ -15,10 +15,10 @@ using test::TempDir;
 using test::write_file;
 
 const std::filesystem::path kDemo = std::filesystem::path(GPT_SOURCE_DIR) / "examples/models/demo";
-constexpr std::string_view kText = "ROMEO:\nIt's 42 <|endoftext|> naïve <x> \xFF";
+constexpr std::string_view kSample = "ROMEO:\nIt's 42 <|endoftext|> naïve <x> \xFF";
 
 ByteBpeModel rich_model() {
-  ByteBpeModel model = test::small_model({{"a", "b"}, {" ", "ab"}});
+  ByteBpeModel model = test::small_bpe_model({{"a", "b"}, {" ", "ab"}});
   model.added_tokens = {{.content = "<s>"},
                         {.content = "<n>", .id = 400, .special = false, .lstrip = true, .single_word = true}};
   model.add_prefix_space = true;
@@ -40,7 +40,7 @@ TEST(SaveTokenizer, KeepsVocabAndMergesOfGpt2) {
   for (const bool with_tokenizer_json : {true, false}) {
     if (!with_tokenizer_json) std::filesystem::remove(dir / "tokenizer.json");
     const auto again = load_tokenizer(dir.path());
-    EXPECT_EQ(again->encode(kText), tokenizer->encode(kText));
+    EXPECT_EQ(again->encode(kSample), tokenizer->encode(kSample));
     EXPECT_EQ(again->eos_token_id(), tokenizer->eos_token_id());
     EXPECT_EQ(again->vocab_size(), tokenizer->vocab_size());
   }

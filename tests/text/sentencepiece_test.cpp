@@ -6,9 +6,9 @@
 #endif
 
 #include "gpt/core/error.h"
-#include "gpt/text/stream_decoder.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
+#include "text/streamed.h"
 
 namespace gpt {
 namespace {
@@ -16,6 +16,7 @@ namespace {
 using Ids = std::vector<TokenId>;
 using test::expect_error;
 using test::read_file;
+using test::streamed;
 using test::TempDir;
 using test::write_file;
 
@@ -50,19 +51,12 @@ struct Loaded {
   TempDir dir;
   std::shared_ptr<const Tokenizer> tokenizer;
 };
-std::unique_ptr<Loaded> load(const std::filesystem::path& file, std::string_view config) {
+std::unique_ptr<Loaded> load_sentencepiece(const std::filesystem::path& file, std::string_view config) {
   auto loaded = std::make_unique<Loaded>();
   std::filesystem::copy_file(file, loaded->dir / file.filename().string());
   write_file(loaded->dir / "tokenizer_config.json", config);
   loaded->tokenizer = load_tokenizer(loaded->dir.path());
   return loaded;
-}
-
-std::string streamed(const Tokenizer& tokenizer, const Ids& ids) {
-  StreamDecoder decoder(tokenizer);
-  std::string text;
-  for (const TokenId id : ids) text += decoder.push(id);
-  return text + decoder.flush();
 }
 
 TEST(SentencePiece, SegmentsAndJoinsAsTheLibrary) {
@@ -126,7 +120,7 @@ TEST(SentencePiece, AddsWhatTheClassAdds) {
   with_eos.push_back(2);
   with_bos.insert(with_bos.begin(), 1);
 
-  const auto t5 = load(kUnigram / "spiece.model", R"({"tokenizer_class": "T5Tokenizer"})");
+  const auto t5 = load_sentencepiece(kUnigram / "spiece.model", R"({"tokenizer_class": "T5Tokenizer"})");
   const std::int64_t pieces = load_tokenizer(kUnigram)->vocab_size();
   EXPECT_EQ(t5->tokenizer->encode("Hello"), with_eos);
   EXPECT_EQ(t5->tokenizer->encode("Hello", {.add_special_tokens = false}), bare);
@@ -134,15 +128,17 @@ TEST(SentencePiece, AddsWhatTheClassAdds) {
   EXPECT_EQ(t5->tokenizer->id_of("<extra_id_0>"), pieces + 99);
   EXPECT_EQ(t5->tokenizer->encode(" <extra_id_99> ", {.add_special_tokens = false}),
             (Ids{static_cast<TokenId>(pieces)}));
-  const auto few = load(kUnigram / "spiece.model", R"({"tokenizer_class": "T5Tokenizer", "extra_ids": 0,
+  const auto few =
+      load_sentencepiece(kUnigram / "spiece.model", R"({"tokenizer_class": "T5Tokenizer", "extra_ids": 0,
                                                        "pad_token": null, "bos_token": "<s>"})");
   EXPECT_EQ(few->tokenizer->vocab_size(), pieces);
   EXPECT_EQ(few->tokenizer->bos_token_id(), 1);
 
-  const auto llama = load(kUnigram / "spiece.model", R"({"tokenizer_class": "LlamaTokenizer"})");
+  const auto llama =
+      load_sentencepiece(kUnigram / "spiece.model", R"({"tokenizer_class": "LlamaTokenizer"})");
   EXPECT_EQ(llama->tokenizer->encode("Hello"), with_bos);
-  const auto neither =
-      load(kUnigram / "spiece.model", R"({"tokenizer_class": "LlamaTokenizer", "add_bos_token": false})");
+  const auto neither = load_sentencepiece(kUnigram / "spiece.model",
+                                          R"({"tokenizer_class": "LlamaTokenizer", "add_bos_token": false})");
   EXPECT_EQ(neither->tokenizer->encode("Hello"), bare);
 }
 
@@ -153,14 +149,17 @@ TEST(SentencePiece, RefusesByNameWhatItCannotHonour) {
         std::pair("add_prefix_space", R"({"add_prefix_space": false})"),
         std::pair("sp_model_kwargs", R"({"sp_model_kwargs": {"enable_sampling": true}})")}) {
     const char* const text = config;
-    expect_error<UnsupportedError>([&] { load(kUnigram / "spiece.model", text); },
+    expect_error<UnsupportedError>([&] { load_sentencepiece(kUnigram / "spiece.model", text); },
                                    {"tokenizer_config.json", key});
   }
   expect_error<FormatError>(
-      [] { load(kUnigram / "spiece.model", R"({"add_eos_token": true, "eos_token": null})"); },
+      [] { load_sentencepiece(kUnigram / "spiece.model", R"({"add_eos_token": true, "eos_token": null})"); },
       {"add_eos_token", "eos_token"});
   expect_error<FormatError>(
-      [] { load(kUnigram / "spiece.model", R"({"tokenizer_class": "T5Tokenizer", "extra_ids": -1})"); },
+      [] {
+        load_sentencepiece(kUnigram / "spiece.model",
+                           R"({"tokenizer_class": "T5Tokenizer", "extra_ids": -1})");
+      },
       {"extra_ids", "-1"});
   // trainer_spec (2) with treat_whitespace_as_suffix (24), and a denormalizer_spec (5) with a map (2)
   const std::string model = read_file(kUnigram / "spiece.model");
@@ -191,8 +190,9 @@ TEST(SentencePiece, RefusesADamagedModelBeforeTheLibraryBelievesIt) {
 }
 
 TEST(SentencePiece, IsSavedAsItWasReadOrMade) {
-  const auto loaded = load(kBpe / "tokenizer.model",
-                           R"({"tokenizer_class": "LlamaTokenizer", "additional_special_tokens": ["<n>"]})");
+  const auto loaded =
+      load_sentencepiece(kBpe / "tokenizer.model",
+                         R"({"tokenizer_class": "LlamaTokenizer", "additional_special_tokens": ["<n>"]})");
   const TempDir dir;
   loaded->tokenizer->save(dir.path());
   for (const char* name : {"tokenizer.model", "tokenizer_config.json"})

@@ -14,7 +14,7 @@
 namespace gpt::test {
 
 /// Merges are given as bytes; each new token gets the next id from 256 on.
-inline ByteBpeModel small_model(const std::vector<std::pair<std::string, std::string>>& merges = {}) {
+inline ByteBpeModel small_bpe_model(const std::vector<std::pair<std::string, std::string>>& merges = {}) {
   ByteBpeModel model;
   for (int b = 0; b < 256; ++b) {
     const char c = static_cast<char>(b);
@@ -27,10 +27,10 @@ inline ByteBpeModel small_model(const std::vector<std::pair<std::string, std::st
   return model;
 }
 
-/// The text of a tokenizer.json for small_model({{"a", "b"}}), with one part replaced.
+/// The text of a tokenizer.json for small_bpe_model({{"a", "b"}}), with one part replaced.
 inline std::string small_tokenizer_json(std::string_view part = "", std::string_view replacement = "") {
   std::string vocab;
-  for (const auto& [token, id] : small_model({{"a", "b"}}).vocab) {
+  for (const auto& [token, id] : small_bpe_model({{"a", "b"}}).vocab) {
     if (!vocab.empty()) vocab += ", ";
     const bool escape = token == "\"" || token == "\\";
     vocab += concat("\"", escape ? "\\" : "", token, "\": ", id);

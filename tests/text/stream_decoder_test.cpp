@@ -12,7 +12,7 @@ namespace gpt {
 namespace {
 
 ByteBpe bytewise() {
-  ByteBpeModel model = test::small_model();
+  ByteBpeModel model = test::small_bpe_model();
   model.added_tokens.push_back({.content = "<end>"});  // 256
   return ByteBpe(std::move(model));
 }

@@ -7,31 +7,25 @@
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
 #include "text/golden_files.h"
+#include "text/streamed.h"
 
 namespace gpt {
 namespace {
 
 using Ids = std::vector<TokenId>;
 using test::expect_error;
+using test::streamed;
 using test::TempDir;
 using test::write_file;
 
 const std::filesystem::path kFolder = std::filesystem::path(GPT_SOURCE_DIR) / "tests/text/models/wordpiece";
 constexpr EncodeOptions kPlain{.add_special_tokens = false};
 
-WordPieceModel small_model() {
+WordPieceModel small_wordpiece() {
   WordPieceModel model;
   model.vocab = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##aff", "##able", "##a", "want",
                  "我",    "们",    ".",     "'",     "s",      "do", "not",   ",",      "é"};
   return model;
-}
-
-// Decodes one token at a time.
-std::string streamed(const Tokenizer& tokenizer, const Ids& ids) {
-  StreamDecoder decoder(tokenizer);
-  std::string text;
-  for (const TokenId id : ids) text += decoder.push(id);
-  return text + decoder.flush();
 }
 
 // vectors.jsonl is what huggingface/tokenizers 0.23 gives for vocab.txt; models/README.md has the program.
@@ -57,7 +51,7 @@ TEST(WordPiece, EqualsTheTokenizersLibrary) {
 }
 
 TEST(WordPiece, TakesTheLongestPieceFromTheLeftOrNone) {
-  const WordPiece tokenizer(small_model());
+  const WordPiece tokenizer(small_wordpiece());
   EXPECT_EQ(tokenizer.encode("unaffable unaffa unaffx"), (Ids{5, 6, 7, 5, 6, 8, 1}));
   EXPECT_EQ(tokenizer.encode("want" + std::string(97, 'a')), (Ids{1}));
   EXPECT_EQ(tokenizer.encode("wanta"), (Ids{9, 8}));
@@ -65,7 +59,7 @@ TEST(WordPiece, TakesTheLongestPieceFromTheLeftOrNone) {
 }
 
 TEST(WordPiece, PutsNothingBehindAPrompt) {
-  WordPieceModel model = small_model();
+  WordPieceModel model = small_wordpiece();
   model.added_tokens = {{.content = "[CLS]"}, {.content = "[SEP]"}};
   model.prefix_tokens = {"[CLS]"};
   model.suffix_tokens = {"[SEP]"};
@@ -81,7 +75,7 @@ TEST(WordPiece, PutsNothingBehindAPrompt) {
 }
 
 TEST(WordPiece, PutsASpaceBeforeAnAddedTokenToo) {
-  WordPieceModel model = small_model();
+  WordPieceModel model = small_wordpiece();
   model.added_tokens = {{.content = "<x>", .special = false}, {.content = "##y", .special = false}};
   const WordPiece tokenizer(model);
   EXPECT_EQ(tokenizer.decode(Ids{9, 19, 9, 20}), "want <x> wanty");
@@ -93,12 +87,12 @@ TEST(WordPiece, TakesAnyNumberOfAccents) {
   std::string accents;
   for (int i = 0; i < 200000; ++i)
     accents += i % 2 == 0 ? "\u0316" : "\u0301";  // below, then above: out of order
-  const WordPiece tokenizer(small_model());
+  const WordPiece tokenizer(small_wordpiece());
   EXPECT_EQ(tokenizer.encode("want" + accents + " un"), (Ids{9, 5}));
 }
 
 TEST(WordPiece, PutsTheMarksThatAreNoAccentsInOrder) {
-  WordPieceModel model = small_model();
+  WordPieceModel model = small_wordpiece();
   // A stem (class 216) and a dot (226), spacing marks both; a nonspacing starter between them keeps their order.
   const std::string stem = "\U0001D165", dot = "\U0001D16D";
   model.vocab.push_back("a" + stem + dot);
@@ -111,24 +105,24 @@ TEST(WordPiece, PutsTheMarksThatAreNoAccentsInOrder) {
 TEST(WordPiece, TakesALongTokenWithManySpaces) {
   std::string line;
   for (int i = 0; i < 300000; ++i) line += " .";
-  WordPieceModel model = small_model();
+  WordPieceModel model = small_wordpiece();
   model.vocab.push_back("##" + line);
   EXPECT_EQ(WordPiece(model).bytes_of(19), std::string(300000, '.'));
 }
 
 TEST(WordPiece, HonoursItsSwitches) {
-  WordPieceModel model = small_model();
+  WordPieceModel model = small_wordpiece();
   model.tokenize_chinese_chars = false;
   model.strip_accents = false;
   EXPECT_EQ(WordPiece(model).encode("我们 É"), (Ids{1, 18}));
-  model = small_model();
+  model = small_wordpiece();
   EXPECT_EQ(WordPiece(model).encode("我们 É"), (Ids{10, 11, 1}));
   model.do_lower_case = false;
   EXPECT_EQ(WordPiece(model).encode("want Want é"), (Ids{9, 1, 18}));
 }
 
 TEST(WordPiece, TidiesUpAcrossTokensOnRequest) {
-  WordPieceModel model = small_model();
+  WordPieceModel model = small_wordpiece();
   const Ids ids{9, 13, 14, 16, 17, 15, 13, 9, 12};
   EXPECT_EQ(WordPiece(model).decode(ids), "want ' s not, do ' want.");
   model.clean_up_tokenization_spaces = true;
@@ -143,7 +137,7 @@ TEST(WordPiece, TidiesUpAcrossTokensOnRequest) {
 }
 
 TEST(WordPiece, KeepsAnUnmatchedStartAsItIs) {
-  const WordPiece tokenizer(small_model());
+  const WordPiece tokenizer(small_wordpiece());
   EXPECT_EQ(tokenizer.decode(Ids{6, 7, 5}), "##affable un");
   EXPECT_EQ(tokenizer.bytes_of(5), " un");
   EXPECT_EQ(tokenizer.token_of(6), "##aff");
@@ -151,7 +145,7 @@ TEST(WordPiece, KeepsAnUnmatchedStartAsItIs) {
 }
 
 TEST(WordPiece, TakesTheLastOfEqualTokens) {
-  WordPieceModel model = small_model();
+  WordPieceModel model = small_wordpiece();
   model.vocab.push_back("want");
   const WordPiece tokenizer(std::move(model));
   EXPECT_EQ(tokenizer.encode("want"), (Ids{19}));
@@ -159,23 +153,23 @@ TEST(WordPiece, TakesTheLastOfEqualTokens) {
 }
 
 TEST(WordPiece, RefusesWhatItCannotHonour) {
-  WordPieceModel model = small_model();
+  WordPieceModel model = small_wordpiece();
   model.unk_token = "<unk>";
   expect_error<FormatError>([&] { WordPiece{model}; }, {"vocab.txt", "unk_token", "<unk>"});
-  model = small_model();
+  model = small_wordpiece();
   model.eos_token = "<eos>";
   expect_error<FormatError>([&] { WordPiece{model}; }, {"eos_token", "<eos>"});
-  model = small_model();
+  model = small_wordpiece();
   model.vocab[7] = "\xFF";
   expect_error<FormatError>([&] { WordPiece{model}; }, {"vocab.txt", "UTF-8"});
-  model = small_model();
+  model = small_wordpiece();
   model.added_tokens = {{.content = "Foo", .special = false, .normalized = true}};
   expect_error<UnsupportedError>([&] { WordPiece{model}; }, {"Foo", "normalized"});
   expect_error<FormatError>([] { parse_wordpiece_vocab(""); }, {"vocab.txt", "no tokens"});
 }
 
 TEST(WordPiece, ChangesItsFingerprintWithItsIds) {
-  const WordPieceModel model = small_model();
+  const WordPieceModel model = small_wordpiece();
   const std::uint64_t same = WordPiece(model).fingerprint();
   EXPECT_EQ(WordPiece(model).fingerprint(), same);
   WordPieceModel other = model;
@@ -189,7 +183,7 @@ TEST(WordPiece, ChangesItsFingerprintWithItsIds) {
   EXPECT_NE(WordPiece(other).fingerprint(), same);
 }
 
-std::shared_ptr<const Tokenizer> load(
+std::shared_ptr<const Tokenizer> load_wordpiece(
     std::initializer_list<std::pair<std::string_view, std::string_view>> files) {
   const TempDir dir;
   write_file(dir / "vocab.txt", "[PAD]\r\n[UNK]\r\n[CLS]\n[SEP]\nwant\n我\n");
@@ -198,7 +192,7 @@ std::shared_ptr<const Tokenizer> load(
 }
 
 TEST(LoadWordPiece, HasTheTokensOfBertWhenNothingIsSaid) {
-  const auto tokenizer = load({});
+  const auto tokenizer = load_wordpiece({});
   EXPECT_EQ(tokenizer->encode("Want [SEP] 我 [MASK]"), (Ids{2, 4, 3, 5, 6, 3}));
   EXPECT_EQ(tokenizer->vocab_size(), 7);  // [MASK] is not in the vocabulary, and gets the next id
   EXPECT_EQ(tokenizer->encode("want", kPlain), (Ids{4}));
@@ -212,10 +206,10 @@ TEST(LoadWordPiece, HasTheTokensOfBertWhenNothingIsSaid) {
 
 TEST(LoadWordPiece, HonoursItsFiles) {
   const auto tokenizer =
-      load({{"tokenizer_config.json",
-             R"({"tokenizer_class": "BertTokenizer", "do_lower_case": false, "cls_token": null,
+      load_wordpiece({{"tokenizer_config.json",
+                       R"({"tokenizer_class": "BertTokenizer", "do_lower_case": false, "cls_token": null,
                                     "eos_token": "[SEP]", "bos_token": "[CLS]"})"},
-            {"special_tokens_map.json", R"({"sep_token": "<end>"})"}});
+                      {"special_tokens_map.json", R"({"sep_token": "<end>"})"}});
   EXPECT_EQ(tokenizer->encode("want Want"), (Ids{4, 1, 6}));
   EXPECT_EQ(tokenizer->eos_token_id(), 3);
   EXPECT_EQ(tokenizer->bos_token_id(), 2);
@@ -230,13 +224,13 @@ TEST(LoadWordPiece, RefusesByNameWhatItCannotHonour) {
     const char* const text = config;
     expect_error<UnsupportedError>(
         [&] {
-          load({{"tokenizer_config.json", text}});
+          load_wordpiece({{"tokenizer_config.json", text}});
         },
         {"tokenizer_config.json", key});
   }
 }
 
-// The tokenizer.json that transformers writes beside load()'s vocab.txt, with one part replaced.
+// The tokenizer.json that transformers writes beside load_wordpiece()'s vocab.txt, with one part replaced.
 std::string json_of_the_same(std::string_view part = "", std::string_view replacement = "") {
   std::string text =
       R"({"added_tokens": [{"id": 6, "content": "[MASK]"}],)"
@@ -255,7 +249,7 @@ TEST(LoadWordPiece, RefusesATokenizerJsonThatSaysSomethingElse) {
     SCOPED_TRACE(key);
     expect_error<UnsupportedError>(
         [&] {
-          load({{"tokenizer.json", json_of_the_same(part, replacement)}});
+          load_wordpiece({{"tokenizer.json", json_of_the_same(part, replacement)}});
         },
         {"tokenizer.json", key});
   };
@@ -276,11 +270,11 @@ TEST(LoadWordPiece, RefusesATokenizerJsonThatSaysSomethingElse) {
 }
 
 TEST(LoadWordPiece, PassesOverTheSameModelInTokenizerJson) {
-  EXPECT_EQ(load({{"tokenizer.json", json_of_the_same()}})->encode("want", kPlain), (Ids{4}));
+  EXPECT_EQ(load_wordpiece({{"tokenizer.json", json_of_the_same()}})->encode("want", kPlain), (Ids{4}));
   // A tokenizer.json of another kind is what counts, and refused by its own parser.
   expect_error<UnsupportedError>(
       [] {
-        load({{"tokenizer.json", R"({"model": {"type": "Unigram"}})"}});
+        load_wordpiece({{"tokenizer.json", R"({"model": {"type": "Unigram"}})"}});
       },
       {"tokenizer.json", "Unigram"});
 }
@@ -288,7 +282,7 @@ TEST(LoadWordPiece, PassesOverTheSameModelInTokenizerJson) {
 TEST(LoadWordPiece, IsSavedAsItWasReadOrMade) {
   for (const bool clean_up : {false, true}) {
     const TempDir dir;
-    WordPieceModel model = small_model();
+    WordPieceModel model = small_wordpiece();
     model.do_lower_case = false;
     model.clean_up_tokenization_spaces = clean_up;
     model.added_tokens = {{.content = "[PAD]"}, {.content = "<n>"}};

@@ -29,16 +29,16 @@ Ids encode_in_parts(std::string_view text, const Tokenizer& tokenizer, const Enc
 }
 
 ByteBpe tokenizer_with_special_tokens() {
-  ByteBpeModel model = test::small_model({{" ", " "},
-                                          {"  ", "  "},
-                                          {"\n", "\n"},
-                                          {"'", "l"},
-                                          {"'l", "l"},
-                                          {"l", "l"},
-                                          {"\xE4", "\xB8"},
-                                          {"\xE4\xB8", "\x96"},
-                                          {"a", "b"},
-                                          {" ", "a"}});
+  ByteBpeModel model = test::small_bpe_model({{" ", " "},
+                                              {"  ", "  "},
+                                              {"\n", "\n"},
+                                              {"'", "l"},
+                                              {"'l", "l"},
+                                              {"l", "l"},
+                                              {"\xE4", "\xB8"},
+                                              {"\xE4\xB8", "\x96"},
+                                              {"a", "b"},
+                                              {" ", "a"}});
   model.added_tokens = {{.content = "<|endoftext|>", .lstrip = true},
                         {.content = "<tool>", .special = false}};
   return ByteBpe(std::move(model));
@@ -105,7 +105,7 @@ class CountingTokenizer final : public Tokenizer {
 };
 
 TEST(EncodeText, EncodesNoMoreThanAPartAtOnceWhereThereAreCuts) {
-  const ByteBpe real(test::small_model());
+  const ByteBpe real(test::small_bpe_model());
   const CountingTokenizer tokenizer(real);
   std::string text;
   for (int i = 0; i < 1000; ++i) text += "some words ";
@@ -115,7 +115,7 @@ TEST(EncodeText, EncodesNoMoreThanAPartAtOnceWhereThereAreCuts) {
 }
 
 TEST(EncodeText, LooksForACutInTimeLinearInTheText) {
-  const ByteBpe real(test::small_model());
+  const ByteBpe real(test::small_bpe_model());
   const CountingTokenizer tokenizer(real);
   const std::string text(100'000, 'a');
   EXPECT_EQ(encode_in_parts(text, tokenizer, {.part_bytes = 10}), Ids(text.size(), 'a'));
@@ -124,7 +124,7 @@ TEST(EncodeText, LooksForACutInTimeLinearInTheText) {
 }
 
 TEST(EncodeText, LeavesOutTheTokensOfTheTemplate) {
-  ByteBpeModel model = test::small_model();
+  ByteBpeModel model = test::small_bpe_model();
   model.added_tokens = {{.content = "<s>"}};
   model.prefix_tokens = {"<s>"};
   const ByteBpe tokenizer(std::move(model));
@@ -132,7 +132,7 @@ TEST(EncodeText, LeavesOutTheTokensOfTheTemplate) {
 }
 
 TEST(EncodeText, ThrowsTheErrorOfTheFirstPartThatHasOne) {
-  ByteBpeModel model = test::small_model();
+  ByteBpeModel model = test::small_bpe_model();
   model.vocab.erase(model.vocab.begin() + 'q', model.vocab.begin() + 's');
   const ByteBpe tokenizer(std::move(model));
   for (const int threads : {1, 4}) {
@@ -145,7 +145,7 @@ TEST(EncodeText, ThrowsTheErrorOfTheFirstPartThatHasOne) {
 }
 
 TEST(EncodeText, TellsHowFarItIsAndStops) {
-  const ByteBpe tokenizer(test::small_model());
+  const ByteBpe tokenizer(test::small_bpe_model());
   const ThreadLimit limit(1);
   std::string text;
   for (int i = 0; i < 100; ++i) text += "word ";

@@ -29,27 +29,27 @@ constexpr TokenId kEos = 256, kBos = 257, kNo = kIgnoredLabel;
 
 // Bytes, "<eos>" and "<s>".
 ByteBpe make_tokenizer(bool has_eos, bool has_template = false) {
-  ByteBpeModel model = test::small_model();
+  ByteBpeModel model = test::small_bpe_model();
   model.added_tokens = {{.content = "<eos>"}, {.content = "<s>"}};
   if (has_eos) model.eos_token = "<eos>";
   if (has_template) model.prefix_tokens = {"<s>"};
   return ByteBpe(std::move(model));
 }
 
-const ByteBpe& tokenizer() {
+const ByteBpe& chat_tokenizer() {
   static const ByteBpe tokenizer = make_tokenizer(true);
   return tokenizer;
 }
 
 JsonlDataset load(std::string_view lines, const JsonlDatasetOptions& options = {},
-                  const Tokenizer& with = tokenizer()) {
+                  const Tokenizer& with = chat_tokenizer()) {
   const TempDir dir;
   write_file(dir / "data.jsonl", lines);
   return JsonlDataset::from_file(dir / "data.jsonl", with, options);
 }
 
 /// The text of a sample with what is learned in brackets, after its first token.
-std::string shown(const Sample& sample, const Tokenizer& with = tokenizer()) {
+std::string shown(const Sample& sample, const Tokenizer& with = chat_tokenizer()) {
   EXPECT_EQ(sample.ids.size(), sample.labels.size());
   std::string text;
   bool open = false;
@@ -84,7 +84,7 @@ TEST(JsonlDataset, LearnsTheCompletionAndItsEnd) {
 }
 
 TEST(JsonlDataset, PutsTheTemplateAroundTheWholeSample) {
-  ByteBpeModel model = test::small_model();
+  ByteBpeModel model = test::small_bpe_model();
   model.added_tokens = {{.content = "<s>"}, {.content = "</s>"}};
   model.prefix_tokens = {"<s>"};
   model.suffix_tokens = {"</s>"};
@@ -101,7 +101,7 @@ TEST(JsonlDataset, PutsTheTemplateAroundTheWholeSample) {
 }
 
 TEST(JsonlDataset, NeverMergesTheCompletionIntoThePrompt) {
-  const ByteBpe merging(test::small_model({{"a", "b"}}));
+  const ByteBpe merging(test::small_bpe_model({{"a", "b"}}));
   EXPECT_EQ(load(R"({"prompt": "a", "completion": "bab"})", {}, merging).at(0).ids, (Ids{'a', 'b', 256}));
 }
 
@@ -126,7 +126,7 @@ TEST(JsonlDataset, LearnsWhatTheAssistantSays) {
 }
 
 TEST(JsonlDataset, EncodesMessagesAsAPromptForGeneration) {
-  ByteBpeModel model = test::small_model({{"\n", " "}, {">", "\n"}, {"\n", "<"}});
+  ByteBpeModel model = test::small_bpe_model({{"\n", " "}, {">", "\n"}, {"\n", "<"}});
   model.added_tokens = {{.content = "<eos>"}, {.content = "<|user|>"}};
   model.eos_token = "<eos>";
   model.use_regex = false;  // everything that can merge does
@@ -270,7 +270,7 @@ TEST(JsonlDataset, SkipsAndCountsBadLinesWhenAsked) {
 }
 
 TEST(JsonlDataset, NamesALineThatTheVocabularyCannotExpress) {
-  ByteBpeModel model = test::small_model();
+  ByteBpeModel model = test::small_bpe_model();
   model.vocab.erase(model.vocab.begin() + 'q');
   const ByteBpe poor(std::move(model));
   const std::string lines = "{\"text\": \"abc\"}\n{\"text\": \"aqc\"}\n";
@@ -289,8 +289,8 @@ TEST(JsonlDataset, RefusesFilesWithoutAUsableSample) {
       },
       {"of 2 lines 1 are bad and 1 too long", "data.jsonl:1]"});
   const TempDir dir;
-  expect_error<IoError>([&] { JsonlDataset::from_file(dir / "none", tokenizer()); }, {"none]"});
-  expect_error<IoError>([&] { JsonlDataset::from_file(dir.path(), tokenizer()); }, {"is a directory"});
+  expect_error<IoError>([&] { JsonlDataset::from_file(dir / "none", chat_tokenizer()); }, {"none]"});
+  expect_error<IoError>([&] { JsonlDataset::from_file(dir.path(), chat_tokenizer()); }, {"is a directory"});
 }
 
 std::string many_lines(int n) {

@@ -51,7 +51,7 @@ std::vector<std::string> files_in(const fs::path& directory) {
 
 const ByteBpe& tokenizer() {
   static const ByteBpe tokenizer = [] {
-    ByteBpeModel model = test::small_model({{"a", "b"}});
+    ByteBpeModel model = test::small_bpe_model({{"a", "b"}});
     model.added_tokens = {{.content = "<|endoftext|>"}};
     return ByteBpe(std::move(model));
   }();
@@ -184,7 +184,7 @@ TEST(TextDataset, RefusesWhatMakesNoSample) {
 }
 
 TEST(TextDataset, NamesTheFileThatTheVocabularyCannotExpress) {
-  ByteBpeModel model = test::small_model();
+  ByteBpeModel model = test::small_bpe_model();
   model.vocab.erase(model.vocab.begin() + 'q');
   const ByteBpe poor(std::move(model));
   const TempDir dir;
@@ -262,7 +262,7 @@ TEST_F(TextDatasetCache, IsMadeAgainWhenItIsDamaged) {
 TEST_F(TextDatasetCache, KeepsTokenizersAndFilesOfOneNameApart) {
   set_text("abc");
   load();
-  const ByteBpe other(test::small_model());
+  const ByteBpe other(test::small_bpe_model());
   EXPECT_THAT(load(other), ElementsAre(Ids{'a', 'b', 'c'}));
   EXPECT_EQ(files_in(dir_ / "deep/cache").size(), 2u);
   fs::create_directory(dir_ / "other");
