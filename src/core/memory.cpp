@@ -32,7 +32,6 @@ void require_sane(std::size_t size, std::string_view what) {
 constexpr std::size_t kPagesOfTheirOwn = std::size_t{1} << 20;
 
 std::shared_ptr<std::byte> map_pages(std::size_t size, std::string_view what) {
-  constexpr std::size_t kHugePage = std::size_t{2} << 20;
   const std::size_t mapped = size + kHugePage;
   void* const start = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (start == MAP_FAILED) fail<MemoryError>(what, "cannot allocate ", size, " bytes");
@@ -62,7 +61,8 @@ std::shared_ptr<std::byte> allocate_bytes(std::size_t size, std::string_view wha
 
 std::shared_ptr<std::byte> allocate_zeroed(std::size_t size, std::string_view what) {
   require_sane(size, what);
-  void* memory = std::calloc(size + kAlignment, 1);  // calloc leaves fresh pages untouched
+  if (size >= kPagesOfTheirOwn) return map_pages(size, what);  // which the system has zeroed
+  void* memory = std::calloc(size + kAlignment, 1);            // calloc leaves fresh pages untouched
   void* aligned = memory;
   std::size_t space = size + kAlignment;
   if (memory != nullptr) std::align(kAlignment, size, aligned, space);

@@ -12,12 +12,13 @@
 namespace gpt {
 
 inline constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector
+inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 /// Uninitialized bytes aligned to kAlignment; from 1 MiB on in pages of their own, of 2 MiB where the system gives them,
 /// which go back to the system when they are released. Throws MemoryError naming `what`.
 std::shared_ptr<std::byte> allocate_bytes(std::size_t size, std::string_view what);
 
-/// The same, zeroed; pages that are never written take no memory.
+/// The same, zeroed; pages that are never touched take no memory.
 std::shared_ptr<std::byte> allocate_zeroed(std::size_t size, std::string_view what);
 
 /// Parts of large regions of 2 MiB pages, for many matrices that are read one after another. A part keeps its region alive.

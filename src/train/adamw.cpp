@@ -4,6 +4,7 @@
 
 #include "gpt/core/error.h"
 #include "gpt/ops/optimizer.h"
+#include "train/zeros_together.h"
 
 namespace gpt {
 
@@ -20,10 +21,10 @@ void check(const AdamWOptions& options) {
 
 AdamW::AdamW(const Parameters& parameters, const AdamWOptions& options)
     : parameters_(parameters), options_((check(options), options)) {
-  for (const Parameter& p : parameters.all()) {
-    m_.push_back(Tensor::zeros(p.value.shape()));
-    v_.push_back(Tensor::zeros(p.value.shape()));
-  }
+  std::vector<Shape> shapes;
+  for (const Parameter& p : parameters.all()) shapes.push_back(p.value.shape());
+  m_ = zeros_together(shapes);
+  v_ = zeros_together(shapes);
 }
 
 void AdamW::step(double learning_rate, double gradient_scale) {

@@ -1,13 +1,14 @@
 #include "gpt/train/parameters.h"
 
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "core/float_environment.h"
+#include "core/release_pages.h"
 #include "gpt/core/error.h"
 #include "gpt/ops/bfloat16.h"
 #include "gpt/ops/optimizer.h"
+#include "train/zeros_together.h"
 
 namespace gpt {
 
@@ -15,6 +16,7 @@ Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view 
   if (dtype != DType::f32 && dtype != DType::bf16)
     fail<ArgumentError>("train", "weights are to be ", name_of(dtype), ", expected float32 or bfloat16");
   std::vector<Tensor> values;  // the network's, once all are there
+  std::vector<Shape> shapes;
   network.visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
     if (tensor.shape() != shape)
       fail<ShapeError>("train", name, " has shape ", tensor.shape().to_string(), ", expected ",
@@ -30,11 +32,15 @@ Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view 
       values.push_back(tensor.dtype() == DType::f32 ? tensor.clone() : tensor.to(DType::f32));
     }
     p.value = values.back();
-    p.gradient = gradients_.emplace_back(Tensor::zeros(shape));
+    shapes.push_back(shape);
     places_.push_back(&tensor);
   });
   if (all_.empty()) fail<ArgumentError>("train", "no parameter is to be learned");
-  for (std::size_t i = 0; i < places_.size(); ++i) *places_[i] = std::move(values[i]);
+  gradients_ = zeros_together(shapes);
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    all_[i].gradient = gradients_[i];
+    *places_[i] = std::move(values[i]);
+  }
 }
 
 Parameters::~Parameters() {
@@ -67,7 +73,9 @@ void Parameters::watch(Tape& tape) const {
 }
 
 void Parameters::zero_gradients() noexcept {
-  for (const Parameter& p : all_) std::memset(p.gradient.raw(), 0, p.gradient.nbytes());
+  std::byte* const begin = gradients_.front().view().raw();
+  const TensorView last = gradients_.back();
+  zero_pages({begin, last.raw() + last.nbytes()});
 }
 
 double Parameters::gradient_norm() const {

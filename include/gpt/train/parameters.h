@@ -39,6 +39,7 @@ class Parameters {
   const std::vector<Parameter>& all() const noexcept { return all_; }
   /// Makes the tape add gradients to those here.
   void watch(Tape& tape) const;
+  /// Until they are added to, gradients take no memory then, where the system can make zeros on demand.
   void zero_gradients() noexcept;
   /// The L2 norm over all gradients. Throws as ops::sum_of_squares.
   double gradient_norm() const;
@@ -51,9 +52,9 @@ class Parameters {
 
  private:
   std::vector<Parameter> all_;
-  std::vector<Tensor*> places_;  // in the network
-  std::vector<Tensor> gradients_;
-  std::vector<Tensor> rests_;  // of the split ones; empty for float32
+  std::vector<Tensor*> places_;    // in the network
+  std::vector<Tensor> gradients_;  // side by side
+  std::vector<Tensor> rests_;      // of the split ones; empty for float32
 };
 
 }  // namespace gpt
