@@ -35,6 +35,10 @@ void Tape::record(std::initializer_list<ConstTensorView> inputs, ConstTensorView
   steps_.push_back({output.raw(), std::move(backward)});
 }
 
+void Tape::record_end_of_use(std::function<void()> f) {
+  steps_.push_back({nullptr, [f = std::move(f)](Tape&, TensorView) { f(); }});
+}
+
 void Tape::record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again) {
   if (recomputing_)
     fail<UnsupportedError>("tape", "a part to be recomputed inside another one, expected parts side by side");
@@ -58,6 +62,7 @@ void Tape::seed(ConstTensorView y, ConstTensorView gradient) {
 }
 
 void Tape::backward(const std::stop_token& stop) {
+  bool used = false;  // what was recorded after the next end of use
   while (!steps_.empty()) {
     if (stop.stop_requested()) {
       clear();
@@ -65,11 +70,17 @@ void Tape::backward(const std::stop_token& stop) {
     }
     const Step step = std::move(steps_.back());
     steps_.pop_back();
+    if (step.output == nullptr) {
+      if (used) step.backward(*this, {});
+      used = false;
+      continue;
+    }
     const auto found = gradients_.find(step.output);
     if (found == gradients_.end()) continue;  // nothing that was seeded depends on it
     const TensorView dy = found->second;
     gradients_.erase(found);
     given_ = false;
+    used = true;
     step.backward(*this, dy);
     if (!given_) release(dy);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "core/float_environment.h"
@@ -152,8 +153,13 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
       std::swap(x, y);
     }
   }
+  std::shared_ptr<Arena::Mark> end;  // of the blocks
+  if (options.tape != nullptr) end = std::make_shared<Arena::Mark>();
   for (const nn::Block& block : blocks_) {
     if (options.hidden_states) out.hidden_states.push_back(x);
+    // With its gradients a block grows what it has kept shrinks: both at once would be the most memory of a step.
+    if (options.tape != nullptr && !options.hidden_states)
+      options.tape->record_end_of_use([&arena, from = arena.mark(), to = end] { arena.release(from, *to); });
     if (options.hidden_states || options.tape != nullptr) y = arena.take(x.shape());
     if (options.tape != nullptr && options.gradient_checkpointing) {
       forward_recomputed(block, context, x, segments, y);
@@ -164,6 +170,7 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     }
     std::swap(x, y);
   }
+  if (end != nullptr) *end = arena.mark();
   context.throw_if_stopped();
   if (options.hidden_states || options.final_hidden) {
     out.final_hidden = arena.take(x.shape());

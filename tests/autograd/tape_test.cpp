@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
 #include <vector>
 
 #include "gpt/autograd/ops.h"
@@ -168,6 +169,32 @@ TEST_F(TapeTest, RefusesPartsInsideParts) {
   tape_.backward();
   ops::linear_backward(x, w, seed, {.dweight = expected}, arena_);
   EXPECT_TRUE(same_bits(gradient, expected));
+}
+
+TEST_F(TapeTest, CallsAnEndOfUseAfterWhatFollowsIt) {
+  const ops::Weight w = square(1), other = square(2);
+  const Tensor x = random_tensor({3, 8}, 3), seed = random_tensor({3, 8}, 4);
+  Tensor gradient = Tensor::zeros({8, 8}), other_gradient = Tensor::zeros({8, 8});
+  tape_.watch(w.values, gradient);
+  tape_.watch(other.values, other_gradient);
+  std::vector<std::string> calls;
+  const auto has_gradient = [](const Tensor& t) { return t.span<float>()[0] != 0 ? "there" : "not yet"; };
+  const auto record = [&](const char* name) {
+    tape_.record_end_of_use([&, name] {
+      calls.push_back(name + (": " + std::string(has_gradient(gradient))) + has_gradient(other_gradient));
+    });
+  };
+  record("first");
+  const Tensor y = multiply(x, w);
+  record("second");
+  const Tensor z = multiply(y, other);
+  record("unused");
+  const Tensor unused = multiply(x, w);
+  tape_.seed(z, seed);
+  tape_.backward();
+  EXPECT_EQ(calls, (std::vector<std::string>{"second: not yetthere", "first: therethere"}));
+  tape_.backward();
+  EXPECT_EQ(calls.size(), 2u);  // forgotten
 }
 
 TEST_F(TapeTest, RefusesAGradientOfAnotherShape) {

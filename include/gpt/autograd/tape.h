@@ -43,6 +43,10 @@ class Tape {
   /// Records an operation, unless no gradient with respect to any input is wanted.
   void record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, Backward backward);
 
+  /// Records that f is to be called when backward() has replayed what is recorded between this and the next such call: for
+  /// what only that needs. Where no gradient came to any of it, f is not called.
+  void record_end_of_use(std::function<void()> f);
+
   /// Records a part of the pass whose intermediate results are not kept: `again` computes y from the same inputs once more, to
   /// the same bits, now recording on this tape, in memory that lasts until the part is replayed. Throws UnsupportedError inside another part, when backward() reaches it.
   void record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again);
@@ -72,7 +76,7 @@ class Tape {
 
  private:
   struct Step {
-    const std::byte* output;
+    const std::byte* output;  // null: an end of use
     Backward backward;
   };
 

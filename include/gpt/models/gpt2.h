@@ -52,7 +52,8 @@ struct ForwardOptions {
   nn::InputObserver on_product = {};  // sees the inputs of every matrix product
   /// Applies dropout, at the rates of the configuration; sequences then have no caches.
   std::optional<DropoutSeed> dropout = {};
-  /// Records the pass up to the final hidden state; then results stay in the arena, and sequences have no caches.
+  /// Records the pass up to the final hidden state; then results stay in the arena, and sequences have no caches. As backward()
+  /// passes a block, what the arena holds of it goes back to the system, unless hidden states are asked for.
   Tape* tape = nullptr;
   /// With a tape: keep of each block its result alone, and compute the rest again when gradients flow back. The same bits for
   /// less memory, and about a third more time.
