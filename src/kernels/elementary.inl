@@ -74,6 +74,8 @@ inline F32x16 erf(const F32x16& x) noexcept {
 
 /// Asks for the cache line of p, which need not be a valid address.
 inline void prefetch(const void* p) noexcept { __builtin_prefetch(p); }
+/// The same, into the second-level cache.
+inline void prefetch_far(const void* p) noexcept { __builtin_prefetch(p, 0, 2); }
 /// The same for a line that will be written.
 inline void prefetch_to_write(const void* p) noexcept { __builtin_prefetch(p, 1); }
 

@@ -35,6 +35,7 @@ namespace {
 
 constexpr KernelTable make_table(const char* name) noexcept {
   return {.name = name,
+          .linear_rows = kWidePanels > 0 ? kMostLinearRows : kLinearRows,
           .pack_rows = pack_rows,
           .widen_panels = widen_panels,
           .linear = linear_tasks,

@@ -51,10 +51,13 @@ struct PackedRows {
       nullptr;  // int4: tiles [spans, R, 2], minus the sums of x8 where k % 4 < 2, and where not
 };
 
-/// See ops::linear. A task is kTaskPanels neighbouring panels of one block of at most kLinearRows rows, panels running
-/// fastest; the blocks are as even as possible, so that tasks cost the same.
-inline constexpr std::int64_t kTaskPanels = 4;
+/// See ops::linear. A task is task_panels neighbouring panels of one block of at most block_rows rows, panels running
+/// fastest; the blocks are as even as possible, so that tasks cost the same. Integer products have blocks of kLinearRows.
+inline constexpr std::int64_t kTaskPanels = 4;  // task_panels is a multiple
 inline constexpr std::int64_t kLinearRows = 128;
+inline constexpr std::int64_t kMostLinearRows = 256;
+inline constexpr std::int64_t kNearInputs =
+    1024;  // a block of rows of x that are longer leaves the second-level cache
 struct LinearArgs : Matrix {
   const float* x = nullptr;  // [M, K]
   PackedRows packed;         // x for a product of integers, or nothing
@@ -63,10 +66,11 @@ struct LinearArgs : Matrix {
   const float* residual = nullptr;  // [M, N] or null
   float* y = nullptr;               // [M, N]
   std::int64_t m = 0;
+  std::int64_t block_rows = kLinearRows, task_panels = kTaskPanels;
 
-  std::int64_t blocks() const noexcept { return (m + kLinearRows - 1) / kLinearRows; }
+  std::int64_t blocks() const noexcept { return (m + block_rows - 1) / block_rows; }
   std::int64_t block_begin(std::int64_t block) const noexcept { return m * block / blocks(); }
-  std::int64_t panel_groups() const noexcept { return (panels() + kTaskPanels - 1) / kTaskPanels; }
+  std::int64_t panel_groups() const noexcept { return (panels() + task_panels - 1) / task_panels; }
   std::int64_t tasks() const noexcept { return panel_groups() * blocks(); }
 };
 
@@ -213,6 +217,7 @@ struct AverageArgs {
 
 struct KernelTable {
   const char* name;
+  std::int64_t linear_rows;  // the block_rows of a product of floats with many rows
   /// Fills the arrays of args.packed from x; the range is of rows.
   void (*pack_rows)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
   /// panels [P, K, 16] = the matrix as float32; the range is of panels.
@@ -245,8 +250,8 @@ struct KernelTable {
                   std::int64_t end) noexcept;
   void (*embedding_backward)(const EmbeddingBackwardArgs&, std::int64_t begin, std::int64_t end) noexcept;
   CrossEntropyTerms (*cross_entropy)(const CrossEntropyArgs&) noexcept;
-  /// y [columns, rows] = x [rows, columns] turned; the range is of columns and begins at a multiple of 16.
-  void (*transpose)(const float* x, float* y, std::int64_t rows, std::int64_t columns, std::int64_t begin,
+  /// y [.., rows] = columns of x turned, whose rows lie `stride` apart; the range is of columns and begins at a multiple of 16.
+  void (*transpose)(const float* x, std::int64_t stride, float* y, std::int64_t rows, std::int64_t begin,
                     std::int64_t end) noexcept;
   /// sums[c] += sum of x[r][c], x [rows, columns]; the range is of columns.
   void (*add_column_sums)(const float* x, std::int64_t rows, std::int64_t columns, float* sums,

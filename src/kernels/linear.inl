@@ -74,7 +74,13 @@ inline void multiply_block(const LinearArgs& a, std::int64_t m0, std::int64_t ro
 void linear_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
                     std::int64_t panel_end) noexcept {
   const PanelSource source{a};
-  alignas(64) float sums[kTaskPanels][kLinearRows * kLanes];
+  if constexpr (kWidePanels > 0) {
+    static_assert(kWidePanels == 0 || kWidePanels == kTaskPanels);  // as many as a whole group has
+    const std::int64_t groups = (panel_end - panel_begin) / kWidePanels;
+    if (groups > 0) linear_wide<kWidePanels>(a, m0, rows, panel_begin, groups);
+    panel_begin += groups * kWidePanels;
+  }
+  alignas(64) float sums[kTaskPanels][kMostLinearRows * kLanes];
   alignas(64) float copied[kBlockK * kLanes];
   // What few rows ask of a panel is soon done: then panels in order keep memory streaming. In a file's layout neighbouring
   // panels share pages.
@@ -82,12 +88,6 @@ void linear_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std
   const std::int64_t group = in_order ? 1 : kTaskPanels;
   for (std::int64_t p0 = panel_begin; p0 < panel_end; p0 += group) {
     const std::int64_t panels = panel_end - p0 < group ? panel_end - p0 : group;
-    static_assert(kWidePanels == 0 || kWidePanels == kTaskPanels);  // as many as a whole group has
-    if constexpr (kWidePanels > 0)
-      if (panels == kWidePanels) {
-        linear_wide<kWidePanels>(a, m0, rows, p0);
-        continue;
-      }
     for (std::int64_t k0 = 0; k0 == 0 || k0 < a.k; k0 += kBlockK) {
       const std::int64_t count = a.k - k0 < kBlockK ? a.k - k0 : kBlockK;
       for (std::int64_t p = 0; p < panels; ++p) {
@@ -217,8 +217,8 @@ inline void for_each_block(const LinearArgs& a, std::int64_t begin, std::int64_t
   while (begin < end) {
     const std::int64_t block = begin / groups;
     const std::int64_t stop = (block + 1) * groups < end ? (block + 1) * groups : end;
-    const std::int64_t m0 = a.block_begin(block), last = (stop - block * groups) * kTaskPanels;
-    f(a, m0, a.block_begin(block + 1) - m0, (begin - block * groups) * kTaskPanels,
+    const std::int64_t m0 = a.block_begin(block), last = (stop - block * groups) * a.task_panels;
+    f(a, m0, a.block_begin(block + 1) - m0, (begin - block * groups) * a.task_panels,
       last < panels ? last : panels);
     begin = stop;
   }

@@ -24,12 +24,12 @@ struct Finish {
   F32x16 bias = broadcast(0.0f);
 };
 
-/// `rows` rows of a panel, whose sums lie one after another.
+/// `rows` rows of a panel, whose sums lie `stride` numbers apart.
 inline void finish_rows(const LinearArgs& a, const float* sums, std::int64_t m0, std::int64_t rows,
-                        std::int64_t panel) noexcept {
+                        std::int64_t panel, std::int64_t stride = kLanes) noexcept {
   with_activation(a.activation, [&]<ops::Activation f>() noexcept {
     const Finish<f> finish(a, panel * kLanes, a.n);
-    for (std::int64_t r = 0; r < rows; ++r) finish.row(m0 + r, load(sums + r * kLanes));
+    for (std::int64_t r = 0; r < rows; ++r) finish.row(m0 + r, load(sums + r * stride));
   });
 }
 

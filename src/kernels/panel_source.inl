@@ -15,6 +15,25 @@ struct PanelSource {
     if (a.layout != ops::WeightLayout::kPanels || a.format != ops::WeightFormat::f32) return nullptr;
     return static_cast<const float*>(a.weight) + (panel * a.k + k0) * kLanes;
   }
+  /// Where the elements of `panels` neighbouring blocks lie, as `rows` stretches of bytes; none of a quantized matrix, whose
+  /// elements are few bytes.
+  struct Place {
+    const char* data = nullptr;
+    std::int64_t stride = 0, rows = 0, bytes = 0;
+  };
+  Place place_of(std::int64_t panel, std::int64_t panels, std::int64_t k0,
+                 std::int64_t count) const noexcept {
+    if (a.format == ops::WeightFormat::int8 || a.format == ops::WeightFormat::int4) return {};
+    const std::int64_t size = a.format == ops::WeightFormat::f32 ? 4 : 2;
+    const auto* w = static_cast<const char*>(a.weight);
+    const std::int64_t n0 = panel * kLanes, columns = a.n - n0 < panels * kLanes ? a.n - n0 : panels * kLanes;
+    switch (a.layout) {
+      case ops::WeightLayout::kInOut: return {w + (k0 * a.n + n0) * size, a.n * size, count, columns * size};
+      case ops::WeightLayout::kOutIn: return {w + (n0 * a.k + k0) * size, a.k * size, columns, count * size};
+      default:
+        return {w + (panel * a.k + k0) * kLanes * size, a.k * kLanes * size, panels, count * kLanes * size};
+    }
+  }
   /// A block copied to `to`, widened; columns past the end are 0.
   void copy(std::int64_t panel, std::int64_t k0, std::int64_t count, float* to) const noexcept {
     switch (a.format) {

@@ -4,7 +4,7 @@ namespace gpt::kernels {
 namespace {
 
 /// y[c][r] = x[r][c] for columns begin .. end; begin is a multiple of 16.
-void transpose_columns(const float* x, float* y, std::int64_t rows, std::int64_t columns, std::int64_t begin,
+void transpose_columns(const float* x, std::int64_t stride, float* y, std::int64_t rows, std::int64_t begin,
                        std::int64_t end) noexcept {
   for (std::int64_t c = begin; c < end; c += kLanes) {
     const int width = lanes_left(c, end);
@@ -12,7 +12,7 @@ void transpose_columns(const float* x, float* y, std::int64_t rows, std::int64_t
       const int height = lanes_left(r, rows);
       F32x16 tile[kLanes];
       for (int j = 0; j < kLanes; ++j)
-        tile[j] = j < height ? load_first(x + (r + j) * columns + c, width) : broadcast(0.0f);
+        tile[j] = j < height ? load_first(x + (r + j) * stride + c, width) : broadcast(0.0f);
       transpose(tile);
       for (int i = 0; i < width; ++i) store_first(y + (c + i) * rows + r, tile[i], height);
     }

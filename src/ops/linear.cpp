@@ -43,14 +43,42 @@ void widen(kernels::LinearArgs& args, Arena& scratch) {
   args.layout = WeightLayout::kPanels;
 }
 
-/// y [C, R] = x [R, C] turned.
-void transpose(ConstTensorView x, TensorView y) {
+/// Divides a product of floats into tasks. Many rows share a copy of a panel. Where rows of x are long, panels that share
+/// what is read of them are taken together, as far as that leaves every thread its part.
+void divide(kernels::LinearArgs& args) {
+  args.block_rows = kernels::table().linear_rows;
+  if (args.k <= kernels::kNearInputs || args.residual == args.y) return;
+  constexpr std::int64_t kTasks = 2;  // for each thread, at least
+  const std::int64_t together = args.panel_groups() * args.blocks() / (kTasks * num_threads());
+  args.task_panels *= std::max<std::int64_t>(1, together);
+}
+
+/// y [C, R] = C columns of x from `first` on, turned.
+void transpose(ConstTensorView x, std::int64_t first, TensorView y) {
   const kernels::KernelTable& table = kernels::table();
-  const float* from = x.data<float>();
+  const float* from = x.data<float>() + first;
   float* to = y.data<float>();
-  for_columns(x.dim(1), x.dim(0), [&](std::int64_t begin, std::int64_t end) noexcept {
-    table.transpose(from, to, x.dim(0), x.dim(1), begin, end);
+  for_columns(y.dim(0), x.dim(0), [&](std::int64_t begin, std::int64_t end) noexcept {
+    table.transpose(from, x.dim(1), to, x.dim(0), begin, end);
   });
+}
+
+/// y [C, N] += x^T W, for x [R, C] and W from R to N: some columns of x after another, which are turned where they are used.
+void add_turned_product(ConstTensorView x, const Weight& weight, TensorView y, Arena& scratch) {
+  constexpr std::int64_t kMostElements = std::int64_t{1} << 20;  // of x turned
+  const std::int64_t rows = x.dim(0), columns = x.dim(1), n = weight.out;
+  const std::int64_t together =
+      std::max(kernels::kMostLinearRows, kMostElements / std::max<std::int64_t>(1, rows) /
+                                             kernels::kMostLinearRows * kernels::kMostLinearRows);
+  const Arena::Scope scope(scratch);
+  const TensorView all = scratch.take({std::min(together, columns), rows});
+  for (std::int64_t begin = 0; begin < columns; begin += together) {
+    const std::int64_t count = std::min(together, columns - begin);
+    const TensorView turned(all.raw(), DType::f32, {count, rows});
+    transpose(x, begin, turned);
+    const TensorView part(y.data<float>() + begin * n, {count, n});
+    linear(turned, weight, {.residual = part}, part, scratch);
+  }
 }
 
 /// A tensor over elements that someone else keeps, which are only read.
@@ -88,12 +116,14 @@ void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilo
   args.y = y.data<float>();
   args.m = m;
   const Arena::Scope scope(scratch);
-  if (weight.quantized() && !weight.weight_only)
+  if (weight.quantized() && !weight.weight_only) {
     pack_rows(args, scratch);
-  else
+  } else {
+    divide(args);
     widen(args, scratch);
+  }
   const kernels::KernelTable& table = kernels::table();
-  const std::int64_t work = std::min(m, kernels::kLinearRows) * kernels::kTaskPanels * kPanelWidth * k;
+  const std::int64_t work = std::min(m, args.block_rows) * args.task_panels * kPanelWidth * k;
   parallel_for(
       args.tasks(), grain_for(work),
       [&](std::int64_t begin, std::int64_t end) noexcept { table.linear(args, begin, end); },
@@ -125,12 +155,9 @@ void linear_backward(ConstTensorView x, const Weight& weight, ConstTensorView dy
     require_shape(op, "dweight", gradients.dweight, weight.file_shape(), "the shape of the weight");
     const bool in_out = weight.file_layout == WeightLayout::kInOut;
     const ConstTensorView rows = in_out ? x : dy, columns = in_out ? dy : x;
-    const Arena::Scope scope(scratch);
-    const TensorView turned = scratch.take({rows.dim(1), m});
-    transpose(rows, turned);
     const Weight other{
         .in = m, .out = columns.dim(1), .layout = WeightLayout::kInOut, .values = borrow(columns)};
-    linear(turned, other, {.residual = gradients.dweight}, gradients.dweight, scratch);
+    add_turned_product(rows, other, gradients.dweight, scratch);
   }
   if (gradients.dbias.raw() != nullptr) {
     require_dtype(op, "dbias", gradients.dbias, DType::f32);

@@ -94,6 +94,26 @@ TEST(LinearBackward, AddsToWhatIsThere) {
       ASSERT_EQ(more[i].span<float>()[j], before[i].span<float>()[j] + once[i].span<float>()[j]) << i;
 }
 
+// So many rows that dweight is computed in several parts.
+TEST(LinearBackward, AddsTheProductOfManyRowsAsChainsOverThem) {
+  constexpr std::int64_t kM = 4200, kK = 300, kN = 17;
+  const Tensor x = random_tensor({kM, kK}, 1), dy = random_tensor({kM, kN}, 2);
+  for (const auto layout : {WeightLayout::kInOut, WeightLayout::kOutIn}) {
+    const Weight w = gpt::test::random_weight(kK, kN, layout, DType::f32, 3);
+    Tensor dweight = random_tensor(w.file_shape(), 4), expected = dweight.clone();
+    for (std::int64_t k = 0; k < kK; ++k)
+      for (std::int64_t n = 0; n < kN; ++n) {
+        float sum = 0;
+        for (std::int64_t m = 0; m < kM; ++m)
+          sum = std::fma(x.data<float>()[m * kK + k], dy.data<float>()[m * kN + n], sum);
+        expected.data<float>()[layout == WeightLayout::kInOut ? k * kN + n : n * kK + k] += sum;
+      }
+    Arena scratch;
+    linear_backward(x, w, dy, {.dweight = dweight}, scratch);
+    EXPECT_TRUE(same_bits(dweight, expected));
+  }
+}
+
 TEST(LinearBackward, RefusesAPackedWeightAndWrongShapes) {
   const Weight weight = gpt::test::random_weight(20, 9, WeightLayout::kInOut, DType::f32, 2);
   Tensor x = random_tensor({6, 20}, 1), dy = random_tensor({6, 9}, 3);

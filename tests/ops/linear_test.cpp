@@ -72,6 +72,34 @@ TEST(Linear, MayAddAResidualInPlace) {
   EXPECT_TRUE(same_bits(apart, in_place));
 }
 
+// A single row takes another loop, which holds no sums of many rows or panels.
+TEST(Linear, GivesTheSameBitsForManyLongRowsAsForEach) {
+  constexpr std::int64_t kM = 270, kK = 1100;
+  for (const std::int64_t n : {320, 328})
+    for (const auto layout : {WeightLayout::kInOut, WeightLayout::kOutIn}) {
+      const ThreadLimit limit(layout == WeightLayout::kInOut ? 1 : 2);
+      const Tensor x = random_tensor({kM, kK}, 1), bias = random_tensor({n}, 3);
+      const Tensor residual = random_tensor({kM, n}, 4);
+      const Weight w = gpt::test::random_weight(kK, n, layout, DType::f32, 2);
+      const auto with = [&](ConstTensorView added) {
+        return LinearEpilogue{.bias = bias, .activation = Activation::kGeluNew, .residual = added};
+      };
+      Tensor y = Tensor::empty({kM, n}), in_place = residual.clone(), row = Tensor::empty({1, n});
+      Arena scratch;
+      linear(x, w, with(residual), y, scratch);
+      linear(x, w, with(in_place), in_place, scratch);
+      EXPECT_TRUE(same_bits(y, in_place)) << n << " outputs";
+      for (const std::int64_t m : {0, 1, 134, 135, 255, 256, 269}) {
+        const auto row_of = [m](const Tensor& t) {
+          return ConstTensorView(t.data<float>() + m * t.dim(1), {1, t.dim(1)});
+        };
+        linear(row_of(x), w, with(row_of(residual)), row, scratch);
+        EXPECT_EQ(std::memcmp(row.view().raw(), row_of(y).raw(), row.nbytes()), 0)
+            << n << " outputs, row " << m;
+      }
+    }
+}
+
 TEST(Linear, WithoutInputsIsItsBias) {
   constexpr std::int64_t kN = 70;  // more than a group of panels
   for (const std::int64_t rows : {1, 5, 60, 300})
