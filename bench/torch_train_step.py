@@ -1,10 +1,12 @@
 #!/usr/bin/python3
-"""A training step of a GPT-2 124M in PyTorch, for bench/side_by_side: forward, backward, AdamW, float32, no dropout.
+"""A training step of a GPT-2 124M in PyTorch, for bench/training_step: forward, backward, AdamW, float32, no dropout.
 
 usage: torch_train_step.py THREADS B T [STEPS]
 
 Prints the median rate of STEPS steps (3) after one that is not timed, and the peak memory. Debian's python3-torch is fast with
-the OpenMP build of OpenBLAS (libopenblas0-openmp) first in LD_LIBRARY_PATH.
+the OpenMP build of OpenBLAS (libopenblas0-openmp) first in LD_LIBRARY_PATH. OpenBLAS knows processors by their model: on one
+newer than itself it would use kernels for SSE3, five times slower; OPENBLAS_CORETYPE, unless it is set, becomes the best ones that
+the processor's instructions allow.
 """
 import os
 import statistics
@@ -14,6 +16,12 @@ import time
 threads, batch, tokens = (int(a) for a in sys.argv[1:4])
 steps = int(sys.argv[4]) if len(sys.argv) > 4 else 3
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+
+with open("/proc/cpuinfo", encoding="ascii") as cpus:
+    instructions = next((line.split() for line in cpus if line.startswith("flags")), [])
+for instruction, kernels in (("avx512bw", "SkylakeX"), ("avx2", "Haswell")):
+    if instruction in instructions:
+        os.environ.setdefault("OPENBLAS_CORETYPE", kernels)
 
 import torch
 import torch.nn as nn

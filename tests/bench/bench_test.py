@@ -163,7 +163,7 @@ class Help(unittest.TestCase):
         for program in ("bench_ops", "bench_model", "bench_text", "bench_train", "bench_peaks"):
             out, _ = run(PROGRAMS / program, "--help")
             self.assertIn("Example: " + program, out)
-        for name in ("compare", "side_by_side", "roofline.py", "tables.py"):
+        for name in ("compare", "side_by_side", "training_step", "roofline.py", "tables.py"):
             self.assertIn("usage: ", script(name, "--help")[0])
 
 
@@ -188,6 +188,30 @@ class Scripts(unittest.TestCase):
         out, _ = script("side_by_side", f"--program={PROGRAMS}/bench_model", "--benchmark=BM_Prefill/f32/T:5/threads:1",
                         "--option=--smoke", "--option=--no-peaks", "--peer=echo 10 t/s", "--pairs=2", "--json")
         self.assertGreater(json.loads(out)["ours"], 0)
+
+    def test_training_step_compares_speed_and_memory(self):
+        def program(path, text):
+            path.write_text("#!/bin/sh\n" + text, encoding="utf-8")
+            path.chmod(0o755)
+            return path
+
+        with tempfile.TemporaryDirectory() as directory:
+            directory = pathlib.Path(directory)
+            run_ = {"name": "BM_TrainStep/f32/B:4/T:64/threads:1", "run_type": "iteration", "tok_per_s": 30.0, "peak_rss_mb": 70.0}
+            ours = program(directory / "ours", f"echo '{json.dumps({'benchmarks': [run_]})}'\n")
+            torch = program(directory / "torch", "echo peak memory 100 MiB, 20.0 tok/s\n")
+            # 256 tokens in the median of 2, 4 and 8 seconds; the first step does not count.
+            llmc = program(directory / "llmc", "".join(f"echo 'step {i}: train loss 5.0 (took {ms} ms)'\n"
+                                                       for i, ms in enumerate((1.0, 2000.0, 8000.0, 4000.0))) + "exec sleep 60\n")
+            command = ("training_step", f"--program={ours}", f"--python={torch}", "--threads=1", "--pairs=2")
+            out, _ = script(*command, "--shape=4x64", f"--llmc={llmc}", "--json")
+            beside_torch, beside_llmc = map(json.loads, out.splitlines())
+            self.assertEqual((beside_torch["peer"], beside_torch["speed"], beside_torch["memory"]), ("PyTorch", 1.5, 0.7))
+            self.assertEqual((beside_llmc["peer"], beside_llmc["peer_tok_per_s"]), ("llm.c", 64.0))
+            self.assertIn("no benchmark", script(*command, "--shape=2x64", status=1)[1])
+            self.assertIn("expected BxT", script(*command, "--shape=64", status=2)[1])
+            program(torch, "echo nothing\n")
+            self.assertIn("no rate", script(*command, "--shape=4x64", status=1)[1])
 
     def test_compare_refuses_trees_inside_the_sources(self):
         _, err = script("compare", "HEAD", ".", "--filter=x", f"--trees={SOURCES}/trees", "--option=--pairs=1", status=2)
