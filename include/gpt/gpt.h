@@ -38,6 +38,7 @@
 #include "gpt/generate/filters.h"
 #include "gpt/generate/generate_options.h"
 #include "gpt/generate/generator.h"
+#include "gpt/generate/grammar.h"
 #include "gpt/generate/logits_processor.h"
 #include "gpt/generate/logits_processors.h"
 #include "gpt/generate/penalties.h"

@@ -90,7 +90,7 @@ void add_penalties(List& list, const GenerateOptions& options, const Model& mode
   }
 }
 
-void add_constraints(List& list, const GenerateOptions& options) {
+void add_constraints(List& list, const GenerateOptions& options, const Model& model) {
   const std::vector<TokenId>& eos = *options.eos_token_id;
   list.add_unless<NoRepeatNGram>(options.no_repeat_ngram_size, std::int64_t{0});
   if (is_given(options.bad_words_ids)) list.add<NoBadWords>(*options.bad_words_ids, eos);
@@ -105,6 +105,7 @@ void add_constraints(List& list, const GenerateOptions& options) {
   if (is_given(options.begin_suppress_tokens))
     list.add<BeginSuppressTokens>(*options.begin_suppress_tokens, options.forced_bos_token_id.has_value());
   if (options.logits_processor) list.add<FunctionProcessor>(options.logits_processor);
+  if (options.grammar) list.add<GrammarConstrained>(options.grammar, model.tokenizer(), eos);
 }
 
 void add_filters(List& list, const GenerateOptions& options) {
@@ -178,7 +179,7 @@ bool is_guided(const GenerateOptions& options) { return options.guidance_scale.v
 LogitsProcessors make_processors(const GenerateOptions& options, const Model& model) {
   List list;
   add_penalties(list, options, model);
-  add_constraints(list, options);
+  add_constraints(list, options, model);
   if (*options.do_sample) add_filters(list, options);
   list.keep_at_least(1);
   if (options.renormalize_logits.value_or(false)) list.add<Renormalize>();

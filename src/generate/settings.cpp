@@ -145,6 +145,22 @@ void check_drafts(const GenerateOptions& options) {
                            " together with guidance_scale is not supported");
 }
 
+// What a text of a grammar needs, and what could end or begin it otherwise.
+void check_grammar(const GenerateOptions& merged, const Model& model) {
+  if (!model.has_tokenizer())
+    fail<UnsupportedError>("generate", "grammar needs a tokenizer, and the checkpoint has none");
+  if (!merged.grammar->is_for(model.tokenizer()))
+    fail<ArgumentError>("generate", "grammar was compiled for another tokenizer than the model's");
+  if (merged.eos_token_id->empty())
+    fail<ArgumentError>("generate", "grammar needs an eos_token_id, and there is none");
+  const auto refuse = [](std::string_view name, bool is_on) {
+    if (is_on) fail<UnsupportedError>("generate", name, " together with grammar is not supported");
+  };
+  refuse("stop_strings", !merged.stop_strings->empty());
+  refuse("forced_bos_token_id", merged.forced_bos_token_id.has_value());
+  refuse("forced_eos_token_id", merged.forced_eos_token_id && !merged.forced_eos_token_id->empty());
+}
+
 // What the caller leaves open is the file's.
 void take_defaults(GenerateOptions& merged, const GenerateOptions& file) {
   merged.do_sample = merged.do_sample.value_or(file.do_sample.value_or(false));
@@ -155,6 +171,13 @@ void take_defaults(GenerateOptions& merged, const GenerateOptions& file) {
     merged.min_new_tokens = file.min_new_tokens;
     merged.min_length = file.min_length;
   }
+}
+
+void check_room(const GenerateOptions& options, std::int64_t count) {
+  if (options.grammar && options.grammar->least_tokens() > count)
+    fail<ArgumentError>("generate", "there is room for ", count, " new tokens, and grammar needs ",
+                        options.grammar->least_tokens(),
+                        " to complete a text: max_new_tokens must be larger");
 }
 
 }  // namespace
@@ -205,6 +228,7 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
   check_strings("stop_strings", *merged.stop_strings);
   if (!merged.stop_strings->empty() && !model.has_tokenizer())
     fail<UnsupportedError>("generate", "stop_strings need a tokenizer, and the checkpoint has none");
+  if (merged.grammar) check_grammar(merged, model);
   if (options.dry_sequence_breakers && !options.dry_sequence_breakers->empty() && !model.has_tokenizer())
     fail<UnsupportedError>("generate", "dry_sequence_breakers need a tokenizer, and the checkpoint has none");
   check_sequences(merged);
@@ -224,8 +248,11 @@ std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length
   if (prompt_length > n_positions)
     fail<ArgumentError>("generate", "the prompt has ", prompt_length,
                         " tokens, the context holds n_positions = ", n_positions);
-  if (!options.max_new_tokens && !options.max_length)
-    return std::clamp<std::int64_t>(n_positions - prompt_length, 1, kDefaultLength);
+  if (!options.max_new_tokens && !options.max_length) {
+    const auto count = std::clamp<std::int64_t>(n_positions - prompt_length, 1, kDefaultLength);
+    check_room(options, count);
+    return count;
+  }
   if (!options.max_new_tokens && *options.max_length <= prompt_length)
     fail<ArgumentError>("generate", "max_length", settings.length_source, " is ", *options.max_length,
                         ", which leaves no room for a new token after the prompt's ", prompt_length);
@@ -235,6 +262,7 @@ std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length
     fail<ArgumentError>("generate", "the prompt's ", prompt_length, " tokens and ", count, " new ones",
                         settings.length_source, " do not fit the context: n_positions = ", n_positions,
                         " leaves room for ", n_positions + 1 - prompt_length, " new tokens");
+  check_room(options, count);
   return count;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -20,6 +21,7 @@
 
 namespace gpt {
 
+class CompiledGrammar;
 class Model;
 
 /// A token and the logarithm of the probability that the network gave it: log softmax of the raw logits,
@@ -143,6 +145,13 @@ struct GenerateOptions {
   PrefixAllowedTokensFn prefix_allowed_tokens_fn = {};
   /// A processor of the caller's own; works after all these and before the filters.
   FunctionProcessor::Function logits_processor = {};
+  /// The new tokens' text is one of this grammar, and ends with it, whatever max_new_tokens is: only tokens come behind which it
+  /// can still be completed in time, an eos token where it is complete, and nothing else where it can only end. Works after all
+  /// these and before the filters, with every strategy. Needs a tokenizer, the one it was compiled for, an eos_token_id without
+  /// text, and room for CompiledGrammar::least_tokens. Not with stop_strings, forced_bos_token_id and forced_eos_token_id. Where
+  /// other constraints (min_new_tokens too) leave nothing that the grammar admits, the generation throws ArgumentError. See
+  /// grammar.h.
+  std::shared_ptr<const CompiledGrammar> grammar = {};
   /// Turns the scores into log-probabilities after all processors.
   std::optional<bool> renormalize_logits = {};  // false
 

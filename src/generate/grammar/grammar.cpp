@@ -1,0 +1,259 @@
+#include "gpt/generate/grammar.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstring>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "core/memory.h"
+#include "generate/grammar/automaton.h"
+#include "generate/grammar/gbnf.h"
+#include "generate/grammar/json_schema.h"
+#include "generate/grammar/json_text.h"
+#include "generate/grammar/regex.h"
+#include "generate/grammar/stacks.h"
+#include "generate/grammar/token_masks.h"
+#include "generate/processor_support.h"
+#include "gpt/core/error.h"
+
+namespace gpt {
+
+using namespace generate;
+
+Grammar::Grammar(const Rules& rules) : automaton_(std::make_shared<const Automaton>(rules)) {}
+
+Grammar Grammar::from_regex(std::string_view pattern) {
+  return with_memory_errors("regex", [&] {
+    Rules rules("regex");
+    const Rules::Rule root = rules.declare("the pattern");
+    rules.define(root, add_regex(rules, pattern, "regex"));
+    rules.set_root(root);
+    return Grammar(rules);
+  });
+}
+
+Grammar Grammar::from_json_schema(std::string_view schema) {
+  return with_memory_errors("json_schema", [&] { return Grammar(parse_json_schema(schema)); });
+}
+
+Grammar Grammar::json_object() {
+  return with_memory_errors("json_schema", [] {
+    Rules rules("json_schema");
+    const Rules::Rule root = rules.declare("any object");
+    rules.define(root, JsonText(rules).any_object());
+    rules.set_root(root);
+    return Grammar(rules);
+  });
+}
+
+Grammar Grammar::from_gbnf(std::string_view text) {
+  return with_memory_errors("grammar", [&] { return Grammar(parse_gbnf(text)); });
+}
+
+bool Grammar::accepts(std::string_view text) const {
+  return with_memory_errors("grammar", [&] {
+    const std::vector<Distance> distances(automaton_->states(), 0);  // nobody asks for them
+    Stacks stacks(*automaton_, distances);
+    Stacks::Configuration at = stacks.begin_at(automaton_->start());
+    for (const char byte : text) {
+      at = stacks.step(at, static_cast<std::uint8_t>(byte));
+      if (at == Stacks::kNone) return false;
+    }
+    return stacks.is_complete(at);
+  });
+}
+
+CompiledGrammar::CompiledGrammar(const Grammar& grammar, const Tokenizer& tokenizer)
+    : masks_(with_memory_errors(
+          "grammar", [&] { return std::make_shared<const TokenMasks>(grammar.automaton_, tokenizer); })),
+      tokenizer_(&tokenizer),
+      fingerprint_(tokenizer.fingerprint()) {}
+CompiledGrammar::~CompiledGrammar() = default;
+CompiledGrammar::CompiledGrammar(CompiledGrammar&&) noexcept = default;
+CompiledGrammar& CompiledGrammar::operator=(CompiledGrammar&&) noexcept = default;
+
+bool CompiledGrammar::is_for(const Tokenizer& tokenizer) const {
+  // The number takes a pass over the vocabulary: not for the same object, or another at its place that looks the same.
+  const TokenTrie& trie = masks_->trie();
+  constexpr std::size_t kSamples = 64;
+  bool same = &tokenizer == tokenizer_ && std::cmp_equal(trie.vocab_size(), tokenizer.vocab_size());
+  for (std::size_t i = 0; same && i < kSamples; ++i) {
+    const auto id = static_cast<TokenId>(trie.vocab_size() * i / kSamples);
+    const std::string_view bytes = trie.bytes_of(id);
+    same = bytes.empty() || (tokenizer.has(id) && tokenizer.bytes_of(id) == bytes);
+  }
+  return same || tokenizer.fingerprint() == fingerprint_;
+}
+
+std::int64_t CompiledGrammar::least_tokens() const noexcept { return masks_->least_tokens(); }
+
+namespace {
+
+// Of the configurations of a processor, which it can find again from the tokens.
+constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
+
+// For each byte, all ones or none for each of its bits.
+struct ByteMasks {
+  std::uint64_t of[256][8];
+  constexpr ByteMasks() : of() {
+    for (unsigned byte = 0; byte < 256; ++byte)
+      for (unsigned bit = 0; bit < 8; ++bit) of[byte][bit] = (byte >> bit & 1) != 0 ? ~std::uint64_t{0} : 0;
+  }
+};
+constexpr ByteMasks kMasks;
+
+// Drops the scores whose bits are not set; whether one is left. This is most of a mask's time: where a word is nearly full or
+// nearly empty, as most are, few scores are touched one by one, and the others eight at once.
+bool keep(std::span<double> scores, std::span<const std::uint64_t> words) {
+  constexpr auto kDroppedBits = std::bit_cast<std::uint64_t>(kDropped);
+  constexpr int kFew = 8;
+  std::uint64_t others = 0;  // than dropped
+  std::size_t begin = 0, word = 0;
+  for (; begin + 64 <= scores.size(); begin += 64, ++word) {
+    double* const part = scores.data() + begin;
+    const std::uint64_t bits = words[word];
+    const int count = std::popcount(bits);
+    if (count >= 64 - kFew) {
+      for (std::uint64_t rest = ~bits; rest != 0; rest &= rest - 1) part[std::countr_zero(rest)] = kDropped;
+      for (std::size_t i = 0; i < 64 && others == 0; ++i)
+        others = std::bit_cast<std::uint64_t>(part[i]) ^ kDroppedBits;
+    } else if (count <= kFew) {
+      double kept[kFew] = {};
+      std::size_t next = 0;
+      for (std::uint64_t rest = bits; rest != 0; rest &= rest - 1)
+        kept[next++] = part[std::countr_zero(rest)];
+      std::fill(part, part + 64, kDropped);
+      next = 0;
+      for (std::uint64_t rest = bits; rest != 0; rest &= rest - 1) {
+        others |= std::bit_cast<std::uint64_t>(kept[next]) ^ kDroppedBits;
+        part[std::countr_zero(rest)] = kept[next++];
+      }
+    } else {
+      for (std::size_t byte = 0; byte < 8; ++byte) {
+        const std::uint64_t* const mask = kMasks.of[bits >> 8 * byte & 255];
+        std::uint64_t values[8];
+        std::memcpy(values, part + 8 * byte, sizeof values);
+        for (std::size_t i = 0; i < 8; ++i) {
+          values[i] = (values[i] & mask[i]) | (kDroppedBits & ~mask[i]);
+          others |= values[i] ^ kDroppedBits;
+        }
+        std::memcpy(part + 8 * byte, values, sizeof values);
+      }
+    }
+  }
+  bool any = others != 0;
+  for (std::size_t i = begin; i < scores.size(); ++i) {
+    if ((words[word] >> (i - begin) & 1) == 0) scores[i] = kDropped;
+    any = any || scores[i] != kDropped;
+  }
+  return any;
+}
+
+}  // namespace
+
+class GrammarConstrained::Impl {
+ public:
+  Impl(std::shared_ptr<const CompiledGrammar> grammar, const Tokenizer& tokenizer, std::vector<TokenId> eos)
+      : masks_(grammar->masks_),
+        tokenizer_(tokenizer),
+        eos_(std::move(eos)),
+        stacks_(masks_->automaton(), masks_->distances()) {
+    for (const TokenId id : eos_) {
+      if (!masks_->trie().bytes_of(id).empty())
+        fail<UnsupportedError>("generate", "eos_token_id ", id,
+                               ", which has text, together with grammar is not supported");
+    }
+  }
+
+  void process(std::span<double> scores, const DecodingStep& step) {
+    const std::lock_guard lock(mutex_);
+    if (step.history.size() == step.prompt_length) check_prompt(step.history);
+    if (stacks_.memory() + steps_.size() * 48 > kMaxBytes) {
+      stacks_.clear();
+      steps_.clear();
+    }
+    const Stacks::Configuration at = find(step);
+    const std::size_t left = step.max_length - std::min(step.max_length, step.history.size());
+    if (left == 0)
+      fail<ArgumentError>("generate", "the sequence has reached its length, and grammar no room for a token");
+    masks_->mask(stacks_, at, static_cast<Distance>(std::min<std::size_t>(left - 1, kUnreachable - 1)),
+                 words_);
+    words_.resize(std::max(words_.size(), (scores.size() + 63) / 64), 0);
+    for (const TokenId id : eos_) {
+      const std::size_t bit = index_of(id, scores.size(), "eos_token_id");
+      const std::uint64_t mask = std::uint64_t{1} << bit % 64;
+      words_[bit / 64] = stacks_.is_complete(at) ? words_[bit / 64] | mask : words_[bit / 64] & ~mask;
+    }
+    // Tokens of the tokenizer that the model does not have.
+    words_.resize((scores.size() + 63) / 64);
+    if (scores.size() % 64 != 0) words_.back() &= (std::uint64_t{1} << scores.size() % 64) - 1;
+    if (!keep(scores, words_))
+      fail<ArgumentError>("generate", "at position ", step.history.size(),
+                          " the other options have dropped every token that grammar admits");
+  }
+
+ private:
+  Stacks::Configuration find(const DecodingStep& step) {
+    Stacks::Configuration at = stacks_.begin_at(masks_->automaton().start());
+    for (const TokenId id : step.history.subspan(step.prompt_length)) {
+      const std::uint64_t key = static_cast<std::uint64_t>(at) << 32 | static_cast<std::uint32_t>(id);
+      const auto [place, is_new] = steps_.try_emplace(key, Stacks::kNone);
+      if (is_new) place->second = after(at, id);
+      at = place->second;
+      if (at == Stacks::kNone)
+        fail<ArgumentError>("generate", "the new tokens up to the token id ", id,
+                            " are in no text of grammar");
+    }
+    return at;
+  }
+
+  Stacks::Configuration after(Stacks::Configuration at, TokenId id) {
+    const std::string_view bytes = masks_->trie().bytes_of(id);
+    if (bytes.empty()) return Stacks::kNone;
+    for (std::size_t i = 0; i < bytes.size() && at != Stacks::kNone; ++i)
+      at = stacks_.step(at, static_cast<std::uint8_t>(bytes[i]));
+    return at;
+  }
+
+  // Some tokenizers write a token otherwise where a text begins.
+  void check_prompt(std::span<const TokenId> prompt) const {
+    const auto probe = masks_->trie().probe();
+    if (!probe) return;
+    const auto decoder = tokenizer_.start_decoding();
+    std::string text;
+    for (const TokenId id : prompt)
+      if (tokenizer_.has(id) && !tokenizer_.is_special(id)) decoder->push(id, text);
+    text.clear();
+    decoder->push(*probe, text);
+    if (text != tokenizer_.bytes_of(*probe))
+      fail<UnsupportedError>("generate",
+                             "the prompt does not end with text, behind which the tokenizer's tokens have "
+                             "their own: grammar is not supported there");
+  }
+
+  const std::shared_ptr<const TokenMasks> masks_;
+  const Tokenizer& tokenizer_;
+  const std::vector<TokenId> eos_;
+  std::mutex mutex_;  // of what follows
+  Stacks stacks_;
+  std::unordered_map<std::uint64_t, Stacks::Configuration> steps_;  // by configuration and token
+  std::vector<std::uint64_t> words_;
+};
+
+GrammarConstrained::GrammarConstrained(std::shared_ptr<const CompiledGrammar> grammar,
+                                       const Tokenizer& tokenizer, std::vector<TokenId> eos_token_id) {
+  if (grammar == nullptr) fail<ArgumentError>("generate", "grammar is null, expected a compiled one");
+  impl_ = std::make_unique<Impl>(std::move(grammar), tokenizer, std::move(eos_token_id));
+}
+GrammarConstrained::~GrammarConstrained() = default;
+
+void GrammarConstrained::process(std::span<double> scores, const DecodingStep& step,
+                                 ProcessorScratch&) const {
+  impl_->process(scores, step);
+}
+
+}  // namespace gpt

@@ -1,0 +1,58 @@
+#include "generate/grammar/rules.h"
+
+#include <utility>
+
+#include "gpt/core/error.h"
+
+namespace gpt::generate {
+namespace {
+
+constexpr std::size_t kMaxExpressions = std::size_t{1} << 18;
+
+}  // namespace
+
+Rules::Node Rules::add(Expression expression) {
+  if (nodes_.size() == kMaxExpressions)
+    fail<ArgumentError>(source_, "has more than ", kMaxExpressions, " parts, which is the limit");
+  nodes_.push_back(std::move(expression));
+  return static_cast<Node>(nodes_.size() - 1);
+}
+
+Rules::Node Rules::text(std::string_view bytes) {
+  return add({.kind = Kind::kText, .text = std::string(bytes)});
+}
+
+Rules::Node Rules::set(CharSet characters) {
+  sets_.push_back(std::move(characters));
+  return add({.kind = Kind::kSet, .index = static_cast<std::uint32_t>(sets_.size() - 1)});
+}
+
+Rules::Node Rules::sequence(std::vector<Node> parts) {
+  if (parts.size() == 1) return parts.front();
+  return add({.kind = Kind::kSequence, .parts = std::move(parts)});
+}
+
+Rules::Node Rules::choice(std::vector<Node> alternatives) {
+  if (alternatives.size() == 1) return alternatives.front();
+  return add({.kind = Kind::kChoice, .parts = std::move(alternatives)});
+}
+
+Rules::Node Rules::repeat(Node part, std::uint32_t least, std::uint32_t most) {
+  Expression expression{.kind = Kind::kRepeat, .least = least, .most = most};
+  expression.parts.push_back(part);
+  return add(std::move(expression));
+}
+
+Rules::Node Rules::call(Rule rule) { return add({.kind = Kind::kCall, .index = rule}); }
+
+Rules::Node Rules::list(List list) {
+  lists_.push_back(std::move(list));
+  return add({.kind = Kind::kList, .index = static_cast<std::uint32_t>(lists_.size() - 1)});
+}
+
+Rules::Rule Rules::declare(std::string name) {
+  rules_.push_back({std::move(name)});
+  return static_cast<Rule>(rules_.size() - 1);
+}
+
+}  // namespace gpt::generate

@@ -1,0 +1,259 @@
+#include "generate/grammar/token_masks.h"
+
+#include <algorithm>
+#include <bit>
+#include <unordered_set>
+#include <utility>
+
+#include "gpt/core/error.h"
+
+namespace gpt::generate {
+namespace {
+
+using Configuration = Stacks::Configuration;
+
+// Steps through the trie, and configurations, for the distances of all states: a second or two. The states that are left then
+// have distances by tokens of one byte, which are longer but ways, too.
+constexpr std::size_t kMaxVisits = 150'000'000, kMaxConfigurations = std::size_t{1} << 18;
+constexpr std::size_t kMaxRelaxations = 200'000'000;
+// Steps for the masks of all states.
+constexpr std::size_t kMaxFillVisits = 60'000'000;
+// Of what is kept only to save time.
+constexpr std::size_t kMaxCacheBytes = std::size_t{64} << 20;
+
+std::uint64_t key_of(std::uint32_t a, std::uint32_t b) noexcept {
+  return static_cast<std::uint64_t>(a) << 32 | b;
+}
+
+}  // namespace
+
+TokenMasks::TokenMasks(std::shared_ptr<const Automaton> automaton, const Tokenizer& tokenizer)
+    : automaton_(std::move(automaton)),
+      trie_(tokenizer),
+      distances_(automaton_->states(), kUnreachable),
+      stacks_(*automaton_, distances_),
+      path_(trie_.depth() + 1) {
+  for (const TokenTrie::Node& node : trie_.nodes()) classes_.push_back(automaton_->class_of(node.byte));
+  find_distances();
+  if (least_tokens() == kUnreachable)
+    fail<ArgumentError>("grammar", "no text of it can be put together from the tokenizer's tokens");
+  stacks_.update_distances();
+  find_followers();
+  fill();
+}
+
+template <class Visit>
+void TokenMasks::walk(std::uint32_t top, Configuration from, Visit&& visit) const {
+  const auto nodes = trie_.nodes();
+  const std::size_t base = nodes[top].depth;
+  path_[0] = from;
+  const std::uint32_t end = nodes[top].end;
+  for (std::uint32_t i = top + 1; i < end; ++visits_) {
+    const TokenTrie::Node& node = nodes[i];
+    const std::size_t depth = node.depth - base;
+    const Configuration to = stacks_.step_by_class(path_[depth - 1], classes_[i]);
+    if (to == Stacks::kNone) {
+      i = node.end;
+      continue;
+    }
+    path_[depth] = to;
+    visit(i, to);
+    ++i;
+  }
+}
+
+// Which configurations one token leads to, for every state; then the shortest ways backwards from the ends. A configuration is
+// as far as its state and all frames below it together: what a token begins in several rules, they end one by one.
+void TokenMasks::find_distances() {
+  std::vector<Configuration> reached;
+  std::vector<std::size_t> begins{0};
+  std::vector<State> seen_by;
+  const auto nodes = trie_.nodes();
+  for (State state = 0; state < automaton_->states(); ++state) {
+    const Configuration from = stacks_.begin_at(state);
+    const auto take = [&](std::uint32_t node, Configuration to) {
+      if (nodes[node].token_count == 0) return;
+      if (to >= seen_by.size()) seen_by.resize(to + 1, Automaton::kNone);
+      if (seen_by[to] == state) return;
+      seen_by[to] = state;
+      reached.push_back(to);
+    };
+    if (stacks_.is_complete(from)) {
+      distances_[state] = 0;
+    } else if (visits_ < kMaxVisits && stacks_.configurations() < kMaxConfigurations) {
+      walk(0, from, take);
+    } else {
+      for (std::uint32_t node = 1; node < nodes.size(); node = nodes[node].end)
+        if (const Configuration to = stacks_.step(from, nodes[node].byte); to != Stacks::kNone)
+          take(node, to);
+    }
+    begins.push_back(reached.size());
+  }
+  // To stop early would leave ways that are too long, but ways.
+  bool changed = true;
+  for (std::size_t work = 0; changed && work < kMaxRelaxations; work += reached.size() + distances_.size()) {
+    changed = false;
+    stacks_.update_distances();
+    for (std::size_t state = distances_.size(); state-- > 0;) {  // ends mostly have the higher numbers
+      Distance least = distances_[state];
+      for (std::size_t i = begins[state]; i < begins[state + 1]; ++i)
+        least = std::min(least, add(stacks_.distance(reached[i]), 1));
+      if (least == distances_[state]) continue;
+      distances_[state] = least;
+      changed = true;
+    }
+  }
+}
+
+// What the callers of a rule can read behind it: where a token cannot go on so, it need not be looked at in their frames.
+void TokenMasks::find_followers() {
+  const std::size_t classes = automaton_->classes();
+  follows_.assign(automaton_->rules() * classes, false);
+  const auto add_first = [&](State state, std::uint32_t rule) {
+    bool changed = false;
+    const auto set = [&](std::size_t byte_class) {
+      if (follows_[rule * classes + byte_class]) return;
+      follows_[rule * classes + byte_class] = changed = true;
+    };
+    const Configuration from = stacks_.begin_at(state);
+    for (const Stacks::Item& item : stacks_.items(from))
+      for (std::size_t c = 0; c < classes; ++c)
+        if (automaton_->next(item.state, c) != Automaton::kNone) set(c);
+    if (stacks_.is_complete(from)) {
+      for (std::size_t c = 0; c < classes; ++c)
+        if (follows_[automaton_->rule_of(state) * classes + c]) set(c);
+    }
+    return changed;
+  };
+  std::vector<std::pair<std::uint32_t, State>> edges;  // a rule, and where a caller goes on behind it
+  for (State state = 0; state < automaton_->states(); ++state)
+    for (const Automaton::Call& call : automaton_->calls(state)) edges.emplace_back(call.rule, call.next);
+  std::sort(edges.begin(), edges.end());
+  edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (const auto& [rule, next] : edges) changed = add_first(next, rule) || changed;
+  }
+}
+
+void TokenMasks::fill() {
+  visits_ = 0;
+  for (State state = 0; state < automaton_->states(); ++state) {
+    if (visits_ > kMaxFillVisits || partial_bytes_ > kMaxCacheBytes / 2) return;
+    if (automaton_->reads(state)) partial(0, state);
+  }
+}
+
+TokenMasks::Partial TokenMasks::make_partial(std::uint32_t top, State state) const {
+  const auto nodes = trie_.nodes();
+  const std::size_t words = (trie_.vocab_size() + 63) / 64;
+  struct Collected {
+    Level level;
+    std::size_t count = 0;
+  };
+  std::vector<Collected> levels;
+  std::unordered_map<Distance, std::size_t> level_of;
+  Distance last = kUnreachable;
+  Collected* collected = nullptr;
+  Partial partial;
+  const std::size_t classes = automaton_->classes(), first_follower = automaton_->rule_of(state) * classes;
+  const auto can_follow = [&](std::uint32_t node) {
+    for (std::uint32_t child = node + 1; child < nodes[node].end; child = nodes[child].end)
+      if (follows_[first_follower + classes_[child]]) return true;
+    return false;
+  };
+  const Configuration from = stacks_.begin_at(state);
+  if (top != 0 && stacks_.is_complete(from) && can_follow(top)) partial.returns.push_back(top);
+  walk(top, from, [&](std::uint32_t node, Configuration to) {
+    if (stacks_.is_complete(to) && trie_.has_children(node) && can_follow(node))
+      partial.returns.push_back(node);
+    if (nodes[node].token_count == 0) return;
+    const Distance distance = stacks_.distance(to);
+    if (distance == kUnreachable) return;
+    if (distance != last) {
+      last = distance;
+      const auto [place, is_new] = level_of.try_emplace(distance, levels.size());
+      if (is_new) levels.push_back({{.distance = distance, .words = std::vector<std::uint64_t>(words, 0)}});
+      collected = &levels[place->second];
+    }
+    for (const TokenId id : trie_.tokens_at(node)) {
+      const auto bit = static_cast<std::size_t>(id);
+      collected->level.words[bit / 64] |= std::uint64_t{1} << bit % 64;
+      ++collected->count;
+    }
+  });
+  std::sort(levels.begin(), levels.end(),
+            [](const Collected& a, const Collected& b) { return a.level.distance < b.level.distance; });
+  for (Collected& entry : levels) {
+    Level& level = entry.level;
+    if (entry.count <= words) {  // few
+      for (std::size_t word = 0; word < words; ++word)
+        for (std::uint64_t rest = level.words[word]; rest != 0; rest &= rest - 1)
+          level.ids.push_back(
+              static_cast<TokenId>(64 * word + static_cast<std::size_t>(std::countr_zero(rest))));
+      level.words = {};
+      level.ids.shrink_to_fit();
+    }
+    partial_bytes_ += level.words.size() * sizeof(std::uint64_t) + level.ids.size() * sizeof(TokenId);
+    partial.levels.push_back(std::move(level));
+  }
+  partial_bytes_ += 200 + partial.returns.size() * sizeof(std::uint32_t);
+  return partial;
+}
+
+std::shared_ptr<const TokenMasks::Partial> TokenMasks::partial(std::uint32_t top, State state) const {
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t key = key_of(top, state);
+  if (const auto known = partials_.find(key); known != partials_.end()) return known->second;
+  if (partial_bytes_ > kMaxCacheBytes) {
+    partials_.clear();
+    partial_bytes_ = 0;
+  }
+  if (stacks_.memory() > kMaxCacheBytes) stacks_.clear();
+  auto made = std::make_shared<const Partial>(make_partial(top, state));
+  partials_.emplace(key, made);
+  return made;
+}
+
+void TokenMasks::mask(const Stacks& stacks, Configuration at, Distance left,
+                      std::vector<std::uint64_t>& words) const {
+  words.assign((trie_.vocab_size() + 63) / 64, 0);
+  struct Visit {
+    std::uint32_t top;
+    State state;
+    Stacks::Frame frame;
+    bool operator==(const Visit&) const = default;
+  };
+  struct Hash {
+    std::size_t operator()(const Visit& visit) const noexcept {
+      const std::uint64_t a = key_of(visit.top, visit.state) * 0x9E3779B97F4A7C15u;
+      return static_cast<std::size_t>((a ^ a >> 32 ^ visit.frame) * 0x9E3779B97F4A7C15u >> 7);
+    }
+  };
+  std::vector<Visit> visits;
+  std::unordered_set<Visit, Hash> seen;  // below the items, where different ways may meet
+  for (const Stacks::Item& item : stacks.items(at)) visits.push_back({0, item.state, item.frame});
+  while (!visits.empty()) {
+    const Visit visit = visits.back();
+    visits.pop_back();
+    const Distance below = stacks.distance_of(visit.frame);
+    const auto partial = this->partial(visit.top, visit.state);
+    for (const Level& level : partial->levels) {
+      if (add(level.distance, below) > left) break;  // what a token does in the frames below may still be short
+      for (std::size_t i = 0; i < level.words.size(); ++i) words[i] |= level.words[i];
+      for (const TokenId id : level.ids) {
+        const auto bit = static_cast<std::size_t>(id);
+        words[bit / 64] |= std::uint64_t{1} << bit % 64;
+      }
+    }
+    if (visit.frame == Stacks::kBottom) continue;
+    for (const std::uint32_t top : partial->returns) {
+      for (const Stacks::Frame frame : stacks.below(visit.frame)) {
+        const Visit next{top, stacks.return_of(visit.frame), frame};
+        if (seen.insert(next).second) visits.push_back(next);
+      }
+    }
+  }
+}
+
+}  // namespace gpt::generate
