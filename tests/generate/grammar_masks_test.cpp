@@ -258,7 +258,9 @@ TEST(GrammarMasks, OfRecursiveRulesLeaveAWayToTheEndAndLoseNone) {
         done += tokens[id];
         --room;
       }
-      if (room == 0) EXPECT_TRUE(holds(done)) << text << ": " << done;
+      if (room == 0) {
+        EXPECT_TRUE(holds(done)) << text << ": " << done;
+      }
     }
   }
 }

@@ -23,33 +23,36 @@ class TokenMasks;
 /// that says so.
 class Grammar {
  public:
-  /// The texts that match the pattern as a whole, in ECMA-262's syntax with RE2's understanding of it: . is any character but a
-  /// line feed; \d \w and \s are ASCII's, \S no white space of Unicode; \p{L}, \p{Lu} and so on are general categories; groups
-  /// of all kinds group; quantifiers are * + ? {m} {m,} {m,n}, up to 100000, lazy ones (which change no set of texts)
-  /// too; ^ and $ may stand at the ends. Throws FormatError with the position for what is no pattern, UnsupportedError
-  /// naming it with the position: back-references, look-around, \b and other anchors, flags, possessive quantifiers.
+  /// The texts that match the pattern as a whole, in ECMA-262's syntax: classes and their negation, groups of all kinds as groups,
+  /// alternatives, the quantifiers * + ? {m} {m,} {m,n} up to 100000 and their lazy forms (which change no set of texts). \d, \w
+  /// and \s are ASCII's, \S is no white space of Unicode, . any character but a line feed; \p{L}, \p{Lu} and so on are general
+  /// categories; \xXX, \uXXXX and \u{X} characters. ^ and $ may stand at the ends, where they say nothing new. Throws FormatError
+  /// for what is no pattern and UnsupportedError for back-references, look-around, \b and other anchors, flags and
+  /// possessive quantifiers, both with the position.
   static Grammar from_regex(std::string_view pattern);
 
-  /// JSON texts that are valid under a JSON schema (2020-12; what the drafts from 4 on say the same way). Honoured are
-  ///   type (also a list; nullable), enum, const, properties, required, additionalProperties, items, prefixItems (items as
-  ///   a list, additionalItems), minItems, maxItems, minLength, maxLength, pattern (searched), format (date, time,
-  ///   date-time, uuid, email, hostname, ipv4), minimum, maximum, exclusiveMinimum, exclusiveMaximum, anyOf, allOf, oneOf
-  ///   where its branches exclude each other visibly, $ref into the same text, also recursive, true and false.
-  /// Not every valid text can come: objects have their members in the order of "properties", and others only where
-  /// additionalProperties says so, or nothing says which there are (their names may repeat, of which readers take the last); a schema without "type" means the types that its
-  /// other keywords speak of; arrays and objects are written with one space or none behind : and , ; strings with the
-  /// escapes that JSON demands and no other; integers with at most 15 digits, numbers between bounds without an exponent.
-  /// Throws FormatError for what is no schema, and UnsupportedError for every other keyword that is not an annotation, with
-  /// its JSON pointer.
+  /// JSON texts that are valid under a JSON schema (2020-12, and what older drafts say in the same way). Honoured are
+  ///   type (also a list), nullable, enum, const; properties, required, additionalProperties; items, prefixItems (or items
+  ///   as a list, with additionalItems), minItems, maxItems; minLength, maxLength, pattern (searched for), format (date, time,
+  ///   date-time, uuid, email, hostname, ipv4); minimum, maximum, exclusiveMinimum, exclusiveMaximum; anyOf, allOf, and
+  ///   oneOf where its branches visibly exclude each other; $ref into the same text, also recursive; true and false.
+  /// Annotations say nothing; every other keyword is refused.
+  ///
+  /// Not every valid text can come. Objects have their members in the order of "properties". Others come only where
+  /// additionalProperties is there and not false, or where neither it nor properties is; their names may repeat, of which
+  /// readers take the last. A schema without "type" means the types that its other keywords speak of, if any. Behind : and ,
+  /// stands one space or none, and no other white space. Strings have the escapes that JSON demands and no others, and no
+  /// U+0000; integers at most 15 digits, which a double holds exactly, as do numbers between bounds, which have no exponent.
+  /// Throws FormatError for what is no schema, UnsupportedError for what is not supported, with its JSON pointer.
   static Grammar from_json_schema(std::string_view schema);
 
   /// Any JSON object.
   static Grammar json_object();
 
-  /// The texts of the rule root in GBNF, the notation of llama.cpp (grammars/README.md there): name ::= alternatives | ...,
-  /// texts in "", classes in [] and [^], . for any character, groups, * + ? {m} {m,} {m,n}, # comments, the escapes \n
-  /// \r \t \\ \" \[ \] \- \^ \xXX \uXXXX \UXXXXXXXX. Throws FormatError with line and column, UnsupportedError for left recursion, naming
-  /// the rule, and for tokens <...>.
+  /// The texts of the rule root in GBNF, the notation of llama.cpp (grammars/README.md there): rules name ::= alternatives,
+  /// texts in "", classes in [] and [^], . for any character, groups, * + ? {m} {m,} {m,n}, # comments, and the escapes \n \r
+  /// \t \\ \" \[ \] \- \^ \xXX \uXXXX \UXXXXXXXX of characters. Throws FormatError with line and column, UnsupportedError
+  /// for left recursion, naming the rule, and for tokens <...>.
   static Grammar from_gbnf(std::string_view text);
 
   /// Whether a text is one of them.
@@ -74,7 +77,8 @@ class CompiledGrammar {
   CompiledGrammar(CompiledGrammar&&) noexcept;
   CompiledGrammar& operator=(CompiledGrammar&&) noexcept;
 
-  /// A text takes no more tokens than this if it must be short. The fewest, for a grammar without recursion.
+  /// So many tokens suffice for some text: the fewest, for a grammar without recursion. With it there may be a text of fewer, by
+  /// tokens that end several rules at once.
   std::int64_t least_tokens() const noexcept;
 
   /// Whether it was compiled for this tokenizer, or one with the same fingerprint.
@@ -87,10 +91,11 @@ class CompiledGrammar {
   std::uint64_t fingerprint_ = 0;
 };
 
-/// Drops the tokens behind which the new tokens' text could not be completed to one of the grammar with those that are left up to
-/// max_length. The eos tokens stay where the text is complete, and nowhere else. So a sequence that is not stopped has a text
-/// of the grammar in the end, whatever its length; throws ArgumentError where all that remains was dropped before, and when
-/// the new tokens are in no text of the grammar.
+/// Drops the tokens behind which the new tokens' text could not be completed with those that are left up to max_length, and the
+/// eos tokens where it is not complete. So a sequence that is not stopped has a text of the grammar in the end, whatever
+/// its length is, as long as nothing else drops tokens. Throws ArgumentError where nothing is left because other processors
+/// dropped it before, and when the new tokens are in no text of the grammar; UnsupportedError behind a prompt without
+/// text, for a tokenizer that writes tokens in another way there (WordPiece, sentencepiece).
 class GrammarConstrained final : public LogitsProcessor {
  public:
   /// The tokenizer, that of the grammar, must outlive the processor. Throws UnsupportedError for an eos token with text.

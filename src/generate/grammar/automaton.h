@@ -38,6 +38,7 @@ class Automaton {
   std::span<const Call> calls(State state) const noexcept {
     return std::span(calls_).subspan(calls_begin_[state], calls_begin_[state + 1] - calls_begin_[state]);
   }
+  bool has_calls() const noexcept { return !calls_.empty(); }
   bool is_final(State state) const noexcept { return (flags_[state] & kFinal) != 0; }
   bool reads(State state) const noexcept { return (flags_[state] & kReads) != 0; }
   /// Where a rule begins, and the root.

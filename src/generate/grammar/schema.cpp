@@ -349,8 +349,13 @@ void SchemaReader::apply_branches(const std::string& key, const json::Value& val
     }
   }
   all.clear();
-  for (std::vector<Demands>& result : results)
-    std::move(result.begin(), result.end(), std::back_inserter(all));
+  for (std::vector<Demands>& result : results) {
+    for (Demands& demands : result) {
+      if (key == "oneOf")
+        demands.types = demands.chosen_types();  // those that were looked at, whatever comes
+      all.push_back(std::move(demands));
+    }
+  }
 }
 
 void SchemaReader::count_work(std::size_t steps, const std::string& pointer) {
@@ -362,7 +367,7 @@ void SchemaReader::count_work(std::size_t steps, const std::string& pointer) {
 // Whether no value meets both, as far as types, values and members that must be there show it.
 bool SchemaReader::exclude_each_other(const Demands& a, const Demands& b, int depth) {
   const auto types_of = [](const Demands& d) {
-    if (!d.values) return d.types;
+    if (!d.values) return d.chosen_types();
     unsigned types = 0;
     for (const json::Value& value : *d.values) types |= type_of(value);
     return types & d.types;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 #include <unordered_set>
 #include <utility>
 
@@ -15,6 +16,7 @@ using Configuration = Stacks::Configuration;
 // Steps through the trie, and configurations, for the distances of all states: a second or two. The states that are left then
 // have distances by tokens of one byte, which are longer but ways, too.
 constexpr std::size_t kMaxVisits = 150'000'000, kMaxConfigurations = std::size_t{1} << 18;
+constexpr std::size_t kMaxReached = std::size_t{1} << 24;
 constexpr std::size_t kMaxRelaxations = 200'000'000;
 // Steps for the masks of all states.
 constexpr std::size_t kMaxFillVisits = 60'000'000;
@@ -37,7 +39,6 @@ TokenMasks::TokenMasks(std::shared_ptr<const Automaton> automaton, const Tokeniz
   find_distances();
   if (least_tokens() == kUnreachable)
     fail<ArgumentError>("grammar", "no text of it can be put together from the tokenizer's tokens");
-  stacks_.update_distances();
   find_followers();
   fill();
 }
@@ -62,11 +63,10 @@ void TokenMasks::walk(std::uint32_t top, Configuration from, Visit&& visit) cons
   }
 }
 
-// Which configurations one token leads to, for every state; then the shortest ways backwards from the ends. A configuration is
-// as far as its state and all frames below it together: what a token begins in several rules, they end one by one.
+// Which configurations one token leads to, for every state; then the shortest ways backwards from the ends.
 void TokenMasks::find_distances() {
-  std::vector<Configuration> reached;
-  std::vector<std::size_t> begins{0};
+  Reached reached;
+  reached.begins.push_back(0);
   std::vector<State> seen_by;
   const auto nodes = trie_.nodes();
   for (State state = 0; state < automaton_->states(); ++state) {
@@ -76,28 +76,70 @@ void TokenMasks::find_distances() {
       if (to >= seen_by.size()) seen_by.resize(to + 1, Automaton::kNone);
       if (seen_by[to] == state) return;
       seen_by[to] = state;
-      reached.push_back(to);
+      reached.configurations.push_back(to);
     };
     if (stacks_.is_complete(from)) {
       distances_[state] = 0;
-    } else if (visits_ < kMaxVisits && stacks_.configurations() < kMaxConfigurations) {
+    } else if (visits_ < kMaxVisits && stacks_.configurations() < kMaxConfigurations &&
+               reached.configurations.size() < kMaxReached) {
       walk(0, from, take);
     } else {
       for (std::uint32_t node = 1; node < nodes.size(); node = nodes[node].end)
         if (const Configuration to = stacks_.step(from, nodes[node].byte); to != Stacks::kNone)
           take(node, to);
     }
-    begins.push_back(reached.size());
+    reached.begins.push_back(reached.configurations.size());
   }
-  // To stop early would leave ways that are too long, but ways.
+  if (automaton_->has_calls())
+    relax(reached);
+  else
+    search(reached);
+  stacks_.update_distances();
+}
+
+// Without calls a configuration is a state: breadth first, from the ends.
+void TokenMasks::search(const Reached& reached) {
+  std::vector<std::size_t> begins(distances_.size() + 1, 0);  // of the states before a state, below
+  const auto state_of = [this](Configuration at) { return stacks_.items(at)[0].state; };
+  const auto counts = [this](Configuration at) { return !stacks_.items(at).empty(); };
+  for (const Configuration at : reached.configurations)
+    if (counts(at)) ++begins[state_of(at) + 1];
+  std::partial_sum(begins.begin(), begins.end(), begins.begin());
+  std::vector<State> before(begins.back());
+  std::vector<std::size_t> next = begins;
+  std::vector<State> queue;
+  for (State state = 0; state < distances_.size(); ++state) {
+    for (std::size_t i = reached.begins[state]; i < reached.begins[state + 1]; ++i) {
+      const Configuration at = reached.configurations[i];
+      if (counts(at)) before[next[state_of(at)]++] = state;
+      if (stacks_.is_complete(at)) distances_[state] = 1;  // also where the end is all there is
+    }
+    if (distances_[state] == 0) queue.push_back(state);
+  }
+  for (State state = 0; state < distances_.size(); ++state)
+    if (distances_[state] == 1) queue.push_back(state);
+  for (std::size_t i = 0; i < queue.size(); ++i) {
+    const State state = queue[i];
+    for (std::size_t k = begins[state]; k < begins[state + 1]; ++k) {
+      if (distances_[before[k]] != kUnreachable) continue;
+      distances_[before[k]] = distances_[state] + 1;
+      queue.push_back(before[k]);
+    }
+  }
+}
+
+// A configuration is as far as its state and all frames below it together: what a token begins in several rules, they end one
+// by one. Repeated until nothing becomes shorter; to stop sooner would leave ways that are too long, but ways.
+void TokenMasks::relax(const Reached& reached) {
   bool changed = true;
-  for (std::size_t work = 0; changed && work < kMaxRelaxations; work += reached.size() + distances_.size()) {
+  const std::size_t step = reached.configurations.size() + distances_.size();
+  for (std::size_t work = 0; changed && work < kMaxRelaxations; work += step) {
     changed = false;
     stacks_.update_distances();
     for (std::size_t state = distances_.size(); state-- > 0;) {  // ends mostly have the higher numbers
       Distance least = distances_[state];
-      for (std::size_t i = begins[state]; i < begins[state + 1]; ++i)
-        least = std::min(least, add(stacks_.distance(reached[i]), 1));
+      for (std::size_t i = reached.begins[state]; i < reached.begins[state + 1]; ++i)
+        least = std::min(least, add(stacks_.distance(reached.configurations[i]), 1));
       if (least == distances_[state]) continue;
       distances_[state] = least;
       changed = true;
@@ -239,7 +281,8 @@ void TokenMasks::mask(const Stacks& stacks, Configuration at, Distance left,
     const Distance below = stacks.distance_of(visit.frame);
     const auto partial = this->partial(visit.top, visit.state);
     for (const Level& level : partial->levels) {
-      if (add(level.distance, below) > left) break;  // what a token does in the frames below may still be short
+      if (add(level.distance, below) > left)
+        break;  // what a token does in the frames below may still be short
       for (std::size_t i = 0; i < level.words.size(); ++i) words[i] |= level.words[i];
       for (const TokenId id : level.ids) {
         const auto bit = static_cast<std::size_t>(id);

@@ -52,7 +52,15 @@ class TokenMasks {
         returns;  // nodes at which the rule may end, with bytes of tokens still to come
   };
 
+  /// By state, where one token leads to.
+  struct Reached {
+    std::vector<Stacks::Configuration> configurations = {};
+    std::vector<std::size_t> begins = {};  // [states + 1]
+  };
+
   void find_distances();
+  void search(const Reached& reached);
+  void relax(const Reached& reached);
   void find_followers();
   /// Finds out what all states admit, as far as that does not take too long: the rest as it is asked for.
   void fill();

@@ -1,0 +1,289 @@
+// What a JSON schema admits as a grammar, and what it may not say.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <string_view>
+
+#include "gpt/core/error.h"
+#include "gpt/generate/grammar.h"
+#include "support/expect_error.h"
+
+namespace gpt {
+namespace {
+
+using test::expect_error;
+
+void expect_texts(std::string_view schema, std::initializer_list<std::string_view> in,
+                  std::initializer_list<std::string_view> out) {
+  const Grammar grammar = Grammar::from_json_schema(schema);
+  for (const std::string_view text : in) EXPECT_TRUE(grammar.accepts(text)) << schema << "\n" << text;
+  for (const std::string_view text : out) EXPECT_FALSE(grammar.accepts(text)) << schema << "\n" << text;
+}
+
+TEST(GrammarFromJsonSchema, KnowsTheTypes) {
+  expect_texts(R"({"type": "null"})", {"null"}, {"nul", "\"null\"", " null"});
+  expect_texts(R"({"type": "boolean"})", {"true", "false"}, {"True", "1"});
+  expect_texts(R"({"type": "integer"})", {"0", "-7", "999999999999999"},
+               {"-0", "01", "1.0", "1e3", "1000000000000000", ""});
+  expect_texts(R"({"type": "number"})", {"0", "-0.5", "12.25e-3", "1E+5"},
+               {".5", "1.", "1e", "+1", "NaN", "1e400"});
+  expect_texts(R"({"type": "string"})", {"\"\"", "\"a\\\"\\\\\\n\xc3\xa9\""},
+               {"\"\n\"", "\"\\x\"", "\"\xff\"", "\"", "\"\"\""});
+  expect_texts(R"({"type": ["integer", "null"]})", {"1", "null"}, {"true"});
+  expect_texts(R"({"type": "integer", "nullable": true})", {"1", "null"}, {"true"});
+  expect_texts("{}", {"{\"a\":[1,2,{\"b\": null}]}", "\"x\"", "[[],{}]"}, {"[1,]", "{\"a\"}", "tru"});
+  expect_texts("true", {"1"}, {""});
+  expect_error<ArgumentError>([] { Grammar::from_json_schema("false"); }, {"no text at all"});
+  expect_texts(R"({"title": "t", "description": "d", "default": 3, "examples": [1], "type": "null"})",
+               {"null"}, {"3"});
+}
+
+TEST(GrammarFromJsonSchema, WritesMembersInOrder) {
+  constexpr std::string_view kSchema =
+      R"({"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "null"}, "c": {"type": "null"}}, "required": ["b"]})";
+  expect_texts(kSchema,
+               {R"({"b":null})", R"({"a":null,"b":null})", R"({"b": null, "c": null})",
+                R"({"a":null, "b":null,"c":null})"},
+               {"{}", R"({"a":null})", R"({"b":null,"a":null})", R"({"b":null,})", R"({,"b":null})",
+                R"({"b":null "c":null})", R"({"b" :null})", R"({ "b":null})", R"({"b":null,"d":null})",
+                R"({"b":null,"b":null})"});
+  expect_texts(R"({"properties": {"a": true}, "required": ["z"]})", {R"({"z":1})", R"({"a":1,"z":[]})"},
+               {R"({"a":1})"});
+  expect_texts(R"({"type": "object", "properties": {"x": false, "y": true}})", {"{}", R"({"y":1})"},
+               {R"({"x":1})"});
+  expect_texts(R"({"type": "object"})", {"{}", R"({"a":1,"b":{}})"}, {"[]"});
+  expect_texts(R"({"type": "object", "additionalProperties": false})", {"{}"}, {R"({"a":1})"});
+}
+
+TEST(GrammarFromJsonSchema, KeepsAdditionalMembersFromTheNamesOfOthers) {
+  expect_texts(
+      R"({"type": "object", "properties": {"aa": {"type": "integer"}, "a\"": {"type": "integer"}}, "additionalProperties": {"type": "null"}})",
+      {R"({"aa":1,"ab":null})", R"({"a":null})", R"({"aaa":null,"":null})", R"({"a\"":1})",
+       R"({"a\"\"":null})", "{}"},
+      {R"({"aa":null})", R"({"ab":1})", R"({"a\"":null})", R"({"a":null,"aa":1})"});
+  expect_texts(R"({"properties": {"a": {"type": "null"}}, "additionalProperties": true})",
+               {R"({"a":null,"b":3})", R"({"b":3})"}, {R"({"a":3})"});
+}
+
+TEST(GrammarFromJsonSchema, CountsElementsAndCharacters) {
+  expect_texts(R"({"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 3})",
+               {"[1]", "[1,2, 3]"}, {"[]", "[1,2,3,4]", "[1 ,2]"});
+  expect_texts(R"({"type": "array", "items": {"type": "integer"}, "minItems": 2})", {"[1,2]", "[1,2,3,4,5]"},
+               {"[1]"});
+  expect_texts(R"({"prefixItems": [{"type": "integer"}, {"type": "null"}], "items": {"type": "boolean"}})",
+               {"[]", "[1]", "[1,null]", "[1,null,true,false]"}, {"[null]", "[1,true]", "[1,null,1]"});
+  expect_texts(R"({"prefixItems": [{"type": "integer"}, {"type": "null"}], "items": false, "minItems": 1})",
+               {"[1]", "[1,null]"}, {"[]", "[1,null,1]"});
+  expect_texts(R"({"items": [{"type": "integer"}], "additionalItems": {"type": "null"}, "maxItems": 2})",
+               {"[]", "[1]", "[1,null]"}, {"[1,1]", "[1,null,null]"});
+  expect_texts(R"({"type": "string", "minLength": 2, "maxLength": 3})",
+               {"\"ab\"", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"", "\"\\n\\n\""},
+               {"\"a\"", "\"abcd\"", "\"\xc3\xa9\""});
+  expect_error<ArgumentError>(
+      [] { Grammar::from_json_schema(R"({"type": "string", "minLength": 2, "maxLength": 1})"); },
+      {"no text at all"});
+  expect_error<ArgumentError>([] { Grammar::from_json_schema(R"({"maxLength": 100001})"); },
+                              {"100001 characters", "100000"});
+}
+
+TEST(GrammarFromJsonSchema, SearchesPatternsInTheStringThatIsWritten) {
+  expect_texts(R"({"type": "string", "pattern": "^[0-9]{2}$"})", {"\"12\""}, {"\"123\"", "\"1\""});
+  expect_texts(R"({"type": "string", "pattern": "b+"})", {"\"b\"", "\"abbc\\n\""}, {"\"a\"", "\"\""});
+  expect_texts(R"({"type": "string", "pattern": "^a|b$"})", {"\"ax\"", "\"xb\""}, {"\"xa\"", "\"bx\""});
+  expect_texts(R"({"type": "string", "pattern": "^[\"\\\\\\n\\u0001]$"})",
+               {R"("\"")", R"("\\")", R"("\n")", R"("\u0001")"}, {R"(""")", "\"\x01\""});
+  expect_error<UnsupportedError>(
+      [] { Grammar::from_json_schema("{\"properties\": {\"p\": {\"pattern\": \"(?=a)\"}}}"); },
+      {"#/properties/p/pattern", "look-ahead"});
+}
+
+TEST(GrammarFromJsonSchema, KnowsFormats) {
+  const auto expect = [](std::string format, std::initializer_list<std::string_view> in,
+                         std::initializer_list<std::string_view> out) {
+    const Grammar grammar = Grammar::from_json_schema(R"({"type": "string", "format": ")" + format + "\"}");
+    for (const auto text : in)
+      EXPECT_TRUE(grammar.accepts("\"" + std::string(text) + "\"")) << format << " " << text;
+    for (const auto text : out)
+      EXPECT_FALSE(grammar.accepts("\"" + std::string(text) + "\"")) << format << " " << text;
+  };
+  expect("date", {"2024-02-28", "1999-12-31"},
+         {"2023-02-29", "2024-13-01", "2024-04-31", "0000-01-01", "24-01-01"});
+  expect("time", {"23:59:59Z", "00:00:00.5+01:30"}, {"24:00:00Z", "12:00:00", "12:60:00Z"});
+  expect("date-time", {"2024-02-28T12:00:00Z"}, {"2024-02-28 12:00:00Z", "2024-02-28"});
+  expect("uuid", {"123e4567-e89b-12d3-a456-426614174000"}, {"123e4567e89b12d3a456426614174000"});
+  expect("email", {"a.b+c@example.co.uk"}, {"a@b", "@b.com", "a..b@c.com"});
+  expect("ipv4", {"0.10.200.255"}, {"256.1.1.1", "1.1.1", "01.1.1.1"});
+  expect("hostname", {"a-1.example"}, {"-a.b", "a..b"});
+  expect_error<UnsupportedError>([] { Grammar::from_json_schema(R"({"format": "iri"})"); },
+                                 {"#/format", "\"iri\""});
+}
+
+// Every number of a range, of some digits before and behind the point, against the comparison itself.
+TEST(GrammarFromJsonSchema, BoundsNumbers) {
+  struct Case {
+    const char* schema;
+    double low, high;
+    bool low_in, high_in;
+  };
+  for (const auto& [schema, low, high, low_in, high_in] :
+       {Case{R"("minimum": -12, "maximum": 107)", -12, 107, true, true},
+        Case{R"("exclusiveMinimum": 9.5, "exclusiveMaximum": 100)", 9.5, 100, false, false},
+        Case{R"("minimum": -0.25, "exclusiveMaximum": 0.75)", -0.25, 0.75, true, false},
+        Case{R"("exclusiveMinimum": -99.9, "maximum": -1.05)", -99.9, -1.05, false, true},
+        Case{R"("minimum": 3.14, "maximum": 3.15)", 3.14, 3.15, true, true},
+        Case{R"("minimum": 99)", 99, 1e300, true, true},
+        Case{R"("exclusiveMaximum": 0)", -1e300, 0, true, false},
+        Case{R"("minimum": 5, "maximum": 9, "exclusiveMinimum": 5, "exclusiveMaximum": 8.5)", 5, 8.5, false,
+             false}}) {
+    const auto inside = [&](double x) {
+      return (low_in ? x >= low : x > low) && (high_in ? x <= high : x < high);
+    };
+    const Grammar integers = Grammar::from_json_schema(std::string(R"({"type": ["boolean", "integer"], )") +
+                                                       schema + "}"),
+                  numbers = Grammar::from_json_schema(std::string(R"({"type": "number", )") + schema + "}");
+    for (int i = -1200; i <= 1200; ++i) {
+      EXPECT_EQ(integers.accepts(std::to_string(i)), inside(i)) << schema << " " << i;
+      EXPECT_EQ(numbers.accepts(std::to_string(i)), inside(i)) << schema << " " << i;
+    }
+    for (int i = -12000; i <= 12000; ++i) {
+      if (i == 0) continue;  // -0 is left out
+      const std::string digits = std::to_string(1000 + std::abs(i) % 100).substr(2);
+      const std::string text = (i < 0 ? "-" : "") + std::to_string(std::abs(i) / 100) + "." + digits;
+      EXPECT_EQ(numbers.accepts(text), inside(i / 100.0)) << schema << " " << text;
+      EXPECT_FALSE(integers.accepts(text));
+    }
+  }
+  expect_texts(R"({"type": "integer", "minimum": -9223372036854775808, "maximum": 1e300})", {"-5", "0", "7"},
+               {});
+  expect_texts(R"({"type": "number", "minimum": 1e-7, "maximum": 1.5e-7})", {"0.0000001", "0.00000012"},
+               {"0", "0.0000002", "0.00000009"});
+  expect_error<UnsupportedError>([] { Grammar::from_json_schema(R"({"minimum": 1e16})"); },
+                                 {"#/minimum", "15 digits"});
+}
+
+TEST(GrammarFromJsonSchema, CombinesSchemas) {
+  expect_texts(R"({"enum": ["a", 1, null, {"b": [1.5]}]})", {"\"a\"", "1", "null", R"({"b":[1.5]})"},
+               {"\"b\"", "2"});
+  expect_texts(R"({"type": "string", "enum": ["a", 1, "abc"], "maxLength": 2})", {"\"a\""}, {"1", "\"abc\""});
+  expect_texts(R"({"const": 5, "minimum": 3})", {"5"}, {"4"});
+  expect_texts(R"({"anyOf": [{"type": "null"}, {"type": "integer", "minimum": 5}]})", {"null", "5"}, {"4"});
+  expect_texts(
+      R"({"type": "integer", "anyOf": [{"maximum": 2}, {"minimum": 8}], "minimum": 1, "maximum": 9})",
+      {"1", "2", "8", "9"}, {"0", "5", "10"});
+  expect_texts(
+      R"({"allOf": [{"properties": {"a": {"minimum": 1}}}, {"properties": {"a": {"type": "integer", "maximum": 2}, "b": true}, "required": ["a"]}]})",
+      {R"({"a":1})", R"({"a":2,"b":[]})"}, {R"({"a":3})", "{}", R"({"b":1})"});
+  expect_texts(
+      R"({"allOf": [{"additionalProperties": {"type": "integer"}}, {"properties": {"a": {"maximum": 1}}}]})",
+      {R"({"a":1,"b":7})", "{}"}, {R"({"a":2})", R"({"b":"x"})"});
+  expect_texts(
+      R"({"oneOf": [{"properties": {"k": {"const": "x"}, "v": {"type": "integer"}}, "required": ["k"]}, {"properties": {"k": {"const": "y"}}, "required": ["k"]}]})",
+      {R"({"k":"x","v":1})", R"({"k":"y"})"}, {R"({"k":"z"})", R"({"k":"y","v":1})"});
+  expect_error<UnsupportedError>(
+      [] { Grammar::from_json_schema(R"({"oneOf": [{"type": "integer"}, {"type": "number"}]})"); },
+      {"#/oneOf", "0 and 1", "anyOf"});
+  expect_error<UnsupportedError>(
+      [] {
+        Grammar::from_json_schema(
+            R"({"oneOf": [{"properties": {"k": {"const": "x"}}}, {"properties": {"k": {"const": "y"}}}]})");
+      },
+      {"#/oneOf"});
+}
+
+TEST(GrammarFromJsonSchema, FollowsReferences) {
+  expect_texts(R"({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"type": "null"}}})", {"null"}, {"1"});
+  expect_texts(
+      R"({"type": "object", "properties": {"v": {"type": "integer"}, "next": {"$ref": "#"}}, "required": ["v"]})",
+      {R"({"v":1})", R"({"v":1,"next":{"v":2,"next":{"v":3}}})"},
+      {R"({"v":1,"next":{}})", R"({"v":1,"next":null})"});
+  expect_texts(
+      R"({"$ref": "#/$defs/tree", "$defs": {"tree": {"type": "array", "items": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/tree"}]}}}})",
+      {"[]", "[null,[[],[null]]]"}, {"[1]", "[["});
+  expect_texts(R"({"$ref": "#/$defs/n", "minimum": 3, "$defs": {"n": {"type": "integer", "maximum": 5}}})",
+               {"3", "5"}, {"2", "6"});
+  expect_error<FormatError>([] { Grammar::from_json_schema(R"({"$ref": "#/$defs/x"})"); },
+                            {"#/$ref", "leads nowhere"});
+  expect_error<FormatError>([] { Grammar::from_json_schema(R"({"$ref": "#"})"); }, {"refers to itself"});
+  expect_error<UnsupportedError>([] { Grammar::from_json_schema(R"({"$ref": "other.json"})"); },
+                                 {"#/$ref", "other.json"});
+  expect_error<ArgumentError>(
+      [] {
+        Grammar::from_json_schema(
+            R"({"properties": {"a": {"$ref": "#"}}, "required": ["a"], "type": "object"})");
+      },
+      {"no text at all"});
+}
+
+TEST(GrammarFromJsonSchema, RefusesEveryOtherKeywordByItsPointer) {
+  for (const std::string keyword : {"not",
+                                    "if",
+                                    "then",
+                                    "else",
+                                    "contains",
+                                    "minContains",
+                                    "maxContains",
+                                    "uniqueItems",
+                                    "multipleOf",
+                                    "patternProperties",
+                                    "propertyNames",
+                                    "minProperties",
+                                    "maxProperties",
+                                    "dependentRequired",
+                                    "dependentSchemas",
+                                    "dependencies",
+                                    "unevaluatedProperties",
+                                    "unevaluatedItems",
+                                    "$dynamicRef",
+                                    "$recursiveRef",
+                                    "$vocabulary",
+                                    "nonsense"}) {
+    const std::string schema = R"({"items": {"properties": {"a/b": {")" + keyword + R"(": true}}}})";
+    expect_error<UnsupportedError>(
+        [&] { Grammar::from_json_schema(schema); },
+        {"[json_schema]", "\"#/items/properties/a~1b/" + keyword + "\"", "not supported"});
+  }
+  expect_error<UnsupportedError>([] { Grammar::from_json_schema(R"({"pattern": "a", "minLength": 3})"); },
+                                 {"#/pattern", "more than one of"});
+  expect_error<UnsupportedError>([] { Grammar::from_json_schema(R"({"enum": ["a"], "pattern": "a"})"); },
+                                 {"#/pattern", "enum"});
+}
+
+TEST(GrammarFromJsonSchema, NamesWhatIsNoSchema) {
+  const auto expect = [](std::string_view schema, std::initializer_list<std::string_view> parts) {
+    expect_error<FormatError>([&] { Grammar::from_json_schema(schema); }, parts);
+  };
+  expect("{", {"[json_schema]", "not valid JSON"});
+  expect("3", {"\"#\" is 3", "an object, true or false"});
+  expect(R"({"type": "text"})", {"#/type", "\"text\""});
+  expect(R"({"type": 3})", {"#/type"});
+  expect(R"({"properties": []})", {"#/properties", "expected an object"});
+  expect(R"({"properties": {"a": 1}})", {"#/properties/a"});
+  expect(R"({"required": [1]})", {"#/required", "expected a text"});
+  expect(R"({"minLength": -1})", {"#/minLength", "-1"});
+  expect(R"({"anyOf": []})", {"#/anyOf", "at least one"});
+  expect(R"({"minimum": "1"})", {"#/minimum", "expected a number"});
+  expect(R"({"exclusiveMinimum": true})", {"#/exclusiveMinimum", "expected a number"});
+  expect(R"({"enum": 1})", {"#/enum", "expected a list"});
+}
+
+TEST(GrammarFromJsonSchema, BoundsWhatASchemaCosts) {
+  std::string branches = R"({"type": "integer"})", nested;
+  for (int i = 0; i < 12; ++i)
+    nested += (i > 0 ? "," : "") + std::string(R"({"anyOf": [{"minimum": 1}, {"maximum": 5}]})");
+  expect_error<ArgumentError>([&] { Grammar::from_json_schema(R"({"allOf": [)" + nested + "]}"); },
+                              {"more than 512 alternatives"});
+  expect_error<ArgumentError>([] { Grammar::from_json_schema(R"({"type": "string", "maxLength": 100000})"); },
+                              {"[json_schema]", "limit"});
+  expect_texts(R"({"items": {"items": {"type": "string"}, "maxItems": 300}, "maxItems": 300})",
+               {R"([["a"],[]])"}, {"[[1]]"});
+}
+
+TEST(GrammarJsonObject, IsAnyObject) {
+  const Grammar grammar = Grammar::json_object();
+  for (const auto text : {"{}", R"({"a": [1, {"b": "c"}], "d":null})"})
+    EXPECT_TRUE(grammar.accepts(text)) << text;
+  for (const auto text : {"[]", "1", "{", R"({"a":})"}) EXPECT_FALSE(grammar.accepts(text)) << text;
+}
+
+}  // namespace
+}  // namespace gpt
