@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
-#include <cstring>
+#include <iterator>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -96,22 +96,23 @@ namespace {
 // Of the configurations of a processor, which it can find again from the tokens.
 constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
 
-// For each byte, all ones or none for each of its bits.
-struct ByteMasks {
-  std::uint64_t of[256][8];
-  constexpr ByteMasks() : of() {
+// For each byte, what its bits leave of eight scores: infinity all, -infinity nothing.
+struct Caps {
+  double of[256][8];
+  constexpr Caps() : of() {
     for (unsigned byte = 0; byte < 256; ++byte)
-      for (unsigned bit = 0; bit < 8; ++bit) of[byte][bit] = (byte >> bit & 1) != 0 ? ~std::uint64_t{0} : 0;
+      for (unsigned bit = 0; bit < 8; ++bit) of[byte][bit] = (byte >> bit & 1) != 0 ? -kDropped : kDropped;
   }
 };
-constexpr ByteMasks kMasks;
+constexpr Caps kCaps;
 
 // Drops the scores whose bits are not set; whether one is left. This is most of a mask's time: where a word is nearly full or
-// nearly empty, as most are, few scores are touched one by one, and the others eight at once.
+// nearly empty, as most are, few scores are touched one by one, else the lesser of score and cap is taken eight at once.
 bool keep(std::span<double> scores, std::span<const std::uint64_t> words) {
-  constexpr auto kDroppedBits = std::bit_cast<std::uint64_t>(kDropped);
   constexpr int kFew = 8;
-  std::uint64_t others = 0;  // than dropped
+  double best[8];
+  std::fill(std::begin(best), std::end(best), kDropped);
+  bool any = false;
   std::size_t begin = 0, word = 0;
   for (; begin + 64 <= scores.size(); begin += 64, ++word) {
     double* const part = scores.data() + begin;
@@ -119,8 +120,7 @@ bool keep(std::span<double> scores, std::span<const std::uint64_t> words) {
     const int count = std::popcount(bits);
     if (count >= 64 - kFew) {
       for (std::uint64_t rest = ~bits; rest != 0; rest &= rest - 1) part[std::countr_zero(rest)] = kDropped;
-      for (std::size_t i = 0; i < 64 && others == 0; ++i)
-        others = std::bit_cast<std::uint64_t>(part[i]) ^ kDroppedBits;
+      for (std::size_t i = 0; i < 64 && !any; ++i) any = part[i] != kDropped;
     } else if (count <= kFew) {
       double kept[kFew] = {};
       std::size_t next = 0;
@@ -129,28 +129,27 @@ bool keep(std::span<double> scores, std::span<const std::uint64_t> words) {
       std::fill(part, part + 64, kDropped);
       next = 0;
       for (std::uint64_t rest = bits; rest != 0; rest &= rest - 1) {
-        others |= std::bit_cast<std::uint64_t>(kept[next]) ^ kDroppedBits;
+        any = any || kept[next] != kDropped;
         part[std::countr_zero(rest)] = kept[next++];
       }
     } else {
       for (std::size_t byte = 0; byte < 8; ++byte) {
-        const std::uint64_t* const mask = kMasks.of[bits >> 8 * byte & 255];
-        std::uint64_t values[8];
-        std::memcpy(values, part + 8 * byte, sizeof values);
+        const double* const cap = kCaps.of[bits >> 8 * byte & 255];
+        double values[8];
+        std::copy(part + 8 * byte, part + 8 * byte + 8, values);
         for (std::size_t i = 0; i < 8; ++i) {
-          values[i] = (values[i] & mask[i]) | (kDroppedBits & ~mask[i]);
-          others |= values[i] ^ kDroppedBits;
+          values[i] = values[i] < cap[i] ? values[i] : cap[i];
+          best[i] = best[i] < values[i] ? values[i] : best[i];
         }
-        std::memcpy(part + 8 * byte, values, sizeof values);
+        std::copy(values, values + 8, part + 8 * byte);
       }
     }
   }
-  bool any = others != 0;
   for (std::size_t i = begin; i < scores.size(); ++i) {
     if ((words[word] >> (i - begin) & 1) == 0) scores[i] = kDropped;
     any = any || scores[i] != kDropped;
   }
-  return any;
+  return any || std::any_of(std::begin(best), std::end(best), [](double score) { return score != kDropped; });
 }
 
 }  // namespace
@@ -172,10 +171,11 @@ class GrammarConstrained::Impl {
   void process(std::span<double> scores, const DecodingStep& step) {
     const std::lock_guard lock(mutex_);
     if (step.history.size() == step.prompt_length) check_prompt(step.history);
-    if (stacks_.memory() + steps_.size() * 48 > kMaxBytes) {
+    if (is_open_ || stacks_.memory() + steps_.size() * 48 > kMaxBytes) {  // open: an exception came between
       stacks_.clear();
       steps_.clear();
     }
+    is_open_ = true;
     const Stacks::Configuration at = find(step);
     const std::size_t left = step.max_length - std::min(step.max_length, step.history.size());
     if (left == 0)
@@ -194,6 +194,7 @@ class GrammarConstrained::Impl {
     if (!keep(scores, words_))
       fail<ArgumentError>("generate", "at position ", step.history.size(),
                           " the other options have dropped every token that grammar admits");
+    is_open_ = false;
   }
 
  private:
@@ -242,6 +243,7 @@ class GrammarConstrained::Impl {
   Stacks stacks_;
   std::unordered_map<std::uint64_t, Stacks::Configuration> steps_;  // by configuration and token
   std::vector<std::uint64_t> words_;
+  bool is_open_ = false;
 };
 
 GrammarConstrained::GrammarConstrained(std::shared_ptr<const CompiledGrammar> grammar,

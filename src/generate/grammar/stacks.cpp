@@ -36,6 +36,11 @@ void Stacks::clear() {
   rows_.clear();
   frame_ids_.clear();
   configuration_ids_.clear();
+  work_.clear();  // an exception may have left some
+  reading_.clear();
+  seen_.clear();
+  fresh_.clear();
+  fresh_of_.clear();
 }
 
 Stacks::Configuration Stacks::begin_at(State state) {

@@ -75,6 +75,7 @@ class Stacks {
   void update_distances();
   /// Bytes, roughly.
   std::size_t memory() const noexcept;
+  /// Forgets all configurations; also what an exception left half done.
   void clear();
 
  private:

@@ -40,6 +40,7 @@ TokenMasks::TokenMasks(std::shared_ptr<const Automaton> automaton, const Tokeniz
   if (least_tokens() == kUnreachable)
     fail<ArgumentError>("grammar", "no text of it can be put together from the tokenizer's tokens");
   find_followers();
+  forget();
   fill();
 }
 
@@ -186,7 +187,8 @@ void TokenMasks::fill() {
   }
 }
 
-TokenMasks::Partial TokenMasks::make_partial(std::uint32_t top, State state) const {
+// The tokens below the tops, read from the state on, by their distances.
+TokenMasks::Partial TokenMasks::make_partial(std::uint32_t tops, State state) const {
   const auto nodes = trie_.nodes();
   const std::size_t words = (trie_.vocab_size() + 63) / 64;
   struct Collected {
@@ -197,7 +199,7 @@ TokenMasks::Partial TokenMasks::make_partial(std::uint32_t top, State state) con
   std::unordered_map<Distance, std::size_t> level_of;
   Distance last = kUnreachable;
   Collected* collected = nullptr;
-  Partial partial;
+  std::vector<std::uint32_t> returns;
   const std::size_t classes = automaton_->classes(), first_follower = automaton_->rule_of(state) * classes;
   const auto can_follow = [&](std::uint32_t node) {
     for (std::uint32_t child = node + 1; child < nodes[node].end; child = nodes[child].end)
@@ -205,10 +207,8 @@ TokenMasks::Partial TokenMasks::make_partial(std::uint32_t top, State state) con
     return false;
   };
   const Configuration from = stacks_.begin_at(state);
-  if (top != 0 && stacks_.is_complete(from) && can_follow(top)) partial.returns.push_back(top);
-  walk(top, from, [&](std::uint32_t node, Configuration to) {
-    if (stacks_.is_complete(to) && trie_.has_children(node) && can_follow(node))
-      partial.returns.push_back(node);
+  const auto visit = [&](std::uint32_t node, Configuration to) {
+    if (stacks_.is_complete(to) && trie_.has_children(node) && can_follow(node)) returns.push_back(node);
     if (nodes[node].token_count == 0) return;
     const Distance distance = stacks_.distance(to);
     if (distance == kUnreachable) return;
@@ -223,9 +223,14 @@ TokenMasks::Partial TokenMasks::make_partial(std::uint32_t top, State state) con
       collected->level.words[bit / 64] |= std::uint64_t{1} << bit % 64;
       ++collected->count;
     }
-  });
+  };
+  for (const std::uint32_t top : node_sets_[tops]) {
+    if (top != 0 && stacks_.is_complete(from) && can_follow(top)) returns.push_back(top);
+    walk(top, from, visit);
+  }
   std::sort(levels.begin(), levels.end(),
-            [](const Collected& a, const Collected& b) { return a.level.distance < b.level.distance; });
+            [](const Collected& x, const Collected& y) { return x.level.distance < y.level.distance; });
+  Partial partial;
   for (Collected& entry : levels) {
     Level& level = entry.level;
     if (entry.count <= words) {  // few
@@ -239,39 +244,59 @@ TokenMasks::Partial TokenMasks::make_partial(std::uint32_t top, State state) con
     partial_bytes_ += level.words.size() * sizeof(std::uint64_t) + level.ids.size() * sizeof(TokenId);
     partial.levels.push_back(std::move(level));
   }
-  partial_bytes_ += 200 + partial.returns.size() * sizeof(std::uint32_t);
+  partial_bytes_ += 200;
+  std::sort(returns.begin(), returns.end());
+  returns.erase(std::unique(returns.begin(), returns.end()), returns.end());
+  partial.returns = set_of(std::move(returns));
   return partial;
 }
 
-std::shared_ptr<const TokenMasks::Partial> TokenMasks::partial(std::uint32_t top, State state) const {
-  const std::lock_guard lock(mutex_);
-  const std::uint64_t key = key_of(top, state);
-  if (const auto known = partials_.find(key); known != partials_.end()) return known->second;
-  if (partial_bytes_ > kMaxCacheBytes) {
-    partials_.clear();
-    partial_bytes_ = 0;
+// Equal sets have equal numbers; the root alone is 0, none kNoNodes.
+std::uint32_t TokenMasks::set_of(std::vector<std::uint32_t> nodes) const {
+  if (nodes.empty()) return kNoNodes;
+  const auto [place, is_new] =
+      node_set_ids_.try_emplace(nodes, static_cast<std::uint32_t>(node_sets_.size()));
+  if (is_new) {
+    partial_bytes_ += 2 * nodes.size() * sizeof(std::uint32_t) + 150;
+    node_sets_.push_back(std::move(nodes));
   }
-  if (stacks_.memory() > kMaxCacheBytes) stacks_.clear();
-  auto made = std::make_shared<const Partial>(make_partial(top, state));
-  partials_.emplace(key, made);
-  return made;
+  return place->second;
+}
+
+const TokenMasks::Partial& TokenMasks::partial(std::uint32_t tops, State state) const {
+  const std::uint64_t key = key_of(tops, state);
+  if (const auto known = partials_.find(key); known != partials_.end()) return known->second;
+  return partials_.emplace(key, make_partial(tops, state)).first->second;
+}
+
+void TokenMasks::forget() const {
+  stacks_.clear();
+  partials_.clear();
+  partial_bytes_ = 0;
+  node_sets_.assign(1, std::vector<std::uint32_t>(1, 0));
+  node_set_ids_.clear();
+  node_set_ids_.emplace(node_sets_[0], 0);
 }
 
 void TokenMasks::mask(const Stacks& stacks, Configuration at, Distance left,
                       std::vector<std::uint64_t>& words) const {
   words.assign((trie_.vocab_size() + 63) / 64, 0);
   struct Visit {
-    std::uint32_t top;
+    std::uint32_t tops;
     State state;
     Stacks::Frame frame;
     bool operator==(const Visit&) const = default;
   };
   struct Hash {
     std::size_t operator()(const Visit& visit) const noexcept {
-      const std::uint64_t a = key_of(visit.top, visit.state) * 0x9E3779B97F4A7C15u;
+      const std::uint64_t a = key_of(visit.tops, visit.state) * 0x9E3779B97F4A7C15u;
       return static_cast<std::size_t>((a ^ a >> 32 ^ visit.frame) * 0x9E3779B97F4A7C15u >> 7);
     }
   };
+  const std::lock_guard lock(mutex_);
+  // Also where an exception left something half done.
+  if (is_open_ || partial_bytes_ > kMaxCacheBytes || stacks_.memory() > kMaxCacheBytes) forget();
+  is_open_ = true;
   std::vector<Visit> visits;
   std::unordered_set<Visit, Hash> seen;  // below the items, where different ways may meet
   for (const Stacks::Item& item : stacks.items(at)) visits.push_back({0, item.state, item.frame});
@@ -279,8 +304,8 @@ void TokenMasks::mask(const Stacks& stacks, Configuration at, Distance left,
     const Visit visit = visits.back();
     visits.pop_back();
     const Distance below = stacks.distance_of(visit.frame);
-    const auto partial = this->partial(visit.top, visit.state);
-    for (const Level& level : partial->levels) {
+    const Partial& found = partial(visit.tops, visit.state);
+    for (const Level& level : found.levels) {
       if (add(level.distance, below) > left)
         break;  // what a token does in the frames below may still be short
       for (std::size_t i = 0; i < level.words.size(); ++i) words[i] |= level.words[i];
@@ -289,14 +314,13 @@ void TokenMasks::mask(const Stacks& stacks, Configuration at, Distance left,
         words[bit / 64] |= std::uint64_t{1} << bit % 64;
       }
     }
-    if (visit.frame == Stacks::kBottom) continue;
-    for (const std::uint32_t top : partial->returns) {
-      for (const Stacks::Frame frame : stacks.below(visit.frame)) {
-        const Visit next{top, stacks.return_of(visit.frame), frame};
-        if (seen.insert(next).second) visits.push_back(next);
-      }
+    if (visit.frame == Stacks::kBottom || found.returns == kNoNodes) continue;
+    for (const Stacks::Frame frame : stacks.below(visit.frame)) {
+      const Visit next{found.returns, stacks.return_of(visit.frame), frame};
+      if (seen.insert(next).second) visits.push_back(next);
     }
   }
+  is_open_ = false;
 }
 
 }  // namespace gpt::generate

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -39,19 +40,20 @@ class TokenMasks {
             std::vector<std::uint64_t>& words) const;
 
  private:
+  static constexpr std::uint32_t kNoNodes = 0xFFFFFFFF;
+
   /// Tokens that lead to configurations of one distance.
   struct Level {
     Distance distance = 0;
     std::vector<std::uint64_t> words = {};  // a set of all, or
     std::vector<TokenId> ids = {};          // few
   };
-  /// What a state admits of the tokens below a node of the trie.
+  /// What a state admits of the tokens below some nodes of the trie.
   struct Partial {
-    std::vector<Level> levels;  // by distance
-    std::vector<std::uint32_t>
-        returns;  // nodes at which the rule may end, with bytes of tokens still to come
+    std::vector<Level> levels = {};  // by distance
+    /// A set of nodes at which the rule may end, with bytes of tokens still to come that its callers may read.
+    std::uint32_t returns = kNoNodes;
   };
-
   /// By state, where one token leads to.
   struct Reached {
     std::vector<Stacks::Configuration> configurations = {};
@@ -67,8 +69,11 @@ class TokenMasks {
   /// Calls visit(node, configuration) for the nodes below `top` that can be read from `from` on.
   template <class Visit>
   void walk(std::uint32_t top, Stacks::Configuration from, Visit&& visit) const;
-  std::shared_ptr<const Partial> partial(std::uint32_t top, State state) const;
-  Partial make_partial(std::uint32_t top, State state) const;
+  // With the mutex:
+  const Partial& partial(std::uint32_t tops, State state) const;
+  Partial make_partial(std::uint32_t tops, State state) const;
+  std::uint32_t set_of(std::vector<std::uint32_t> nodes) const;
+  void forget() const;  // all that was found out
 
   std::shared_ptr<const Automaton> automaton_;
   TokenTrie trie_;
@@ -79,9 +84,12 @@ class TokenMasks {
   mutable std::mutex mutex_;  // of what follows
   mutable Stacks stacks_;     // whose bottoms are the ends of rules, not of the text
   mutable std::vector<Stacks::Configuration> path_;
-  mutable std::unordered_map<std::uint64_t, std::shared_ptr<const Partial>> partials_;
+  mutable std::unordered_map<std::uint64_t, Partial> partials_;  // by set of nodes and state
+  mutable std::vector<std::vector<std::uint32_t>> node_sets_;
+  mutable std::map<std::vector<std::uint32_t>, std::uint32_t> node_set_ids_;
   mutable std::size_t partial_bytes_ = 0;
   mutable std::size_t visits_ = 0;
+  mutable bool is_open_ = false;
 };
 
 }  // namespace gpt::generate
