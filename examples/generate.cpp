@@ -3,6 +3,7 @@
 #include <chrono>
 #include <iomanip>
 #include <iostream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
@@ -14,6 +15,7 @@
 #include <gpt/gpt.h>
 
 #include "generation_options.h"
+#include "grammar_options.h"
 #include "program.h"
 
 namespace {
@@ -27,6 +29,7 @@ struct Request {
   std::optional<std::vector<gpt::TokenId>> input_ids;
   std::optional<std::string> negative_prompt;
   std::optional<std::string> assistant_model;
+  program::GrammarRequest grammar;
   gpt::GenerateOptions options;
   gpt::LoadOptions load;
   std::optional<bool> pack;
@@ -39,6 +42,7 @@ constexpr const char* kFooter = R"(Examples:
   gpt-generate --model gpt2 --prompt "Once upon a time" --do-sample --temperature 0.8 --top-p 0.95 --seed 7
   gpt-generate --model gpt2 --prompt "Once upon a time" --num-beams 4 --num-return-sequences 2
   gpt-generate --model gpt2 --input-ids 15496,995 --logprobs 3 --json
+  gpt-generate --model gpt2 --prompt "A person:" --json-schema-file person.json --max-new-tokens 100
 
 The new text goes to standard output as it is made, several texts with a line ---- between (token ids, when the checkpoint has no tokenizer), everything
 else to standard error. Options that are not given come from the checkpoint's generation_config.json.)";
@@ -239,6 +243,7 @@ int generate(Request& request) {
   check(request);
   // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
   if (request.prompt_file) request.prompt = program::read_all(*request.prompt_file);
+  const std::optional<gpt::Grammar> grammar = program::read_grammar(request.grammar);
   const program::Interrupt interrupt;
   request.load.stop = request.options.stop = interrupt.token();
   gpt::set_num_threads(request.threads);
@@ -255,6 +260,8 @@ int generate(Request& request) {
     assistant.emplace(gpt::Model::load(*request.assistant_model, request.load));
     request.options.assistant_model = &*assistant;
   }
+  if (grammar)
+    request.options.grammar = std::make_shared<const gpt::CompiledGrammar>(*grammar, model.tokenizer());
   const gpt::Generator generator(model, program::warn);
   if (request.negative_prompt)
     request.options.negative_prompt_ids = model.tokenizer().encode_prompt(*request.negative_prompt);
@@ -282,6 +289,7 @@ int main(int argc, char** argv) {
   app.footer(kFooter);
   add_input_options(app, request);
   program::add_generation_options(app, request.options);
+  program::add_grammar_options(app, request.grammar);
   add_machine_options(app, request);
   return program::run(app, argc, argv, [&request] { return generate(request); });
 }
