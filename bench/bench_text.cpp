@@ -1,10 +1,18 @@
-// The tokenizer: text to ids and back.
+// The tokenizer, text to ids and back; grammars against its vocabulary.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "bench/support/runner.h"
 #include "gpt/core/error.h"
+#include "gpt/generate/grammar.h"
 #include "gpt/text/tokenizer.h"
 
 namespace gpt::bench {
@@ -64,21 +72,103 @@ Work decode(const Name& name) {
   });
 }
 
+double since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// A grammar and a text of it, whose tokens are masked one after the other.
+struct GrammarCase {
+  const char* name;
+  Grammar (*make)(std::string_view);
+  const char* grammar;
+  const char* text;
+};
+constexpr GrammarCase kGrammars[] = {
+    {"schema", Grammar::from_json_schema,
+     R"({"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0, "maximum": 120},
+         "tags": {"type": "array", "items": {"type": "string", "maxLength": 20}, "maxItems": 5},
+         "address": {"type": "object", "properties": {"street": {"type": "string"}, "zip": {"type": "string", "pattern": "^[0-9]{5}$"}},
+         "required": ["street", "zip"]}}, "required": ["name", "age", "tags", "address"]})",
+     R"({"name": "Ada Lovelace of Ockham Park", "age": 36, "tags": ["mathematics", "poetry", "flying"], )"
+     R"("address": {"street": "12 St James's Square, where the library stands", "zip": "10117"}})"},
+    {"json", [](std::string_view) { return Grammar::json_object(); }, "",
+     R"({"title": "Notes by the translator", "year": 1843, "parts": [{"name": "A", "pages": [1, 2, 3.5], "done": true}, )"
+     R"({"name": "G", "pages": [], "note": "The engine weaves algebraical patterns.\nIt has no pretensions.", "next": null}]})"},
+    {"regex", Grammar::from_regex, "([A-Z][a-z]+ ){2,5}was born on \\d{4}-\\d{2}-\\d{2}( in [\\p{L} ]+)?\\.",
+     "Ada Lovelace was born on 1815-12-10 in a house on Piccadilly Terrace in London."},
+    {"gbnf", Grammar::from_gbnf,
+     "root ::= (expr \"=\" ws term \"\\n\")+\nexpr ::= term ([-+*/] term)*\nterm ::= ident | num | \"(\" ws "
+     "expr \")\" ws\n"
+     "ident ::= [a-z] [a-z0-9_]* ws\nnum ::= [0-9]+ ws\nws ::= [ \\t\\n]*",
+     "(alpha +(beta *( gamma -12345 ) ) )/delta =( epsilon +67 )\nlength *width +height =volume\n"}};
+
+struct Masked {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::shared_ptr<const CompiledGrammar> grammar;
+  std::unique_ptr<const GrammarConstrained> processor;
+  std::vector<TokenId> tokens;  // a prompt of one, then the text's
+  std::vector<double> scores;
+  ProcessorScratch scratch;
+  std::vector<double> seconds;  // of single masks
+  double compile_s = 0;
+};
+
+Work grammar_mask(const Name& name) {
+  const auto known = std::find_if(std::begin(kGrammars), std::end(kGrammars),
+                                  [&](const GrammarCase& c) { return c.name == name.word(); });
+  if (known == std::end(kGrammars)) fail<ArgumentError>(name.text(), "expected schema, json, regex or gbnf");
+  const auto s = std::make_shared<Masked>();
+  s->tokenizer = load_tokenizer(tokenizer_directory);
+  const auto eos = s->tokenizer->eos_token_id();
+  if (!eos) fail<ArgumentError>(tokenizer_directory, "has no eos token, with which texts end");
+  const auto start = std::chrono::steady_clock::now();
+  s->grammar = std::make_shared<const CompiledGrammar>(known->make(known->grammar), *s->tokenizer);
+  s->compile_s = since(start);
+  s->processor =
+      std::make_unique<const GrammarConstrained>(s->grammar, *s->tokenizer, std::vector<TokenId>{*eos});
+  s->tokens = s->tokenizer->encode(known->text);
+  s->tokens.insert(s->tokens.begin(), *eos);
+  Work work;
+  work.run = [s] {
+    const std::span<const TokenId> tokens = s->tokens;
+    for (std::size_t length = 1; length <= tokens.size(); ++length) {
+      s->scores.assign(static_cast<std::size_t>(s->tokenizer->vocab_size()), 0.0);
+      const DecodingStep step{
+          .history = tokens.first(length), .prompt_length = 1, .max_length = tokens.size() + 64};
+      const auto begin = std::chrono::steady_clock::now();
+      s->processor->process(s->scores, step, s->scratch);
+      s->seconds.push_back(since(begin));
+      const bool at_end = length == tokens.size();
+      if (s->scores[static_cast<std::size_t>(at_end ? tokens[0] : tokens[length])] != 0.0)
+        fail<Error>("grammar", "the text's own token is not admitted");
+    }
+  };
+  work.rate = "tok_per_s";
+  work.amount = static_cast<double>(s->tokens.size());
+  work.more = [s](const std::vector<double>&, Counters& counters) {
+    counters["mask_us"] = median(s->seconds) * 1e6;
+    counters["compile_ms"] = s->compile_s * 1e3;
+  };
+  return work;
+}
+
 Program program() {
   Program p;
   p.about = R"(bench_text [OPTION]...
 
-Byte-level BPE: text to ids and back, on one thread.
+Byte-level BPE: text to ids and back. Grammars: the masks of the tokens that may follow. On one thread.
 
 Example: bench_text --tokenizer=gpt2 --text=corpus.txt --benchmark_filter=BM_Encode)";
   p.options = {
       {"--tokenizer=DIR", "a checkpoint's tokenizer (default: the demo model's)", &tokenizer_directory},
       {"--text=FILE", "what to encode, repeated as needed (default: the tests' corpus)", &text_file}};
   p.families = {{"BM_Encode", {"", "bytes", "threads"}, encode},
-                {"BM_DecodeText", {"", "bytes", "threads"}, decode}};
+                {"BM_DecodeText", {"", "bytes", "threads"}, decode},
+                {"BM_GrammarMask", {"", "threads"}, grammar_mask}};
   for (const auto* family : {"BM_Encode", "BM_DecodeText"})
     for (const int bytes : {256, 1 << 20})
       p.names.push_back(concat(family, "/byte_bpe/bytes:", bytes, "/threads:1"));
+  for (const GrammarCase& c : kGrammars) p.names.push_back(concat("BM_GrammarMask/", c.name, "/threads:1"));
   return p;
 }
 
