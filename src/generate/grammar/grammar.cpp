@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
-#include <iterator>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -110,17 +109,19 @@ constexpr Caps kCaps;
 // nearly empty, as most are, few scores are touched one by one, else the lesser of score and cap is taken eight at once.
 bool keep(std::span<double> scores, std::span<const std::uint64_t> words) {
   constexpr int kFew = 8;
-  double best[8];
-  std::fill(std::begin(best), std::end(best), kDropped);
   bool any = false;
-  std::size_t begin = 0, word = 0;
-  for (; begin + 64 <= scores.size(); begin += 64, ++word) {
+  for (std::size_t begin = 0, word = 0; begin < scores.size(); begin += 64, ++word) {
     double* const part = scores.data() + begin;
     const std::uint64_t bits = words[word];
     const int count = std::popcount(bits);
-    if (count >= 64 - kFew) {
+    for (std::uint64_t rest = bits; rest != 0 && !any; rest &= rest - 1)
+      any = part[std::countr_zero(rest)] != kDropped;
+    const std::size_t size = std::min<std::size_t>(64, scores.size() - begin);
+    if (size < 64) {
+      for (std::size_t i = 0; i < size; ++i)
+        if ((bits >> i & 1) == 0) part[i] = kDropped;
+    } else if (count >= 64 - kFew) {
       for (std::uint64_t rest = ~bits; rest != 0; rest &= rest - 1) part[std::countr_zero(rest)] = kDropped;
-      for (std::size_t i = 0; i < 64 && !any; ++i) any = part[i] != kDropped;
     } else if (count <= kFew) {
       double kept[kFew] = {};
       std::size_t next = 0;
@@ -128,28 +129,17 @@ bool keep(std::span<double> scores, std::span<const std::uint64_t> words) {
         kept[next++] = part[std::countr_zero(rest)];
       std::fill(part, part + 64, kDropped);
       next = 0;
-      for (std::uint64_t rest = bits; rest != 0; rest &= rest - 1) {
-        any = any || kept[next] != kDropped;
+      for (std::uint64_t rest = bits; rest != 0; rest &= rest - 1)
         part[std::countr_zero(rest)] = kept[next++];
-      }
     } else {
       for (std::size_t byte = 0; byte < 8; ++byte) {
         const double* const cap = kCaps.of[bits >> 8 * byte & 255];
-        double values[8];
-        std::copy(part + 8 * byte, part + 8 * byte + 8, values);
-        for (std::size_t i = 0; i < 8; ++i) {
-          values[i] = values[i] < cap[i] ? values[i] : cap[i];
-          best[i] = best[i] < values[i] ? values[i] : best[i];
-        }
-        std::copy(values, values + 8, part + 8 * byte);
+        double* const eight = part + 8 * byte;
+        for (std::size_t i = 0; i < 8; ++i) eight[i] = std::min(eight[i], cap[i]);
       }
     }
   }
-  for (std::size_t i = begin; i < scores.size(); ++i) {
-    if ((words[word] >> (i - begin) & 1) == 0) scores[i] = kDropped;
-    any = any || scores[i] != kDropped;
-  }
-  return any || std::any_of(std::begin(best), std::end(best), [](double score) { return score != kDropped; });
+  return any;
 }
 
 }  // namespace
