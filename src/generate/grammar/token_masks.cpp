@@ -18,6 +18,8 @@ using Configuration = Stacks::Configuration;
 constexpr std::size_t kMaxVisits = 150'000'000, kMaxConfigurations = std::size_t{1} << 18;
 constexpr std::size_t kMaxReached = std::size_t{1} << 24;
 constexpr std::size_t kMaxRelaxations = 200'000'000;
+constexpr std::size_t kMaxCompileBytes = std::size_t{512} << 20;
+constexpr int kMaxFollowerPasses = 50;
 // Steps for the masks of all states.
 constexpr std::size_t kMaxFillVisits = 60'000'000;
 // Of what is kept only to save time.
@@ -72,6 +74,8 @@ void TokenMasks::find_distances() {
   const auto nodes = trie_.nodes();
   for (State state = 0; state < automaton_->states(); ++state) {
     const Configuration from = stacks_.begin_at(state);
+    if (stacks_.memory() > kMaxCompileBytes)
+      fail<ArgumentError>("grammar", "is too large: too many of its rules can begin at one place");
     const auto take = [&](std::uint32_t node, Configuration to) {
       if (nodes[node].token_count == 0) return;
       if (to >= seen_by.size()) seen_by.resize(to + 1, Automaton::kNone);
@@ -173,16 +177,18 @@ void TokenMasks::find_followers() {
     for (const Automaton::Call& call : automaton_->calls(state)) edges.emplace_back(call.rule, call.next);
   std::sort(edges.begin(), edges.end());
   edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
-  for (bool changed = true; changed;) {
+  bool changed = true;
+  for (int pass = 0; changed && pass < kMaxFollowerPasses; ++pass) {
     changed = false;
     for (const auto& [rule, next] : edges) changed = add_first(next, rule) || changed;
   }
+  if (changed) follows_.assign(follows_.size(), true);  // then every way is looked at
 }
 
 void TokenMasks::fill() {
   visits_ = 0;
   for (State state = 0; state < automaton_->states(); ++state) {
-    if (visits_ > kMaxFillVisits || partial_bytes_ > kMaxCacheBytes / 2) return;
+    if (visits_ > kMaxFillVisits || partial_bytes_ + stacks_.memory() > kMaxCacheBytes / 2) return;
     if (automaton_->reads(state)) partial(0, state);
   }
 }
