@@ -147,7 +147,7 @@ Work attention(const Name& name) {
   };
   work.flops = 2.0 * static_cast<double>(heads * head_dim * t) * static_cast<double>(t + 2 * past);
   work.read_bytes = read;
-  work.memory = s->caches.front().layer(0).keys;
+  work.memory = s->caches.front().pages()[0].get();
   work.rate = "gflops";
   work.amount = work.flops * 1e-9;
   return work;

@@ -58,6 +58,7 @@
 #include "gpt/nn/block.h"
 #include "gpt/nn/embedding.h"
 #include "gpt/nn/kv_cache.h"
+#include "gpt/nn/kv_pool.h"
 #include "gpt/nn/layer_norm.h"
 #include "gpt/nn/linear.h"
 #include "gpt/nn/mlp.h"

@@ -48,7 +48,7 @@ void linear_backward(Tape& tape, ConstTensorView x, const ops::Weight& weight, C
 /// The sequences, with a cache from the arena for each that has none.
 std::span<const ops::AttentionSpan> with_caches(const Tape* tape, std::span<const ops::AttentionSpan> batch,
                                                 const ops::AttentionShape& shape, Arena& arena) {
-  const auto without = [](const ops::AttentionSpan& s) { return s.cache.keys == nullptr; };
+  const auto without = [](const ops::AttentionSpan& s) { return s.cache.pages == nullptr; };
   if (tape == nullptr && std::none_of(batch.begin(), batch.end(), without)) return batch;
   const auto all = arena.take_span<ops::AttentionSpan>(batch.size());
   const std::int64_t padded = ops::padded_head_dim(shape.head_dim);
@@ -60,9 +60,13 @@ std::span<const ops::AttentionSpan> with_caches(const Tape* tape, std::span<cons
     }
     ops::KvLayer& cache = all[i].cache;
     cache.dtype = DType::f32;
-    cache.capacity = ops::whole_groups(batch[i].rows);
-    cache.keys = arena.take({shape.n_head, cache.capacity, padded}).raw();
-    cache.values = arena.take({shape.n_head, cache.capacity, padded}).raw();
+    cache.page_tokens = ops::whole_groups(batch[i].rows);
+    cache.page_count = 1;
+    const TensorView page = arena.take({2, shape.n_head, cache.page_tokens, padded});
+    cache.values = static_cast<std::int64_t>(page.nbytes() / 2);
+    const auto pages = arena.take_span<std::byte*>(1);
+    pages[0] = page.raw();
+    cache.pages = pages.data();
   }
   return all;
 }

@@ -1,6 +1,6 @@
 // Causal attention by online softmax: ops::attention gives the arithmetic. One query is answered by reading its head's cache
-// once, several keys (and several stretches of d) at a time; a block of queries by register tiles of kMicroRows queries, as in
-// the matrix product. Every sum is the same chain in both.
+// once, several keys (and several stretches of d) at a time; a block of queries by register tiles of kMicroRows queries, as
+// in the matrix product. Every sum is the same chain in both.
 
 namespace gpt::kernels {
 namespace {
@@ -41,6 +41,39 @@ inline void with_count(std::int64_t n, F&& f) noexcept {
   f.template operator()<most>();
 }
 
+/// Where the groups of a block of keys lie. Those behind the last token are null.
+template <DType dtype>
+struct KeyBlock {
+  using Element = typename CacheType<dtype>::Element;
+
+  /// The walk's next groups, of a block with so many keys.
+  void take(GroupWalk<dtype>& walk, std::int64_t count) noexcept {
+    for (int g = 0; g < kKeyGroups; ++g) {
+      const TokenGroup<dtype> group = g * kLanes < count ? walk.next() : TokenGroup<dtype>();
+      keys[g] = group.keys;
+      values[g] = group.values;
+      key_scales[g] = group.key_scales;
+      value_scales[g] = group.value_scales;
+    }
+  }
+  /// Null unless the cache has scales.
+  const float* const* scales_of_keys() const noexcept { return dtype == DType::i8 ? key_scales : nullptr; }
+  const float* const* scales_of_values() const noexcept {
+    return dtype == DType::i8 ? value_scales : nullptr;
+  }
+
+  const Element* keys[kKeyGroups];
+  const Element* values[kKeyGroups];
+  const float* key_scales[kKeyGroups];
+  const float* value_scales[kKeyGroups];
+};
+
+/// How many of a block's keys lie in group g.
+inline int keys_in_group(std::int64_t count, int g) noexcept {
+  const std::int64_t left = count - g * kLanes;
+  return left < 0 ? 0 : left < kLanes ? static_cast<int>(left) : kLanes;
+}
+
 /// scores[r][..] = the chains over d of q[r] and the 16 keys of a group.
 template <int rows>
 inline void multiply_keys(const float* q, std::int64_t q_stride, const float* keys, std::int64_t head_dim,
@@ -63,20 +96,30 @@ inline void prefetch(const typename CacheType<dtype>::Element* p) noexcept {
     for (int i = 0; i < n; i += kLine) __builtin_prefetch(p + i);
 }
 
-/// The same for one query and `groups` groups of a block. `ahead` is how many keys follow in the next block.
+/// The same for one query and `groups` groups of a block; `next` is the block that follows.
 template <DType dtype, int groups>
-inline void stream_keys(const float* q, const typename CacheType<dtype>::Element* keys, std::int64_t padded,
-                        std::int64_t head_dim, std::int64_t ahead, float* scores) noexcept {
-  const auto* const next = keys + kKeyBlock * padded;
-  const std::int64_t next_steps = (ahead + kLanes - 1) / kLanes * padded / kKeyGroups;
+inline void stream_keys(const float* q, const KeyBlock<dtype>& block, const KeyBlock<dtype>& next,
+                        std::int64_t padded, std::int64_t head_dim, float* scores) noexcept {
   F32x16 acc[static_cast<unsigned>(groups)];
   for (int g = 0; g < groups; ++g) acc[g] = broadcast(0.0f);
-  for (std::int64_t d = 0; d < head_dim; ++d) {
-    if (groups == kKeyGroups && d < next_steps) prefetch<dtype, kKeyBlock>(next + d * kKeyBlock);
+  const auto step = [&](std::int64_t d) noexcept {
     const F32x16 x = broadcast(q[d]);
     for (int g = 0; g < groups; ++g)
-      acc[g] = fma(x, CacheType<dtype>::load(keys + (g * padded + d) * kLanes), acc[g]);
+      acc[g] = fma(x, CacheType<dtype>::load(block.keys[g] + d * kLanes), acc[g]);
+  };
+  std::int64_t d = 0;
+  if constexpr (dtype != DType::f32 &&
+                groups == kKeyGroups) {  // a quarter of the way for each group that comes
+    for (int g = 0; g < kKeyGroups && next.keys[g] != nullptr; ++g) {
+      const auto* ahead = next.keys[g];
+      const std::int64_t end = (g + 1) * (padded / kKeyGroups);
+      for (; d < end && d < head_dim; ++d, ahead += kKeyBlock) {
+        prefetch<dtype, kKeyBlock>(ahead);
+        step(d);
+      }
+    }
   }
+  for (; d < head_dim; ++d) step(d);
   for (int g = 0; g < groups; ++g) store(scores + g * kLanes, acc[g]);
 }
 
@@ -89,13 +132,14 @@ struct RunningSoftmax {
 /// Scales the `count` scores of one query, whatever else stands in s becomes -infinity, and moves the maximum on. Returns
 /// m - m'.
 template <bool whole>
-inline float scale_scores(float* s, int count, float scale, const float* key_scales, float& m) noexcept {
+inline float scale_scores(float* s, int count, float scale, const float* const* key_scales,
+                          float& m) noexcept {
   const F32x16 minus_infinity = broadcast(-__builtin_inff());
   const int groups = whole ? kKeyGroups : (count + kLanes - 1) / kLanes;
   F32x16 largest = minus_infinity;
   for (int g = 0; g < groups; ++g) {
     F32x16 factor = broadcast(scale);
-    if (key_scales != nullptr) factor = factor * load(key_scales + g * kLanes);
+    if (key_scales != nullptr) factor = factor * load(key_scales[g]);
     F32x16 scaled = load(s + g * kLanes) * factor;
     if constexpr (!whole) scaled = first_lanes(scaled, lanes_left(g * kLanes, count), minus_infinity);
     store(s + g * kLanes, scaled);
@@ -109,58 +153,82 @@ inline float scale_scores(float* s, int count, float scale, const float* key_sca
 
 /// Scores become weights; l moves on.
 template <bool whole>
-inline void weigh(float* s, int count, const float* value_scales, float c, RunningSoftmax& state) noexcept {
+inline void weigh(float* s, int count, const float* const* value_scales, float c,
+                  RunningSoftmax& state) noexcept {
   const int groups = whole ? kKeyGroups : (count + kLanes - 1) / kLanes;
   const F32x16 m = broadcast(state.m);
   F32x16 l = load(state.l);
   for (int g = 0; g < groups; ++g) {
     const F32x16 p = exp_nonpositive(load(s + g * kLanes) - m);
     l = g == 0 ? fma(l, broadcast(c), p) : l + p;
-    store(s + g * kLanes, value_scales == nullptr ? p : p * load(value_scales + g * kLanes));
+    store(s + g * kLanes, value_scales == nullptr ? p : p * load(value_scales[g]));
   }
   store(state.l, l);
 }
 
+/// Sixteen elements of the values of a block, from the same d on.
+struct ValueColumns {
+  const float* const* groups;
+  std::int64_t stride;  // from value to value
+  std::int64_t d;
+
+  const float* group(int g) const noexcept { return groups[g] + d; }
+  const float* value(std::int64_t j) const noexcept {
+    return group(static_cast<int>(j / kLanes)) + j % kLanes * stride;
+  }
+};
+
 template <int i, int rows, class Acc>
-inline void add_rest(const float* weights, std::int64_t extra, const float* values, std::int64_t stride,
+inline void add_rest(const float* weights, std::int64_t count, std::int64_t extra, const ValueColumns& values,
                      Acc& acc) noexcept {
   if constexpr (i < rows) {
     if (i > extra) return;
-    const F32x16 v = load(values);
-    for (int r = i; r < rows; ++r) acc[r] = fma(broadcast(weights[r * kKeyBlock]), v, acc[r]);
-    add_rest<i + 1, rows>(weights + 1, extra, values + stride, stride, acc);
+    const std::int64_t j = count + i - 1;
+    const F32x16 v = load(values.value(j));
+    for (int r = i; r < rows; ++r) acc[r] = fma(broadcast(weights[r * kKeyBlock + j]), v, acc[r]);
+    add_rest<i + 1, rows>(weights, count, extra, values, acc);
   }
 }
 
 /// y[r] = c[r] y[r] + the chains over j of weights[r][j] and 16 elements of the values j, for rows r with keys
 /// 0 .. count + min(r, extra).
 template <int rows>
-inline void add_values(const float* weights, std::int64_t count, std::int64_t extra, const float* values,
-                       std::int64_t stride, const float* c, float* y, std::int64_t y_stride,
+inline void add_values(const float* weights, std::int64_t count, std::int64_t extra,
+                       const ValueColumns& values, const float* c, float* y, std::int64_t y_stride,
                        int lanes) noexcept {
   F32x16 acc[static_cast<unsigned>(rows)];
   for (int r = 0; r < rows; ++r) acc[r] = load_first(y + r * y_stride, lanes) * broadcast(c[r]);
-  for (std::int64_t j = 0; j < count; ++j) {
-    const F32x16 v = load(values + j * stride);
-    for (int r = 0; r < rows; ++r) acc[r] = fma(broadcast(weights[r * kKeyBlock + j]), v, acc[r]);
+  for (int g = 0; g * kLanes < count; ++g) {
+    const float* const w = weights + g * kLanes;
+    const float* const v = values.group(g);
+    const int keys = keys_in_group(count, g);
+    for (int j = 0; j < keys; ++j) {
+      const F32x16 x = load(v + j * values.stride);
+      for (int r = 0; r < rows; ++r) acc[r] = fma(broadcast(w[r * kKeyBlock + j]), x, acc[r]);
+    }
   }
-  add_rest<1, rows>(weights + count, extra, values + count * stride, stride, acc);
+  add_rest<1, rows>(weights, count, extra, values, acc);
   for (int r = 0; r < rows; ++r) store_first(y + r * y_stride, acc[r], lanes);
 }
 
-/// The same for one query and `vectors` times 16 elements, the last of them `lanes`.
+/// The same for one query and `vectors` times 16 elements from d on, the last of them `lanes`. `ahead` is how many keys the
+/// next block has.
 template <DType dtype, int vectors>
-inline void stream_values(const float* weights, int count, const typename CacheType<dtype>::Element* values,
-                          std::int64_t stride, std::int64_t ahead, float c, float* y, int lanes) noexcept {
-  const auto* const next = values + kKeyBlock * stride;
+inline void stream_values(const float* weights, int count, const KeyBlock<dtype>& block,
+                          const KeyBlock<dtype>& next, std::int64_t d, std::int64_t stride,
+                          std::int64_t ahead, float c, float* y, int lanes) noexcept {
   F32x16 acc[static_cast<unsigned>(vectors)];
   for (int v = 0; v < vectors; ++v)
     acc[v] = load_first(y + v * kLanes, v < vectors - 1 ? kLanes : lanes) * broadcast(c);
-  for (int j = 0; j < count; ++j) {
-    if (j < ahead) prefetch<dtype, vectors * kLanes>(next + j * stride);
-    const F32x16 w = broadcast(weights[j]);
-    for (int v = 0; v < vectors; ++v)
-      acc[v] = fma(w, CacheType<dtype>::load(values + j * stride + v * kLanes), acc[v]);
+  for (int g = 0; g * kLanes < count; ++g) {
+    const auto* values = block.values[g] + d;
+    const int keys = keys_in_group(count, g), coming_keys = keys_in_group(ahead, g);
+    for (int j = 0; j < keys; ++j, values += stride) {
+      if (dtype != DType::f32 && j < coming_keys)
+        prefetch<dtype, vectors * kLanes>(next.values[g] + j * stride + d);
+      const F32x16 w = broadcast(weights[g * kLanes + j]);
+      for (int v = 0; v < vectors; ++v) acc[v] = fma(w, CacheType<dtype>::load(values + v * kLanes), acc[v]);
+    }
   }
   for (int v = 0; v < vectors; ++v) store_first(y + v * kLanes, acc[v], v < vectors - 1 ? kLanes : lanes);
 }
@@ -187,8 +255,8 @@ inline void finish_softmax(const RunningSoftmax& state, float* y, std::int64_t h
 }
 
 /// From scores to weights, for one query; returns c. See weigh_block for several.
-inline float weigh_row(float* s, int keys, float scale, const float* key_scales, const float* value_scales,
-                       RunningSoftmax& state) noexcept {
+inline float weigh_row(float* s, int keys, float scale, const float* const* key_scales,
+                       const float* const* value_scales, RunningSoftmax& state) noexcept {
   alignas(64) float c[kLanes];
   if (keys == kKeyBlock) {
     store(c, exp_nonpositive(broadcast(scale_scores<true>(s, keys, scale, key_scales, state.m))));
@@ -206,37 +274,50 @@ void attend_row(const AttentionArgs& a, const HeadCache<dtype>& cache, const flo
                 float* y, float* statistics, std::int64_t head) noexcept {
   constexpr std::int64_t kVectors = 4;
   const std::int64_t padded = cache.padded;
+  const auto keys_from = [count](std::int64_t first) noexcept {
+    const std::int64_t left = count - first;
+    return left < 0 ? 0 : left < kKeyBlock ? left : kKeyBlock;
+  };
   alignas(64) float scores[kKeyBlock];
   alignas(64) RunningSoftmax state;
   start(state, y, a.head_dim);
+  GroupWalk<dtype> walk(cache);
+  KeyBlock<dtype> blocks[2];
+  blocks[0].take(walk, keys_from(0));
   for (std::int64_t first = 0; first < count; first += kKeyBlock) {
-    const int keys = static_cast<int>(count - first < kKeyBlock ? count - first : kKeyBlock);
-    const std::int64_t left = count - first - keys;
-    const std::int64_t ahead = left < kKeyBlock ? left : kKeyBlock;
+    const KeyBlock<dtype>& block = blocks[first / kKeyBlock % 2];
+    KeyBlock<dtype>& next = blocks[(first / kKeyBlock + 1) % 2];
+    const int keys = static_cast<int>(keys_from(first));
+    const std::int64_t ahead = keys_from(first + kKeyBlock);
+    next.take(walk, ahead);
     with_count<kKeyGroups>((keys + kLanes - 1) / kLanes, [&]<int groups>() noexcept {
-      stream_keys<dtype, groups>(q, cache.keys + first * padded, padded, a.head_dim, ahead, scores);
+      stream_keys<dtype, groups>(q, block, next, padded, a.head_dim, scores);
     });
-    const float c =
-        weigh_row(scores, keys, a.scale, cache.key_scales_from(first), cache.value_scales_from(first), state);
+    const float c = weigh_row(scores, keys, a.scale, block.scales_of_keys(), block.scales_of_values(), state);
     if (a.dropout.threshold != 0) drop_weights(a.dropout, a.rows, head, count - 1, first, keys, scores);
     for (std::int64_t d = 0; d < padded; d += kVectors * kLanes)
       with_count<kVectors>((padded - d) / kLanes, [&]<int vectors>() noexcept {
-        stream_values<dtype, vectors>(scores, keys, cache.values + first * padded + d, padded, ahead, c,
-                                      y + d, lanes_left(d + (vectors - 1) * kLanes, a.head_dim));
+        stream_values<dtype, vectors>(scores, keys, block, next, d, padded, ahead, c, y + d,
+                                      lanes_left(d + (vectors - 1) * kLanes, a.head_dim));
       });
   }
   finish_softmax(state, y, a.head_dim, statistics);
 }
 
-/// The block's keys or values as float32: those of the cache, or widened into `room`.
+/// A block's keys or values as float32: those of the cache, or widened into `room`, whose groups are `group` elements apart.
+/// `vectors` of 16 elements are wanted.
 template <DType dtype>
-inline const float* widen(const typename CacheType<dtype>::Element* from, std::int64_t n,
-                          float* room) noexcept {
-  if constexpr (dtype == DType::f32) {
-    return from;
-  } else {
-    for (std::int64_t i = 0; i < n; i += kLanes) store(room + i, CacheType<dtype>::load(from + i));
-    return room;
+inline void widen(const typename CacheType<dtype>::Element* const* from, std::int64_t vectors,
+                  std::int64_t group, float* room, const float** to) noexcept {
+  for (int g = 0; g < kKeyGroups; ++g) {
+    if constexpr (dtype == DType::f32) {
+      to[g] = from[g];
+    } else {
+      to[g] = room + g * group;
+      const std::int64_t left = vectors * kLanes - g * group, n = left < group ? left : group;
+      for (std::int64_t i = 0; i < n; i += kLanes)
+        store(room + g * group + i, CacheType<dtype>::load(from[g] + i));
+    }
   }
 }
 
@@ -258,19 +339,20 @@ struct QueryBlock {
   std::int64_t active() const noexcept { return first > position ? first - position : 0; }
 };
 
-inline void multiply_block(const QueryBlock& b, const float* keys, std::int64_t head_dim, std::int64_t padded,
+inline void multiply_block(const QueryBlock& b, const float* const* keys, std::int64_t head_dim,
                            float* scores) noexcept {
   for (std::int64_t r = b.active(); r < b.count; r += kMicroRows)
     with_count<kMicroRows>(b.count - r, [&]<int tile>() noexcept {
       const int groups = (b.keys_of(r + tile - 1) + kLanes - 1) / kLanes;
       for (int g = 0; g < groups; ++g)
-        multiply_keys<tile>(b.q + r * b.q_stride, b.q_stride, keys + g * kLanes * padded, head_dim,
+        multiply_keys<tile>(b.q + r * b.q_stride, b.q_stride, keys[g], head_dim,
                             scores + r * kKeyBlock + g * kLanes);
     });
 }
 
-inline void weigh_block(const QueryBlock& b, float scale, const float* key_scales, const float* value_scales,
-                        RunningSoftmax* state, float* scores, float* c) noexcept {
+inline void weigh_block(const QueryBlock& b, float scale, const float* const* key_scales,
+                        const float* const* value_scales, RunningSoftmax* state, float* scores,
+                        float* c) noexcept {
   for (std::int64_t r = b.active(); r < b.count; ++r) {
     float* s = scores + r * kKeyBlock;
     const int keys = b.keys_of(r);
@@ -289,14 +371,15 @@ inline void weigh_block(const QueryBlock& b, float scale, const float* key_scale
   }
 }
 
-inline void add_block(const QueryBlock& b, const float* values, std::int64_t head_dim, std::int64_t padded,
-                      const float* weights, const float* c) noexcept {
+inline void add_block(const QueryBlock& b, const float* const* values, std::int64_t head_dim,
+                      std::int64_t padded, const float* weights, const float* c) noexcept {
   for (std::int64_t r = b.active(); r < b.count; r += kMicroRows)
     with_count<kMicroRows>(b.count - r, [&]<int tile>() noexcept {
       const int keys = b.keys_of(r);
       for (std::int64_t d = 0; d < head_dim; d += kLanes)
-        add_values<tile>(weights + r * kKeyBlock, keys, b.keys_of(r + tile - 1) - keys, values + d, padded,
-                         c + r, b.y + r * b.y_stride + d, b.y_stride, lanes_left(d, head_dim));
+        add_values<tile>(weights + r * kKeyBlock, keys, b.keys_of(r + tile - 1) - keys,
+                         ValueColumns{values, padded, d}, c + r, b.y + r * b.y_stride + d, b.y_stride,
+                         lanes_left(d, head_dim));
     });
 }
 
@@ -316,19 +399,21 @@ void attend_block(const AttentionArgs& a, const HeadCache<dtype>& cache, const T
                a.past + rows.begin,
                0};
   for (std::int64_t r = 0; r < b.count; ++r) start(state[r], b.y + r * b.y_stride, a.head_dim);
+  GroupWalk<dtype> walk(cache);
+  KeyBlock<dtype> block;
+  const float* groups[kKeyGroups];
   for (; b.first < b.position + b.count; b.first += kKeyBlock) {
     const std::int64_t keys = b.keys_of(b.count - 1);
-    const std::int64_t groups = (keys + kLanes - 1) / kLanes;
-    multiply_block(b, widen<dtype>(cache.keys + b.first * padded, groups * kLanes * padded, widened),
-                   a.head_dim, padded, scores);
-    weigh_block(b, a.scale, cache.key_scales_from(b.first), cache.value_scales_from(b.first), state, scores,
-                c);
+    block.take(walk, keys);
+    widen<dtype>(block.keys, (keys + kLanes - 1) / kLanes * padded, kLanes * padded, widened, groups);
+    multiply_block(b, groups, a.head_dim, scores);
+    weigh_block(b, a.scale, block.scales_of_keys(), block.scales_of_values(), state, scores, c);
     if (a.dropout.threshold != 0)
       for (std::int64_t r = b.active(); r < b.count; ++r)
         drop_weights(a.dropout, a.rows, rows.head, b.position + r, b.first, b.keys_of(r),
                      scores + r * kKeyBlock);
-    add_block(b, widen<dtype>(cache.values + b.first * padded, keys * padded, widened), a.head_dim, padded,
-              scores, c);
+    widen<dtype>(block.values, keys * padded / kLanes, kLanes * padded, widened, groups);
+    add_block(b, groups, a.head_dim, padded, scores, c);
   }
   for (std::int64_t r = 0; r < b.count; ++r)
     finish_softmax(state[r], b.y + r * b.y_stride, a.head_dim, a.statistics_of(rows.begin + r, rows.head));

@@ -39,34 +39,80 @@ inline void with_cache_type(DType dtype, F f) noexcept {
   }
 }
 
-/// Where one head's part of a cache begins.
+/// Sixteen tokens of one head: keys [padded head_dim][16], values [16][padded head_dim].
+template <DType dtype>
+struct TokenGroup {
+  using Element = typename CacheType<dtype>::Element;
+
+  Element* keys = nullptr;
+  Element* values = nullptr;
+  float* key_scales = nullptr;  // of an int8 cache alone, as the values'
+  float* value_scales = nullptr;
+};
+
+/// One head's part of a cache.
 template <DType dtype>
 struct HeadCache {
   using Element = typename CacheType<dtype>::Element;
 
   HeadCache(const AttentionArgs& a, std::int64_t head) noexcept
-      : padded(ops::padded_head_dim(a.head_dim)),
-        keys(static_cast<Element*>(a.cache.keys) + head * a.cache.capacity * padded),
-        values(static_cast<Element*>(a.cache.values) + head * a.cache.capacity * padded) {
+      : pages(a.cache.pages),
+        padded(ops::padded_head_dim(a.head_dim)),
+        page_groups(a.cache.page_tokens / kLanes) {
+    const std::int64_t tokens = head * a.cache.page_tokens;
+    constexpr auto kElement = static_cast<std::int64_t>(sizeof(Element));
+    keys = a.cache.keys + tokens * padded * kElement;
+    values = a.cache.values + tokens * padded * kElement;
     if constexpr (dtype == DType::i8) {
-      key_scales = a.cache.key_scales + head * a.cache.capacity;
-      value_scales = a.cache.value_scales + head * a.cache.capacity;
+      constexpr auto kScale = static_cast<std::int64_t>(sizeof(float));
+      key_scales = a.cache.key_scales + tokens * kScale;
+      value_scales = a.cache.value_scales + tokens * kScale;
     }
   }
 
-  /// Null unless the cache has scales.
-  const float* key_scales_from(std::int64_t token) const noexcept {
-    return dtype == DType::i8 ? key_scales + token : nullptr;
+  /// The group of that number within a page.
+  TokenGroup<dtype> group(std::byte* page, std::int64_t index) const noexcept {
+    TokenGroup<dtype> g;
+    g.keys = reinterpret_cast<Element*>(page + keys) + index * kLanes * padded;
+    g.values = reinterpret_cast<Element*>(page + values) + index * kLanes * padded;
+    if constexpr (dtype == DType::i8) {
+      g.key_scales = reinterpret_cast<float*>(page + key_scales) + index * kLanes;
+      g.value_scales = reinterpret_cast<float*>(page + value_scales) + index * kLanes;
+    }
+    return g;
   }
-  const float* value_scales_from(std::int64_t token) const noexcept {
-    return dtype == DType::i8 ? value_scales + token : nullptr;
+  /// The group that a token of the sequence lies in.
+  TokenGroup<dtype> group_of(std::int64_t token) const noexcept {
+    const std::int64_t index = token / kLanes, page = index / page_groups;
+    return group(pages[page], index - page * page_groups);
   }
 
+  std::byte* const* pages;
   std::int64_t padded;
-  Element* keys;
-  Element* values;
-  float* key_scales = nullptr;
-  float* value_scales = nullptr;
+  std::int64_t page_groups;
+  // Bytes from a page's beginning to the head's part.
+  std::int64_t keys = 0, values = 0, key_scales = 0, value_scales = 0;
+};
+
+/// Goes over a head's groups in the order of their tokens, without a division.
+template <DType dtype>
+class GroupWalk {
+ public:
+  explicit GroupWalk(const HeadCache<dtype>& cache) noexcept : cache_(cache), next_(cache.page_groups) {}
+
+  TokenGroup<dtype> next() noexcept {
+    if (next_ == cache_.page_groups) {
+      page_ = cache_.pages[page_index_++];
+      next_ = 0;
+    }
+    return cache_.group(page_, next_++);
+  }
+
+ private:
+  const HeadCache<dtype>& cache_;
+  std::byte* page_ = nullptr;
+  std::int64_t page_index_ = 0;
+  std::int64_t next_;  // within the page
 };
 
 /// Where a task's tokens lie.
@@ -104,11 +150,12 @@ inline Int8Scale int8_scale(const float* x, std::int64_t n) noexcept {
 template <DType dtype>
 inline void append_value(const AttentionArgs& a, const HeadCache<dtype>& cache, const float* x,
                          std::int64_t position) noexcept {
-  auto* to = cache.values + position * cache.padded;
+  const TokenGroup<dtype> group = cache.group_of(position);
+  auto* to = group.values + position % kLanes * cache.padded;
   F32x16 inverse = broadcast(1.0f);
   if constexpr (dtype == DType::i8) {
     const Int8Scale s = int8_scale(x, a.head_dim);
-    cache.value_scales[position] = s.scale;
+    group.value_scales[position % kLanes] = s.scale;
     inverse = broadcast(s.inverse);
   }
   for (std::int64_t d = 0; d < a.head_dim; d += kLanes) {
@@ -124,11 +171,12 @@ template <DType dtype>
 inline void append_key(const AttentionArgs& a, const HeadCache<dtype>& cache, const float* x,
                        std::int64_t position) noexcept {
   using Element = typename CacheType<dtype>::Element;
-  Element* to = cache.keys + position / kLanes * kLanes * cache.padded + position % kLanes;
+  const TokenGroup<dtype> group = cache.group_of(position);
+  Element* to = group.keys + position % kLanes;
   F32x16 inverse = broadcast(1.0f);
   if constexpr (dtype == DType::i8) {
     const Int8Scale s = int8_scale(x, a.head_dim);
-    cache.key_scales[position] = s.scale;
+    group.key_scales[position % kLanes] = s.scale;
     inverse = broadcast(s.inverse);
   }
   for (std::int64_t d = 0; d < a.head_dim; d += kLanes) {
@@ -147,12 +195,13 @@ inline void append_key(const AttentionArgs& a, const HeadCache<dtype>& cache, co
 template <DType dtype>
 inline void append_group(const AttentionArgs& a, const HeadCache<dtype>& cache, const float* x,
                          std::int64_t position) noexcept {
-  auto* to = cache.keys + position * cache.padded;
+  const TokenGroup<dtype> group = cache.group_of(position);
+  auto* to = group.keys;
   alignas(64) float inverses[kLanes];
   if constexpr (dtype == DType::i8)
     for (int i = 0; i < kLanes; ++i) {
       const Int8Scale s = int8_scale(x + i * a.stride, a.head_dim);
-      cache.key_scales[position + i] = s.scale;
+      group.key_scales[i] = s.scale;
       inverses[i] = s.inverse;
     }
   for (std::int64_t d = 0; d < a.head_dim; d += kLanes) {

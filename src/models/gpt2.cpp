@@ -14,7 +14,8 @@
 namespace gpt {
 namespace {
 
-/// What the scores of a layer are multiplied by. A call, since the compiler may take arithmetic out of an environment's scope.
+/// What the scores of a layer are multiplied by. A call, since the compiler may take arithmetic out of an environment's
+/// scope.
 [[gnu::noinline]] float attention_scale(const Gpt2Config& config, std::int64_t layer) {
   double scale = 1.0;
   if (config.scale_attn_weights) scale /= std::sqrt(static_cast<double>(config.head_dim()));
@@ -127,6 +128,10 @@ nn::KvCache Gpt2::make_cache(std::int64_t capacity, DType dtype) const {
   return {shape, capacity > 0 ? std::min(capacity, config_.n_positions) : config_.n_positions, dtype};
 }
 
+nn::KvPool Gpt2::make_pool(std::size_t budget, std::int64_t page_tokens, DType dtype) const {
+  return {{config_.n_layer, config_.n_head, config_.head_dim()}, page_tokens, budget, dtype};
+}
+
 ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options) const {
   const std::int64_t rows = check_batch(batch);
   if (options.tape != nullptr || options.dropout)
@@ -137,6 +142,9 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   if (options.activations != DType::f32 && (options.activations != DType::bf16 || options.on_product))
     fail<ArgumentError>("gpt2", "activations are ", name_of(options.activations), ", expected float32",
                         options.on_product ? " beside on_product" : " or bfloat16");
+  for (const Chunk& chunk : batch)
+    if (chunk.cache != nullptr)
+      chunk.cache->reserve(chunk.cache->length() + static_cast<std::int64_t>(chunk.ids.size()));
   nn::Context context{arena, options.stop, options.on_product ? &options.on_product : nullptr, options.tape};
   context.activations = options.activations;
   const auto [ids, positions, segments] = gather(batch, static_cast<std::size_t>(rows), arena);

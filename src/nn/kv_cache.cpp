@@ -1,46 +1,40 @@
 #include "gpt/nn/kv_cache.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <utility>
 
 #include "core/memory.h"
 #include "gpt/core/error.h"
+#include "nn/kv_pool_state.h"
 
 namespace gpt::nn {
 namespace {
 
-/// Uninitialized, in pages of 2 MiB where it is large and the system gives them: a decode step reads all of it once.
-Tensor allocate(const Shape& shape, DType dtype) {
-  const auto n = static_cast<std::size_t>(shape.numel());
-  if (n > std::numeric_limits<std::size_t>::max() / 4 / size_of(dtype))
-    fail<MemoryError>("kv_cache", "shape ", shape.to_string(), " does not fit into memory");
-  auto memory = allocate_bytes(n * size_of(dtype), "kv_cache");
-  std::byte* const data = memory.get();
-  return Tensor::borrow(std::move(memory), data, shape, dtype);
-}
-
-Tensor copy_of(const Tensor& from) {
-  Tensor copy = allocate(from.shape(), from.dtype());
-  if (!from.empty()) std::memcpy(copy.view().raw(), from.view().raw(), from.nbytes());
-  return copy;
-}
-
 /// Of `blocks` equal blocks of `extent` rows each, copies the rows [begin, end).
-void copy_rows(const Tensor& from, Tensor& to, std::int64_t blocks, std::int64_t extent, std::int64_t begin,
-               std::int64_t end) {
-  const std::size_t row = from.nbytes() / static_cast<std::size_t>(blocks * extent);
+void copy_rows(const std::byte* from, std::byte* to, std::int64_t row_bytes, std::int64_t blocks,
+               std::int64_t extent, std::int64_t begin, std::int64_t end) {
   for (std::int64_t block = 0; begin < end && block < blocks; ++block) {
-    const std::size_t offset = static_cast<std::size_t>(block * extent + begin) * row;
-    std::memcpy(to.view().raw() + offset, from.view().raw() + offset,
-                static_cast<std::size_t>(end - begin) * row);
+    const std::int64_t offset = (block * extent + begin) * row_bytes;
+    std::memcpy(to + offset, from + offset, static_cast<std::size_t>((end - begin) * row_bytes));
   }
 }
 
 }  // namespace
 
-KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype)
-    : shape_(shape), capacity_(capacity) {
+detail::KvLayout::KvLayout(const KvShape& shape, std::int64_t tokens, DType dtype) : page_tokens(tokens) {
+  const std::int64_t padded = ops::padded_head_dim(shape.head_dim);
+  const Shape elements{2, shape.n_layer, shape.n_head, tokens, padded + 1};  // and a scale
+  if (static_cast<std::size_t>(elements.numel()) > std::numeric_limits<std::size_t>::max() / 32)
+    fail<MemoryError>("kv_cache", "shape ", elements.to_string(), " does not fit into memory");
+  row = padded * static_cast<std::int64_t>(size_of(dtype));
+  part = shape.n_head * tokens * row;
+  scales = dtype == DType::i8 ? shape.n_head * tokens * static_cast<std::int64_t>(sizeof(float)) : 0;
+  bytes = 2 * shape.n_layer * (part + scales);
+}
+
+void detail::check_extents(const KvShape& shape, std::int64_t capacity, DType dtype) {
   constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
   if (capacity > kMostTokens) fail<MemoryError>("kv_cache", "cannot hold ", capacity, " tokens");
   if (shape.n_layer <= 0 || shape.n_head <= 0 || shape.head_dim <= 0 || capacity <= 0)
@@ -49,69 +43,165 @@ KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype)
   if (!ops::is_cache_dtype(dtype))
     fail<ArgumentError>("kv_cache", "the type is ", name_of(dtype),
                         ", expected float32, float16, bfloat16 or int8");
-  const std::int64_t tokens = ops::whole_groups(capacity);
-  const std::int64_t padded = ops::padded_head_dim(shape.head_dim);
-  keys_ = allocate({shape.n_layer, shape.n_head, tokens / ops::kKeyGroup, padded, ops::kKeyGroup}, dtype);
-  values_ = allocate({shape.n_layer, shape.n_head, tokens, padded}, dtype);
-  if (dtype == DType::i8) scales_ = allocate({shape.n_layer, 2, shape.n_head, tokens}, DType::f32);
 }
 
-ops::KvLayer KvCache::layer(std::int64_t index) noexcept {
-  const auto part = [&](Tensor& t, std::int64_t i, std::int64_t parts) noexcept {
-    return t.view().raw() + t.nbytes() / static_cast<std::size_t>(parts) * static_cast<std::size_t>(i);
-  };
+KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype)
+    : shape_(shape), dtype_(dtype), capacity_(capacity) {
+  detail::check_extents(shape, capacity, dtype);
+  layout_ = detail::KvLayout(shape, ops::whole_groups(capacity), dtype);
+  with_memory_errors("kv_cache", [&] {
+    pages_.push_back(allocate_bytes(static_cast<std::size_t>(layout_.bytes), "kv_cache"));
+    data_.push_back(pages_.back().get());
+  });
+}
+
+KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype, const detail::KvLayout& layout,
+                 std::shared_ptr<detail::KvPoolState> pool)
+    : shape_(shape), dtype_(dtype), capacity_(capacity), layout_(layout), pool_(std::move(pool)) {
+  // So that tokens that arrive allocate pages alone.
+  const auto most = static_cast<std::size_t>((capacity + layout.page_tokens - 1) / layout.page_tokens);
+  pages_.reserve(most);
+  data_.reserve(most);
+}
+
+ops::KvLayer KvCache::layer(std::int64_t index) const noexcept {
   ops::KvLayer layer;
-  layer.dtype = keys_.dtype();
-  layer.capacity = values_.dim(2);
-  layer.keys = part(keys_, index, shape_.n_layer);
-  layer.values = part(values_, index, shape_.n_layer);
-  if (!scales_.empty()) {
-    const std::int64_t n = shape_.n_head * layer.capacity;
-    layer.key_scales = scales_.data<float>() + 2 * index * n;
-    layer.value_scales = layer.key_scales + n;
-  }
+  layer.dtype = dtype_;
+  layer.page_tokens = layout_.page_tokens;
+  layer.page_count = static_cast<std::int64_t>(data_.size());
+  layer.pages = data_.data();
+  layer.keys = index * layout_.part;
+  layer.values = (shape_.n_layer + index) * layout_.part;
+  layer.key_scales = 2 * shape_.n_layer * layout_.part + 2 * index * layout_.scales;
+  layer.value_scales = layer.key_scales + layout_.scales;
   return layer;
 }
 
+bool KvCache::try_reserve(std::int64_t length) {
+  if (length < length_ || length > capacity_)
+    fail<ArgumentError>("kv_cache", "cannot make room for ", length, " tokens where ", length_, " of ",
+                        capacity_, " are held");
+  if (pool_ == nullptr || length == length_) return true;
+  return with_memory_errors("kv_cache", [&] {
+    const auto first = static_cast<std::size_t>(length_ / layout_.page_tokens);
+    const auto end = static_cast<std::size_t>((length + layout_.page_tokens - 1) / layout_.page_tokens);
+    for (std::size_t i = first; i < end; ++i) {
+      const bool is_there = i < pages_.size();
+      if (is_there && pages_[i].use_count() == 1) continue;
+      KvPage page = detail::KvPoolState::take(pool_);
+      if (page == nullptr) return false;
+      if (!is_there) {
+        data_.push_back(page.get());
+        pages_.push_back(std::move(page));
+        continue;
+      }
+      if (i == first && length_ % layout_.page_tokens != 0)
+        std::memcpy(page.get(), data_[i], static_cast<std::size_t>(layout_.bytes));
+      data_[i] = page.get();
+      pages_[i] = std::move(page);
+    }
+    return true;
+  });
+}
+
+void KvCache::reserve(std::int64_t length) {
+  if (!try_reserve(length))
+    fail<MemoryError>("kv_cache", "the pool's ", pool_->total, " pages are in use, and ", length,
+                      " tokens need more than the ", pages_.size(), " they have");
+}
+
 KvCache KvCache::clone() const {
-  KvCache copy;
-  copy.shape_ = shape_;
-  copy.capacity_ = capacity_;
-  copy.length_ = length_;
-  copy.keys_ = copy_of(keys_);
-  copy.values_ = copy_of(values_);
-  if (!scales_.empty()) copy.scales_ = copy_of(scales_);
-  return copy;
+  if (capacity_ == 0) return {};
+  return with_memory_errors("kv_cache", [&] {
+    if (pool_ == nullptr) {
+      KvCache copy(shape_, capacity_, dtype_);
+      copy.copy_from(*this, 0);
+      return copy;
+    }
+    KvCache copy(shape_, capacity_, dtype_, layout_, pool_);
+    copy.copy_from(*this, 0);
+    return copy;
+  });
 }
 
 void KvCache::copy_from(const KvCache& from, std::int64_t same) {
-  if (shape_ != from.shape_ || capacity_ != from.capacity_ || dtype() != from.dtype())
-    fail<ArgumentError>("kv_cache", "cannot take the tokens of a cache of another shape, capacity or type");
+  if (shape_ != from.shape_ || capacity_ != from.capacity_ || dtype_ != from.dtype_ || pool_ != from.pool_)
+    fail<ArgumentError>("kv_cache",
+                        "cannot take the tokens of a cache of another shape, capacity or type, or of "
+                        "another pool");
   if (same < 0 || same > length_ || same > from.length_)
     fail<ArgumentError>("kv_cache", "caches of ", length_, " and ", from.length_, " tokens cannot have ",
                         same, " in common");
-  // A group of keys that is shared in part is copied whole: its first tokens are the same.
-  const std::int64_t group = same / ops::kKeyGroup, groups = ops::whole_groups(from.length_) / ops::kKeyGroup;
-  const std::int64_t heads = shape_.n_layer * shape_.n_head, tokens = ops::whole_groups(capacity_);
-  copy_rows(from.keys_, keys_, heads, tokens / ops::kKeyGroup, group, groups);
-  copy_rows(from.values_, values_, heads, tokens, same, from.length_);
-  if (!scales_.empty()) copy_rows(from.scales_, scales_, 2 * heads, tokens, same, from.length_);
+  if (pool_ != nullptr) {
+    const std::size_t count =
+        static_cast<std::size_t>((from.length_ + layout_.page_tokens - 1) / layout_.page_tokens);
+    // Into what is reserved already, so that nothing throws.
+    pages_.assign(from.pages_.begin(), from.pages_.begin() + static_cast<std::ptrdiff_t>(count));
+    data_.assign(from.data_.begin(), from.data_.begin() + static_cast<std::ptrdiff_t>(count));
+  } else if (!pages_.empty()) {
+    // A group of keys that is shared in part is copied whole: its first tokens are the same.
+    const std::int64_t group = same / ops::kKeyGroup,
+                       groups = ops::whole_groups(from.length_) / ops::kKeyGroup;
+    const std::int64_t heads = shape_.n_layer * shape_.n_head, tokens = layout_.page_tokens;
+    const std::byte* const source = from.data_[0];
+    std::byte* const target = data_[0];
+    const std::int64_t values = shape_.n_layer * layout_.part, scales = 2 * values;
+    copy_rows(source, target, layout_.row * ops::kKeyGroup, heads, tokens / ops::kKeyGroup, group, groups);
+    copy_rows(source + values, target + values, layout_.row, heads, tokens, same, from.length_);
+    if (layout_.scales != 0)
+      copy_rows(source + scales, target + scales, sizeof(float), 2 * heads, tokens, same, from.length_);
+  }
   length_ = from.length_;
+}
+
+void KvCache::share(std::span<const KvPage> pages, std::int64_t length) {
+  if (pool_ == nullptr || !pages_.empty())
+    fail<ArgumentError>("kv_cache", "a cache that ", pool_ == nullptr ? "has no pool" : "holds pages",
+                        " cannot share others, expected an empty one of a pool");
+  if (length < 0 || length > capacity_ ||
+      static_cast<std::int64_t>(pages.size()) != (length + layout_.page_tokens - 1) / layout_.page_tokens)
+    fail<ArgumentError>("kv_cache", pages.size(), " pages of ", layout_.page_tokens, " tokens for ", length,
+                        " tokens in a cache of ", capacity_, ", expected as many as these take");
+  for (const KvPage& page : pages) {  // into what is reserved already
+    pages_.push_back(page);
+    data_.push_back(page.get());
+  }
+  length_ = length;
+}
+
+void KvCache::replace(std::size_t index, KvPage page) {
+  if (pool_ == nullptr || index >= pages_.size() || page == nullptr)
+    fail<ArgumentError>("kv_cache", "cannot replace page ", index, " of ", pages_.size(),
+                        ", expected one of a pool's cache");
+  data_[index] = page.get();
+  pages_[index] = std::move(page);
 }
 
 void KvCache::swap(KvCache& other) noexcept {
   std::swap(shape_, other.shape_);
+  std::swap(dtype_, other.dtype_);
   std::swap(capacity_, other.capacity_);
   std::swap(length_, other.length_);
-  std::swap(keys_, other.keys_);
-  std::swap(values_, other.values_);
-  std::swap(scales_, other.scales_);
+  std::swap(layout_, other.layout_);
+  std::swap(pool_, other.pool_);
+  std::swap(pages_, other.pages_);
+  std::swap(data_, other.data_);
+}
+
+void KvCache::drop_pages(std::size_t count) noexcept {
+  if (pool_ == nullptr) return;
+  while (pages_.size() > count) {
+    pages_.pop_back();
+    data_.pop_back();
+  }
 }
 
 void KvCache::truncate(std::int64_t length) {
   if (length < 0 || length > length_)
     fail<ArgumentError>("kv_cache", "cannot truncate ", length_, " tokens to ", length);
   length_ = length;
+  if (pool_ != nullptr)
+    drop_pages(static_cast<std::size_t>((length + layout_.page_tokens - 1) / layout_.page_tokens));
 }
 
 void KvCache::advance(std::int64_t count) {

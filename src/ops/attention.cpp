@@ -15,14 +15,14 @@ using kernels::AttentionArgs;
 void check_cache(const AttentionSpan& s) {
   constexpr std::string_view op = "attention";
   const KvLayer& c = s.cache;
-  if (s.past < 0 || c.keys == nullptr || c.values == nullptr) fail<ShapeError>(op, "a sequence has no cache");
+  if (s.past < 0 || c.pages == nullptr) fail<ShapeError>(op, "a sequence has no cache");
   if (!is_cache_dtype(c.dtype))
     fail<ShapeError>(op, "a cache is ", name_of(c.dtype), ", expected float32, float16, bfloat16 or int8");
-  if (c.dtype == DType::i8 && (c.key_scales == nullptr || c.value_scales == nullptr))
-    fail<ShapeError>(op, "an int8 cache has no scales");
-  if (c.capacity % kKeyGroup != 0 || s.past + s.rows > c.capacity)
-    fail<ShapeError>(op, s.past, " cached and ", s.rows, " new tokens in a cache of capacity ", c.capacity,
-                     ", expected enough, and a multiple of ", kKeyGroup);
+  if (c.page_tokens <= 0 || c.page_tokens % kKeyGroup != 0)
+    fail<ShapeError>(op, "a cache has pages of ", c.page_tokens, " tokens, expected a multiple of ",
+                     kKeyGroup);
+  if (s.past + s.rows > c.capacity())
+    fail<ShapeError>(op, s.past, " cached and ", s.rows, " new tokens in a cache of capacity ", c.capacity());
 }
 
 void check(std::string_view op, ConstTensorView qkv, std::span<const AttentionSpan> batch,

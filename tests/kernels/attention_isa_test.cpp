@@ -4,17 +4,21 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "kernels/isa_test.h"
+#include "ops/attention_cache.h"
 #include "support/random_tensor.h"
 
 namespace gpt::kernels {
 namespace {
 
+using gpt::test::AttentionCache;
 using gpt::test::random_tensor;
 using gpt::test::same_bits;
 
@@ -31,13 +35,12 @@ INSTANTIATE_TEST_SUITE_P(Isas, AttentionIsa,
                                   std::string(name_of(std::get<1>(suite.param)));
                          });
 
-/// One sequence's attention, its cache's memory and its result.
+/// One sequence's attention, its cache and its result.
 struct Problem {
-  Problem(std::int64_t n_head, std::int64_t head_dim, std::int64_t past, std::int64_t rows, DType dtype)
+  Problem(std::int64_t n_head, std::int64_t head_dim, std::int64_t past, std::int64_t rows, DType dtype,
+          std::int64_t page_tokens = 0)
       : qkv(random_tensor({past + rows, 3 * n_head * head_dim}, 11)),
-        keys(Tensor::zeros({n_head, ops::whole_groups(past + rows), ops::padded_head_dim(head_dim)}, dtype)),
-        values(Tensor::zeros(keys.shape(), dtype)),
-        scales(Tensor::zeros({2, n_head, keys.dim(1)})),
+        cache(n_head, head_dim, past + rows, dtype, page_tokens),
         y(Tensor::zeros({past + rows, n_head * head_dim})) {
     const std::int64_t d = n_head * head_dim;
     args.stride = 3 * d;
@@ -45,12 +48,8 @@ struct Problem {
     args.n_head = n_head;
     args.head_dim = head_dim;
     args.scale = 0.3f;
-    args.cache = {dtype,
-                  keys.dim(1),
-                  keys.view().raw(),
-                  values.view().raw(),
-                  scales.data<float>(),
-                  scales.data<float>() + n_head * keys.dim(1)};
+    cache.clear();
+    args.cache = cache.layer();
   }
   void go_to(std::int64_t past, std::int64_t rows) {
     const std::int64_t d = args.n_head * args.head_dim;
@@ -73,14 +72,18 @@ struct Problem {
     for (std::int64_t task = args.tasks(); task-- > 0;) table.attention(args, task, task + 1);
   }
 
-  Tensor qkv, keys, values, scales, y;
+  Tensor qkv;
+  AttentionCache cache;
+  Tensor y;
   AttentionArgs args;
 };
 
-bool same(const Problem& a, const Problem& b) {
-  return same_bits(a.keys, b.keys) && same_bits(a.values, b.values) && same_bits(a.scales, b.scales) &&
-         same_bits(a.y, b.y);
+bool same_cache(const AttentionCache& a, const AttentionCache& b) {
+  return std::equal(a.pages().begin(), a.pages().end(), b.pages().begin(), b.pages().end(),
+                    [](const Tensor& x, const Tensor& y) { return same_bits(x, y); });
 }
+
+bool same(const Problem& a, const Problem& b) { return same_cache(a.cache, b.cache) && same_bits(a.y, b.y); }
 
 struct Case {
   std::int64_t n_head, head_dim, past, rows;
@@ -108,6 +111,17 @@ TEST_P(AttentionIsa, GivesTheSameBitsTokenByToken) {
     whole.run(candidate(), 0, 140);
     for (std::int64_t t = 0; t < 140; ++t) tokens.run(candidate(), t, 1);
     EXPECT_TRUE(same(whole, tokens)) << head_dim;
+  }
+}
+
+TEST_P(AttentionIsa, GivesTheScalarBitsOverPages) {
+  for (const std::int64_t page : {16, 48, 64, 96}) {
+    Problem expected(2, 40, 0, 211, dtype()), got(2, 40, 0, 211, dtype(), page);
+    expected.run(scalar(), 0, 211);
+    got.run(candidate(), 0, 67);
+    for (std::int64_t t = 67; t < 150; ++t) got.run(candidate(), t, 1);
+    got.run(candidate(), 150, 61);
+    EXPECT_TRUE(same_bits(expected.y, got.y)) << page;
   }
 }
 
@@ -141,31 +155,25 @@ TEST_P(AttentionIsa, RoundsEveryNumberAlike) {
     for (std::int64_t r = 0; r < rows; ++r)
       for (const int part : {1, 2})
         std::copy_n(x.data() + r * 16, 16, p.qkv.data<float>() + r * 48 + part * 16);
-    p.keys = Tensor::zeros({1, ops::whole_groups(rows), 16}, dtype());
-    p.values = Tensor::zeros(p.keys.shape(), dtype());
-    p.scales = Tensor::zeros({2, 1, p.keys.dim(1)});
-    p.args.cache = {dtype(),
-                    p.keys.dim(1),
-                    p.keys.view().raw(),
-                    p.values.view().raw(),
-                    p.scales.data<float>(),
-                    p.scales.data<float>() + p.keys.dim(1)};
+    p.cache = AttentionCache(1, 16, rows, dtype());
+    p.cache.clear();
+    p.args.cache = p.cache.layer();
     p.go_to(0, rows);
     table.append(p.args, 0, p.args.tasks());
     return p;
   };
   const Problem expected = cache_of(scalar()), got = cache_of(candidate());
-  EXPECT_TRUE(same_bits(expected.keys, got.keys));
-  EXPECT_TRUE(same_bits(expected.values, got.values));
-  for (std::int64_t i = 0; i < expected.scales.numel(); ++i) {
-    const float a = expected.scales.data<float>()[i], b = got.scales.data<float>()[i];
-    EXPECT_TRUE(std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) || (a != a && b != b))
-        << i;
-  }
+  const ops::KvLayer a = expected.cache.layer(), b = got.cache.layer();
+  EXPECT_EQ(std::memcmp(a.pages[0], b.pages[0], static_cast<std::size_t>(a.key_scales)), 0);
+  for (std::int64_t t = 0; t < rows; ++t)
+    for (const int which : {0, 1}) {
+      const double x_scale = expected.cache.scale(which, 0, t), y_scale = got.cache.scale(which, 0, t);
+      EXPECT_TRUE(x_scale == y_scale || (std::isnan(x_scale) && std::isnan(y_scale))) << t;
+    }
   if (dtype() != DType::f16 && dtype() != DType::bf16) return;
   for (std::size_t i = 0; i < x.size(); ++i) {
     const std::uint16_t bits = dtype() == DType::f16 ? Float16(x[i]).bits : BFloat16(x[i]).bits;
-    const void* held = expected.values.view().raw();
+    const void* held = a.pages[0] + a.values;
     ASSERT_EQ(static_cast<const std::uint16_t*>(held)[i], bits) << x[i];
   }
 }

@@ -10,11 +10,14 @@
 #include <vector>
 
 #include "gpt/core/error.h"
+#include "nn/kv_content.h"
 #include "support/expect_error.h"
 
 namespace gpt::nn {
 namespace {
 
+using gpt::test::content_of;
+using gpt::test::fill;
 using gpt::test::message_of;
 using ::testing::HasSubstr;
 
@@ -32,7 +35,7 @@ TEST(KvCache, CountsTokensWithinItsCapacity) {
   EXPECT_EQ(cache.length(), 5);
 }
 
-float& first_key(KvCache& cache) { return *static_cast<float*>(cache.layer(0).keys); }
+float& first_key(KvCache& cache) { return *reinterpret_cast<float*>(cache.layer(0).pages[0]); }
 
 TEST(KvCache, ClonesGoTheirOwnWay) {
   KvCache cache({1, 1, 16}, 4);
@@ -48,54 +51,6 @@ TEST(KvCache, ClonesGoTheirOwnWay) {
   EXPECT_EQ(moved.length(), 2);
   EXPECT_EQ(cache.length(), 0);
   EXPECT_EQ(cache.capacity(), 0);
-}
-
-// The bytes of a cache that belong to its first `length` tokens, in one order.
-std::vector<std::byte> content_of(KvCache& cache, std::int64_t length) {
-  std::vector<std::byte> bytes;
-  const auto append = [&bytes](const void* data, std::size_t size) {
-    const auto* begin = static_cast<const std::byte*>(data);
-    bytes.insert(bytes.end(), begin, begin + size);
-  };
-  const KvShape shape = cache.shape();
-  for (std::int64_t l = 0; l < shape.n_layer; ++l) {
-    const ops::KvLayer layer = cache.layer(l);
-    const auto element = static_cast<std::int64_t>(size_of(layer.dtype));
-    const std::int64_t row = ops::padded_head_dim(shape.head_dim);
-    for (std::int64_t h = 0; h < shape.n_head; ++h) {
-      for (std::int64_t t = 0; t < length; ++t) {
-        const auto* keys = static_cast<const std::byte*>(layer.keys) +
-                           (h * layer.capacity + t / ops::kKeyGroup * ops::kKeyGroup) * row * element;
-        for (std::int64_t d = 0; d < row; ++d)
-          append(keys + (d * ops::kKeyGroup + t % ops::kKeyGroup) * element, size_of(layer.dtype));
-        append(static_cast<const std::byte*>(layer.values) + (h * layer.capacity + t) * row * element,
-               static_cast<std::size_t>(row * element));
-        if (layer.key_scales == nullptr) continue;
-        append(layer.key_scales + h * layer.capacity + t, sizeof(float));
-        append(layer.value_scales + h * layer.capacity + t, sizeof(float));
-      }
-    }
-  }
-  return bytes;
-}
-
-// Writes a pattern that depends on `seed` over all of a cache.
-void fill(KvCache& cache, unsigned seed) {
-  for (std::int64_t l = 0; l < cache.shape().n_layer; ++l) {
-    const ops::KvLayer layer = cache.layer(l);
-    const auto rows = static_cast<std::size_t>(cache.shape().n_head * layer.capacity);
-    const std::size_t size =
-        rows * static_cast<std::size_t>(ops::padded_head_dim(cache.shape().head_dim)) * size_of(layer.dtype);
-    const auto write = [&](void* data, std::size_t count) {
-      for (std::size_t i = 0; i < count; ++i)
-        static_cast<std::byte*>(data)[i] = static_cast<std::byte>((seed = seed * 1103515245u + 12345u) >> 16);
-    };
-    write(layer.keys, size);
-    write(layer.values, size);
-    if (layer.key_scales == nullptr) continue;
-    write(layer.key_scales, rows * sizeof(float));
-    write(layer.value_scales, rows * sizeof(float));
-  }
 }
 
 TEST(KvCache, TakesAnothersTokensAndCopiesOnlyWhatDiffers) {
@@ -137,10 +92,6 @@ TEST(KvCache, RefusesTheTokensOfACacheThatDoesNotFit) {
   EXPECT_THAT(message_of<ArgumentError>([&] { cache.copy_from(same, -1); }), HasSubstr("-1"));
 }
 
-std::ptrdiff_t bytes_between(const void* a, const void* b) {
-  return static_cast<const std::byte*>(b) - static_cast<const std::byte*>(a);
-}
-
 TEST(KvCache, KeepsItsLayersApart) {
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
     KvCache cache({2, 3, 8}, 20, dtype);  // 32 tokens in groups of 16, 3 heads, 16 elements for a head of 8
@@ -149,12 +100,15 @@ TEST(KvCache, KeepsItsLayersApart) {
     const ops::KvLayer first = cache.layer(0), second = cache.layer(1);
     const auto layer = static_cast<std::ptrdiff_t>(32 * 3 * 16 * size_of(dtype));
     EXPECT_EQ(first.dtype, dtype);
-    EXPECT_EQ(first.capacity, 32);
-    EXPECT_EQ(bytes_between(first.keys, second.keys), layer);
-    EXPECT_EQ(bytes_between(first.values, second.values), layer);
+    EXPECT_EQ(first.page_tokens, 32);
+    EXPECT_EQ(first.page_count, 1);
+    EXPECT_EQ(second.keys - first.keys, layer);
+    EXPECT_EQ(first.values - second.keys, layer);
+    EXPECT_EQ(second.values - first.values, layer);
+    EXPECT_EQ(first.key_scales - second.values, layer);
     const auto scales = static_cast<std::ptrdiff_t>(dtype == DType::i8 ? 32 * 3 * sizeof(float) : 0);
-    EXPECT_EQ(bytes_between(first.key_scales, first.value_scales), scales);
-    EXPECT_EQ(bytes_between(first.value_scales, second.key_scales), scales);
+    EXPECT_EQ(first.value_scales - first.key_scales, scales);
+    EXPECT_EQ(second.key_scales - first.value_scales, scales);
     EXPECT_EQ(cache.nbytes(), static_cast<std::size_t>(4 * layer + 4 * scales));
   }
 }

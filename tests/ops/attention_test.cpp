@@ -138,6 +138,29 @@ TEST_P(AttentionOverCache, DoesNotDependOnHowTheSequenceIsCutIntoCalls) {
   }
 }
 
+TEST_P(AttentionOverCache, DoesNotDependOnHowItIsDividedIntoPages) {
+  for (const AttentionShape& shape : {AttentionShape{2, 24, 0.2f}, {1, 64, 0.125f}, {1, 150, 0.1f}}) {
+    constexpr std::int64_t kT = 333;
+    const std::int64_t d = shape.n_head * shape.head_dim;
+    const Tensor qkv = random_tensor({kT, 3 * d}, 9);
+    const Tensor whole = attend_whole(qkv, shape, GetParam());
+    for (const std::int64_t page : {16, 32, 48, 64, 80, 128, 336}) {
+      for (const std::int64_t step : {1, 2, 50, 333}) {
+        AttentionCache cache(shape.n_head, shape.head_dim, kT, GetParam(), page);
+        Tensor y = Tensor::empty(whole.shape());
+        for (std::int64_t past = 0; past < kT; past += step) {
+          const std::int64_t rows = std::min(step, kT - past);
+          const ConstTensorView part(qkv.data<float>() + past * 3 * d, {rows, 3 * d});
+          const AttentionSpan span = cache.span(0, rows, past);
+          attention(part, {&span, 1}, shape, TensorView(y.data<float>() + past * d, {rows, d}));
+        }
+        EXPECT_TRUE(same_bits(whole, y))
+            << "head_dim " << shape.head_dim << ", pages of " << page << " in steps of " << step;
+      }
+    }
+  }
+}
+
 TEST_P(AttentionOverCache, GivesASequenceInABatchWhatItGetsAlone) {
   const AttentionShape shape{2, 8, 0.35f};
   // The first parts, then all of them go on in one call: one token, a few, many, none, and one that begins.
@@ -286,11 +309,11 @@ TEST(Attention, RefusesACacheThatIsTooSmallOrOfAnotherType) {
     return test::message_of<ShapeError>([&] { attention(qkv, {&span, 1}, shape, y); });
   };
   EXPECT_EQ(message([](AttentionSpan& s) { s.past = 12; }),
-            "[attention] 12 cached and 5 new tokens in a cache of capacity 16, expected enough, and a "
-            "multiple of 16");
-  EXPECT_EQ(message([](AttentionSpan& s) { s.cache.keys = nullptr; }), "[attention] a sequence has no cache");
-  EXPECT_EQ(message([](AttentionSpan& s) { s.cache.key_scales = nullptr; }),
-            "[attention] an int8 cache has no scales");
+            "[attention] 12 cached and 5 new tokens in a cache of capacity 16");
+  EXPECT_EQ(message([](AttentionSpan& s) { s.cache.page_tokens = 8; }),
+            "[attention] a cache has pages of 8 tokens, expected a multiple of 16");
+  EXPECT_EQ(message([](AttentionSpan& s) { s.cache.pages = nullptr; }),
+            "[attention] a sequence has no cache");
   EXPECT_EQ(message([](AttentionSpan& s) { s.cache.dtype = DType::f64; }),
             "[attention] a cache is float64, expected float32, float16, bfloat16 or int8");
 }

@@ -16,6 +16,7 @@
 #include "gpt/ops/embedding.h"
 #include "gpt/ops/linear.h"
 #include "gpt/ops/optimizer.h"
+#include "ops/attention_cache.h"
 #include "ops/slopes.h"
 #include "support/expect_error.h"
 #include "support/random_tensor.h"
@@ -169,16 +170,11 @@ struct Attended {
     dqkv = Tensor::empty(qkv.shape());
     Tensor statistics = Tensor::empty({qkv.dim(0), shape.n_head, 2});
     std::vector<AttentionSpan> spans;
-    std::vector<Tensor> caches;
+    std::vector<test::AttentionCache> caches;
     std::int64_t row = 0;
     for (const std::int64_t n : lengths) {
-      AttentionSpan span{row, n, 0, {}};
-      span.cache.capacity = whole_groups(n);
-      for (void** memory : {&span.cache.keys, &span.cache.values}) {
-        caches.push_back(Tensor::empty({shape.n_head, span.cache.capacity, padded_head_dim(shape.head_dim)}));
-        *memory = caches.back().view().raw();
-      }
-      spans.push_back(span);
+      caches.emplace_back(shape.n_head, shape.head_dim, n);
+      spans.push_back(caches.back().span(row, n, 0));
       row += n;
     }
     Arena arena;

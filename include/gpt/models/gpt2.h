@@ -2,6 +2,7 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -18,6 +19,7 @@
 #include "gpt/nn/block.h"
 #include "gpt/nn/embedding.h"
 #include "gpt/nn/kv_cache.h"
+#include "gpt/nn/kv_pool.h"
 #include "gpt/nn/layer_norm.h"
 #include "gpt/nn/linear.h"
 
@@ -106,6 +108,9 @@ class Gpt2 {
   /// Room for `capacity` tokens of this network (at most n_positions; that many when 0), held as float32, float16,
   /// bfloat16 or int8. Throws as nn::KvCache.
   nn::KvCache make_cache(std::int64_t capacity = 0, DType dtype = DType::f32) const;
+  /// Pages for the caches of many sequences of this network, of `page_tokens` tokens each and together of at most `budget`
+  /// bytes. Throws as nn::KvPool.
+  nn::KvPool make_pool(std::size_t budget, std::int64_t page_tokens, DType dtype = DType::f32) const;
 
   /// Calls f(name, tensor, expected shape) for every parameter, in the order and with the names of Hugging
   /// Face's checkpoints, without the "transformer." prefix. lm_head.weight appears only when it is not tied

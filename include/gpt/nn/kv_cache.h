@@ -1,10 +1,14 @@
 // The keys and values of the tokens a sequence has seen, for every layer.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <utility>
+#include <vector>
 
-#include "gpt/core/tensor.h"
+#include "gpt/core/dtype.h"
 #include "gpt/ops/attention.h"
 
 namespace gpt::nn {
@@ -18,8 +22,29 @@ struct KvShape {
   friend bool operator==(const KvShape&, const KvShape&) = default;
 };
 
-/// One sequence's attention cache, of fixed capacity: filled by the model's forward, owned by its caller. Memory is
-/// reserved at once, in pages of 2 MiB where the system gives them, and used page by page as tokens arrive.
+/// The memory of some consecutive tokens of a sequence, which several sequences that begin alike may share.
+using KvPage = std::shared_ptr<std::byte>;
+
+namespace detail {
+struct KvPoolState;
+/// Where everything lies in a page; see ops::KvLayer.
+struct KvLayout {
+  KvLayout() = default;
+  /// Throws MemoryError when a page would be larger than memory can be.
+  KvLayout(const KvShape& shape, std::int64_t page_tokens, DType dtype);
+
+  std::int64_t page_tokens = 0;
+  std::int64_t row = 0;     // bytes of one key or value
+  std::int64_t part = 0;    // of one layer's keys, or values
+  std::int64_t scales = 0;  // of one layer's scales of keys, or of values
+  std::int64_t bytes = 0;   // of a page
+};
+}  // namespace detail
+
+/// One sequence's attention cache, of fixed capacity: filled by the model's forward, owned by its caller. Made by itself,
+/// it is one page, whose memory is reserved at once, with 2 MiB at a time where the system gives them, and used as tokens
+/// arrive. Made by a KvPool, it takes pages from there as tokens arrive, and may share them. The results are the same to
+/// the bit.
 ///
 /// Its elements are float32, float16, bfloat16, or int8 with one float32 scale per layer, head and token for the key and
 /// one for the value. Narrower ones are read faster and round what they hold: ops/attention.h says how, and how
@@ -35,37 +60,65 @@ class KvCache {
   /// Room for `capacity` tokens. Throws ArgumentError on a non-positive extent or another type, MemoryError.
   KvCache(const KvShape& shape, std::int64_t capacity, DType dtype = DType::f32);
 
-  /// A second cache with the same tokens, which goes its own way. Throws MemoryError.
+  /// A second cache with the same tokens, which goes its own way. Of a pool's, it has the same pages, until one of the two
+  /// writes to one. Throws MemoryError.
   KvCache clone() const;
   /// Makes this hold the tokens of `from`, where both agree in the first `same` tokens: those are not copied. Throws
-  /// ArgumentError when the caches differ in shape, capacity or type, or do not both hold `same` tokens.
+  /// ArgumentError when the caches differ in shape, capacity, type or pool, or do not both hold `same` tokens.
   void copy_from(const KvCache& from, std::int64_t same);
+  /// Makes the cache of a pool hold the first `length` tokens of these pages of the same pool, which it shares from then on.
+  /// Throws ArgumentError when it holds any already, has no pool, or they are not as many as that takes.
+  void share(std::span<const KvPage> pages, std::int64_t length);
+
+  /// Takes `page`, of the same pool, in place of the page of that index, where both hold the same of the same tokens: two
+  /// sequences that begin alike and were computed side by side then share it. Throws ArgumentError when there is no such
+  /// page.
+  void replace(std::size_t index, KvPage page);
 
   const KvShape& shape() const noexcept { return shape_; }
-  DType dtype() const noexcept { return keys_.dtype(); }
+  DType dtype() const noexcept { return dtype_; }
   std::int64_t capacity() const noexcept { return capacity_; }
   /// Tokens held.
   std::int64_t length() const noexcept { return length_; }
-  /// Forgets all tokens from `length` on. Throws ArgumentError when length is negative or above length().
+  /// Takes the pages that tokens up to `length` need, and a copy of each that they would be written to while others see it,
+  /// so that a forward up to there takes none. False when the pool cannot give them all; what it gave is kept. Throws
+  /// ArgumentError when `length` is below length() or above the capacity, MemoryError when there is no memory for a page
+  /// within the budget.
+  bool try_reserve(std::int64_t length);
+  /// The same for the model's forward, which does it for all caches of a batch first. Throws MemoryError when the pool
+  /// cannot.
+  void reserve(std::int64_t length);
+  /// Forgets all tokens from `length` on, and gives back the pages of a pool behind them. Throws ArgumentError when length
+  /// is negative or above length().
   void truncate(std::int64_t length);
   /// Makes the `count` tokens written behind length() part of the sequence; for the model's forward.
   void advance(std::int64_t count);
 
-  /// One layer's part, for the attention op.
-  ops::KvLayer layer(std::int64_t index) noexcept;
+  /// One layer's part, for the attention op; it can be written to as far as reserved. Valid until pages come or go.
+  ops::KvLayer layer(std::int64_t index) const noexcept;
 
-  /// Bytes for all `capacity` tokens.
-  std::size_t nbytes() const noexcept { return keys_.nbytes() + values_.nbytes() + scales_.nbytes(); }
+  /// Tokens of a page, and the pages there are.
+  std::int64_t page_tokens() const noexcept { return layout_.page_tokens; }
+  std::span<const KvPage> pages() const noexcept { return pages_; }
+  /// Bytes of these pages.
+  std::size_t nbytes() const noexcept { return pages_.size() * static_cast<std::size_t>(layout_.bytes); }
 
  private:
+  friend class KvPool;
+  KvCache(const KvShape& shape, std::int64_t capacity, DType dtype, const detail::KvLayout& layout,
+          std::shared_ptr<detail::KvPoolState> pool);
+
   void swap(KvCache& other) noexcept;
+  void drop_pages(std::size_t count) noexcept;  // all but the first `count`
 
   KvShape shape_;
+  DType dtype_ = DType::f32;
   std::int64_t capacity_ = 0;
   std::int64_t length_ = 0;
-  Tensor keys_;    // [n_layer, H, tokens / 16, padded head_dim, 16]
-  Tensor values_;  // [n_layer, H, tokens, padded head_dim]
-  Tensor scales_;  // of int8: [n_layer, 2, H, tokens], the keys' and the values'
+  detail::KvLayout layout_;
+  std::shared_ptr<detail::KvPoolState> pool_;  // null: the cache is one page of its own
+  std::vector<KvPage> pages_;
+  std::vector<std::byte*> data_;  // where they begin
 };
 
 }  // namespace gpt::nn

@@ -1,6 +1,7 @@
 // Causal multi-head attention over a cache of keys and values.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -23,21 +24,25 @@ constexpr std::int64_t padded_head_dim(std::int64_t head_dim) noexcept { return 
 /// f32, f16, bf16 or i8: what the elements of a cache may be.
 constexpr bool is_cache_dtype(DType dtype) noexcept { return is_weight_dtype(dtype) || dtype == DType::i8; }
 
-/// One layer of one sequence's cache. Everything of a head is contiguous, so that it is read as one stream:
-///   keys    [H][capacity / 16][padded head_dim][16]: groups of 16 tokens, transposed
-///   values  [H][capacity][padded head_dim]
-///   key_scales, value_scales  float32 [H][capacity], of an int8 cache alone
+/// One layer of one sequence's cache. Its tokens lie in pages of page_tokens each, one after another: token t in pages[t /
+/// page_tokens]. What a page holds of the layer begins at the byte offsets below, which are the same in all of its pages and
+/// multiples of 64; everything of a head is contiguous, so that it is read as one stream:
+///   keys    [H][page_tokens / 16][padded head_dim][16]: groups of 16 tokens, transposed
+///   values  [H][page_tokens][padded head_dim]
+///   key_scales, value_scales  float32 [H][page_tokens], of an int8 cache alone
+/// How tokens are divided among pages changes no bit of a result.
 /// A key or value x [head_dim] is rounded to the cache's type before any use, also by the call that brings it:
 ///   f16, bf16  to the nearest, ties to even, element by element; beyond float16's range it becomes infinite
 ///   i8         x = scale q with m = max(2^-100, max_d |x_d|), scale = m / 127, q_d = rint(x_d (127 / m)); where an
 ///              element is NaN or infinite, the scale is NaN, and so is what is computed from it
 struct KvLayer {
   DType dtype = DType::f32;
-  std::int64_t capacity = 0;  // tokens, a multiple of 16
-  void* keys = nullptr;
-  void* values = nullptr;
-  float* key_scales = nullptr;
-  float* value_scales = nullptr;
+  std::int64_t page_tokens = 0;  // a multiple of 16
+  std::int64_t page_count = 0;
+  std::byte* const* pages = nullptr;  // aligned to 64 bytes
+  std::int64_t keys = 0, values = 0, key_scales = 0, value_scales = 0;
+
+  std::int64_t capacity() const noexcept { return page_count * page_tokens; }
 };
 
 /// One sequence's rows in a call, and one layer of its cache.
@@ -82,8 +87,8 @@ void attention(ConstTensorView qkv, std::span<const AttentionSpan> batch, const 
 /// With s, p = e^(s - m) / l as in the forward pass and delta_i = dy_i . y_i, all products chains in float32:
 ///   dv_j = chain over i = j .. of p_ij dy_i,            g_ij = p_ij (dy_i . v_j - delta_i) scale
 ///   dk_j = chain over i = j .. of g_ij q_i,             dq_i = chain over j = 0 .. i of g_ij k_j
-/// where dropout multiplies p_ij in dv_j, and dy_i . v_j in g_ij, by its factors. Keys are taken 16 at a time, and a query takes
-/// part in the sums of all of a group with weight 0 for those behind it.
+/// where dropout multiplies p_ij in dv_j, and dy_i . v_j in g_ij, by its factors. Keys are taken 16 at a time, and a query
+/// takes part in the sums of all of a group with weight 0 for those behind it.
 /// Throws ShapeError, MemoryError.
 void attention_backward(ConstTensorView qkv, std::span<const AttentionSpan> batch,
                         const AttentionShape& shape, ConstTensorView y, ConstTensorView statistics,
