@@ -60,6 +60,13 @@ void add_lengths(CLI::App& app, GenerateOptions& options) {
   add_number<std::int64_t>(app, "--min-new-tokens", options.min_new_tokens,
                            "New tokens before an eos token (0)");
   add_number<std::int64_t>(app, "--min-length", options.min_length, "The same, counting the prompt (0)");
+  app.add_flag_function(
+         "--sliding-window,!--no-sliding-window",
+         [&options](std::int64_t count) { options.sliding_window = count > 0; },
+         "Go on where the context is full, with the newer half of it")
+      ->disable_flag_override();
+  add_number<std::int64_t>(app, "--n-keep", options.n_keep,
+                           "Tokens of the prompt that stay in the window, -1 = all (0)");
   add_ids(app, "--eos-token-id", options.eos_token_id, "Tokens that end the text, or none");
   const auto take_stop_strings = [&options](const CLI::results_t& texts) {
     options.stop_strings = texts;

@@ -1,5 +1,5 @@
-// The options that a checkpoint's generation_config.json may set as the caller does, so that reading, merging and checking them
-// are loops.
+// The options that a checkpoint's generation_config.json may set as the caller does, so that reading, merging and checking
+// them are loops.
 #pragma once
 
 #include "gpt/generate/generate_options.h"
@@ -66,6 +66,9 @@ void for_each_option(Visit&& visit) {
   visit("early_stopping", &O::early_stopping, kAlways);
   visit("num_beam_groups", &O::num_beam_groups, kAlways);
   visit("diversity_penalty", &O::diversity_penalty, kAlways);
+
+  visit("sliding_window", &O::sliding_window, kAlways);
+  visit("n_keep", &O::n_keep, kAlways);
 
   visit("eos_token_id", &O::eos_token_id, kAlways);
   visit("stop_strings", &O::stop_strings, kAlways);

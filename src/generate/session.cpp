@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "core/float_environment.h"
-#include "generate/log_probs.h"
 #include "generate/non_finite.h"
 #include "generate/processor_list.h"
 #include "generate/session_support.h"
@@ -31,42 +30,31 @@ void check_negative_prompt(std::size_t length, std::int64_t max_new_tokens, std:
 
 Session::Session(const Model& model, Settings settings, std::vector<std::vector<TokenId>> prompts)
     : model_(&model), settings_(std::move(settings)), sampler_(make_sampler(settings_)) {
-  const Gpt2Config& config = model.config();
   const auto per_prompt = static_cast<std::size_t>(settings_.options.num_return_sequences.value_or(1));
   for (std::size_t prompt = 0; prompt < prompts.size(); ++prompt) {
-    check_prompt(prompts[prompt], config);
     for (std::size_t r = 0; r < per_prompt; ++r) add_sequence(prompts[prompt], prompt, r);
   }
 }
 
 void Session::add_sequence(const std::vector<TokenId>& prompt, std::size_t prompt_index, std::size_t number) {
   const GenerateOptions& options = settings_.options;
-  const std::int64_t n_positions = model_->config().n_positions;
-  const std::size_t index = sequences_.size();
-  Sequence& sequence = sequences_.emplace_back();
-  sequence.prompt = prompt_index;
-  sequence.leader = index - number;
-  if (*options.do_sample) sequence.rng.emplace(options.seed, options.stream + number);
-  sequence.max_new_tokens = max_new_tokens(settings_, static_cast<std::int64_t>(prompt.size()), n_positions);
-  sequence.tokens.reserve(prompt.size() + static_cast<std::size_t>(sequence.max_new_tokens));
-  sequence.tokens = prompt;
-  sequence.processor_state = sampler_.initial_state();
+  const Gpt2Config& config = model_->config();
+  const std::size_t index = members_.size();
+  members_.push_back({.sequence = Sequence(*model_, settings_, sampler_, prompt, number),
+                      .prompt = prompt_index,
+                      .leader = index - number});
+  Member& member = members_.back();
+  const std::int64_t most = member.sequence.max_new_tokens;
+  member.context.keep = kept_tokens(settings_, static_cast<std::int64_t>(prompt.size()), config.n_positions);
   if (is_guided(options)) {
-    sequence.unconditional = Unconditional();
-    std::vector<TokenId>& tokens = sequence.unconditional->tokens;
+    member.unconditional = Unconditional();
+    std::vector<TokenId>& tokens = member.unconditional->tokens;
     tokens = options.negative_prompt_ids.value_or(std::vector<TokenId>{prompt.back()});
-    check_negative_prompt(tokens.size(), sequence.max_new_tokens, n_positions);
-    tokens.reserve(tokens.size() + static_cast<std::size_t>(sequence.max_new_tokens));
+    check_negative_prompt(tokens.size(), most, config.n_positions);
+    tokens.reserve(tokens.size() + static_cast<std::size_t>(most));
   }
-  sequence.drafter = make_drafter(options, static_cast<std::size_t>(model_->config().vocab_size),
-                                  prompt.size() + static_cast<std::size_t>(sequence.max_new_tokens));
-  sequence.result.prompt_ids = prompt;
-  if (model_->has_tokenizer()) {
-    sequence.decoder.emplace(decoder_behind(model_->tokenizer(), prompt));
-    sequence.stop_strings.emplace(*options.stop_strings);
-    for (const TokenId id : sequence.tokens)
-      sequence.stop_strings->push(text_or_nothing([&] { return model_->tokenizer().bytes_of(id); }));
-  }
+  member.drafter = make_drafter(options, static_cast<std::size_t>(config.vocab_size),
+                                prompt.size() + static_cast<std::size_t>(most));
   running_.push_back(index);
 }
 
@@ -106,9 +94,13 @@ void Session::plan() {
   feeds_.clear();
   batch_.clear();
   std::int64_t room = kTokensPerPass;
+  for (const std::size_t index : running_) {
+    Member& member = members_[index];
+    member.context.slide(member.sequence.tokens.size(), model_->config().n_positions);
+  }
   // Guesses need the logits of every token that is fed: not beside a prompt.
   const auto decodes = [this](std::size_t index) {
-    return std::cmp_equal(sequences_[index].fed + 1, sequences_[index].tokens.size());
+    return members_[index].context.pending(members_[index].sequence.tokens.size()) == 1;
   };
   const bool guesses =
       has_drafts(settings_.options) && std::all_of(running_.begin(), running_.end(), decodes);
@@ -116,49 +108,51 @@ void Session::plan() {
   for (const std::size_t index : running_) {
     if (room == 0) break;
     if (guesses && plan_guesses(index, guess_room)) continue;
-    if (sequences_[index].fed == 0 && sequences_[index].leader != index) continue;  // waits for its leader
-    if (sequences_[index].unconditional) plan_feed(index, true, room);
+    if (members_[index].context.cache.capacity() == 0 && members_[index].leader != index)
+      continue;  // waits for its leader
+    if (members_[index].unconditional) plan_feed(index, true, room);
     plan_feed(index, false, room);
   }
 }
 
 void Session::plan_feed(std::size_t index, bool unconditional, std::int64_t& room) {
-  Sequence& sequence = sequences_[index];
-  const std::vector<TokenId>& tokens = unconditional ? sequence.unconditional->tokens : sequence.tokens;
-  nn::KvCache& cache = unconditional ? sequence.unconditional->cache : sequence.cache;
-  const std::int64_t fed = unconditional ? sequence.unconditional->fed : sequence.fed;
-  const auto length = static_cast<std::int64_t>(tokens.size());
-  const std::int64_t count = std::min(length - fed, room);
+  Member& member = members_[index];
+  const std::vector<TokenId>& tokens = unconditional ? member.unconditional->tokens : member.sequence.tokens;
+  Context& context = unconditional ? member.unconditional->context : member.context;
+  const auto ids = context.next(tokens, room);
+  const auto count = static_cast<std::int64_t>(ids.size());
   if (count == 0) return;
-  if (fed == 0)
-    cache =
-        model_->network().make_cache(length + sequence.max_new_tokens - 1, settings_.options.kv_cache_dtype);
+  if (context.cache.capacity() == 0)
+    context.cache = model_->network().make_cache(
+        static_cast<std::int64_t>(tokens.size()) + member.sequence.max_new_tokens - 1,
+        settings_.options.kv_cache_dtype);
   room -= count;
   feeds_.push_back({.sequence = index,
                     .count = count,
-                    .completes = fed + count == length,
+                    .completes = context.pending(tokens.size()) == count,
                     .unconditional = unconditional});
-  batch_.push_back(
-      {.ids = std::span(tokens).subspan(static_cast<std::size_t>(fed), static_cast<std::size_t>(count)),
-       .cache = &cache});
+  batch_.push_back({.ids = ids, .cache = &context.cache});
 }
 
 bool Session::plan_guesses(std::size_t index, std::int64_t& room) {
-  Sequence& sequence = sequences_[index];
+  Member& member = members_[index];
+  const Sequence& sequence = member.sequence;
+  // Before the last token, and before the window would move.
   const std::int64_t most =
-      std::min(room, sequence.max_new_tokens - static_cast<std::int64_t>(sequence.result.ids.size()) - 1);
+      std::min({room, sequence.max_new_tokens - static_cast<std::int64_t>(sequence.result.ids.size()) - 1,
+                model_->config().n_positions - member.context.fed - 1});
   if (most <= 0) return false;
-  sequence.proposal.assign(1, sequence.tokens.back());
-  sequence.drafter->propose(sequence.tokens, static_cast<std::size_t>(most),
-                            sequence.rng ? &*sequence.rng : nullptr, sequence.proposal);
-  const std::size_t guesses = sequence.proposal.size() - 1;
+  member.proposal.assign(1, sequence.tokens.back());
+  member.drafter->propose(sequence.tokens, static_cast<std::size_t>(most),
+                          sequence.rng ? &*sequence.rng : nullptr, member.proposal);
+  const std::size_t guesses = member.proposal.size() - 1;
   if (guesses == 0) return false;
   room -= static_cast<std::int64_t>(guesses);
   feeds_.push_back({.sequence = index,
                     .count = static_cast<std::int64_t>(guesses) + 1,
                     .guesses = guesses,
                     .completes = true});
-  batch_.push_back({.ids = sequence.proposal, .cache = &sequence.cache});
+  batch_.push_back({.ids = member.proposal, .cache = &member.context.cache});
   return true;
 }
 
@@ -181,7 +175,7 @@ void Session::run() {
   const auto vocab_size = static_cast<std::size_t>(model_->config().vocab_size);
   std::size_t row = 0;
   for (const Feed& feed : feeds_) {
-    Sequence& sequence = sequences_[feed.sequence];
+    Member& member = members_[feed.sequence];
     const std::size_t first_row = row, rows = feed.guesses + 1;  // beside guesses, others feed one token
     row += rows;
     const auto logits = [&] {
@@ -192,14 +186,14 @@ void Session::run() {
       continue;
     }
     if (feed.unconditional) {
-      sequence.unconditional->fed += feed.count;
-      if (feed.completes) take_unconditional(sequence, logits());
+      member.unconditional->context.fed += feed.count;
+      if (feed.completes) take_unconditional(member, logits());
       continue;
     }
-    sequence.fed += feed.count;
-    if (sequence.result.ids.empty()) sequence.result.timing.prefill_tokens += feed.count;
+    member.context.fed += feed.count;
+    count_pass(member.sequence, feed.count);
     if (!feed.completes) continue;
-    const bool forks = sequence.result.ids.empty() && sequence.leader == feed.sequence;
+    const bool forks = member.sequence.result.ids.empty() && member.leader == feed.sequence;
     if (forks) fork(feed.sequence);
     choose(feed.sequence, logits());
     for (std::size_t i = feed.sequence + 1; forks && follows(i, feed.sequence); ++i) choose(i, logits());
@@ -208,25 +202,26 @@ void Session::run() {
   for (std::size_t i = 0; i < feeds_.size(); ++i) {
     if (i > 0 && feeds_[i].sequence == feeds_[i - 1].sequence)
       continue;  // counted with its unconditional one
-    GenerateTiming& timing = sequences_[feeds_[i].sequence].result.timing;
-    (timing.decode_tokens > 0 ? timing.decode_s : timing.prefill_s) += elapsed;
     const std::size_t leader = feeds_[i].sequence;
-    const bool forked = sequences_[leader].leader == leader && sequences_[leader].result.ids.size() == 1;
-    for (std::size_t j = leader + 1; forked && follows(j, leader); ++j) sequences_[j].result.timing = timing;
+    count_time(members_[leader].sequence, elapsed);
+    const GenerateResult& result = members_[leader].sequence.result;
+    const bool forked = members_[leader].leader == leader && result.ids.size() == 1;
+    for (std::size_t j = leader + 1; forked && follows(j, leader); ++j)
+      members_[j].sequence.result.timing = result.timing;
   }
-  std::erase_if(running_, [this](std::size_t index) { return sequences_[index].ended; });
+  std::erase_if(running_, [this](std::size_t index) { return members_[index].sequence.ended; });
 }
 
 void Session::choose_guessed(const Feed& feed, std::span<const float> logits) {
-  Sequence& sequence = sequences_[feed.sequence];
+  Member& member = members_[feed.sequence];
   const auto vocab_size = static_cast<std::size_t>(model_->config().vocab_size);
   for (std::size_t i = 0;; ++i) {
-    ++sequence.fed;
+    ++member.context.fed;
     choose(feed.sequence, logits.subspan(i * vocab_size, vocab_size));
-    if (sequence.ended) return;
-    if (i == feed.guesses || sequence.tokens.back() != sequence.proposal[i + 1]) break;
+    if (member.sequence.ended) return;
+    if (i == feed.guesses || member.sequence.tokens.back() != member.proposal[i + 1]) break;
   }
-  sequence.cache.truncate(sequence.fed);
+  member.context.cache.truncate(member.context.fed);
 }
 
 nn::KvCache Session::copy_of(const nn::KvCache& cache) const {
@@ -236,97 +231,59 @@ nn::KvCache Session::copy_of(const nn::KvCache& cache) const {
 }
 
 bool Session::follows(std::size_t index, std::size_t leader) const noexcept {
-  return index < sequences_.size() && sequences_[index].leader == leader;
+  return index < members_.size() && members_[index].leader == leader;
 }
 
 void Session::fork(std::size_t leader) {
-  const Sequence& from = sequences_[leader];
+  const auto copy = [this](const Context& from, Context& to) {
+    to = {.cache = copy_of(from.cache), .fed = from.fed, .keep = from.keep, .dropped = from.dropped};
+  };
+  const Member& from = members_[leader];
   for (std::size_t i = leader + 1; follows(i, leader); ++i) {
-    Sequence& sequence = sequences_[i];
-    sequence.fed = from.fed;
-    sequence.cache = copy_of(from.cache);
+    Member& member = members_[i];
+    copy(from.context, member.context);
     if (!from.unconditional) continue;
-    sequence.unconditional->fed = from.unconditional->fed;
-    sequence.unconditional->cache = copy_of(from.unconditional->cache);
-    sequence.unconditional->logits = from.unconditional->logits;
+    copy(from.unconditional->context, member.unconditional->context);
+    member.unconditional->logits = from.unconditional->logits;
   }
 }
 
-void Session::take_unconditional(Sequence& sequence, std::span<const float> logits) {
-  require_finite_logits(logits, sequence.unconditional->tokens, model_->network());
-  sequence.unconditional->logits.assign(logits.begin(), logits.end());
+void Session::take_unconditional(Member& member, std::span<const float> logits) {
+  require_finite_logits(logits, member.unconditional->tokens, model_->network());
+  member.unconditional->logits.assign(logits.begin(), logits.end());
 }
 
 void Session::choose(std::size_t index, std::span<const float> logits) {
-  Sequence& sequence = sequences_[index];
-  GenerateResult& result = sequence.result;
-  const GenerateOptions& options = settings_.options;
-  require_finite_logits(logits, sequence.tokens, model_->network());
-  DecodingStep step{
-      .history = sequence.tokens,
-      .prompt_length = result.prompt_ids.size(),
-      .max_length = result.prompt_ids.size() + static_cast<std::size_t>(sequence.max_new_tokens),
-      .sequence = sequence.prompt,
-      .rng = sequence.rng ? &*sequence.rng : nullptr};
-  if (sequence.unconditional) step.unconditional_logits = sequence.unconditional->logits;
-  const TokenId id = sampler_.next(logits, step, sequence.processor_state);
-
-  Piece& piece = pieces_.emplace_back();
-  piece.id = id;
-  piece.sequence = index;
-  if (options.logprobs) {
-    const LogProbs log_probs(logits);
-    piece.logprob = log_probs.of(id);
-    piece.top_logprobs = log_probs.top(static_cast<std::size_t>(*options.logprobs));
-    result.logprobs.push_back(*piece.logprob);
-    result.top_logprobs.push_back(piece.top_logprobs);
-  }
-  if (!result.ids.empty()) ++result.timing.decode_tokens;
-  result.ids.push_back(id);
-  sequence.tokens.push_back(id);
-  if (sequence.unconditional) sequence.unconditional->tokens.push_back(id);
-
-  bool at_stop_string = false;
-  if (sequence.decoder) {
-    piece.text = text_or_nothing([&] { return sequence.decoder->push(id); });
-    at_stop_string =
-        sequence.stop_strings->push(text_or_nothing([&] { return model_->tokenizer().bytes_of(id); }));
-  }
-  const auto& eos = *options.eos_token_id;
-  std::optional<FinishReason> reason;
-  if (std::find(eos.begin(), eos.end(), id) != eos.end()) {
-    reason = FinishReason::kEos;
-  } else if (at_stop_string) {
-    reason = FinishReason::kStopString;
-  } else if (std::cmp_equal(result.ids.size(), sequence.max_new_tokens)) {
-    reason = FinishReason::kLength;
-  }
-  if (reason) piece.text += finish(sequence, *reason);
-  result.text += piece.text;
+  Member& member = members_[index];
+  std::span<const float> unconditional;
+  if (member.unconditional) unconditional = member.unconditional->logits;
+  pieces_.push_back(
+      choose_next(member.sequence, *model_, settings_, sampler_, logits, member.prompt, unconditional));
+  pieces_.back().sequence = index;
+  if (member.unconditional) member.unconditional->tokens.push_back(pieces_.back().id);
+  if (member.sequence.ended) release(member);
 }
 
-std::string Session::finish(Sequence& sequence, FinishReason reason) {
-  sequence.result.finish_reason = reason;
-  sequence.ended = true;
-  sequence.cache = {};
-  sequence.drafter.reset();
-  sequence.unconditional.reset();
-  return sequence.decoder ? sequence.decoder->flush() : std::string();
+void Session::release(Member& member) noexcept {
+  member.context.cache = {};
+  member.drafter.reset();
+  member.unconditional.reset();
 }
 
 void Session::cancel_all() {
   for (const std::size_t index : running_) {
-    Sequence& sequence = sequences_[index];
+    Sequence& sequence = members_[index].sequence;
     if (sequence.ended) continue;
     sequence.result.text += finish(sequence, FinishReason::kCancelled);
+    release(members_[index]);
   }
   running_.clear();
 }
 
 std::vector<GenerateResult> Session::take_results() {
   std::vector<GenerateResult> results;
-  results.reserve(sequences_.size());
-  for (Sequence& sequence : sequences_) results.push_back(std::move(sequence.result));
+  results.reserve(members_.size());
+  for (Member& member : members_) results.push_back(std::move(member.sequence.result));
   return results;
 }
 

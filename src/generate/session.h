@@ -5,18 +5,17 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
+#include "generate/context.h"
 #include "generate/drafter.h"
+#include "generate/sequence.h"
 #include "generate/settings.h"
-#include "generate/stop_strings.h"
 #include "gpt/core/arena.h"
 #include "gpt/generate/generate_options.h"
 #include "gpt/generate/sampler.h"
 #include "gpt/models/model.h"
 #include "gpt/nn/kv_cache.h"
-#include "gpt/text/stream_decoder.h"
 
 namespace gpt::generate {
 
@@ -32,34 +31,27 @@ class Session {
   /// valid until the next step.
   std::span<const Piece> step();
 
-  const GenerateResult& result(std::size_t sequence) const noexcept { return sequences_[sequence].result; }
+  const GenerateResult& result(std::size_t sequence) const noexcept {
+    return members_[sequence].sequence.result;
+  }
   std::vector<GenerateResult> take_results();
 
  private:
-  /// The sequence beside a guided one: the negative prompt, then the same new tokens. It is fed first, so that its logits are
-  /// there when the guided one's come.
+  /// The sequence beside a guided one: the negative prompt, then the same new tokens. It is fed first, so that its logits
+  /// are there when the guided one's come.
   struct Unconditional {
     std::vector<TokenId> tokens;
-    std::int64_t fed = 0;
-    nn::KvCache cache;
+    Context context;
     std::vector<float> logits;  // [V]
   };
-  struct Sequence {
-    std::size_t prompt = 0;         // its index
-    std::size_t leader = 0;         // the first sequence of the same prompt, which feeds it for all
-    std::optional<CounterRng> rng;  // unless greedy
-    GenerateResult result;
-    std::vector<TokenId> tokens;  // the prompt, then result.ids
-    std::int64_t fed = 0;         // of tokens, in the cache
-    std::int64_t max_new_tokens = 0;
-    bool ended = false;
-    nn::KvCache cache;                 // made when the sequence is first fed, freed when it ends
-    std::unique_ptr<Drafter> drafter;  // with speculation
-    std::vector<TokenId> proposal;     // the last of `tokens`, then guesses, as they are fed
-    std::vector<double> processor_state;
-    std::optional<Unconditional> unconditional;  // with guidance
-    std::optional<StreamDecoder> decoder;
-    std::optional<StopStringMatcher> stop_strings;
+  struct Member {
+    Sequence sequence;
+    std::size_t prompt = 0;                 // its index
+    std::size_t leader = 0;                 // the first sequence of the same prompt, which feeds it for all
+    Context context = {};                   // its cache is made when it is first fed, freed when it ends
+    std::unique_ptr<Drafter> drafter = {};  // with speculation
+    std::vector<TokenId> proposal = {};     // the last of its tokens, then guesses, as they are fed
+    std::optional<Unconditional> unconditional = {};  // with guidance
   };
   /// What one forward pass feeds of one sequence.
   struct Feed {
@@ -85,16 +77,16 @@ class Session {
   bool follows(std::size_t index, std::size_t leader) const noexcept;
   /// A second cache with the same tokens, and as much room.
   nn::KvCache copy_of(const nn::KvCache& cache) const;
-  void take_unconditional(Sequence& sequence, std::span<const float> logits);
+  void take_unconditional(Member& member, std::span<const float> logits);
   void choose(std::size_t sequence, std::span<const float> logits);
-  /// Returns the text that was held back.
-  static std::string finish(Sequence& sequence, FinishReason reason);
+  /// Lets go of what an ended sequence no longer needs.
+  static void release(Member& member) noexcept;
   void cancel_all();
 
   const Model* model_;
   Settings settings_;
   Sampler sampler_;
-  std::vector<Sequence> sequences_;
+  std::vector<Member> members_;
   std::vector<std::size_t> running_;
   Arena arena_;
   std::vector<Feed> feeds_;

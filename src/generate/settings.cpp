@@ -68,6 +68,7 @@ void check_dependent_options(const GenerateOptions& options, const GenerateOptio
   check("num_beam_groups", options.num_beam_groups.value_or(1) != 1, "num_beams", has_beams(merged));
   check("diversity_penalty", options.diversity_penalty.value_or(0.0) != 0.0, "num_beam_groups",
         merged.num_beam_groups.value_or(1) > 1);
+  check("n_keep", options.n_keep.has_value(), "sliding_window", merged.sliding_window.value_or(false));
   check("negative_prompt_ids", options.negative_prompt_ids.has_value(), "guidance_scale", is_guided(merged));
 }
 
@@ -131,6 +132,17 @@ void check_contrast(const GenerateOptions& options, const GenerateOptions& merge
   refuse("prompt_lookup_num_tokens", merged.prompt_lookup_num_tokens.value_or(0) != 0);
   refuse("assistant_model", merged.assistant_model != nullptr);
   refuse("on_token", static_cast<bool>(merged.on_token));
+}
+
+// What needs every token of a sequence in the context at once.
+void check_window(const GenerateOptions& options) {
+  if (!options.sliding_window.value_or(false)) return;
+  const auto refuse = [](std::string_view name, bool is_on) {
+    if (is_on) fail<UnsupportedError>("generate", name, " together with sliding_window is not supported");
+  };
+  refuse("num_beams", has_beams(options));
+  refuse("penalty_alpha", is_contrastive(options));
+  refuse("guidance_scale", is_guided(options));
 }
 
 void check_drafts(const GenerateOptions& options) {
@@ -233,6 +245,7 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
     fail<UnsupportedError>("generate", "dry_sequence_breakers need a tokenizer, and the checkpoint has none");
   check_sequences(merged);
   if (has_beams(merged)) check_beams(merged);
+  check_window(merged);
   check_drafts(merged);
   if (!options.max_new_tokens && !options.max_length) {
     settings.length_source = concat(" of ", defaults.source);
@@ -245,11 +258,13 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
 
 std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length, std::int64_t n_positions) {
   const GenerateOptions& options = settings.options;
-  if (prompt_length > n_positions)
+  const bool slides = options.sliding_window.value_or(false);
+  if (prompt_length > n_positions && !slides)
     fail<ArgumentError>("generate", "the prompt has ", prompt_length,
                         " tokens, the context holds n_positions = ", n_positions);
   if (!options.max_new_tokens && !options.max_length) {
-    const auto count = std::clamp<std::int64_t>(n_positions - prompt_length, 1, kDefaultLength);
+    const auto count =
+        slides ? kDefaultLength : std::clamp<std::int64_t>(n_positions - prompt_length, 1, kDefaultLength);
     check_room(options, count);
     return count;
   }
@@ -258,12 +273,23 @@ std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length
                         ", which leaves no room for a new token after the prompt's ", prompt_length);
   const std::int64_t count =
       options.max_new_tokens ? *options.max_new_tokens : *options.max_length - prompt_length;
-  if (count > n_positions + 1 - prompt_length)
+  if (!slides && count > n_positions + 1 - prompt_length)
     fail<ArgumentError>("generate", "the prompt's ", prompt_length, " tokens and ", count, " new ones",
                         settings.length_source, " do not fit the context: n_positions = ", n_positions,
                         " leaves room for ", n_positions + 1 - prompt_length, " new tokens");
   check_room(options, count);
   return count;
+}
+
+std::int64_t kept_tokens(const Settings& settings, std::int64_t prompt_length, std::int64_t n_positions) {
+  if (!settings.options.sliding_window.value_or(false)) return 0;
+  const std::int64_t wanted = settings.options.n_keep.value_or(0);
+  const std::int64_t keep = wanted < 0 ? prompt_length : std::min(wanted, prompt_length);
+  if (keep >= n_positions)
+    fail<ArgumentError>(
+        "generate", "n_keep is ", wanted, " and keeps ", keep,
+        " tokens of the prompt, which leaves nothing to slide in n_positions = ", n_positions);
+  return keep;
 }
 
 }  // namespace gpt::generate
@@ -301,6 +327,9 @@ void GenerateOptions::validate() const {
     generate::require_probability("assistant_confidence_threshold", *assistant_confidence_threshold);
   if (penalty_alpha) generate::require_probability("penalty_alpha", *penalty_alpha);
   if (length_penalty) generate::require_finite("length_penalty", *length_penalty);
+  if (n_keep && *n_keep < -1)
+    fail<ArgumentError>("generate", "n_keep is ", *n_keep,
+                        ", expected 0 or more, or -1 for the whole prompt");
   if (num_threads < 0)
     fail<ArgumentError>("generate", "num_threads is ", num_threads, ", expected 0 (no limit) or more");
   if (!ops::is_cache_dtype(kv_cache_dtype))

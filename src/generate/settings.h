@@ -29,7 +29,10 @@ std::int64_t contrastive_top_k(const GenerateOptions& options);
 Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defaults, const Model& model);
 
 /// How many tokens may follow a prompt, at least 1. Throws ArgumentError when the context cannot hold the
-/// prompt and them.
+/// prompt and them, and does not slide.
 std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length, std::int64_t n_positions);
+
+/// How many of a sequence's first tokens a sliding window keeps. Throws ArgumentError when that is all it holds.
+std::int64_t kept_tokens(const Settings& settings, std::int64_t prompt_length, std::int64_t n_positions);
 
 }  // namespace gpt::generate

@@ -169,6 +169,17 @@ TEST(GenerateProgram, TakesEveryPenaltyAndConstraint) {
             33);
 }
 
+TEST(GenerateProgram, GoesOnBehindTheContextWithASlidingWindow) {
+  const Model model = Model::load(kDemo);
+  const std::vector<std::string> arguments = {"--prompt", "ROMEO:", "--max-new-tokens", "270"};
+  expect_failure(1, command(kDemo, arguments), "n_positions");
+  std::vector<std::string> slides = arguments;
+  slides.insert(slides.end(), {"--sliding-window", "--n-keep", "3"});
+  const GenerateResult expected =
+      Generator(model).generate("ROMEO:", {.max_new_tokens = 270, .sliding_window = true, .n_keep = 3});
+  EXPECT_EQ(run_json(kDemo, slides).at("ids"), Json(expected.ids));
+}
+
 // The program's sequences against the library's results for the same options.
 void expect_same_sequences(const std::vector<std::string>& arguments, GenerateOptions options) {
   const Model model = Model::load(kDemo);

@@ -56,8 +56,8 @@ enum class EarlyStopping : std::uint8_t {
 /// checkpoint's generation_config.json, and what that does not have is the default given here.
 struct GenerateOptions {
   /// New tokens at most, at least 1. The prompt and these must fit the context: prompt + max_new_tokens <=
-  /// n_positions + 1, since the last token is not fed. When no length is set anywhere: 20, or fewer where the
-  /// sequence would become longer than n_positions.
+  /// n_positions + 1, since the last token is not fed; or see sliding_window. When no length is set anywhere:
+  /// 20, or fewer where the sequence would become longer than n_positions.
   std::optional<std::int64_t> max_new_tokens = {};
   /// The same, counting the prompt. The caller may give one of the two; of a file's, max_new_tokens counts.
   std::optional<std::int64_t> max_length = {};
@@ -160,6 +160,16 @@ struct GenerateOptions {
   std::optional<double> guidance_scale = {};  // 1 = off
   /// Must fit the context with the new tokens as the prompt must.
   std::optional<std::vector<TokenId>> negative_prompt_ids = {};  // the prompt's last token
+
+  /// Lets prompt and new tokens be more than the context holds. Of t tokens, the network then sees the first n_keep and the last
+  /// ones: where t > n_positions, those between are left out, as many times h = max(1, (n_positions - n_keep) / 2) as it takes
+  /// for the rest to fit. So each time the context is full, the older half of what is not kept is dropped at once, and what
+  /// stands behind n_keep is computed again: GPT-2's positions are absolute, and a cache cannot be moved. The tokens that are seen
+  /// have the positions 0, 1, ...; processors see all tokens, and a draw depends on t as ever. Not with num_beams,
+  /// penalty_alpha or guidance. (llama.cpp's context shift with its n_keep, but computed again.)
+  std::optional<bool> sliding_window = {};  // false
+  /// Tokens of the prompt that stay, fewer than n_positions; of a shorter prompt all; -1: all.
+  std::optional<std::int64_t> n_keep = {};  // 0
 
   /// Of the random numbers. Equal seeds give equal tokens; a greedy generation uses none.
   std::uint64_t seed = 0;
