@@ -43,6 +43,7 @@
 #include "gpt/generate/logits_processors.h"
 #include "gpt/generate/penalties.h"
 #include "gpt/generate/sampler.h"
+#include "gpt/generate/scheduler.h"
 #include "gpt/io/gguf.h"
 #include "gpt/io/hf_config.h"
 #include "gpt/io/safetensors.h"

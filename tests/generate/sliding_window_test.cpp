@@ -13,6 +13,7 @@
 #include "gpt/core/error.h"
 #include "gpt/generate/generator.h"
 #include "gpt/generate/sampler.h"
+#include "gpt/generate/scheduler.h"
 #include "support/expect_error.h"
 
 namespace gpt {
@@ -80,7 +81,7 @@ TEST(SlidingWindow, ChangesNothingWhereAllFits) {
   EXPECT_EQ(ids(true), ids({}));
 }
 
-TEST(SlidingWindow, GivesTheSameInAStreamABatchAndWithGuesses) {
+TEST(SlidingWindow, GivesTheSameInAStreamABatchWithGuessesAndInAScheduler) {
   const Model model = tiny_model();
   const Generator generator(model);
   for (std::uint64_t seed = 0; seed < 6; ++seed) {
@@ -104,10 +105,18 @@ TEST(SlidingWindow, GivesTheSameInAStreamABatchAndWithGuesses) {
     guessing.prompt_lookup_num_tokens = 7;
     guessing.max_matching_ngram_size = 1;
     const auto guessed = generator.generate(prompts, guessing);
+    Scheduler scheduler(model, {.max_batch = 2, .max_tokens_per_step = 9});
+    std::vector<RequestId> requests;
+    for (const auto& prompt : prompts) requests.push_back(scheduler.submit(prompt, options));
+    scheduler.run();
     for (std::size_t i = 0; i < prompts.size(); ++i) {
       EXPECT_EQ(batch[i].ids, alone[i].ids);
       EXPECT_EQ(guessed[i].ids, alone[i].ids);
       EXPECT_EQ(guessed[i].logprobs, alone[i].logprobs);
+      const Completion done = *scheduler.take(requests[i]);
+      EXPECT_EQ(done.result.ids, alone[i].ids);
+      EXPECT_EQ(done.result.logprobs, alone[i].logprobs);
+      EXPECT_EQ(done.result.text, alone[i].text);
     }
   }
 }

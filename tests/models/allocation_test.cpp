@@ -12,6 +12,7 @@
 
 #include "gpt/core/error.h"
 #include "gpt/generate/generator.h"
+#include "gpt/generate/scheduler.h"
 #include "gpt/io/gguf.h"
 #include "gpt/io/hf_config.h"
 #include "gpt/io/safetensors.h"
@@ -129,9 +130,48 @@ TEST(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
   expect_memory_errors(60, [&] { model.tokenizer().encode("Shall I compare thee"); });
   expect_memory_errors(60, [&] { generator.generate("ROMEO:", {.max_new_tokens = 3}); });
   expect_memory_errors(200, [] { Model::load(kDemo); });
+  expect_memory_errors(150, [&] {
+    Scheduler scheduler(model, {.max_batch = 2, .kv_cache_bytes = 16 << 20});
+    RequestId requests[3];
+    for (RequestId& id : requests) id = scheduler.submit("ROMEO:", {.max_new_tokens = 3});
+    scheduler.run();
+    for (const RequestId id : requests) scheduler.take(id)->get();
+  });
   const test::TempDir dir;
   const std::filesystem::path copy = dir.path() / "copy";
   expect_memory_errors(50, [&] { model.save(copy); });
+}
+
+// Where a step finds no memory, the requests stay, and the same step may be taken again.
+TEST(Scheduler, GoesOnWhenThereIsMemoryAgain) {
+  const Model model = Model::load(kDemo);
+  const GenerateOptions options{.max_new_tokens = 4};
+  const GenerateResult expected = Generator(model).generate("ROMEO: what", options);
+  int failures = 0;
+  bool all = false;
+  for (int n = 0; !all; ++n) {
+    Scheduler scheduler(model, {.max_batch = 2, .kv_cache_bytes = 16 << 20});
+    const RequestId first = scheduler.submit("ROMEO: what", options), second = scheduler.submit("A", options);
+    const std::string what = outcome(n, [&] { scheduler.step(); });
+    ASSERT_TRUE(what == "done" || what == "MemoryError") << what << " after " << n << " allocations";
+    all = what == "done";
+    scheduler.run();
+    for (const RequestId id : {first, second}) {
+      Completion done = *scheduler.take(id);
+      if (!done.error) {
+        if (id == first) {
+          EXPECT_EQ(done.result.ids, expected.ids) << n;
+        }
+        continue;
+      }
+      ++failures;  // in the choice of its token
+      EXPECT_THROW(done.get(), MemoryError);
+      all = false;
+    }
+    EXPECT_EQ(scheduler.statistics().pages, scheduler.statistics().prefix_pages) << n;
+    ASSERT_LT(n, 2000);
+  }
+  EXPECT_GT(failures, 0);
 }
 
 TEST(FileReaders, TurnMissingMemoryIntoAMemoryError) {

@@ -60,6 +60,12 @@ class NumericError : public Error {
   using Error::Error;
 };
 
+/// A limit on what may wait or be at work at once is reached: the same request may succeed later.
+class BusyError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// The caller's stop_token was triggered. Objects stay valid; the unfinished step left no trace in them.
 class CancelledError : public Error {
  public:

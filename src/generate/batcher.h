@@ -1,0 +1,74 @@
+// The scheduler's steps: which requests run, what is fed of them, where their keys and values lie. For one thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <stop_token>
+#include <vector>
+
+#include "generate/job.h"
+#include "generate/prefix_cache.h"
+#include "gpt/core/arena.h"
+#include "gpt/generate/scheduler.h"
+#include "gpt/models/model.h"
+#include "gpt/nn/kv_pool.h"
+
+namespace gpt::generate {
+
+class Batcher {
+ public:
+  /// Throws ArgumentError as nn::KvPool.
+  Batcher(const Model& model, const SchedulerOptions& options);
+
+  const nn::KvPool& pool() const noexcept { return pool_; }
+  /// Takes all of `jobs` to those that wait.
+  void add(Jobs& jobs) noexcept;
+  /// Ends those of these ids, and those whose stop tokens say so; moves them to `ended`.
+  void cancel(std::span<const RequestId> ids, Jobs& ended) noexcept;
+  /// One forward pass and the choice of the tokens it brings; moves what ends to `ended`. Before the pass is computed it
+  /// may throw, CancelledError and MemoryError, and be called again; after it throws nothing.
+  void step(std::stop_token stop, Jobs& ended);
+  /// Fills in what it knows.
+  void report(SchedulerStatistics& statistics) const noexcept;
+
+ private:
+  /// What the pass feeds of a job.
+  struct Feed {
+    Job* job = nullptr;
+    std::span<const TokenId> ids;
+    bool completes = false;  // reaches the last token, so that the next one can be chosen
+  };
+
+  void plan();
+  /// Feeds what there is room for. False when the job had to give up its pages itself.
+  bool feed(Job& job);
+  /// Whether a job that waits can run now; then it does.
+  bool admit(Job& job);
+  /// Lets a job begin with the pages of the prefix cache.
+  void share_prefix(Job& job);
+  /// Makes the full pages of a job known to the prefix cache.
+  void publish(Job& job);
+  void forget_published(Job& job, std::int64_t tokens) noexcept;  // but those of its first `tokens`
+  void slide(Job& job);
+  void preempt(Job& job) noexcept;
+  static void release(Job& job) noexcept;
+  static void insert(Jobs& list, Jobs& from, Jobs::iterator job) noexcept;
+  void choose(Job& job, std::span<const float> logits) noexcept;
+  /// The tokens at the positions [begin, end) of a job's context; valid until the next call.
+  std::span<const TokenId> tokens_at(const Job& job, std::int64_t begin, std::int64_t end);
+
+  const Model* model_;
+  SchedulerOptions options_;
+  nn::KvPool pool_;
+  PrefixCache prefixes_;
+  Jobs waiting_, running_;  // both in their order: Job::before
+  std::vector<Feed> feeds_;
+  std::vector<Chunk> batch_;
+  std::vector<TokenId> scratch_;
+  Arena arena_;
+  std::int64_t room_ = 0;  // for tokens in the pass that is planned
+  std::int64_t steps_ = 0, computed_ = 0, generated_ = 0, preemptions_ = 0, hits_ = 0, hit_tokens_ = 0;
+};
+
+}  // namespace gpt::generate
