@@ -1,4 +1,4 @@
-// The whole network: prefill, decode and loading, on a GPT-2 124M with random weights.
+// The whole network: prefill, decode, loading and requests, on a GPT-2 124M with random weights.
 #include <unistd.h>
 
 #include <filesystem>
@@ -11,6 +11,8 @@
 #include "bench/support/weights.h"
 #include "gpt/core/arena.h"
 #include "gpt/core/error.h"
+#include "gpt/generate/generator.h"
+#include "gpt/generate/scheduler.h"
 #include "gpt/models/gpt2.h"
 #include "gpt/models/model.h"
 
@@ -182,12 +184,55 @@ Work load(const Name& name) {
   return work;
 }
 
+// Requests of `prompt` tokens each, and `new` ones after them: in one call of Generator::generate, or through a Scheduler
+// that runs `batch` at once.
+Work scheduler(const Name& name) {
+  const std::string& how = name.word(1);
+  if (how != "scheduler" && how != "generate")
+    fail<ArgumentError>(name.text(), "expected scheduler or generate");
+  const std::int64_t requests = name.number("requests"), batch = name.number("batch");
+  const std::int64_t prompt = name.number("prompt"), count = name.number("new");
+  struct State {
+    explicit State(const Gpt2& network) : model(network, HfConfig()) {}
+    Model model;
+    std::vector<std::vector<TokenId>> prompts;
+    std::optional<Scheduler> scheduler;
+  };
+  const auto s = std::make_shared<State>(*random_network(name.word()));
+  for (std::int64_t i = 0; i < requests; ++i)
+    s->prompts.push_back(
+        random_tokens(prompt, s->model.config().vocab_size, static_cast<std::uint64_t>(i + 1)));
+  const GenerateOptions options{.max_new_tokens = count, .eos_token_id = std::vector<TokenId>()};
+  Work work;
+  if (how == "generate") {
+    work.run = [s, options] { Generator(s->model).generate(s->prompts, options); };
+  } else {
+    work.prepare = [s, batch] {  // so that no prefix is known
+      s->scheduler.reset();
+      s->scheduler.emplace(s->model, SchedulerOptions{.max_batch = batch});
+    };
+    work.run = [s, options] {
+      for (const auto& prompt_ids : s->prompts)
+        s->scheduler->submit(prompt_ids, options, {.on_done = [](const Completion&) {}});
+      s->scheduler->run();
+    };
+  }
+  work.rate = "tok_per_s";
+  work.amount = static_cast<double>(requests * count);
+  const Gpt2Config& c = s->model.config();
+  const double matrices = static_cast<double>(requests) * matrix_ops(c, prompt + count - 1, count);
+  Format(name.word()).count_products(work, matrices);
+  work.flops = matrices + static_cast<double>(requests) * attention_ops(c, 0, prompt + count - 1);
+  work.memory = largest_matrix(s->model.network());
+  return work;
+}
+
 Program program() {
   Program p;
   p.about = R"(bench_model [OPTION]...
 
-The whole network on a GPT-2 124M with random weights: prefill, decode, loading. What the counters mean is said in
-bench/README.md.
+The whole network on a GPT-2 124M with random weights: prefill, decode, loading, many requests. What the counters
+mean is said in bench/README.md.
 
 Example: bench_model --benchmark_filter='BM_Decode/f32/kv:f32/ctx:0/batch:1/threads:2')";
   p.families = {
@@ -197,6 +242,7 @@ Example: bench_model --benchmark_filter='BM_Decode/f32/kv:f32/ctx:0/batch:1/thre
        [](const Name& n) { return prefill(n, LogitsRows::kAll); }},
       {"BM_Decode", {"", "kv", "ctx", "batch", "threads"}, decode},
       {"BM_Load", {"", "", "threads"}, load},
+      {"BM_Scheduler", {"", "", "requests", "prompt", "new", "batch", "threads"}, scheduler},
   };
   for (const std::string& format : formats())
     for (const int threads : thread_counts()) {
@@ -210,6 +256,9 @@ Example: bench_model --benchmark_filter='BM_Decode/f32/kv:f32/ctx:0/batch:1/thre
                 concat("BM_Decode/", format, "/kv:", cache, "/ctx:", context, "/batch:", batch, end));
       for (const auto* how : {"mapped", "copied", "packed"})
         p.names.push_back(concat("BM_Load/", format, "/", how, end));
+      for (const auto* how : {"generate", "scheduler"})
+        p.names.push_back(
+            concat("BM_Scheduler/", format, "/", how, "/requests:16/prompt:64/new:32/batch:16", end));
     }
   return p;
 }

@@ -89,6 +89,11 @@ class Names(unittest.TestCase):
             for form in ("f32", "int8", "int4"):
                 self.check("bench_model", f"BM_Load/{form}/{how}/threads:1", ("first_token_s", "peak_rss_mb"))
 
+    def test_scheduler(self):
+        for how in ("generate", "scheduler"):
+            self.check("bench_model", f"BM_Scheduler/f32/{how}/requests:5/prompt:20/new:3/batch:2/threads:2",
+                       ("tok_per_s", "frac_fma_peak", "peak_rss_mb"))
+
     def test_train(self):
         self.check("bench_train", "BM_TrainStep/f32/B:2/T:7/threads:2", ("tok_per_s", "frac_fma_peak", "peak_rss_mb"))
 
