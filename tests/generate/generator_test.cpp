@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "generate/same_result.h"
 #include "generate/tiny_model.h"
 #include "gpt/core/arena.h"
 #include "gpt/core/error.h"
@@ -22,6 +23,7 @@ namespace {
 
 using test::expect_error;
 using test::kPrompt;
+using test::same_bits;
 using test::tiny_model;
 
 // The logits after all of `ids`, from a forward pass of their own.
@@ -32,10 +34,6 @@ std::vector<float> logits_after(const Model& model, std::span<const TokenId> ids
   const ForwardOutput output = model.network().forward(std::span(&chunk, 1), arena);
   const auto row = ConstTensorView(output.logits).span<float>();
   return {row.begin(), row.end()};
-}
-
-bool same_bits(const std::vector<double>& a, const std::vector<double>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0;
 }
 
 GenerateOptions sampling(std::int64_t max_new_tokens, std::uint64_t seed = 0) {

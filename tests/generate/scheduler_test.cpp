@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "generate/same_result.h"
 #include "generate/tiny_model.h"
 #include "gpt/core/error.h"
 #include "gpt/core/rng.h"
@@ -25,28 +26,9 @@ namespace gpt {
 namespace {
 
 using test::expect_error;
+using test::expect_same;
+using test::kPrompt;
 using test::tiny_model;
-
-const std::vector<TokenId> kPrompt = {3, 1, 4, 1, 5};
-
-bool same_bits(const std::vector<double>& a, const std::vector<double>& b) {
-  return a.size() == b.size() &&
-         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0);
-}
-
-void expect_same(const GenerateResult& got, const GenerateResult& expected, const std::string& which = "") {
-  EXPECT_EQ(got.prompt_ids, expected.prompt_ids) << which;
-  EXPECT_EQ(got.ids, expected.ids) << which;
-  EXPECT_EQ(got.text, expected.text) << which;
-  EXPECT_EQ(got.finish_reason, expected.finish_reason) << which;
-  EXPECT_TRUE(same_bits(got.logprobs, expected.logprobs)) << which;
-  ASSERT_EQ(got.top_logprobs.size(), expected.top_logprobs.size()) << which;
-  for (std::size_t t = 0; t < got.top_logprobs.size(); ++t)
-    for (std::size_t i = 0; i < got.top_logprobs[t].size(); ++i) {
-      EXPECT_EQ(got.top_logprobs[t][i].id, expected.top_logprobs[t][i].id) << which;
-      EXPECT_EQ(got.top_logprobs[t][i].logprob, expected.top_logprobs[t][i].logprob) << which;
-    }
-}
 
 // Bytes of a page of 16 tokens of the tiny model: 2 layers, 2 heads, keys and values of 16 elements.
 constexpr std::size_t kPage = std::size_t{2} * 2 * 2 * 16 * 16 * 4;

@@ -118,7 +118,7 @@ GenerateOptions sampling(const Grammar& grammar, std::int64_t room, double tempe
   return options;
 }
 
-const std::vector<TokenId> kPrompt{'a', 'b', 'c'};
+const std::vector<TokenId> kAbc{'a', 'b', 'c'};
 
 TEST(StructuredOutput, HoldsForRegexesAndGrammarsAtAnyRoom) {
   const Grammar grammars[] = {
@@ -131,7 +131,7 @@ TEST(StructuredOutput, HoldsForRegexesAndGrammarsAtAnyRoom) {
     for (std::int64_t room = std::max<std::int64_t>(least, 1); room < least + 30; ++room) {
       options.max_new_tokens = room;
       options.seed = static_cast<std::uint64_t>(room);
-      const GenerateResult result = fixture().generator.generate(kPrompt, options);
+      const GenerateResult result = fixture().generator.generate(kAbc, options);
       EXPECT_TRUE(grammar.accepts(result.text)) << room << ": " << result.text;
     }
   }
@@ -139,13 +139,13 @@ TEST(StructuredOutput, HoldsForRegexesAndGrammarsAtAnyRoom) {
 
 TEST(StructuredOutput, EndsWhereOnlyTheEndIsPossible) {
   GenerateOptions options = sampling(Grammar::from_regex("yes|no"), 20);
-  const GenerateResult drawn = fixture().generator.generate(kPrompt, options);
+  const GenerateResult drawn = fixture().generator.generate(kAbc, options);
   EXPECT_TRUE(drawn.text == "yes" || drawn.text == "no") << drawn.text;
   EXPECT_EQ(drawn.finish_reason, FinishReason::kEos);
   EXPECT_EQ(drawn.ids.back(), fixture().tokenizer->end());
   options = {};
   options.grammar = fixture().compile(Grammar::from_regex("yes|no"));
-  EXPECT_EQ(fixture().generator.generate(kPrompt, options).finish_reason, FinishReason::kEos);
+  EXPECT_EQ(fixture().generator.generate(kAbc, options).finish_reason, FinishReason::kEos);
 }
 
 TEST(StructuredOutput, WorksWithEveryStrategy) {
@@ -178,7 +178,7 @@ TEST(StructuredOutput, WorksWithEveryStrategy) {
   filters.min_p = 0.01;
   filters.repetition_penalty = 1.3;
   for (const auto& [name, options] : cases) {
-    const GenerateResult result = fixture().generator.generate(kPrompt, options);
+    const GenerateResult result = fixture().generator.generate(kAbc, options);
     EXPECT_TRUE(grammar.accepts(result.text)) << name << ": " << result.text;
   }
 }
@@ -192,17 +192,17 @@ TEST(StructuredOutput, SpeculationAndBatchesChangeNoBit) {
       options.temperature = std::nullopt;
       options.top_k = std::nullopt;
     }
-    const GenerateResult alone = fixture().generator.generate(kPrompt, options);
+    const GenerateResult alone = fixture().generator.generate(kAbc, options);
     GenerateOptions guessing = options;
     guessing.prompt_lookup_num_tokens = 4;
-    EXPECT_EQ(fixture().generator.generate(kPrompt, guessing).ids, alone.ids);
+    EXPECT_EQ(fixture().generator.generate(kAbc, guessing).ids, alone.ids);
     guessing.prompt_lookup_num_tokens = std::nullopt;
     guessing.assistant_model = &fixture().model;
-    EXPECT_EQ(fixture().generator.generate(kPrompt, guessing).ids, alone.ids);
-    const std::vector<std::vector<TokenId>> prompts{{'x'}, kPrompt, {'1', '2'}};
+    EXPECT_EQ(fixture().generator.generate(kAbc, guessing).ids, alone.ids);
+    const std::vector<std::vector<TokenId>> prompts{{'x'}, kAbc, {'1', '2'}};
     EXPECT_EQ(fixture().generator.generate(prompts, options)[1].ids, alone.ids);
     std::vector<TokenId> streamed;
-    for (const Piece& piece : fixture().generator.stream(kPrompt, options)) streamed.push_back(piece.id);
+    for (const Piece& piece : fixture().generator.stream(kAbc, options)) streamed.push_back(piece.id);
     EXPECT_EQ(streamed, alone.ids);
   }
 }
@@ -211,15 +211,15 @@ TEST(StructuredOutput, SaysHowMuchRoomIsNeeded) {
   GenerateOptions options = sampling(Grammar::from_json_schema(kSchemas[10]), 3);  // a UUID
   const std::int64_t least = options.grammar->least_tokens();
   expect_error<ArgumentError>(
-      [&] { fixture().generator.generate(kPrompt, options); },
+      [&] { fixture().generator.generate(kAbc, options); },
       {"room for 3 new tokens", "grammar needs " + std::to_string(least), "max_new_tokens"});
   options.num_beams = 2;
-  expect_error<ArgumentError>([&] { fixture().generator.generate(kPrompt, options); },
+  expect_error<ArgumentError>([&] { fixture().generator.generate(kAbc, options); },
                               {"room for 3 new tokens"});
   options.num_beams = std::nullopt;
   options = sampling(Grammar::from_regex("x{40}"), 40);
   options.max_new_tokens = std::nullopt;
-  expect_error<ArgumentError>([&] { fixture().generator.generate(kPrompt, options); },
+  expect_error<ArgumentError>([&] { fixture().generator.generate(kAbc, options); },
                               {"room for 20 new tokens"});
 }
 
@@ -238,7 +238,7 @@ TEST(StructuredOutput, RefusesByNameWhatItDoesNotGoWith) {
   expect_error<ArgumentError>([&] { fixture().generator.check(options); }, {"grammar needs an eos_token_id"});
   options = sampling(Grammar::from_regex("a{2}"), 5);
   options.min_new_tokens = 4;  // more than the grammar has
-  expect_error<ArgumentError>([&] { fixture().generator.generate(kPrompt, options); },
+  expect_error<ArgumentError>([&] { fixture().generator.generate(kAbc, options); },
                               {"position 5", "dropped every token that grammar admits"});
   const auto other = std::make_shared<const ListTokenizer>(std::vector<std::string>{"a", "b"});
   options = sampling(Grammar::from_regex("a+"), 5);

@@ -17,16 +17,14 @@
 namespace gpt::generate {
 namespace {
 
-constexpr const char* kSource = "grammar";
-constexpr int kMaxGroupDepth = 100;
-constexpr std::uint32_t kMaxRepeat = 100000;
+constexpr const char* kGbnfSource = "grammar";
 
 class GbnfParser {
  public:
-  explicit GbnfParser(std::string_view text) : text_(text), rules_(kSource) {}
+  explicit GbnfParser(std::string_view text) : text_(text), rules_(kGbnfSource) {}
 
   Rules parse() {
-    if (!is_valid_utf8(text_)) fail<FormatError>(kSource, "is not valid UTF-8");
+    if (!is_valid_utf8(text_)) fail<FormatError>(kGbnfSource, "is not valid UTF-8");
     skip(true);
     while (more()) {
       rule();
@@ -38,7 +36,8 @@ class GbnfParser {
       bad(concat("the rule ", quote(rules_.name(static_cast<Rules::Rule>(rule))), " is not defined"));
     }
     const auto root = names_.find("root");
-    if (root == names_.end()) fail<FormatError>(kSource, "has no rule \"root\", with which a text begins");
+    if (root == names_.end())
+      fail<FormatError>(kGbnfSource, "has no rule \"root\", with which a text begins");
     rules_.set_root(root->second);
     return std::move(rules_);
   }
@@ -47,12 +46,13 @@ class GbnfParser {
   [[noreturn]] void bad(std::string_view what) const {
     const auto before = text_.substr(0, at_);
     const auto line = 1 + std::count(before.begin(), before.end(), '\n');
-    fail<FormatError>(kSource, "line ", line, ", column ", at_ - (before.rfind('\n') + 1) + 1, ": ", what);
+    fail<FormatError>(kGbnfSource, "line ", line, ", column ", at_ - (before.rfind('\n') + 1) + 1, ": ",
+                      what);
   }
   [[noreturn]] void refuse(std::string_view what) const {
     const auto before = text_.substr(0, at_);
     const auto line = 1 + std::count(before.begin(), before.end(), '\n');
-    fail<UnsupportedError>(kSource, "line ", line, ", column ", at_ - (before.rfind('\n') + 1) + 1, ": ",
+    fail<UnsupportedError>(kGbnfSource, "line ", line, ", column ", at_ - (before.rfind('\n') + 1) + 1, ": ",
                            what, " is not supported");
   }
 

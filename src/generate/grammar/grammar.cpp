@@ -93,7 +93,7 @@ std::int64_t CompiledGrammar::least_tokens() const noexcept { return masks_->lea
 namespace {
 
 // Of the configurations of a processor, which it can find again from the tokens.
-constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
+constexpr std::size_t kMaxGrammarBytes = std::size_t{64} << 20;
 
 // For each byte, what its bits leave of eight scores: infinity all, -infinity nothing.
 struct Caps {
@@ -161,7 +161,7 @@ class GrammarConstrained::Impl {
   void process(std::span<double> scores, const DecodingStep& step) {
     const std::lock_guard lock(mutex_);
     if (step.history.size() == step.prompt_length) check_prompt(step.history);
-    if (is_open_ || stacks_.memory() + steps_.size() * 48 > kMaxBytes) {  // open: an exception came between
+    if (is_open_ || stacks_.memory() + steps_.size() * 48 > kMaxGrammarBytes) {  // open: an exception came between
       stacks_.clear();
       steps_.clear();
     }

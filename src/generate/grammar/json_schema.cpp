@@ -21,7 +21,6 @@ namespace {
 
 using Node = Rules::Node;
 
-constexpr const char* kSource = "json_schema";
 constexpr std::size_t kMaxRules = 20000;
 constexpr std::uint64_t kMaxCount = 100000;                    // of characters or elements
 constexpr std::int64_t kLargestInteger = 999'999'999'999'999;  // JsonText::kMaxDigits
@@ -52,7 +51,7 @@ std::optional<std::string> pattern_of(std::string_view format) {
 class SchemaGrammar {
  public:
   explicit SchemaGrammar(std::string_view text)
-      : root_(json::parse(text, kSource)), reader_(root_), rules_(kSource), json_(rules_) {}
+      : root_(json::parse(text, kSchemaSource)), reader_(root_), rules_(kSchemaSource), json_(rules_) {}
 
   Rules build() {
     rules_.set_root(rule_of({{&root_, "#"}}));
@@ -65,7 +64,7 @@ class SchemaGrammar {
 
  private:
   [[noreturn]] static void refuse(const std::string& pointer, std::string_view what) {
-    fail<UnsupportedError>(kSource, quote(pointer), ": ", what, " is not supported");
+    fail<UnsupportedError>(kSchemaSource, quote(pointer), ": ", what, " is not supported");
   }
 
   // Every set of schemas is a rule of its own, so that schemas may lead back to themselves.
@@ -79,7 +78,7 @@ class SchemaGrammar {
     const auto [place, is_new] = known_.try_emplace(std::move(key), 0);
     if (is_new) {
       if (to_do_.size() == kMaxRules)
-        fail<ArgumentError>(kSource, "has more than ", kMaxRules, " schemas, which is the limit");
+        fail<ArgumentError>(kSchemaSource, "has more than ", kMaxRules, " schemas, which is the limit");
       place->second = rules_.declare(schemas.front().pointer);
       to_do_.emplace_back(place->second, std::move(schemas));
     }
@@ -211,7 +210,7 @@ class SchemaGrammar {
                              std::string_view what) {
     if (!count) return Rules::kNoLimit;
     if (*count > kMaxCount)
-      fail<ArgumentError>(kSource, quote(demands.pointer), " counts ", *count, " ", what,
+      fail<ArgumentError>(kSchemaSource, quote(demands.pointer), " counts ", *count, " ", what,
                           ", more than the limit of ", kMaxCount);
     return static_cast<std::uint32_t>(*count);
   }
@@ -225,12 +224,13 @@ class SchemaGrammar {
       const Demands::Text& pattern = demands.patterns[0];
       RegexOptions options{.is_search = true,
                            .encode = [this](Rules&, const CharSet& set) { return json_.character(set); }};
-      return json_.quoted(add_regex(rules_, pattern.text, concat(kSource, " ", pattern.pointer), options));
+      return json_.quoted(
+          add_regex(rules_, pattern.text, concat(kSchemaSource, " ", pattern.pointer), options));
     }
     if (!demands.formats.empty()) {
       const Demands::Text& format = demands.formats[0];
       if (const auto pattern = pattern_of(format.text))
-        return json_.quoted(add_regex(rules_, *pattern, kSource));
+        return json_.quoted(add_regex(rules_, *pattern, kSchemaSource));
       refuse(format.pointer, concat("the format ", quote(format.text)));
     }
     const std::uint32_t most = limit(demands.max_length, demands, "characters");
@@ -263,7 +263,7 @@ class SchemaGrammar {
       for (const auto& [name, schema] : part.named) names.push_back(name);
     names.insert(names.end(), demands.required.begin(), demands.required.end());
     if (names.size() > kMaxNames)
-      fail<ArgumentError>(kSource, quote(demands.pointer), " names ", names.size(),
+      fail<ArgumentError>(kSchemaSource, quote(demands.pointer), " names ", names.size(),
                           " members, more than the limit of ", kMaxNames);
     Rules::List list;
     std::vector<std::string> done;
@@ -282,9 +282,9 @@ class SchemaGrammar {
     if (!others.empty() || names.empty()) {
       for (const std::string& name : done)
         if (name.size() > kMaxNameLength)
-          fail<UnsupportedError>(kSource, quote(demands.pointer), " has additionalProperties and the name ",
-                                 quote(name), ": more than ", kMaxNameLength,
-                                 " bytes are not supported then");
+          fail<UnsupportedError>(kSchemaSource, quote(demands.pointer),
+                                 " has additionalProperties and the name ", quote(name), ": more than ",
+                                 kMaxNameLength, " bytes are not supported then");
       list.more = member(json_.key_but(done), others);
     }
     return json_.object(std::move(list));

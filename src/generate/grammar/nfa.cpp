@@ -10,7 +10,7 @@
 namespace gpt::generate {
 namespace {
 
-constexpr std::size_t kMaxStates = std::size_t{1} << 18;
+constexpr std::size_t kMaxNfaStates = std::size_t{1} << 18;
 // Rules up to this size become part of their callers, or up to a smaller one where those become too many.
 constexpr std::uint64_t kMaxInlined[] = {20000, 1000, 30};
 // Unless that nests expressions deeper than this, which the stack of the builder has to hold.
@@ -149,7 +149,7 @@ class Builder {
   using State = Nfa::State;
 
   State add() {
-    if (nfa_.nodes.size() == kMaxStates) throw TooManyStates();
+    if (nfa_.nodes.size() == kMaxNfaStates) throw TooManyStates();
     nfa_.nodes.emplace_back();
     return static_cast<State>(nfa_.nodes.size() - 1);
   }
@@ -296,7 +296,7 @@ Nfa build_nfa(const Rules& rules) {
     } catch (const TooManyStates&) {
     }
   }
-  fail<ArgumentError>(rules.source(), "needs more than ", kMaxStates,
+  fail<ArgumentError>(rules.source(), "needs more than ", kMaxNfaStates,
                       " states, which is the limit: fewer repetitions are needed");
 }
 

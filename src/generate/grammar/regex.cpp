@@ -18,8 +18,6 @@ namespace gpt::generate {
 namespace {
 
 constexpr std::size_t kMaxPattern = 65536;
-constexpr int kMaxGroupDepth = 100;
-constexpr std::uint32_t kMaxRepeat = 100000;
 
 class RegexParser {
  public:

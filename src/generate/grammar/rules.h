@@ -12,6 +12,10 @@
 
 namespace gpt::generate {
 
+/// What regular expressions and GBNF may ask for.
+inline constexpr int kMaxGroupDepth = 100;
+inline constexpr std::uint32_t kMaxRepeat = 100000;
+
 /// A context-free grammar whose right-hand sides are regular expressions over characters and rules. Expressions are nodes of a
 /// graph without cycles; only calls lead back.
 class Rules {

@@ -11,13 +11,12 @@
 namespace gpt::generate {
 namespace {
 
-constexpr const char* kSource = "json_schema";
 constexpr int kMaxDepth = 150;  // of references and branches inside each other
 constexpr std::size_t kMaxAlternatives = 512;
-constexpr std::size_t kMaxWork = 10'000'000;  // keywords read and values compared, for all alternatives
+constexpr std::size_t kMaxSchemaWork = 10'000'000;  // keywords read and values compared, for all alternatives
 
 [[noreturn]] void fail_form(const std::string& pointer, const json::Value& value, std::string_view expected) {
-  fail<FormatError>(kSource, quote(pointer), " is ", json::describe(value), ", expected ", expected);
+  fail<FormatError>(kSchemaSource, quote(pointer), " is ", json::describe(value), ", expected ", expected);
 }
 
 const json::Value::Array& list_of(const json::Value& value, const std::string& pointer) {
@@ -191,7 +190,7 @@ void SchemaReader::apply(const SchemaRef& schema, std::vector<Demands>& all) {
   const auto* keywords = schema.schema->get_if<json::Value::Object>();
   if (keywords == nullptr) fail_form(schema.pointer, *schema.schema, "a schema: an object, true or false");
   if (depth_ == kMaxDepth)
-    fail<FormatError>(kSource, quote(schema.pointer), " is reached through ", kMaxDepth,
+    fail<FormatError>(kSchemaSource, quote(schema.pointer), " is reached through ", kMaxDepth,
                       " references and branches, or refers to itself with nothing between");
   ++depth_;
   // Alternatives come last: they see what they are alternatives of.
@@ -320,7 +319,7 @@ void SchemaReader::apply_keyword(const std::string& key, const json::Value& valu
              ((key == "minProperties" || key == "minContains") && value == json::Value(0))) {
     // says nothing
   } else {
-    fail<UnsupportedError>(kSource, quote(pointer), ": the keyword is not supported");
+    fail<UnsupportedError>(kSchemaSource, quote(pointer), ": the keyword is not supported");
   }
 }
 
@@ -335,7 +334,7 @@ void SchemaReader::apply_branches(const std::string& key, const json::Value& val
     apply({&branches[i], concat(pointer, "/", i)}, result);
     count += result.size();
     if (count > kMaxAlternatives)
-      fail<ArgumentError>(kSource, quote(pointer), " makes more than ", kMaxAlternatives,
+      fail<ArgumentError>(kSchemaSource, quote(pointer), " makes more than ", kMaxAlternatives,
                           " alternatives, which is the limit");
   }
   for (std::size_t i = 0; key == "oneOf" && i < results.size(); ++i) {
@@ -343,7 +342,7 @@ void SchemaReader::apply_branches(const std::string& key, const json::Value& val
       for (const Demands& a : results[i])
         for (const Demands& b : results[j])
           if (!exclude_each_other(a, b, 0))
-            fail<UnsupportedError>(kSource, quote(pointer), ": the branches ", i, " and ", j,
+            fail<UnsupportedError>(kSchemaSource, quote(pointer), ": the branches ", i, " and ", j,
                                    " may both hold as far as can be seen, which is not supported in oneOf; "
                                    "anyOf may be meant");
     }
@@ -360,8 +359,9 @@ void SchemaReader::apply_branches(const std::string& key, const json::Value& val
 
 void SchemaReader::count_work(std::size_t steps, const std::string& pointer) {
   work_ += steps;
-  if (work_ > kMaxWork)
-    fail<ArgumentError>(kSource, "has too many combinations of branches and values at ", quote(pointer));
+  if (work_ > kMaxSchemaWork)
+    fail<ArgumentError>(kSchemaSource, "has too many combinations of branches and values at ",
+                        quote(pointer));
 }
 
 // Whether no value meets both, as far as types, values and members that must be there show it.
@@ -404,7 +404,7 @@ bool SchemaReader::exclude_each_other(const Demands& a, const Demands& b, int de
 SchemaRef SchemaReader::resolve(const json::Value& reference, const std::string& pointer) const {
   const std::string& text = text_of(reference, pointer);
   if (!text.starts_with("#") || (text.size() > 1 && text[1] != '/'))
-    fail<UnsupportedError>(kSource, quote(pointer), ": the reference ", quote(text),
+    fail<UnsupportedError>(kSchemaSource, quote(pointer), ": the reference ", quote(text),
                            " is not supported: one into the same text is, like \"#/$defs/name\"");
   const json::Value* at = &root_;
   std::size_t begin = 2;
@@ -421,7 +421,7 @@ SchemaRef SchemaReader::resolve(const json::Value& reference, const std::string&
         next = &(*list)[index];
     }
     if (next == nullptr)
-      fail<FormatError>(kSource, quote(pointer), ": the reference ", quote(text), " leads nowhere");
+      fail<FormatError>(kSchemaSource, quote(pointer), ": the reference ", quote(text), " leads nowhere");
     at = next;
     begin = end + 1;
   }

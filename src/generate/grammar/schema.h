@@ -13,6 +13,9 @@
 
 namespace gpt::generate {
 
+/// What errors about schemas begin with.
+inline constexpr const char* kSchemaSource = "json_schema";
+
 /// A schema in the text, and where it stands.
 struct SchemaRef {
   const json::Value* schema = nullptr;
