@@ -161,7 +161,8 @@ class GrammarConstrained::Impl {
   void process(std::span<double> scores, const DecodingStep& step) {
     const std::lock_guard lock(mutex_);
     if (step.history.size() == step.prompt_length) check_prompt(step.history);
-    if (is_open_ || stacks_.memory() + steps_.size() * 48 > kMaxGrammarBytes) {  // open: an exception came between
+    if (is_open_ ||
+        stacks_.memory() + steps_.size() * 48 > kMaxGrammarBytes) {  // open: an exception came between
       stacks_.clear();
       steps_.clear();
     }

@@ -176,8 +176,8 @@ class SchemaGrammar {
   static DecimalBound decimal(std::string_view text, bool is_inclusive, const std::string& pointer) {
     DecimalBound bound{.is_inclusive = is_inclusive};
     bound.is_negative = text.starts_with('-');
-    if (bound.is_negative) text.remove_prefix(1);
-    const std::size_t exponent = std::min(text.find('e'), text.size());
+    text = text.substr(bound.is_negative ? 1 : 0);
+    const auto exponent = static_cast<std::size_t>(std::ranges::find(text, 'e') - text.begin());
     std::string_view digits = text.substr(0, exponent);
     const std::size_t point = std::min(digits.find('.'), digits.size());
     std::string all(digits.substr(0, point));

@@ -209,14 +209,14 @@ class Builder {
 
   // Characters that end alike share the states of their ends.
   void set(const CharSet& characters, State from, State to) {
-    std::map<std::vector<std::uint8_t>, State> tails;
+    std::map<std::string, State> tails;  // by the ranges of their bytes
     for (const CharSet::Range range : characters.ranges()) {
       for (const ByteRanges& utf8 : utf8_sequences(range)) {
         State next = to;
-        std::vector<std::uint8_t> tail;
+        std::string tail;
         for (unsigned i = utf8.size; i-- > 1;) {
-          tail.push_back(utf8.bytes[i].first);
-          tail.push_back(utf8.bytes[i].last);
+          tail.push_back(static_cast<char>(utf8.bytes[i].first));
+          tail.push_back(static_cast<char>(utf8.bytes[i].last));
           const auto [place, is_new] = tails.try_emplace(tail, 0);
           if (is_new) {
             place->second = add();

@@ -73,8 +73,12 @@ class Magnitudes {
   Node whole(const std::string& low, const std::string& high) {
     std::vector<Node> all;
     for (std::size_t length = low.size(); length <= high.size(); ++length) {
-      const std::string first = length == low.size() ? low : "1" + std::string(length - 1, '0');
-      const std::string last = length == high.size() ? high : std::string(length, '9');
+      std::string first = low, last = high;
+      if (length > low.size()) {
+        first.assign(length, '0');
+        first[0] = '1';
+      }
+      if (length < high.size()) last.assign(length, '9');
       all.push_back(same_length(first, last, true, true));
     }
     return rules_.choice(std::move(all));
