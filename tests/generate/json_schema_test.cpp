@@ -125,18 +125,18 @@ TEST(GrammarFromJsonSchema, BoundsNumbers) {
     double low, high;
     bool low_in, high_in;
   };
-  for (const auto& [schema, low, high, low_in, high_in] :
-       {Case{R"("minimum": -12, "maximum": 107)", -12, 107, true, true},
-        Case{R"("exclusiveMinimum": 9.5, "exclusiveMaximum": 100)", 9.5, 100, false, false},
-        Case{R"("minimum": -0.25, "exclusiveMaximum": 0.75)", -0.25, 0.75, true, false},
-        Case{R"("exclusiveMinimum": -99.9, "maximum": -1.05)", -99.9, -1.05, false, true},
-        Case{R"("minimum": 3.14, "maximum": 3.15)", 3.14, 3.15, true, true},
-        Case{R"("minimum": 99)", 99, 1e300, true, true},
-        Case{R"("exclusiveMaximum": 0)", -1e300, 0, true, false},
-        Case{R"("minimum": 5, "maximum": 9, "exclusiveMinimum": 5, "exclusiveMaximum": 8.5)", 5, 8.5, false,
-             false}}) {
+  for (const Case& c : {Case{R"("minimum": -12, "maximum": 107)", -12, 107, true, true},
+                        Case{R"("exclusiveMinimum": 9.5, "exclusiveMaximum": 100)", 9.5, 100, false, false},
+                        Case{R"("minimum": -0.25, "exclusiveMaximum": 0.75)", -0.25, 0.75, true, false},
+                        Case{R"("exclusiveMinimum": -99.9, "maximum": -1.05)", -99.9, -1.05, false, true},
+                        Case{R"("minimum": 3.14, "maximum": 3.15)", 3.14, 3.15, true, true},
+                        Case{R"("minimum": 99)", 99, 1e300, true, true},
+                        Case{R"("exclusiveMaximum": 0)", -1e300, 0, true, false},
+                        Case{R"("minimum": 5, "maximum": 9, "exclusiveMinimum": 5, "exclusiveMaximum": 8.5)",
+                             5, 8.5, false, false}}) {
+    const std::string schema = c.schema;
     const auto inside = [&](double x) {
-      return (low_in ? x >= low : x > low) && (high_in ? x <= high : x < high);
+      return (c.low_in ? x >= c.low : x > c.low) && (c.high_in ? x <= c.high : x < c.high);
     };
     const Grammar integers = Grammar::from_json_schema(std::string(R"({"type": ["boolean", "integer"], )") +
                                                        schema + "}"),
