@@ -22,7 +22,7 @@ constexpr const char* kSchema =
     R"({"type": "object", "properties": {"name": {"type": "string", "maxLength": 12}, "age": {"type": "integer", "minimum": 0, "maximum": 99}}, "required": ["name", "age"]})";
 
 ProcessResult run(const std::vector<std::string>& arguments) {
-  std::vector<std::string> argv = {GPT_GENERATE,       "--model", kDemoModel,         "--prompt",      "ROMEO:",
+  std::vector<std::string> argv = {GPT_GENERATE,       "--model", kDemoModel,    "--prompt",      "ROMEO:",
                                    "--max-new-tokens", "40",      "--do-sample", "--temperature", "2"};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   return Process(argv).wait();
