@@ -118,6 +118,20 @@ TEST_P(AttentionOverCache, RoundsKeysAndValuesToItsType) {
       }
 }
 
+/// A sequence in calls of `step` rows each.
+Tensor attend_in_steps(const Tensor& qkv, const AttentionShape& shape, AttentionCache& cache,
+                       std::int64_t step) {
+  const std::int64_t tokens = qkv.dim(0), d = shape.n_head * shape.head_dim;
+  Tensor y = Tensor::empty({tokens, d});
+  for (std::int64_t past = 0; past < tokens; past += step) {
+    const std::int64_t rows = std::min(step, tokens - past);
+    const ConstTensorView part(qkv.data<float>() + past * 3 * d, {rows, 3 * d});
+    const AttentionSpan span = cache.span(0, rows, past);
+    attention(part, {&span, 1}, shape, TensorView(y.data<float>() + past * d, {rows, d}));
+  }
+  return y;
+}
+
 TEST_P(AttentionOverCache, DoesNotDependOnHowTheSequenceIsCutIntoCalls) {
   for (const AttentionShape& shape : {AttentionShape{2, 24, 0.2f}, {1, 64, 0.125f}, {1, 150, 0.1f}}) {
     constexpr std::int64_t kT = 205;
@@ -126,13 +140,7 @@ TEST_P(AttentionOverCache, DoesNotDependOnHowTheSequenceIsCutIntoCalls) {
     const Tensor whole = attend_whole(qkv, shape, GetParam());
     for (const std::int64_t step : {1, 2, 3, 7, 16, 47, 48, 49, 63, 64, 65, 129}) {
       AttentionCache cache(shape.n_head, shape.head_dim, kT, GetParam());
-      Tensor y = Tensor::empty(whole.shape());
-      for (std::int64_t past = 0; past < kT; past += step) {
-        const std::int64_t rows = std::min(step, kT - past);
-        const ConstTensorView part(qkv.data<float>() + past * 3 * d, {rows, 3 * d});
-        const AttentionSpan span = cache.span(0, rows, past);
-        attention(part, {&span, 1}, shape, TensorView(y.data<float>() + past * d, {rows, d}));
-      }
+      const Tensor y = attend_in_steps(qkv, shape, cache, step);
       EXPECT_TRUE(same_bits(whole, y)) << "head_dim " << shape.head_dim << " in steps of " << step;
     }
   }
@@ -147,13 +155,7 @@ TEST_P(AttentionOverCache, DoesNotDependOnHowItIsDividedIntoPages) {
     for (const std::int64_t page : {16, 32, 48, 64, 80, 128, 336}) {
       for (const std::int64_t step : {1, 2, 50, 333}) {
         AttentionCache cache(shape.n_head, shape.head_dim, kT, GetParam(), page);
-        Tensor y = Tensor::empty(whole.shape());
-        for (std::int64_t past = 0; past < kT; past += step) {
-          const std::int64_t rows = std::min(step, kT - past);
-          const ConstTensorView part(qkv.data<float>() + past * 3 * d, {rows, 3 * d});
-          const AttentionSpan span = cache.span(0, rows, past);
-          attention(part, {&span, 1}, shape, TensorView(y.data<float>() + past * d, {rows, d}));
-        }
+        const Tensor y = attend_in_steps(qkv, shape, cache, step);
         EXPECT_TRUE(same_bits(whole, y))
             << "head_dim " << shape.head_dim << ", pages of " << page << " in steps of " << step;
       }

@@ -8,6 +8,14 @@
 
 namespace gpt::generate {
 
+/// The value of a hexadecimal digit, -1 of any other character.
+constexpr int hexadecimal_digit(char c) noexcept {
+  return c >= '0' && c <= '9'   ? c - '0'
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                : -1;
+}
+
 /// A set of Unicode scalar values: code points but the surrogates, which UTF-8 does not have.
 class CharSet {
  public:

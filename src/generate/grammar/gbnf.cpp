@@ -271,11 +271,7 @@ class GbnfParser {
   char32_t hexadecimal(int count, std::size_t begin) {
     std::uint64_t value = 0;
     for (int i = 0; i < count; ++i) {
-      const char c = next();
-      const int digit = c >= '0' && c <= '9'   ? c - '0'
-                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                               : -1;
+      const int digit = hexadecimal_digit(next());
       if (digit < 0) {
         at_ = begin;
         bad(concat("expected ", count, " hexadecimal digits in the escape"));

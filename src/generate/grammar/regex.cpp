@@ -279,11 +279,7 @@ class RegexParser {
   }
 
   char32_t digit(std::size_t begin) {
-    const char c = more() ? text_[at_] : ' ';
-    const int value = c >= '0' && c <= '9'   ? c - '0'
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                             : -1;
+    const int value = more() ? hexadecimal_digit(text_[at_]) : -1;
     if (value < 0) {
       at_ = begin;
       bad("an escape without its hexadecimal digits");

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "core/quote.h"
+#include "generate/grammar/char_set.h"
 #include "gpt/core/error.h"
 
 namespace gpt::generate {
@@ -69,21 +70,14 @@ std::string escaped(std::string_view key) {
   return out;
 }
 
-std::optional<int> hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return std::nullopt;
-}
-
 // Undoes the escapes of a URI's fragment, then those of the pointer.
 std::string unescaped(std::string_view token) {
   std::string text;
   for (std::size_t i = 0; i < token.size(); ++i) {
     if (token[i] == '%' && i + 2 < token.size()) {
-      const auto high = hex_digit(token[i + 1]), low = hex_digit(token[i + 2]);
-      if (high && low) {
-        text += static_cast<char>(*high * 16 + *low);
+      const int high = hexadecimal_digit(token[i + 1]), low = hexadecimal_digit(token[i + 2]);
+      if (high >= 0 && low >= 0) {
+        text += static_cast<char>(high * 16 + low);
         i += 2;
         continue;
       }
