@@ -23,7 +23,7 @@ fi
 
 run() {
   "$1" "$source/examples/models/demo" ROMEO: > "$work/output" || { echo "$1 failed"; cat "$work/output"; exit 1; }
-  grep "I'll tell me" "$work/output"  # the greedy continuation in tests/golden/demo-model
+  grep "I'll tell thee" "$work/output"  # the greedy continuation in tests/golden/demo-model
   if "$1" "$work/nowhere" ROMEO: 2> "$work/output"; then echo 'a missing model went unnoticed'; exit 1; fi
   grep 'error: .*nowhere' "$work/output"
 }

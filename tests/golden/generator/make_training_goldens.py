@@ -15,12 +15,11 @@ import os
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 import st_io
-from bpe_train import byte_map, encode, train as train_bpe
-from decoding import greedy
-from gpt2_reference import decay_param, forward, leafs
+from bpe_train import encode, train as train_bpe
+from gpt2_reference import decay_param, leafs
+from make_demo_goldens import continuations, validation_loss, window_loss
 
 VOCAB, DEMO_STEPS, WINDOW, NEW_TOKENS = 384, 600, 64, 48
 CONFIG = dict(V=VOCAB, ctx=128, L=2, H=2, D=24, act="gelu_new", ln_eps=1e-5, scale=True, inv_layer=False)
@@ -72,17 +71,6 @@ def save_tokenizer(folder, vocab, merges):
         f.write("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
 
 
-def window_loss(p, x, y):
-    logits = forward(CONFIG, p, x)["logits"]
-    return F.cross_entropy(logits.reshape(-1, VOCAB), y.reshape(-1))
-
-
-@torch.no_grad()
-def validation_loss(p, tokens, window, count):
-    return sum(float(window_loss(p, tokens[i * window:(i + 1) * window][None], tokens[i * window + 1:(i + 1) * window + 1][None]))
-               for i in range(count)) / count
-
-
 def optimizer(p):
     return torch.optim.AdamW([{"params": [v for k, v in p.items() if decay_param(k, v)], "weight_decay": 0.1},
                               {"params": [v for k, v in p.items() if not decay_param(k, v)], "weight_decay": 0.0}],
@@ -94,7 +82,7 @@ def step(p, opt, tokens, starts, lr):
     for g in opt.param_groups:
         g["lr"] = lr
     opt.zero_grad()
-    loss = window_loss(p, x, y)
+    loss = window_loss(CONFIG, p, x, y)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(list(p.values()), 1.0)
     opt.step()
@@ -122,7 +110,7 @@ def main():
         loss, norm = step(p, opt, train, [((s * B + b) * T) % (len(train) - T - 1) for b in range(B)], lr)
         log.append({"step": s, "loss": loss, "grad_norm": norm, "lr": lr})
     save_model(os.path.join(folder, "final"), p, torch.float32, "float32")
-    dump(os.path.join(folder, "losses.json"), {"steps": log, "val_loss_first_64_windows": validation_loss(p, val, T, 64),
+    dump(os.path.join(folder, "losses.json"), {"steps": log, "val_loss_first_64_windows": validation_loss(CONFIG, p, val, T, 64),
                                                "train_tokens": len(train), "val_tokens": len(val)}, indent=0)
 
     r = np.random.default_rng([a.seed, 6])
@@ -132,17 +120,10 @@ def main():
     save_tokenizer(folder, vocab, merges)
     save_model(folder, p, torch.bfloat16, "bfloat16")
     q = {k: v.detach().bfloat16().double() for k, v in p.items()}
-    dump(os.path.join(folder, "val.json"), {"step": STEPS + DEMO_STEPS, "val_loss": validation_loss(q, val, WINDOW, (len(val) - 1) // WINDOW),
-                                            "val_tokens": len(val), "window": WINDOW})
-    bytes_of = {c: b for b, c in byte_map().items()}
-    token = {i: bytes(bytes_of[c] for c in t) for t, i in vocab.items() if t != "<|endoftext|>"}
-    cases = []
-    for prompt in PROMPTS:
-        ids = encode(prompt, vocab, merges)
-        new, margin = greedy(CONFIG, q, ids, NEW_TOKENS)
-        if margin > 2e-3:       # stable under float32 rounding
-            cases.append({"prompt": prompt, "prompt_ids": ids, "generated": new, "text": b"".join(token[i] for i in new).decode(),
-                          "min_top1_margin": margin})
+    dump(os.path.join(folder, "val.json"),
+         {"step": STEPS + DEMO_STEPS, "val_loss": validation_loss(CONFIG, q, val, WINDOW, (len(val) - 1) // WINDOW),
+          "val_tokens": len(val), "window": WINDOW})
+    cases = continuations(CONFIG, q, PROMPTS, NEW_TOKENS, vocab, merges)
     dump(os.path.join(folder, "golden.json"), {"greedy": cases}, indent=1)
     print(f"{len(train)} training tokens, {len(val)} validation tokens, loss {log[0]['loss']:.3f} -> {log[-1]['loss']:.3f}, {len(cases)} continuations")
 
