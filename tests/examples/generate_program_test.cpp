@@ -111,7 +111,7 @@ TEST(GenerateProgram, TakesEverySamplingOption) {
   };
   sample({"--temperature", "1.5", "--dynatemp-range", "0.5", "--dynatemp-exponent", "2"},
          {.temperature = 1.5, .dynatemp_range = 0.5, .dynatemp_exponent = 2.0});
-  sample({"--top-n-sigma", "1"}, {.top_n_sigma = 1.0});
+  sample({"--top-n-sigma", "0.3"}, {.top_n_sigma = 0.3});
   sample({"--typical-p", "0.3"}, {.typical_p = 0.3});
   sample({"--epsilon-cutoff", "0.1"}, {.epsilon_cutoff = 0.1});
   sample({"--eta-cutoff", "0.3"}, {.eta_cutoff = 0.3});
