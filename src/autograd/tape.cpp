@@ -62,12 +62,19 @@ void Tape::seed(ConstTensorView y, ConstTensorView gradient) {
 }
 
 void Tape::backward(const std::stop_token& stop) {
+  try {
+    replay(stop);
+  } catch (...) {
+    forget();
+    throw;
+  }
+  clear();
+}
+
+void Tape::replay(const std::stop_token& stop) {
   bool used = false;  // what was recorded after the next end of use
   while (!steps_.empty()) {
-    if (stop.stop_requested()) {
-      clear();
-      fail<CancelledError>("tape", "the backward pass was cancelled");
-    }
+    if (stop.stop_requested()) fail<CancelledError>("tape", "the backward pass was cancelled");
     const Step step = std::move(steps_.back());
     steps_.pop_back();
     if (step.output == nullptr) {
@@ -84,17 +91,19 @@ void Tape::backward(const std::stop_token& stop) {
     step.backward(*this, dy);
     if (!given_) release(dy);
   }
-  clear();
 }
 
 void Tape::clear() {
+  forget();
+  memory_.reset();
+}
+
+void Tape::forget() noexcept {
   steps_.clear();
   recomputing_ = false;
   gradients_.clear();
-  wanted_.clear();
-  for (const auto& [parameter, gradient] : parameters_) wanted_.insert(parameter);
+  std::erase_if(wanted_, [this](const std::byte* output) { return !parameters_.contains(output); });
   free_.clear();
-  memory_.reset();
 }
 
 Tape::Target Tape::target(ConstTensorView x) {

@@ -54,11 +54,12 @@ class Tape {
   /// Makes a copy of `gradient` (or adds it to) the gradient of y: where backward() begins. Throws ShapeError, MemoryError.
   void seed(ConstTensorView y, ConstTensorView gradient);
 
-  /// Replays all operations, the last one first, and forgets them. Throws what they throw; CancelledError, and forgets them
-  /// too, when `stop` was requested before one of them: gradients of parameters then hold a part.
+  /// Replays all operations, the last one first, and forgets them. Throws what they throw, and CancelledError when `stop` was
+  /// requested before one of them; forgets them then, too: gradients of parameters hold a part.
   void backward(const std::stop_token& stop = {});
 
-  /// Forgets all operations and gradients of intermediate results; keeps the watched parameters and the memory.
+  /// Forgets all operations and gradients of intermediate results, those of a forward pass that threw, say; keeps the watched
+  /// parameters and the memory.
   void clear();
 
   // For the operations, while they are replayed:
@@ -79,6 +80,9 @@ class Tape {
     const std::byte* output;  // null: an end of use
     Backward backward;
   };
+
+  void replay(const std::stop_token& stop);
+  void forget() noexcept;  // clear(), but for the memory
 
   TensorView take(const Shape& shape);
   void release(TensorView gradient);
