@@ -174,6 +174,16 @@ std::string file_name(const std::filesystem::path& path) {
 /// Samples, one a line; else it is text.
 bool holds_samples(const std::string& path) { return path.ends_with(".jsonl"); }
 
+/// Refuses what would be trained as text, braces and all, though its name says that it is none.
+void check_name(std::string_view option, const std::string& path) {
+  std::string extension = std::filesystem::path(path).extension().string();
+  for (char& c : extension)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  if (!holds_samples(path) && (extension == ".jsonl" || extension == ".json" || extension == ".ndjson"))
+    throw program::UsageError(gpt::concat(
+        option, ": ", path, " is no text by its name, expected *.jsonl for samples, one JSON object a line"));
+}
+
 gpt::ChatTemplate chat_template_of(const Request& r) {
   return r.chat_template ? gpt::ChatTemplate::by_name(*r.chat_template) : gpt::ChatTemplate();
 }
@@ -204,10 +214,18 @@ void check(Request& r) {
     throw program::UsageError(gpt::concat("--lr-scheduler-type: ", program::in_quotes(r.lr_scheduler_type),
                                           " is unknown, expected ", scheduler_names()));
   r.arguments.lr_scheduler_type = *scheduler;
+  check_name("--train-file", r.train_file);
+  if (r.validation_file) check_name("--validation-file", *r.validation_file);
   constexpr std::string_view kReports[] = {"all", "tensorboard", "html", "none"};
   if (std::find(std::begin(kReports), std::end(kReports), r.report_to) == std::end(kReports))
     throw program::UsageError(gpt::concat("--report-to: ", program::in_quotes(r.report_to),
                                           " is unknown, expected all, tensorboard, html or none"));
+  if (r.logging_dir && !reports_to(r, "tensorboard"))
+    throw program::UsageError(
+        gpt::concat("--logging-dir is for TensorBoard, which --report-to ", r.report_to, " leaves out"));
+  if (!r.sample_prompts.empty() && !reports_to(r, "html"))
+    throw program::UsageError(
+        gpt::concat("--sample-prompt is for the report, which --report-to ", r.report_to, " leaves out"));
   for (const std::string& prompt : r.sample_prompts)
     if (prompt.empty()) throw program::UsageError("--sample-prompt is empty: expected a text");
   r.arguments.output_dir = r.output_dir;
@@ -288,6 +306,9 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
   if (counts.bad > 0)
     program::warn(gpt::concat(path, ": ", counts.bad, " of ", counts.lines,
                               " lines left out; the first: ", counts.first_bad));
+  if (counts.dropped > 0)
+    program::warn(gpt::concat(path, ": ", counts.dropped, " of ", counts.lines,
+                              " samples left out: longer than ", block + 1, " tokens"));
   if (counts.truncated > 0)
     program::warn(gpt::concat(path, ": ", counts.truncated, " samples cut to ", block + 1, " tokens"));
   Data data = split(std::move(samples), fraction);
@@ -347,11 +368,28 @@ program::TrainingRecords begin_records(const Request& r) {
   return {output_dir / "metrics.jsonl", tensorboard, r.resume};
 }
 
+/// The result would take the place of a model that this run has not made.
+void require_own_directory(const Request& r) {
+  const std::filesystem::path dir = r.output_dir;
+  std::error_code error;
+  bool model = false;
+  for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("checkpoint-")) return;  // a run; the trainer says whose
+    model = model || (name.starts_with("model") && name.find(".safetensors") != std::string::npos);
+  }
+  if (model)
+    gpt::fail<gpt::ArgumentError>(r.output_dir,
+                                  "holds a model, and no run to resume: choose another --output-dir");
+}
+
 int finetune(Request& request) {
   check(request);
+  require_own_directory(request);
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
   gpt::Model model = make_model(request, interrupt.token());
+  request.arguments.initial_model = gpt::concat(model.network().fingerprint());
   gpt::Trainer trainer(model, request.arguments);
   const Data data = read_data(request, model, interrupt.token());
   std::error_code error;

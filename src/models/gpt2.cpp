@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "core/fingerprint.h"
 #include "core/float_environment.h"
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
@@ -229,6 +230,24 @@ std::int64_t Gpt2::check_batch(std::span<const Chunk> batch) const {
   }
   if (rows == 0) fail<ArgumentError>(where, "the batch is empty");
   return rows;
+}
+
+std::uint64_t Gpt2::fingerprint() const {
+  struct Adder {
+    Fingerprint& sum;
+    void operator()(const std::string& name, const Tensor& tensor, const Shape&) const {
+      sum.add(name).add(static_cast<int>(tensor.dtype()));
+      sum.add({reinterpret_cast<const char*>(tensor.view().raw()), tensor.nbytes()});
+    }
+    void operator()(const std::string& name, const ops::Weight& weight) const {
+      sum.add(static_cast<int>(weight.layout));
+      for (const Tensor* part : {&weight.values, &weight.scales, &weight.zero_points})
+        (*this)(name, *part, {});
+    }
+  };
+  Fingerprint sum;
+  visit(Adder{sum});
+  return sum.value();
 }
 
 Tensor logits_of_padded(const Gpt2& network, ConstTensorView input_ids, ConstTensorView attention_mask,

@@ -37,7 +37,7 @@ TrainingReport::Table table_of(const TrainingArguments& arguments) {
                max_tokens_per_batch, gradient_accumulation_steps, weight_decay, adam_beta1, adam_beta2,
                adam_epsilon, max_grad_norm, label_smoothing_factor, ema_decay, seed, gradient_checkpointing,
                bf16, logging_steps, eval_steps, save_steps, save_total_limit, load_best_model_at_end,
-               early_stopping_patience, output_dir, resume_from_checkpoint] = arguments;
+               early_stopping_patience, output_dir, initial_model, resume_from_checkpoint] = arguments;
   return {"Training arguments",
           {{"learning_rate", text_of(learning_rate)},
            {"lr_scheduler_type", text_of(lr_scheduler_type)},
@@ -68,6 +68,7 @@ TrainingReport::Table table_of(const TrainingArguments& arguments) {
            {"load_best_model_at_end", text_of(load_best_model_at_end)},
            {"early_stopping_patience", text_of(early_stopping_patience)},
            {"output_dir", text_of(output_dir)},
+           {"initial_model", initial_model},
            {"resume_from_checkpoint", text_of(resume_from_checkpoint)}}};
 }
 

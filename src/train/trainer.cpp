@@ -23,6 +23,7 @@ namespace gpt {
 namespace {
 
 constexpr std::string_view kWhere = "trainer";
+constexpr std::int64_t kBatchSize = 8;  // per_device_train_batch_size where nothing is said
 
 AdamWOptions optimizer_options(const TrainingArguments& a) noexcept {
   return {.adam_beta1 = a.adam_beta1,
@@ -44,7 +45,7 @@ std::int64_t rounded_up(std::int64_t n, std::int64_t by) noexcept { return (n + 
 
 std::int64_t updates_of_epoch(const Dataset& data, const TrainingArguments& a, std::int64_t epoch) {
   if (!a.max_tokens_per_batch)
-    return rounded_up(rounded_up(data.size(), a.per_device_train_batch_size.value_or(8)),
+    return rounded_up(rounded_up(data.size(), a.per_device_train_batch_size.value_or(kBatchSize)),
                       a.gradient_accumulation_steps);
   return rounded_up(static_cast<std::int64_t>(batches_of_epoch(data, a, epoch).size()),
                     a.gradient_accumulation_steps);
@@ -81,7 +82,8 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   set("warmup_ratio", a.warmup_ratio);
   set("min_lr_rate", a.min_lr_rate);
   set("num_decay_steps", a.num_decay_steps);
-  set("per_device_train_batch_size", a.per_device_train_batch_size.value_or(0));
+  set("per_device_train_batch_size",
+      a.max_tokens_per_batch ? 0 : a.per_device_train_batch_size.value_or(kBatchSize));
   set("max_tokens_per_batch", a.max_tokens_per_batch.value_or(0));
   set("gradient_accumulation_steps", a.gradient_accumulation_steps);
   set("weight_decay", a.weight_decay);
@@ -93,6 +95,7 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   set("seed", a.seed);
   if (a.ema_decay != 0) set("ema_decay", a.ema_decay);
   if (loss) set("loss", "one of its own");
+  if (!a.initial_model.empty()) set("initial_model", a.initial_model);
   if (a.bf16) set("bf16", static_cast<int>(a.bf16));
   return run;
 }
@@ -184,20 +187,23 @@ class Run {
     try {
       if (evaluation_is_due()) evaluate();  // of a run that was stopped in it
       while (state_.global_step < total_steps_ && !stopped_early_) train_epoch();
-      if (state_.loss_labels > 0) log();
       if (evaluation_ != nullptr && state_.last_evaluation != state_.global_step) evaluate();
     } catch (const CancelledError&) {
       if (!a_.output_dir.empty()) save();
       throw;
+    } catch (const NumericError&) {
+      if (!a_.output_dir.empty() && loss_is_finite_ && !find_non_finite(model_.network())) save();
+      throw;
     }
     if (!a_.output_dir.empty()) save();
+    remove_old_checkpoints();
     if (a_.load_best_model_at_end && state_.best_eval_loss && state_.best_step != state_.global_step)
       load_parameters(checkpoint_path(a_.output_dir, state_.best_step), parameters_, average_);
     arena_ = {};
     parameters_.join();
     average_.keep();
     return {state_.global_step, run_loss_ / static_cast<double>(std::max<std::int64_t>(1, run_labels_)),
-            state_.best_eval_loss, state_.best_step, stopped_early_};
+            state_.best_eval_loss, state_.best_step, stopped_early_ && state_.global_step < total_steps_};
   }
 
  private:
@@ -261,6 +267,7 @@ class Run {
                                 .stop = stop_,
                                 .loss = loss_of(batches[i], loss_, a_)};
       const LossSum sum = language_model_loss(model_.network(), batches[i].sequences, arena_, options);
+      loss_is_finite_ = std::isfinite(sum.sum);
       require_finite("loss", sum.sum);
       tape_.backward(stop_);
       loss += sum.sum;
@@ -268,6 +275,7 @@ class Run {
     }
     grad_norm_ = parameters_.gradient_norm();
     require_finite("gradient norm", grad_norm_);
+    remove_old_checkpoints();
     learning_rate_ = a_.learning_rate * learning_rate_factor(schedule_, state_.global_step);
     optimizer_.step(learning_rate_, clip_factor(grad_norm_, a_.max_grad_norm));
     ++state_.global_step;
@@ -301,8 +309,9 @@ class Run {
   void after_update() {
     const std::int64_t step = state_.global_step;
     if (callbacks_.on_step) callbacks_.on_step(record_of(last_loss_, last_pace_));
-    if (step % a_.logging_steps == 0) log();
+    if (step % a_.logging_steps == 0 || step == total_steps_) log();
     if (evaluation_is_due()) evaluate();
+    if (stopped_early_ && state_.loss_labels > 0) log();  // before it is saved that nothing is left to do
     if (!a_.output_dir.empty() && a_.save_steps > 0 && step % a_.save_steps == 0) save();
   }
 
@@ -347,12 +356,21 @@ class Run {
     return record.best;
   }
 
+  /// Throws NumericError for weights that are not finite: what was saved before is better.
   void save() {
     if (saved_ == state_.global_step) return;
+    if (const auto parameter = find_non_finite(model_.network()))
+      fail<NumericError>(kWhere, "parameter ", parameter->name, ": element ", parameter->element,
+                         " after step ", state_.global_step, ", which is not saved");
     save_checkpoint(a_.output_dir, state_, identity_, model_, parameters_, optimizer_, average_);
     saved_ = state_.global_step;
     if (callbacks_.on_save) callbacks_.on_save(checkpoint_path(a_.output_dir, saved_));
-    if (!a_.save_total_limit) return;
+    too_many_ = true;
+  }
+
+  /// When what was saved last is known to be of use.
+  void remove_old_checkpoints() {
+    if (!a_.save_total_limit || !std::exchange(too_many_, false)) return;
     std::vector<std::int64_t> there = checkpoints_in(a_.output_dir);
     std::erase_if(there, [&](std::int64_t step) {
       return step == saved_ || (a_.load_best_model_at_end && step == state_.best_step);
@@ -387,6 +405,8 @@ class Run {
   Pace last_pace_;
   Pace pace_;  // since the last record
   bool stopped_early_ = false;
+  bool loss_is_finite_ = true;  // of the last batch
+  bool too_many_ = false;       // checkpoints, maybe
 };
 
 }  // namespace
@@ -422,6 +442,9 @@ void TrainingArguments::validate() const {
                            lr_scheduler_type == LrScheduler::kWarmupStableDecay;
   if (min_lr_rate != 0 && !has_minimum)
     fail<ArgumentError>(kWhere, "min_lr_rate is set, but ", name_of(lr_scheduler_type), " has no minimum");
+  if ((warmup_steps != 0 || warmup_ratio != 0) && lr_scheduler_type == LrScheduler::kConstant)
+    fail<ArgumentError>(kWhere, warmup_steps != 0 ? "warmup_steps" : "warmup_ratio",
+                        " is set, but constant has no warmup: constant_with_warmup has");
   if (num_decay_steps != 0 && lr_scheduler_type != LrScheduler::kWarmupStableDecay)
     fail<ArgumentError>(kWhere, "num_decay_steps is set, but ", name_of(lr_scheduler_type),
                         " does not take it");
@@ -435,13 +458,11 @@ void TrainingArguments::validate() const {
 
 std::int64_t total_steps(const Dataset& train, const TrainingArguments& a) {
   if (a.max_steps > 0) return a.max_steps;
+  if (!a.max_tokens_per_batch)  // all epochs are alike
+    return static_cast<std::int64_t>(
+        std::ceil(a.num_train_epochs * static_cast<double>(updates_of_epoch(train, a, 0))));
   std::int64_t steps = 0, epoch = 0;
   double left = a.num_train_epochs;
-  if (!a.max_tokens_per_batch) {  // all epochs are alike
-    epoch = static_cast<std::int64_t>(left);
-    steps = epoch * updates_of_epoch(train, a, 0);
-    left -= static_cast<double>(epoch);
-  }
   for (; left >= 1; --left) steps += updates_of_epoch(train, a, epoch++);
   if (left > 0)
     steps +=

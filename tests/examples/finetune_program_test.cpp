@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -103,6 +104,37 @@ TEST_F(FinetuneProgram, TrainsANewNetworkAndWritesACheckpointWithItsRecords) {
   // Lines instead of a bar, since standard error is no terminal.
   EXPECT_THAT(result.err, AllOf(StartsWith(concat("step 1/", steps, "  loss ")), Not(HasSubstr("\r"))));
   EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), steps + 2);
+}
+
+TEST_F(FinetuneProgram, RefusesAnotherModelForARunThatItResumes) {
+  ASSERT_EQ(run(options("out", {"--max-steps", "2", "--report-to", "none"})).status, 0);
+  std::vector<std::string> other = options("out", {"--max-steps", "2", "--report-to", "none", "--resume"});
+  other[0] = "--model";  // of the same shape
+  other[1] = (dir_ / "out/checkpoint-2").string();
+  expect_failure(1, command(other), "run was made with ");
+  EXPECT_THAT(run(other).err, HasSubstr("initial_model is "));
+}
+
+TEST_F(FinetuneProgram, WritesOverNoModelOfAnothers) {
+  ASSERT_EQ(run(options("out", {"--max-steps", "1", "--report-to", "none"})).status, 0);
+  fs::remove_all(dir_ / "out/checkpoint-1");
+  const std::string before = content(dir_ / "out/model.safetensors");
+  expect_failure(1, command(options("out", {"--max-steps", "1"})),
+                 "out] holds a model, and no run to resume: choose another --output-dir");
+  EXPECT_EQ(before, content(dir_ / "out/model.safetensors"));
+}
+
+TEST_F(FinetuneProgram, SaysHowManySamplesWereTooLong) {
+  std::string lines;
+  for (int i = 0; i < 6; ++i)
+    lines += concat("{\"prompt\": \"", i == 0 ? std::string(400, 'x') : "a", "\", \"completion\": \" b\"}\n");
+  write_file(dir_ / "corpus.jsonl", lines);
+  std::vector<std::string> with_samples = options("out", {"--max-steps", "1", "--report-to", "none"});
+  *std::find(with_samples.begin(), with_samples.end(), (dir_ / "corpus.txt").string()) =
+      dir_ / "corpus.jsonl";
+  const ProcessResult result = run(with_samples);
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("corpus.jsonl: 1 of 6 samples left out: longer than 33 tokens"));
 }
 
 TEST_F(FinetuneProgram, ReportsOnOnePage) {
@@ -314,6 +346,12 @@ TEST_F(FinetuneProgram, NamesWhatIsWrong) {
   expect_failure(2, command(options("out", {"--gradient-accumulation-steps", "2", "--max-grad-norm", "-1"})),
                  "error: --max-grad-norm is -1, expected 0 or more");
   expect_failure(2, command(options("out", {"--resid-pdrop", "1.5"})), "error: --resid-pdrop is 1.5");
+  expect_failure(2, command(options("out", {"--logging-dir", "x", "--report-to", "html"})),
+                 "error: --logging-dir is for TensorBoard, which --report-to html leaves out");
+  expect_failure(2, command(options("out", {"--sample-prompt", "x", "--report-to", "none"})),
+                 "error: --sample-prompt is for the report, which --report-to none leaves out");
+  expect_failure(2, command(options("out", {"--validation-file", "x.ndjson"})),
+                 "error: --validation-file: x.ndjson is no text by its name, expected *.jsonl");
   expect_failure(2, command(options("out", {"--validation-fraction", "1"})),
                  "--validation-fraction: 1 is not between 0 and 1");
   expect_failure(

@@ -209,7 +209,7 @@ TEST(TrainerWeights, LeavesTheFloat32WeightsOfARunThatFailed) {
   const TextDataset train = text(16 * 10 + 1);
   TrainingArguments a = arguments();
   a.bf16 = true;
-  a.lr_scheduler_type = LrScheduler::kConstant;  // whatever the number of steps
+  a.lr_scheduler_type = LrScheduler::kConstantWithWarmup;  // whatever the number of steps
   Model failed = small_model(), ended = small_model();
   const TrainingCallbacks failing{.on_step = [](const TrainingLog& log) {
     if (log.step == 2) throw IoError("full");

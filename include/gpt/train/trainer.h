@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <stop_token>
+#include <string>
 
 #include "gpt/models/model.h"
 #include "gpt/ops/loss.h"
@@ -65,6 +66,9 @@ struct TrainingArguments {
 
   /// Where checkpoints go: <output_dir>/checkpoint-<step>. Empty: none are written.
   std::filesystem::path output_dir = {};
+  /// libgpt's: what the model is before the run, in words of one's own (Gpt2::fingerprint, say): a run is not resumed with
+  /// another. Not for the model itself: it has the checkpoint's weights then.
+  std::string initial_model = {};
   /// Go on from the last checkpoint in output_dir; without one, begin. A run that was interrupted at any moment and goes on
   /// ends with the bits of the run that was not.
   bool resume_from_checkpoint = false;
@@ -143,7 +147,8 @@ class Trainer {
   /// Runs all updates. Every loss is the mean over the labels of all gradient_accumulation_steps batches, as is transformers'.
   /// A stop leaves the model as it was after the last whole update, writes a checkpoint of it where there is an output_dir, and
   /// throws CancelledError. A loss or gradient that is not finite throws NumericError, the model being as before that
-  /// update. Throws what the data set, AdamW, language_model_loss and Model::save throw; ArgumentError when output_dir holds
+  /// update; where there is an output_dir and the loss is finite, a checkpoint of it is written. No checkpoint is written of
+  /// weights that are not finite, and none is removed (save_total_limit) before an update with a later one was finite. Throws what the data set, AdamW, language_model_loss and Model::save throw; ArgumentError when output_dir holds
   /// another run, or the checkpoint that is resumed was made from other data or with another option, by its name.
   TrainingResult fit(const Dataset& train, const Dataset* evaluation = nullptr,
                      const TrainingCallbacks& callbacks = {}, std::stop_token stop = {});
