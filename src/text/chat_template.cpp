@@ -32,6 +32,20 @@ void append_eos(std::vector<ChatPart>& parts, bool learned) {
 
 }  // namespace
 
+void append_ids(std::vector<TokenId>& ids, const ChatPart& part, const Tokenizer& tokenizer,
+                bool parse_special_tokens) {
+  with_memory_errors("chat", [&] {
+    std::vector<TokenId> added =
+        ids.empty() ? tokenizer.encode_prompt(part.text, parse_special_tokens)
+                    : tokenizer.encode(part.text, {.parse_special_tokens = parse_special_tokens,
+                                                   .add_special_tokens = false});
+    const TokenId* const last = !added.empty() ? &added.back() : !ids.empty() ? &ids.back() : nullptr;
+    if (const auto eos = tokenizer.eos_token_id(); part.eos && eos && (last == nullptr || *last != *eos))
+      added.push_back(*eos);
+    ids.insert(ids.end(), added.begin(), added.end());
+  });
+}
+
 struct ChatTemplate::Form {
   std::string_view name, stop;
   Turn system, user, assistant;
@@ -122,7 +136,16 @@ std::vector<std::string_view> ChatTemplate::names() {
 }
 
 std::string_view ChatTemplate::name() const noexcept { return form_->name; }
+std::string_view ChatTemplate::reply_begin() const noexcept { return form_->reply_begin; }
 std::string_view ChatTemplate::stop_string() const noexcept { return form_->stop; }
+
+ChatPart ChatTemplate::reply_end(bool has_eos) const {
+  return with_memory_errors("chat", [&] {
+    const bool ends = form_->eos != Eos::kNever;
+    const std::string_view after = ends && !has_eos ? form_->assistant.after : std::string_view();
+    return ChatPart{.text = concat(form_->reply_end, after), .learned = true, .eos = ends && has_eos};
+  });
+}
 
 std::optional<std::string> ChatTemplate::problem(std::span<const ChatMessage> messages) const {
   const std::size_t first = !messages.empty() && messages[0].role == "system" ? 1 : 0;

@@ -23,21 +23,9 @@ class SampleBuilder {
 
   bool has_eos() const noexcept { return eos_.has_value(); }
 
-  /// The first text begins with the tokens of the tokenizer's template, as a prompt does.
-  void add(std::string_view text, bool learned) {
-    const auto ids = is_first_ ? tokenizer_.encode_prompt(text, parse_special_tokens_)
-                               : tokenizer_.encode(text, {.parse_special_tokens = parse_special_tokens_,
-                                                          .add_special_tokens = false});
-    sample_.ids.insert(sample_.ids.end(), ids.begin(), ids.end());
-    sample_.learned.resize(sample_.ids.size(), learned);
-    is_first_ = false;
-  }
-
-  /// Ends what was added last.
-  void add_eos(bool learned) {
-    if (!eos_ || (!sample_.ids.empty() && sample_.ids.back() == *eos_)) return;
-    sample_.ids.push_back(*eos_);
-    sample_.learned.push_back(learned);
+  void add(const ChatPart& part) {
+    append_ids(sample_.ids, part, tokenizer_, parse_special_tokens_);
+    sample_.learned.resize(sample_.ids.size(), part.learned);
   }
 
   /// The sample up to the last id that is learned, and the end of the template where no eos is.
@@ -63,7 +51,6 @@ class SampleBuilder {
   std::optional<TokenId> eos_;
   std::vector<TokenId> suffix_;  // behind a whole text, by the tokenizer's template
   bool parse_special_tokens_;
-  bool is_first_ = true;
   MaskedIds sample_;
 };
 
@@ -88,10 +75,7 @@ void add_messages(const JsonObject& line, const ChatTemplate& chat_template, Sam
   if (!answered)
     fail<FormatError>(line.source(), "messages has none of the assistant, expected one to learn from");
   // Each stretch is a text of its own, as a prompt and the reply to it are.
-  for (const ChatPart& part : chat_template.parts(messages, sample.has_eos())) {
-    sample.add(part.text, part.learned);
-    if (part.eos) sample.add_eos(part.learned);
-  }
+  for (const ChatPart& part : chat_template.parts(messages, sample.has_eos())) sample.add(part);
 }
 
 void add_line(const JsonObject& line, const ChatTemplate& chat_template, SampleBuilder& sample) {
@@ -102,9 +86,8 @@ void add_line(const JsonObject& line, const ChatTemplate& chat_template, SampleB
     fail<FormatError>(line.source(), completion + messages + text == 0 ? "has none" : "has more than one",
                       " of the formats ", kFormats);
   if (messages) return add_messages(line, chat_template, sample);
-  if (completion) sample.add(line.required_string("prompt"), false);
-  sample.add(required_text(line, completion ? "completion" : "text"), true);
-  sample.add_eos(true);
+  if (completion) sample.add({.text = line.required_string("prompt")});
+  sample.add({.text = required_text(line, completion ? "completion" : "text"), .learned = true, .eos = true});
 }
 
 }  // namespace

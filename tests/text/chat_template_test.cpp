@@ -3,8 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "gpt/core/error.h"
+#include "gpt/text/byte_bpe.h"
 #include "support/expect_error.h"
+#include "text/small_bpe.h"
 
 namespace gpt {
 namespace {
@@ -68,6 +72,42 @@ TEST(ChatTemplate, PartsAreTheTextAndTellWhatIsLearned) {
       EXPECT_THAT(learned, ::testing::Not(::testing::HasSubstr("Hi"))) << name;
     }
   }
+}
+
+TEST(ChatTemplate, SaysWhatStandsAroundAReply) {
+  for (const std::string_view name : ChatTemplate::names()) {
+    const ChatTemplate form = ChatTemplate::by_name(name);
+    for (const bool has_eos : {true, false}) {
+      SCOPED_TRACE(name);
+      const auto parts = form.parts(Messages{{"user", "Hi"}, {"assistant", "Yo"}}, has_eos);
+      const auto reply =
+          std::find_if(parts.begin(), parts.end(), [](const ChatPart& part) { return part.learned; });
+      ASSERT_NE(reply, parts.end());
+      const ChatPart end = form.reply_end(has_eos);
+      EXPECT_EQ(reply->text, concat(form.reply_begin(), "Yo", end.text));
+      EXPECT_EQ(reply->eos, end.eos);
+      EXPECT_TRUE(end.learned);
+    }
+  }
+}
+
+TEST(ChatTemplate, StretchesBecomeIdsOneByOne) {
+  ByteBpeModel parts = test::small_bpe_model({{"a", "b"}});
+  parts.added_tokens = {{.content = "<s>"}, {.content = "</s>"}};
+  parts.prefix_tokens = {"<s>"};
+  std::vector<TokenId> ids;
+  const ByteBpe without_eos(parts);
+  append_ids(ids, {.text = "a", .eos = true}, without_eos);
+  EXPECT_EQ(ids, (std::vector<TokenId>{257, 'a'}));  // behind the tokens of the template
+  parts.eos_token = "</s>";
+  const ByteBpe tokenizer(parts);
+  append_ids(ids, {.text = "b", .eos = true}, tokenizer);  // not merged with what stands before
+  append_ids(ids, {.text = "", .eos = true}, tokenizer);   // it is there
+  EXPECT_EQ(ids, (std::vector<TokenId>{257, 'a', 'b', 258}));
+  append_ids(ids, {.text = "ab</s>", .eos = true}, tokenizer);
+  EXPECT_EQ(ids, (std::vector<TokenId>{257, 'a', 'b', 258, 256, 258}));
+  append_ids(ids, {.text = "<s>"}, tokenizer, false);
+  EXPECT_EQ(ids, (std::vector<TokenId>{257, 'a', 'b', 258, 256, 258, '<', 's', '>'}));
 }
 
 // A stop string that a conversation goes on with, right after a reply, and that no reply has in it.

@@ -1,4 +1,4 @@
-// Conversations as text, in the plain forms that models are tuned on.
+// Conversations as text and as token ids, in the plain forms that models are tuned on.
 #pragma once
 
 #include <optional>
@@ -6,6 +6,9 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "gpt/core/token.h"
+#include "gpt/text/tokenizer.h"
 
 namespace gpt {
 
@@ -20,6 +23,12 @@ struct ChatPart {
   bool learned = false;  // the assistant says it: a model is trained on it
   bool eos = false;      // the eos token follows, and is learned as the text is
 };
+
+/// Appends the ids of a stretch to those of the stretches before it: encoded for itself, the first (`ids` is empty) as
+/// Tokenizer::encode_prompt does it, then the eos token, unless the tokenizer has none or it is there already. This is how
+/// JsonlDataset makes ids of {"messages"}. Throws as Tokenizer::encode; `ids` is then as before.
+void append_ids(std::vector<TokenId>& ids, const ChatPart& part, const Tokenizer& tokenizer,
+                bool parse_special_tokens = true);
 
 /// A form of conversations, one of the built-in ones (the Jinja program in a checkpoint's chat_template is not run):
 ///   zephyr  <|user|>\n content <eos>\n <|assistant|>\n content <eos>\n                       (HuggingFaceH4/zephyr-7b)
@@ -53,6 +62,11 @@ class ChatTemplate {
   /// belongs to the form. Throws as parts.
   std::string prompt(std::span<const ChatMessage> messages, const std::optional<std::string>& eos_token = {},
                      bool add_generation_prompt = true) const;
+
+  /// What stands before a reply's content in its stretch, and behind it. A reply that ends without its eos token, or in the middle,
+  /// becomes one of the form by what it lacks of these.
+  std::string_view reply_begin() const noexcept;
+  ChatPart reply_end(bool has_eos) const;
 
   /// The text that ends a reply where no eos token does: a stop string for generation.
   std::string_view stop_string() const noexcept;
