@@ -16,6 +16,7 @@
 
 #include "generation_options.h"
 #include "grammar_options.h"
+#include "machine_options.h"
 #include "program.h"
 
 namespace {
@@ -31,9 +32,7 @@ struct Request {
   std::optional<std::string> assistant_model;
   program::GrammarRequest grammar;
   gpt::GenerateOptions options;
-  gpt::LoadOptions load;
-  std::optional<bool> pack;
-  int threads = 0;
+  program::MachineRequest machine;
   bool json = false;
 };
 
@@ -66,39 +65,6 @@ void add_input_options(CLI::App& app, Request& request) {
       ->type_name("DIR");
   app.add_option("--negative-prompt", request.negative_prompt, "Text that --guidance-scale leads away from")
       ->type_name("TEXT");
-}
-
-void add_machine_options(CLI::App& app, Request& request) {
-  app.add_option_function<std::string>(
-         "--dtype",
-         [&request](const std::string& name) {
-           if (name == "auto") return;
-           request.load.dtype = gpt::dtype_from_name(name);
-           if (!request.load.dtype || !gpt::is_weight_dtype(*request.load.dtype))
-             throw program::UsageError("--dtype: " + program::in_quotes(name) +
-                                       " is none of auto, float32, bfloat16, float16");
-         },
-         "Convert the weights: auto (as they are), float32, bfloat16, float16")
-      ->type_name("NAME");
-  app.add_option_function<std::string>(
-         "--kv-dtype",
-         [&request](const std::string& name) {
-           const auto dtype = gpt::dtype_from_name(name);
-           if (!dtype || !gpt::ops::is_cache_dtype(*dtype))
-             throw program::UsageError("--kv-dtype: " + program::in_quotes(name) +
-                                       " is none of float32, bfloat16, float16, int8");
-           request.options.kv_cache_dtype = *dtype;
-         },
-         "Hold keys and values as float32, bfloat16, float16, int8 (float32)")
-      ->type_name("NAME");
-  program::add_number<int>(app, "--threads", request.threads, "Threads at most, 0 = one per CPU (0)", 0);
-  app.add_flag("--json", request.json, "Print one JSON object instead of text")->disable_flag_override();
-  app.add_flag_function(
-         "--pack,!--no-pack", [&request](std::int64_t count) { request.pack = count > 0; },
-         "Lay the weights out for speed while loading (when --max-new-tokens or --max-length is at least 64)")
-      ->disable_flag_override();
-  app.add_flag_callback(
-      "--no-mmap", [&request] { request.load.map = false; }, "Read the weights instead of mapping the file");
 }
 
 // What needs no checkpoint to be judged.
@@ -245,19 +211,20 @@ int generate(Request& request) {
   if (request.prompt_file) request.prompt = program::read_all(*request.prompt_file);
   const std::optional<gpt::Grammar> grammar = program::read_grammar(request.grammar);
   const program::Interrupt interrupt;
-  request.load.stop = request.options.stop = interrupt.token();
-  gpt::set_num_threads(request.threads);
-  request.load.on_warning = program::warn;
+  gpt::LoadOptions& load = request.machine.load;
+  load.stop = request.options.stop = interrupt.token();
+  gpt::set_num_threads(request.machine.threads);
+  load.on_warning = program::warn;
   constexpr std::int64_t kTokensThatPayForPacking = 64;
-  request.load.pack =
-      request.pack.value_or(std::max(request.options.max_new_tokens.value_or(0),
-                                     request.options.max_length.value_or(0)) >= kTokensThatPayForPacking);
+  load.pack = request.machine.pack.value_or(
+      std::max(request.options.max_new_tokens.value_or(0), request.options.max_length.value_or(0)) >=
+      kTokensThatPayForPacking);
   const auto start = std::chrono::steady_clock::now();
-  const gpt::Model model = gpt::Model::load(request.model, request.load);
+  const gpt::Model model = gpt::Model::load(request.model, load);
   const double load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::optional<gpt::Model> assistant;
   if (request.assistant_model) {
-    assistant.emplace(gpt::Model::load(*request.assistant_model, request.load));
+    assistant.emplace(gpt::Model::load(*request.assistant_model, load));
     request.options.assistant_model = &*assistant;
   }
   if (grammar)
@@ -290,6 +257,8 @@ int main(int argc, char** argv) {
   add_input_options(app, request);
   program::add_generation_options(app, request.options);
   program::add_grammar_options(app, request.grammar);
-  add_machine_options(app, request);
+  app.add_flag("--json", request.json, "Print one JSON object instead of text")->disable_flag_override();
+  program::add_machine_options(app, request.machine, request.options,
+                               "when --max-new-tokens or --max-length is at least 64");
   return program::run(app, argc, argv, [&request] { return generate(request); });
 }

@@ -54,19 +54,14 @@ CLI::Option* add_json(CLI::App& app, const std::string& name, const std::string&
   return app.add_option_function<std::string>(name, read, description)->type_name("JSON");
 }
 
-void add_lengths(CLI::App& app, GenerateOptions& options) {
-  add_number<std::int64_t>(app, "--max-new-tokens", options.max_new_tokens, "New tokens at most (20)");
-  add_number<std::int64_t>(app, "--max-length", options.max_length, "The same, counting the prompt");
+void add_new_tokens(CLI::App& app, GenerateOptions& options, const std::string& max_new_tokens) {
+  add_number<std::int64_t>(app, "--max-new-tokens", options.max_new_tokens,
+                           "New tokens at most (" + max_new_tokens + ")");
   add_number<std::int64_t>(app, "--min-new-tokens", options.min_new_tokens,
                            "New tokens before an eos token (0)");
-  add_number<std::int64_t>(app, "--min-length", options.min_length, "The same, counting the prompt (0)");
-  app.add_flag_function(
-         "--sliding-window,!--no-sliding-window",
-         [&options](std::int64_t count) { options.sliding_window = count > 0; },
-         "Go on where the context is full, with the newer half of it")
-      ->disable_flag_override();
-  add_number<std::int64_t>(app, "--n-keep", options.n_keep,
-                           "Tokens of the prompt that stay in the window, -1 = all (0)");
+}
+
+void add_ends(CLI::App& app, GenerateOptions& options) {
   add_ids(app, "--eos-token-id", options.eos_token_id, "Tokens that end the text, or none");
   const auto take_stop_strings = [&options](const CLI::results_t& texts) {
     options.stop_strings = texts;
@@ -74,8 +69,20 @@ void add_lengths(CLI::App& app, GenerateOptions& options) {
   };
   add_texts(app, "--stop-strings,--stop", take_stop_strings,
             "Ends the text where it occurs; may be repeated");
-  add_number<int>(app, "--logprobs", options.logprobs,
-                  "Report log-probabilities, of N alternatives beside each token too");
+}
+
+// What counts the prompt's tokens too, or lets them go.
+void add_whole_lengths(CLI::App& app, GenerateOptions& options) {
+  add_number<std::int64_t>(app, "--max-length", options.max_length, "--max-new-tokens, counting the prompt");
+  add_number<std::int64_t>(app, "--min-length", options.min_length,
+                           "--min-new-tokens, counting the prompt (0)");
+  app.add_flag_function(
+         "--sliding-window,!--no-sliding-window",
+         [&options](std::int64_t count) { options.sliding_window = count > 0; },
+         "Go on where the context is full, with the newer half of it")
+      ->disable_flag_override();
+  add_number<std::int64_t>(app, "--n-keep", options.n_keep,
+                           "Tokens of the prompt that stay in the window, -1 = all (0)");
 }
 
 void add_sampling(CLI::App& app, GenerateOptions& options) {
@@ -203,7 +210,13 @@ void add_penalties(CLI::App& app, GenerateOptions& options) {
                                        "Make the end likelier after START new tokens")
       ->type_name("START,FACTOR")
       ->group(kGroup);
-  number("--guidance-scale", options.guidance_scale, "Above 1 follows the prompt more (1 = off)");
+}
+
+void add_guidance(CLI::App& app, GenerateOptions& options) {
+  constexpr const char* kGroup = "Guidance";
+  add_number<double>(app, "--guidance-scale", options.guidance_scale,
+                     "Above 1 follows the prompt more (1 = off)")
+      ->group(kGroup);
   add_ids(app, "--negative-prompt-ids", options.negative_prompt_ids,
           "What guidance leads away from (the prompt's last token)")
       ->group(kGroup);
@@ -236,10 +249,23 @@ void add_constraints(CLI::App& app, GenerateOptions& options) {
 }  // namespace
 
 void add_generation_options(CLI::App& app, GenerateOptions& options) {
-  add_lengths(app, options);
+  add_new_tokens(app, options, "20");
+  add_whole_lengths(app, options);
+  add_ends(app, options);
+  add_number<int>(app, "--logprobs", options.logprobs,
+                  "Report log-probabilities, of N alternatives beside each token too");
   add_sampling(app, options);
   add_strategies(app, options);
   add_speculation(app, options);
+  add_penalties(app, options);
+  add_guidance(app, options);
+  add_constraints(app, options);
+}
+
+void add_reply_options(CLI::App& app, GenerateOptions& options, const std::string& max_new_tokens) {
+  add_new_tokens(app, options, max_new_tokens);
+  add_ends(app, options);
+  add_sampling(app, options);
   add_penalties(app, options);
   add_constraints(app, options);
 }
