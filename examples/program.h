@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <exception>
 #include <iostream>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -59,29 +61,60 @@ inline std::string read_all(const std::string& path) {
 /// whoever started the program wants it to ignore one of them (nohup, a script's job in the background), it does.
 class Interrupt {
  public:
-  Interrupt() {
+  enum class CtrlC { kOnce, kAgainAndAgain };
+
+  /// With kAgainAndAgain, Ctrl-C never ends the process: each stops what goes on, see renew(). A second SIGTERM does.
+  explicit Interrupt(CtrlC ctrl_c = CtrlC::kOnce) {
     if (::pipe2(pipe_, O_CLOEXEC) != 0)
       throw gpt::IoError("cannot make the pipe that tells of Ctrl-C: " +
                          std::generic_category().message(errno));
+    if ((arrived_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
+      const int error = errno;
+      close_all();
+      throw gpt::IoError("cannot make what tells of Ctrl-C: " + std::generic_category().message(error));
+    }
     write_end_ = pipe_[1];
+    again_ = ctrl_c == CtrlC::kAgainAndAgain;
     try {
       watcher_ = std::thread([this] { watch(); });
     } catch (const std::system_error& error) {
-      for (const int end : pipe_) ::close(end);
+      close_all();
       throw gpt::IoError("cannot start the thread that waits for Ctrl-C: " + error.code().message());
     }
     replace(SIG_DFL, request);
   }
   ~Interrupt() {
     replace(request, SIG_DFL);
-    ::close(pipe_[1]);
+    ::close(std::exchange(pipe_[1], -1));
     watcher_.join();
-    ::close(pipe_[0]);
+    close_all();
   }
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
 
-  std::stop_token token() const noexcept { return source_.get_token(); }
+  std::stop_token token() const {
+    const std::lock_guard lock(mutex_);
+    return source_.get_token();
+  }
+
+  /// Forgets a Ctrl-C that came before, and gives the token of what begins now. SIGTERM is not forgotten.
+  std::stop_token renew() {
+    const std::lock_guard lock(mutex_);
+    if (terminated_) return source_.get_token();
+    std::uint64_t count = 0;
+    [[maybe_unused]] const ssize_t ignored = ::read(arrived_, &count, sizeof count);
+    if (source_.stop_requested()) source_ = {};
+    return source_.get_token();
+  }
+
+  /// Whether SIGTERM came.
+  bool terminated() const {
+    const std::lock_guard lock(mutex_);
+    return terminated_;
+  }
+
+  /// For poll(): has something to read from a signal on until renew().
+  int descriptor() const noexcept { return arrived_; }
 
  private:
   static constexpr int kSignals[] = {SIGINT, SIGTERM};
@@ -99,27 +132,41 @@ class Interrupt {
       if (now.sa_handler == old) ::sigaction(signal, &action, nullptr);
     }
   }
-  static void request(int) {
+  static void request(int signal) {
     const int saved = errno;
-    replace(request, SIG_DFL);
-    const char byte = 0;
+    if (signal != SIGINT || again_ == 0) replace(request, SIG_DFL);
+    const char byte = signal == SIGTERM ? 'T' : 'C';
     [[maybe_unused]] const ssize_t ignored = ::write(write_end_, &byte, 1);
     errno = saved;
   }
 
   // A signal handler may do next to nothing, so it writes a byte, and this thread does the rest.
   void watch() {
-    char byte = 0;
-    ssize_t got = 0;
-    do {
-      got = ::read(pipe_[0], &byte, 1);
-    } while (got < 0 && errno == EINTR);
-    if (got == 1) source_.request_stop();
+    for (;;) {
+      char byte = 0;
+      const ssize_t got = ::read(pipe_[0], &byte, 1);
+      if (got < 0 && errno == EINTR) continue;
+      if (got != 1) return;
+      const std::lock_guard lock(mutex_);
+      terminated_ = terminated_ || byte == 'T';
+      source_.request_stop();
+      const std::uint64_t one = 1;
+      [[maybe_unused]] const ssize_t ignored = ::write(arrived_, &one, sizeof one);
+    }
+  }
+
+  void close_all() noexcept {
+    for (const int fd : {pipe_[0], pipe_[1], arrived_})
+      if (fd >= 0) ::close(fd);
   }
 
   inline static volatile sig_atomic_t write_end_ = -1;
+  inline static volatile sig_atomic_t again_ = 0;
   int pipe_[2] = {-1, -1};
+  int arrived_ = -1;
+  mutable std::mutex mutex_;  // of what follows
   std::stop_source source_;
+  bool terminated_ = false;
   std::thread watcher_;
 };
 
