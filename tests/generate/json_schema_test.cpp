@@ -153,8 +153,14 @@ TEST(GrammarFromJsonSchema, BoundsNumbers) {
       EXPECT_FALSE(integers.accepts(text));
     }
   }
-  expect_texts(R"({"type": "integer", "minimum": -9223372036854775808, "maximum": 1e300})", {"-5", "0", "7"},
-               {});
+  expect_texts(R"({"type": "integer", "minimum": -9223372036854775808, "maximum": 1e300})",
+               {"-5", "0", "7", "999999999999999", "-999999999999999"}, {"1000000000000000", "1e3", "-0"});
+  // A bound beyond 15 digits keeps exponents away like any other.
+  for (const char* bound : {R"("maximum": 9007199254740991)", R"("minimum": -9007199254740991)",
+                            R"("exclusiveMaximum": 1e15)", R"("minimum": -1e15, "maximum": 1e300)"})
+    expect_texts(std::string(R"({"type": "number", )") + bound + "}",
+                 {"-5.25", "0", "0.5", "-7", "123456789.5"},
+                 {"1e99", "-1e99", "1E1", "9007199254740992", "-1e15"});
   expect_texts(R"({"type": "number", "minimum": 1e-7, "maximum": 1.5e-7})", {"0.0000001", "0.00000012"},
                {"0", "0.0000002", "0.00000009"});
   expect_error<UnsupportedError>([] { Grammar::from_json_schema(R"({"minimum": 1e16})"); },

@@ -145,10 +145,9 @@ class SchemaGrammar {
   }
 
   Node number(const Demands& demands, bool integers) {
-    std::optional<DecimalBound> low = tightest(demands.low, false, integers),
-                                high = tightest(demands.high, true, integers);
-    if (!low && !high) return integers ? json_.integer() : json_.number();
-    return add_number_range(rules_, low, high, integers);
+    if (demands.low.empty() && demands.high.empty()) return integers ? json_.integer() : json_.number();
+    return add_number_range(rules_, tightest(demands.low, false, integers),
+                            tightest(demands.high, true, integers), integers);
   }
 
   // The bound that leaves the fewest numbers. One that no number of 15 digits reaches says nothing, or too much.

@@ -64,7 +64,7 @@ struct DecimalBound {
   bool is_inclusive = true;
 };
 
-/// The numbers between two bounds, at least one of which is there, with 15 significant digits at most and no exponent.
+/// The numbers between two bounds, where they are there, with 15 significant digits at most and no exponent.
 /// `integers` alone: the bounds have no fraction then.
 Rules::Node add_number_range(Rules& rules, const std::optional<DecimalBound>& low,
                              const std::optional<DecimalBound>& high, bool integers);
