@@ -196,6 +196,30 @@ TEST(GrammarFromJsonSchema, CombinesSchemas) {
       {"#/oneOf"});
 }
 
+// What a schema without "type" admits beyond the texts it gives is a second branch's, too.
+TEST(GrammarFromJsonSchema, TakesNoOneOfWhoseTextsMeetTwoBranches) {
+  for (const char* schema :
+       {R"({"oneOf": [{"type": "null"}, {"properties": {"a": {"type": "integer"}}, "required": ["a"]}]})",
+        R"({"oneOf": [{"minimum": 3}, {"const": "a"}]})", R"({"oneOf": [{"minimum": 3}, {"minLength": 2}]})",
+        R"({"oneOf": [{"properties": {"a": {"minimum": 3}}, "required": ["a"]},
+                      {"properties": {"a": {"type": "null"}}, "required": ["a"]}]})",
+        // The later schema chooses null, of which the branches' members say nothing.
+        R"({"allOf": [{"oneOf": [
+              {"properties": {"k": {"properties": {"t": {"const": 1}}, "required": ["t"]}}, "required": ["k"]},
+              {"properties": {"k": {"properties": {"t": {"const": 2}}, "required": ["t"]}}, "required": ["k"]}]},
+            {"properties": {"k": {"type": ["object", "null"]}}}]})",
+        // The inner one holds for null, though it gives objects only.
+        R"({"oneOf": [{"oneOf": [{"required": ["a"]}]}, {"type": "null"}]})"})
+    expect_error<UnsupportedError>([&] { Grammar::from_json_schema(schema); }, {"oneOf", "0 and 1"});
+  expect_texts(
+      R"({"oneOf": [{"type": "null"}, {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}]})",
+      {"null", R"({"a":1})"}, {"{}", "1"});
+  expect_texts(R"({"allOf": [{"oneOf": [{"properties": {"k": {"const": 1}}, "required": ["k"]},
+                                        {"properties": {"k": {"const": 2}}, "required": ["k"]}]},
+                             {"type": ["object", "null"]}]})",
+               {R"({"k":1})", R"({"k":2})"}, {"null", R"({"k":3})"});
+}
+
 TEST(GrammarFromJsonSchema, FollowsReferences) {
   expect_texts(R"({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"type": "null"}}})", {"null"}, {"1"});
   expect_texts(

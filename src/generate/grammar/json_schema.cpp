@@ -114,9 +114,10 @@ class SchemaGrammar {
   }
 
   void add_values(const Demands& demands, std::vector<Node>& all) {
+    const unsigned types = demands.chosen_types();
     for (const json::Value& value : *demands.values) {
       const unsigned type = type_of(value);
-      if ((type & demands.types) == 0) continue;
+      if ((type & types) == 0) continue;
       if ((type & demands.spoken_of) != 0 && !is_allowed(demands, value)) continue;
       all.push_back(json_.literal(value));
     }

@@ -142,6 +142,13 @@ unsigned type_of(const json::Value& value) {
   return value.is<json::Value::Array>() ? kArray : kObject;
 }
 
+unsigned Demands::admitted_types() const {
+  if (!values) return types;
+  unsigned all = 0;
+  for (const json::Value& value : *values) all |= type_of(value);
+  return all & types;
+}
+
 Schemas Demands::member(std::string_view name) const {
   Schemas out;
   for (const Members& part : members) {
@@ -344,8 +351,7 @@ void SchemaReader::apply_branches(const std::string& key, const json::Value& val
   all.clear();
   for (std::vector<Demands>& result : results) {
     for (Demands& demands : result) {
-      if (key == "oneOf")
-        demands.types = demands.chosen_types();  // those that were looked at, whatever comes
+      if (key == "oneOf") demands.wanted = demands.chosen_types();
       all.push_back(std::move(demands));
     }
   }
@@ -358,16 +364,12 @@ void SchemaReader::count_work(std::size_t steps, const std::string& pointer) {
                         quote(pointer));
 }
 
-// Whether no value meets both, as far as types, values and members that must be there show it.
+// Whether no text of one meets the other, as far as types, values and members that must be there show it. Of members every
+// value counts: what comes later may choose others of them.
 bool SchemaReader::exclude_each_other(const Demands& a, const Demands& b, int depth) {
-  const auto types_of = [](const Demands& d) {
-    if (!d.values) return d.chosen_types();
-    unsigned types = 0;
-    for (const json::Value& value : *d.values) types |= type_of(value);
-    return types & d.types;
-  };
   if (a.values && b.values) count_work(a.values->size() * b.values->size(), a.pointer);
-  const unsigned both = types_of(a) & types_of(b);
+  const unsigned of_a = a.admitted_types(), of_b = b.admitted_types();
+  const unsigned both = depth > 0 ? of_a & of_b : (a.chosen_types() & of_b) | (of_a & b.chosen_types());
   if (both == 0) return true;
   if (a.values && b.values)
     return std::none_of(a.values->begin(), a.values->end(),
@@ -381,9 +383,9 @@ bool SchemaReader::exclude_each_other(const Demands& a, const Demands& b, int de
     };
     if (closed(b)) return true;
     if (depth == 3 || std::find(b.required.begin(), b.required.end(), name) == b.required.end()) continue;
-    const std::vector<Demands> of_a = read(a.member(name)), of_b = read(b.member(name));
-    const bool apart = std::all_of(of_a.begin(), of_a.end(), [&](const Demands& x) {
-      return std::all_of(of_b.begin(), of_b.end(),
+    const std::vector<Demands> in_a = read(a.member(name)), in_b = read(b.member(name));
+    const bool apart = std::all_of(in_a.begin(), in_a.end(), [&](const Demands& x) {
+      return std::all_of(in_b.begin(), in_b.end(),
                          [&](const Demands& y) { return exclude_each_other(x, y, depth + 1); });
     });
     if (apart) return true;

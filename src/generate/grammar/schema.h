@@ -57,6 +57,7 @@ struct Demands {
   };
 
   unsigned types = kAnyType;
+  unsigned wanted = kAnyType;  // those that a oneOf was looked at for, whatever else comes
   bool has_type = false;
   unsigned spoken_of = 0;                         // types that have keywords of their own here
   std::optional<json::Value::Array> values = {};  // enum and const
@@ -69,9 +70,11 @@ struct Demands {
   std::vector<std::string> required = {};
   std::string pointer = {};  // of the first schema, for messages
 
-  /// The types that texts shall have.
-  unsigned chosen_types() const noexcept {
-    return types & (has_type || spoken_of == 0 ? kAnyType : spoken_of);
+  /// The types of the values that meet this.
+  unsigned admitted_types() const;
+  /// Those that texts shall have.
+  unsigned chosen_types() const {
+    return admitted_types() & wanted & (values || has_type || spoken_of == 0 ? kAnyType : spoken_of);
   }
   /// What the member of that name must be.
   Schemas member(std::string_view name) const;
