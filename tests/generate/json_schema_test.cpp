@@ -30,7 +30,8 @@ TEST(GrammarFromJsonSchema, KnowsTheTypes) {
   expect_texts(R"({"type": "string"})", {"\"\"", "\"a\\\"\\\\\\n\xc3\xa9\""},
                {"\"\n\"", "\"\\x\"", "\"\xff\"", "\"", "\"\"\""});
   expect_texts(R"({"type": ["integer", "null"]})", {"1", "null"}, {"true"});
-  expect_texts(R"({"type": "integer", "nullable": true})", {"1", "null"}, {"true"});
+  expect_texts(R"({"type": "integer", "nullable": true})", {"1"},
+               {"null", "true"});  // OpenAPI's, not the draft's
   expect_texts("{}", {"{\"a\":[1,2,{\"b\": null}]}", "\"x\"", "[[],{}]"}, {"[1,]", "{\"a\"}", "tru"});
   expect_texts("true", {"1"}, {""});
   expect_error<ArgumentError>([] { Grammar::from_json_schema("false"); }, {"no text at all"});
@@ -244,6 +245,21 @@ TEST(GrammarFromJsonSchema, FollowsReferences) {
       {"no text at all"});
 }
 
+TEST(GrammarFromJsonSchema, RefusesAnotherBaseForReferences) {
+  expect_texts(R"({"$id": "https://example.com/a", "id": "b", "properties": {"id": {"$ref": "#/$defs/n"}},
+                   "required": ["id"], "$defs": {"n": {"type": "null"}}})",
+               {R"({"id":null})"}, {R"({"id":1})"});
+  expect_texts(R"({"$ref": "#/properties/$id/items", "properties": {"$id": {"items": {"type": "null"}}}})",
+               {"null"}, {"1"});
+  const auto expect = [](std::string_view schema, std::string_view pointer) {
+    expect_error<UnsupportedError>([&] { Grammar::from_json_schema(schema); }, {pointer, "base"});
+  };
+  expect(R"({"properties": {"a": {"$id": "b", "$ref": "#/$defs/n"}}, "$defs": {"n": {}}})",
+         "#/properties/a/$id");
+  expect(R"({"items": {"id": "b"}})", "#/items/id");
+  expect(R"({"$ref": "#/$defs/n/items", "$defs": {"n": {"$id": "b", "items": {"$ref": "#/x"}}}})", "#/$ref");
+}
+
 TEST(GrammarFromJsonSchema, RefusesEveryOtherKeywordByItsPointer) {
   for (const std::string keyword : {"not",
                                     "if",
@@ -274,6 +290,9 @@ TEST(GrammarFromJsonSchema, RefusesEveryOtherKeywordByItsPointer) {
   }
   expect_error<UnsupportedError>([] { Grammar::from_json_schema(R"({"pattern": "a", "minLength": 3})"); },
                                  {"#/pattern", "more than one of"});
+  expect_error<UnsupportedError>(
+      [] { Grammar::from_json_schema(R"({"prefixItems": [true], "items": [true]})"); },
+      {"#/prefixItems", "items as a list"});
   expect_error<UnsupportedError>([] { Grammar::from_json_schema(R"({"enum": ["a"], "pattern": "a"})"); },
                                  {"#/pattern", "enum"});
 }

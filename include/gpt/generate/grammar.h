@@ -32,11 +32,11 @@ class Grammar {
   static Grammar from_regex(std::string_view pattern);
 
   /// JSON texts that are valid under a JSON schema (2020-12, and what older drafts say in the same way). Honoured are
-  ///   type (also a list), nullable, enum, const; properties, required, additionalProperties; items, prefixItems (or items
+  ///   type (also a list), enum, const; properties, required, additionalProperties; items, prefixItems (or instead items
   ///   as a list, with additionalItems), minItems, maxItems; minLength, maxLength, pattern (searched for), format (date, time,
   ///   date-time, uuid, email, hostname, ipv4); minimum, maximum, exclusiveMinimum, exclusiveMaximum; anyOf, allOf, and
   ///   oneOf where its branches visibly exclude each other; $ref into the same text, also recursive; true and false.
-  /// Annotations say nothing; every other keyword is refused.
+  /// Annotations say nothing, OpenAPI's nullable among them; every other keyword is refused, and $id below the root.
   ///
   /// Not every valid text can come. Objects have their members in the order of "properties". Others come only where
   /// additionalProperties is there and not false, or where neither it nor properties is; their names may repeat, of which

@@ -94,25 +94,18 @@ std::string unescaped(std::string_view token) {
 }
 
 bool is_annotation(std::string_view key) {
-  static constexpr std::string_view kKeys[] = {"$schema",
-                                               "$id",
-                                               "id",
-                                               "$comment",
-                                               "$defs",
-                                               "definitions",
-                                               "title",
-                                               "description",
-                                               "default",
-                                               "examples",
-                                               "example",
-                                               "deprecated",
-                                               "readOnly",
-                                               "writeOnly",
-                                               "$anchor",
-                                               "contentEncoding",
-                                               "contentMediaType",
-                                               "contentSchema"};
+  static constexpr std::string_view kKeys[] = {
+      "$schema",   "$comment", "$defs",           "definitions",      "title",        "description",
+      "default",   "examples", "example",         "nullable",         "deprecated",   "readOnly",
+      "writeOnly", "$anchor",  "contentEncoding", "contentMediaType", "contentSchema"};
   return std::find(std::begin(kKeys), std::end(kKeys), key) != std::end(kKeys);
+}
+
+// Whether references inside are not into the whole text.
+bool has_base(const json::Value::Object& schema) {
+  const json::Value* base = json::find(schema, "$id");
+  if (base == nullptr) base = json::find(schema, "id");
+  return base != nullptr && base->is<std::string>();  // else a member of that name, in properties
 }
 
 bool is_number(const json::Value& value) { return value.to_double().has_value(); }
@@ -205,6 +198,9 @@ void SchemaReader::apply(const SchemaRef& schema, std::vector<Demands>& all) {
   Demands::Items items;
   const auto list = child("items"), prefix = child("prefixItems");
   const bool is_tuple = list && list->schema->is<json::Value::Array>();
+  if (is_tuple && prefix)
+    fail<UnsupportedError>(kSchemaSource, quote(prefix->pointer),
+                           ": beside items as a list, which older drafts have, it is not supported");
   if (const auto& tuple = is_tuple ? list : prefix) {
     const auto& elements = list_of(*tuple->schema, tuple->pointer);
     for (std::size_t i = 0; i < elements.size(); ++i)
@@ -254,15 +250,10 @@ void SchemaReader::apply_keyword(const std::string& key, const json::Value& valu
     } else {
       types = type_named(value, pointer);
     }
-    const auto* object = schema.schema->get_if<json::Value::Object>();
-    const json::Value* nullable = json::find(*object, "nullable");
-    if (nullable != nullptr && *nullable == json::Value(true)) types |= kNull;
     demand(0, [&](Demands& d) {
       d.types &= types;
       d.has_type = true;
     });
-  } else if (key == "nullable") {
-    if (!value.is<bool>()) fail_form(pointer, value, "true or false");
   } else if (key == "enum" || key == "const") {
     json::Value::Array values;
     if (key == "enum")
@@ -316,6 +307,10 @@ void SchemaReader::apply_keyword(const std::string& key, const json::Value& valu
     for (std::size_t i = 0; i < parts.size(); ++i) apply({&parts[i], concat(pointer, "/", i)}, all);
   } else if (key == "anyOf" || key == "oneOf") {
     apply_branches(key, value, pointer, all);
+  } else if (key == "$id" || key == "id") {
+    if (schema.schema != &root_)
+      fail<UnsupportedError>(kSchemaSource, quote(pointer),
+                             ": another base for references inside the schema is not supported");
   } else if ((key == "uniqueItems" && value == json::Value(false)) ||
              ((key == "minProperties" || key == "minContains") && value == json::Value(0))) {
     // says nothing
@@ -409,6 +404,9 @@ SchemaRef SchemaReader::resolve(const json::Value& reference, const std::string&
     const std::string token = unescaped(std::string_view(text).substr(begin, end - begin));
     const json::Value* next = nullptr;
     if (const auto* object = at->get_if<json::Value::Object>()) {
+      if (at != &root_ && has_base(*object))
+        fail<UnsupportedError>(kSchemaSource, quote(pointer), ": the reference ", quote(text),
+                               " leads through a schema with a base of its own, which is not supported");
       next = json::find(*object, token);
     } else if (const auto* list = at->get_if<json::Value::Array>()) {
       std::size_t index = 0;
