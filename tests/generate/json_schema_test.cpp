@@ -173,6 +173,14 @@ TEST(GrammarFromJsonSchema, CombinesSchemas) {
                {"\"b\"", "2"});
   expect_texts(R"({"type": "string", "enum": ["a", 1, "abc"], "maxLength": 2})", {"\"a\""}, {"1", "\"abc\""});
   expect_texts(R"({"const": 5, "minimum": 3})", {"5"}, {"4"});
+  expect_texts(R"({"enum": [{"a": 1, "b": [2.0]}, 3, [1, 2], 1e2], "allOf": [
+                   {"enum": [{"b": [2], "a": 1.0}, 3.0, [2, 1], 100]}]})",
+               {R"({"a":1,"b":[2.0]})", "3", "100.0"}, {"[1,2]", "[2,1]"});
+  expect_error<UnsupportedError>(
+      [] {
+        Grammar::from_json_schema(R"({"oneOf": [{"const": {"a": 1, "b": 2}}, {"const": {"b": 2, "a": 1}}]})");
+      },
+      {"#/oneOf"});
   expect_texts(R"({"anyOf": [{"type": "null"}, {"type": "integer", "minimum": 5}]})", {"null", "5"}, {"4"});
   expect_texts(
       R"({"type": "integer", "anyOf": [{"maximum": 2}, {"minimum": 8}], "minimum": 1, "maximum": 9})",
@@ -323,6 +331,34 @@ TEST(GrammarFromJsonSchema, BoundsWhatASchemaCosts) {
                               {"more than 512 alternatives"});
   expect_error<ArgumentError>([] { Grammar::from_json_schema(R"({"type": "string", "maxLength": 100000})"); },
                               {"[json_schema]", "limit"});
+  // Each of the references leads to the next one twice.
+  std::string links, members;
+  for (int i = 0; i < 40; ++i) {
+    const std::string next = R"({"$ref": "#/$defs/)" + std::to_string(i + 1) + "\"}";
+    links += "\"" + std::to_string(i) + R"(": {"allOf": [)" + next + ", " + next + "]},";
+  }
+  for (int i = 0; i < 1000; ++i)
+    members += (i > 0 ? ",\"" : "\"") + std::to_string(i) + R"(": {"type": "null"})";
+  expect_texts(R"({"$ref": "#/$defs/0", "$defs": {)" + links + R"("40": {"properties": {)" + members + "}}}}",
+               {R"({"3":null,"997":null})"}, {R"({"3":1})"});
+  // One that holds in some alternatives already is still put to the others.
+  expect_texts(R"({"allOf": [{"anyOf": [{"$ref": "#/$defs/n"}, {"type": "string"}]}, {"$ref": "#/$defs/n"}],
+                   "$defs": {"n": {"enum": [1, "a"]}}})",
+               {"1", "\"a\""}, {"\"b\"", "2"});
+  // Alternatives beside alternatives, each with all members.
+  std::string many;
+  for (int i = 0; i < 500; ++i)
+    many += (i > 0 ? "," : "") + std::string(R"({"required": [")") + std::to_string(i) + "\"]}";
+  expect_error<ArgumentError>(
+      [&] { Grammar::from_json_schema(R"({"properties": {)" + members + R"(}, "anyOf": [)" + many + "]}"); },
+      {"[json_schema]"});
+  // So many nodes as a pattern has characters, for each alternative.
+  expect_error<ArgumentError>(
+      [&] {
+        Grammar::from_json_schema(R"({"pattern": ")" + std::string(60000, 'a') + R"(", "anyOf": [)" + many +
+                                  "]}");
+      },
+      {"[json_schema]", "262144 parts"});
   expect_texts(R"({"items": {"items": {"type": "string"}, "maxItems": 300}, "maxItems": 300})",
                {R"([["a"],[]])"}, {"[[1]]"});
 }

@@ -7,6 +7,8 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -115,6 +117,7 @@ class SchemaGrammar {
 
   void add_values(const Demands& demands, std::vector<Node>& all) {
     const unsigned types = demands.chosen_types();
+    reader_.count_work(demands.values->size(), demands.pointer);
     for (const json::Value& value : *demands.values) {
       const unsigned type = type_of(value);
       if ((type & types) == 0) continue;
@@ -240,7 +243,7 @@ class SchemaGrammar {
 
   Node array(const Demands& demands) {
     std::size_t prefix = 0;
-    for (const Demands::Items& part : demands.items) prefix = std::max(prefix, part.prefix.size());
+    for (const auto& part : demands.items) prefix = std::max(prefix, part->prefix.size());
     const std::uint32_t least = limit(demands.min_items, demands, "elements"),
                         most = limit(demands.max_items, demands, "elements");
     if (most < least) return rules_.choice({});
@@ -248,6 +251,7 @@ class SchemaGrammar {
     list.is_prefix = true;
     // Those that are counted one by one; behind them only the others' schema is left.
     const std::size_t counted = most != Rules::kNoLimit ? most : std::max<std::size_t>(prefix, least);
+    reader_.count_work(counted + std::min(counted, prefix) * demands.items.size(), demands.pointer);
     const Node others = value_of(demands.element(prefix));
     for (std::size_t i = 0; i < counted; ++i) {
       list.items.push_back(i < prefix ? value_of(demands.element(i)) : others);
@@ -259,12 +263,15 @@ class SchemaGrammar {
 
   Node object(const Demands& demands) {
     std::vector<std::string> names;
-    for (const Demands::Members& part : demands.members)
-      for (const auto& [name, schema] : part.named) names.push_back(name);
+    for (const auto& part : demands.members) {
+      reader_.count_work(part->named.size() * demands.members.size(), demands.pointer);
+      for (const auto& [name, schema] : part->named) names.push_back(name);
+    }
     names.insert(names.end(), demands.required.begin(), demands.required.end());
     if (names.size() > kMaxNames)
       fail<ArgumentError>(kSchemaSource, quote(demands.pointer), " names ", names.size(),
                           " members, more than the limit of ", kMaxNames);
+    const std::unordered_set<std::string_view> required(demands.required.begin(), demands.required.end());
     Rules::List list;
     std::vector<std::string> done;
     for (const std::string& name : names) {
@@ -272,13 +279,12 @@ class SchemaGrammar {
       if (place != done.end() && *place == name) continue;
       done.insert(place, name);
       list.items.push_back(member(json_.key(name), demands.member(name)));
-      list.required.push_back(std::find(demands.required.begin(), demands.required.end(), name) !=
-                              demands.required.end());
+      list.required.push_back(required.contains(name));
     }
     // Others come only where the schema says what they are, or names none.
     Schemas others;
-    for (const Demands::Members& part : demands.members)
-      if (part.others) others.push_back(*part.others);
+    for (const auto& part : demands.members)
+      if (part->others) others.push_back(*part->others);
     if (!others.empty() || names.empty()) {
       for (const std::string& name : done)
         if (name.size() > kMaxNameLength)

@@ -8,6 +8,7 @@ namespace gpt::generate {
 namespace {
 
 constexpr std::size_t kMaxExpressions = std::size_t{1} << 18;
+constexpr std::size_t kMaxRanges = std::size_t{1} << 22;  // of characters, in all sets: \p{L} has 600
 
 }  // namespace
 
@@ -23,6 +24,10 @@ Rules::Node Rules::text(std::string_view bytes) {
 }
 
 Rules::Node Rules::set(CharSet characters) {
+  ranges_ += characters.ranges().size();
+  if (ranges_ > kMaxRanges)
+    fail<ArgumentError>(source_, "has more than ", kMaxRanges,
+                        " ranges of characters in its classes, which is the limit");
   sets_.push_back(std::move(characters));
   return add({.kind = Kind::kSet, .index = static_cast<std::uint32_t>(sets_.size() - 1)});
 }

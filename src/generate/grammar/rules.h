@@ -84,6 +84,7 @@ class Rules {
   std::vector<Named> rules_;
   std::vector<Expression> nodes_;
   std::vector<CharSet> sets_;
+  std::size_t ranges_ = 0;  // of all sets
   std::vector<List> lists_;
 };
 

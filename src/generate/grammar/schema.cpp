@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kMaxDepth = 150;  // of references and branches inside each other
 constexpr std::size_t kMaxAlternatives = 512;
-constexpr std::size_t kMaxSchemaWork = 10'000'000;  // keywords read and values compared, for all alternatives
+constexpr std::size_t kMaxSchemaWork = 10'000'000;  // keywords read, parts copied and values compared
 
 [[noreturn]] void fail_form(const std::string& pointer, const json::Value& value, std::string_view expected) {
   fail<FormatError>(kSchemaSource, quote(pointer), " is ", json::describe(value), ", expected ", expected);
@@ -110,17 +110,34 @@ bool has_base(const json::Value::Object& schema) {
 
 bool is_number(const json::Value& value) { return value.to_double().has_value(); }
 
-// As JSON schema compares: 1 and 1.0 are the same.
-bool are_equal(const json::Value& a, const json::Value& b) {
-  if (a.is<double>() || b.is<double>()) {
-    const auto x = a.to_double(), y = b.to_double();
-    return x && y && *x == *y;
+// A text that equal values have in common, as JSON schema compares: 1 and 1.0 are the same, and so are objects whatever the order
+// of their members.
+void add_key(const json::Value& value, std::string& out) {
+  if (const auto* object = value.get_if<json::Value::Object>()) {
+    std::vector<const json::Value::Member*> members;
+    for (const auto& member : *object) members.push_back(&member);
+    std::sort(members.begin(), members.end(), [](const auto* a, const auto* b) { return a->key < b->key; });
+    out += '{';
+    for (const auto* member : members) {
+      out += json::dump(member->key);
+      out += ':';
+      add_key(member->value, out);
+      out += ',';
+    }
+    out += '}';
+  } else if (const auto* list = value.get_if<json::Value::Array>()) {
+    out += '[';
+    for (const json::Value& element : *list) {
+      add_key(element, out);
+      out += ',';
+    }
+    out += ']';
+  } else if (const auto* number = value.get_if<double>();
+             number != nullptr && *number == std::floor(*number) && std::abs(*number) < 0x1p63) {
+    out += concat(static_cast<std::int64_t>(*number));
+  } else {
+    out += json::dump(value);
   }
-  return a == b;
-}
-
-bool holds(const json::Value::Array& values, const json::Value& value) {
-  return std::any_of(values.begin(), values.end(), [&](const json::Value& v) { return are_equal(v, value); });
 }
 
 }  // namespace
@@ -144,24 +161,22 @@ unsigned Demands::admitted_types() const {
 
 Schemas Demands::member(std::string_view name) const {
   Schemas out;
-  for (const Members& part : members) {
-    const auto named = std::find_if(part.named.begin(), part.named.end(),
-                                    [&](const auto& entry) { return entry.first == name; });
-    if (named != part.named.end())
-      out.push_back(named->second);
-    else if (part.others)
-      out.push_back(*part.others);
+  for (const auto& part : members) {
+    if (const auto place = part->places.find(name); place != part->places.end())
+      out.push_back(part->named[place->second].second);
+    else if (part->others)
+      out.push_back(*part->others);
   }
   return out;
 }
 
 Schemas Demands::element(std::size_t index) const {
   Schemas out;
-  for (const Items& part : items) {
-    if (index < part.prefix.size())
-      out.push_back(part.prefix[index]);
-    else if (part.others)
-      out.push_back(*part.others);
+  for (const auto& part : items) {
+    if (index < part->prefix.size())
+      out.push_back(part->prefix[index]);
+    else if (part->others)
+      out.push_back(*part->others);
   }
   return out;
 }
@@ -176,7 +191,20 @@ std::vector<Demands> SchemaReader::read(const Schemas& schemas) {
   return all;
 }
 
+// Not twice to the same: chains of references to references would take twice as long with every link.
 void SchemaReader::apply(const SchemaRef& schema, std::vector<Demands>& all) {
+  const auto done = std::stable_partition(all.begin(), all.end(), [&](const Demands& demands) {
+    return std::find(demands.applied.begin(), demands.applied.end(), schema.schema) == demands.applied.end();
+  });
+  std::vector<Demands> rest(std::make_move_iterator(done), std::make_move_iterator(all.end()));
+  all.erase(done, all.end());
+  for (const Demands& demands : all) count_work(demands.applied.size(), schema.pointer);
+  if (rest.empty() || !all.empty()) apply_new(schema, all);
+  for (Demands& demands : all) demands.applied.push_back(schema.schema);
+  std::move(rest.begin(), rest.end(), std::back_inserter(all));
+}
+
+void SchemaReader::apply_new(const SchemaRef& schema, std::vector<Demands>& all) {
   if (const auto* allowed = schema.schema->get_if<bool>()) {
     if (!*allowed) all.clear();
     return;
@@ -195,7 +223,7 @@ void SchemaReader::apply(const SchemaRef& schema, std::vector<Demands>& all) {
     if (value == nullptr) return std::nullopt;
     return SchemaRef{value, concat(schema.pointer, "/", key)};
   };
-  Demands::Items items;
+  auto items = std::make_shared<Demands::Items>();
   const auto list = child("items"), prefix = child("prefixItems");
   const bool is_tuple = list && list->schema->is<json::Value::Array>();
   if (is_tuple && prefix)
@@ -204,18 +232,20 @@ void SchemaReader::apply(const SchemaRef& schema, std::vector<Demands>& all) {
   if (const auto& tuple = is_tuple ? list : prefix) {
     const auto& elements = list_of(*tuple->schema, tuple->pointer);
     for (std::size_t i = 0; i < elements.size(); ++i)
-      items.prefix.push_back({&elements[i], concat(tuple->pointer, "/", i)});
+      items->prefix.push_back({&elements[i], concat(tuple->pointer, "/", i)});
   }
-  items.others = is_tuple ? child("additionalItems") : list;
-  Demands::Members members;
+  items->others = is_tuple ? child("additionalItems") : list;
+  auto members = std::make_shared<Demands::Members>();
   if (const auto properties = child("properties")) {
     for (const auto& [name, value] : object_of(*properties->schema, properties->pointer))
-      members.named.emplace_back(name, SchemaRef{&value, concat(properties->pointer, "/", escaped(name))});
+      members->named.emplace_back(name, SchemaRef{&value, concat(properties->pointer, "/", escaped(name))});
   }
-  members.others = child("additionalProperties");
+  for (std::size_t i = 0; i < members->named.size(); ++i) members->places.emplace(members->named[i].first, i);
+  members->others = child("additionalProperties");
+  count_work(items->prefix.size() + members->named.size(), schema.pointer);
   for (Demands& demands : all) {
-    if (items.others || !items.prefix.empty()) demands.items.push_back(items);
-    if (members.others || !members.named.empty()) demands.members.push_back(members);
+    if (items->others || !items->prefix.empty()) demands.items.push_back(items);
+    if (members->others || !members->named.empty()) demands.members.push_back(members);
   }
   apply_keywords(*keywords, schema, true, all);
   --depth_;
@@ -255,17 +285,21 @@ void SchemaReader::apply_keyword(const std::string& key, const json::Value& valu
       d.has_type = true;
     });
   } else if (key == "enum" || key == "const") {
-    json::Value::Array values;
+    const auto values = std::make_shared<json::Value::Array>();
     if (key == "enum")
-      values = list_of(value, pointer);
+      *values = list_of(value, pointer);
     else
-      values.push_back(value);
+      values->push_back(value);
     demand(0, [&](Demands& d) {
-      if (d.values) count_work(d.values->size() * values.size(), pointer);
-      if (d.values)
-        std::erase_if(*d.values, [&](const json::Value& v) { return !holds(values, v); });
-      else
+      if (!d.values) {
         d.values = values;
+        return;
+      }
+      const auto keys = keys_of(*values, pointer);
+      const auto common = std::make_shared<json::Value::Array>();
+      for (const json::Value& v : *d.values)
+        if (keys.contains(key_of(v, pointer))) common->push_back(v);
+      d.values = common;
     });
   } else if (key == "minimum" || key == "exclusiveMinimum" || key == "maximum" || key == "exclusiveMaximum") {
     if (!is_number(value)) fail_form(pointer, value, "a number");
@@ -326,6 +360,7 @@ void SchemaReader::apply_branches(const std::string& key, const json::Value& val
   std::vector<std::vector<Demands>> results;
   std::size_t count = 0;
   for (std::size_t i = 0; i < branches.size(); ++i) {
+    for (const Demands& demands : all) count_work(demands.size(), pointer);
     std::vector<Demands>& result = results.emplace_back(all);
     apply({&branches[i], concat(pointer, "/", i)}, result);
     count += result.size();
@@ -359,16 +394,32 @@ void SchemaReader::count_work(std::size_t steps, const std::string& pointer) {
                         quote(pointer));
 }
 
+std::string SchemaReader::key_of(const json::Value& value, const std::string& pointer) {
+  std::string key;
+  add_key(value, key);
+  count_work(1 + key.size() / 16, pointer);
+  return key;
+}
+
+std::unordered_set<std::string> SchemaReader::keys_of(const json::Value::Array& values,
+                                                      const std::string& pointer) {
+  std::unordered_set<std::string> keys;
+  for (const json::Value& value : values) keys.insert(key_of(value, pointer));
+  return keys;
+}
+
 // Whether no text of one meets the other, as far as types, values and members that must be there show it. Of members every
 // value counts: what comes later may choose others of them.
 bool SchemaReader::exclude_each_other(const Demands& a, const Demands& b, int depth) {
-  if (a.values && b.values) count_work(a.values->size() * b.values->size(), a.pointer);
+  count_work(1, a.pointer);
   const unsigned of_a = a.admitted_types(), of_b = b.admitted_types();
   const unsigned both = depth > 0 ? of_a & of_b : (a.chosen_types() & of_b) | (of_a & b.chosen_types());
   if (both == 0) return true;
-  if (a.values && b.values)
+  if (a.values && b.values) {
+    const auto keys = keys_of(*b.values, b.pointer);
     return std::none_of(a.values->begin(), a.values->end(),
-                        [&](const json::Value& value) { return holds(*b.values, value); });
+                        [&](const json::Value& value) { return keys.contains(key_of(value, a.pointer)); });
+  }
   if (both != kObject) return false;
   for (const std::string& name : a.required) {
     const auto closed = [&](const Demands& d) {  // against members of this name

@@ -1,11 +1,14 @@
 // What a JSON schema demands, without its ways to combine schemas.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -53,23 +56,30 @@ struct Demands {
   };
   struct Members {
     std::vector<std::pair<std::string, SchemaRef>> named;
-    std::optional<SchemaRef> others;  // unset: not said
+    std::optional<SchemaRef> others;                                // unset: not said
+    std::unordered_map<std::string_view, std::size_t> places = {};  // in named, by name
   };
 
   unsigned types = kAnyType;
   unsigned wanted = kAnyType;  // those that a oneOf was looked at for, whatever else comes
   bool has_type = false;
-  unsigned spoken_of = 0;                         // types that have keywords of their own here
-  std::optional<json::Value::Array> values = {};  // enum and const
+  unsigned spoken_of = 0;                                 // types that have keywords of their own here
+  std::shared_ptr<const json::Value::Array> values = {};  // enum and const
   std::vector<Bound> low = {}, high = {};
   std::uint64_t min_length = 0, min_items = 0;
   std::optional<std::uint64_t> max_length = {}, max_items = {};
   std::vector<Text> patterns = {}, formats = {};
-  std::vector<Items> items = {};
-  std::vector<Members> members = {};
+  std::vector<std::shared_ptr<const Items>> items = {};
+  std::vector<std::shared_ptr<const Members>> members = {};
   std::vector<std::string> required = {};
-  std::string pointer = {};  // of the first schema, for messages
+  std::vector<const json::Value*> applied = {};  // the schemas that have been put together
+  std::string pointer = {};                      // of the first schema, for messages
 
+  /// So many parts a copy copies.
+  std::size_t size() const noexcept {
+    return 1 + low.size() + high.size() + patterns.size() + formats.size() + items.size() + members.size() +
+           required.size() + applied.size();
+  }
   /// The types of the values that meet this.
   unsigned admitted_types() const;
   /// Those that texts shall have.
@@ -94,8 +104,12 @@ class SchemaReader {
   /// UnsupportedError naming the pointer of a keyword.
   std::vector<Demands> read(const Schemas& schemas);
 
+  /// Throws ArgumentError when all schemas together have taken too much work, in keywords read and parts copied or compared.
+  void count_work(std::size_t steps, const std::string& pointer);
+
  private:
   void apply(const SchemaRef& schema, std::vector<Demands>& all);
+  void apply_new(const SchemaRef& schema, std::vector<Demands>& all);
   void apply_keywords(const json::Value::Object& keywords, const SchemaRef& schema, bool branches,
                       std::vector<Demands>& all);
   void apply_keyword(const std::string& key, const json::Value& value, const SchemaRef& schema,
@@ -103,7 +117,8 @@ class SchemaReader {
   void apply_branches(const std::string& key, const json::Value& value, const std::string& pointer,
                       std::vector<Demands>& all);
   bool exclude_each_other(const Demands& a, const Demands& b, int depth);
-  void count_work(std::size_t steps, const std::string& pointer);
+  std::string key_of(const json::Value& value, const std::string& pointer);
+  std::unordered_set<std::string> keys_of(const json::Value::Array& values, const std::string& pointer);
   SchemaRef resolve(const json::Value& reference, const std::string& pointer) const;
 
   const json::Value& root_;
