@@ -34,7 +34,14 @@ TEST(GrammarFromRegex, ReadsClassesAndEscapes) {
   expect_texts(Grammar::from_regex("[a-c\\-\\]x]+"), {"abc-]x"}, {"d", ""});
   expect_texts(Grammar::from_regex("[^a-c]"), {"d", "\n", "\xc3\xa9", "\xf0\x9f\x98\x80"},
                {"a", "\xc3", "dd"});
-  expect_texts(Grammar::from_regex("."), {"a", "\xe2\x82\xac"}, {"\n", "\xff", "\xed\xa0\x80", "\xc0\x80"});
+  expect_texts(Grammar::from_regex("."), {"a", "\xe2\x82\xac", "\xc2\x85"},
+               {"\n", "\r", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xff", "\xed\xa0\x80", "\xc0\x80"});
+  // No white space: neither ASCII's nor U+00A0, U+2028, U+FEFF.
+  expect_texts(Grammar::from_regex("[^\\s]+"), {"a\xc3\xa9"},
+               {" ", "\t", "\xc2\xa0", "\xe2\x80\xa8", "\xef\xbb\xbf"});
+  expect_texts(Grammar::from_regex("[^\\S]"), {" ", "\t"}, {"a", "\xc2\xa0", "\xe2\x80\xa8", "\xef\xbb\xbf"});
+  expect_texts(Grammar::from_regex("[^\\S\\n]"), {" "}, {"\n", "a"});
+  expect_texts(Grammar::from_regex("[\\s]"), {" "}, {"\xc2\xa0"});
   expect_texts(Grammar::from_regex("\\d\\D\\w\\W\\s\\S"), {"1a_- x", "0\xc3\xa9Z\xc3\xa9\tx"},
                {"1a__ x", "1a_-\xc2\xa0x", "1a_- \xc2\xa0"});
   expect_texts(Grammar::from_regex("\\x41\\u00e9\\u{1F600}\\t\\.\\/"), {"A\xc3\xa9\xf0\x9f\x98\x80\t./"},

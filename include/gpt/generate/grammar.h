@@ -24,8 +24,9 @@ class TokenMasks;
 class Grammar {
  public:
   /// The texts that match the pattern as a whole, in ECMA-262's syntax: classes and their negation, groups of all kinds as groups,
-  /// alternatives, the quantifiers * + ? {m} {m,} {m,n} up to 100000 and their lazy forms (which change no set of texts). \d, \w
-  /// and \s are ASCII's, \S is no white space of Unicode, . any character but a line feed; \p{L}, \p{Lu} and so on are general
+  /// alternatives, the quantifiers * + ? {m} {m,} {m,n} up to 100000 and their lazy forms (which change no set of texts). \d and \w
+  /// are ASCII's; \s gives ASCII's white space, \S and [^\s] none of Unicode's; . is any character but \n, \r, U+2028 and
+  /// U+2029; \p{L}, \p{Lu} and so on are general
   /// categories; \xXX, \uXXXX and \u{X} characters. ^ and $ may stand at the ends, where they say nothing new. Throws FormatError
   /// for what is no pattern and UnsupportedError for back-references, look-around, \b and other anchors, flags and
   /// possessive quantifiers, both with the position.

@@ -49,7 +49,7 @@ class CharSet {
 };
 
 /// The classes \d, \w and \s as ECMA-262 has them but for \s, which is ASCII's white space alone: what a class adds is then
-/// white space to every reader. `white_space` is what no reader takes for anything else: for \S.
+/// white space to every reader. `white_space` is what any reader takes for it: what \S leaves out, and \s in a negated class.
 CharSet digits();
 CharSet word_chars();
 CharSet ascii_space();

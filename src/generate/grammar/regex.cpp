@@ -138,8 +138,8 @@ class RegexParser {
     if (sees("[")) return one_of(bracket());
     if (sees("*") || sees("+") || sees("?") || sees("{")) bad("a quantifier with nothing before it");
     if (sees("^") || sees("$")) refuse(concat(text_.substr(at_, 1), " inside the pattern"));
-    if (take(".")) return one_of(CharSet::of('\n', '\n').complement());
-    if (sees("\\")) return one_of(escape(false));
+    if (take(".")) return one_of(CharSet::of("\n\r").add(0x2028, 0x2029).complement());
+    if (sees("\\")) return one_of(escape(Place::kOutside));
     const char32_t c = take_character();
     return one_of(CharSet::of(c, c));
   }
@@ -182,11 +182,11 @@ class RegexParser {
       }
       if (sees("[:") || sees("[.") || sees("[=")) refuse("a POSIX class");
       bool is_class = false;
-      const CharSet first = member(is_class);
+      const CharSet first = member(is_negated, is_class);
       if (sees("-") && at_ + 1 < text_.size() && text_[at_ + 1] != ']') {
         const std::size_t dash = at_++;
         bool last_is_class = false;
-        const CharSet last = member(last_is_class);
+        const CharSet last = member(is_negated, last_is_class);
         if (is_class || last_is_class || first.empty() || last.empty() ||
             first.ranges()[0].first > last.ranges()[0].first) {
           at_ = dash;
@@ -209,9 +209,9 @@ class RegexParser {
     return set;
   }
 
-  CharSet member(bool& is_class) {
+  CharSet member(bool is_negated, bool& is_class) {
     if (sees("\\")) {
-      const CharSet set = escape(true);
+      const CharSet set = escape(is_negated ? Place::kNegatedClass : Place::kClass);
       is_class = set.ranges().size() != 1 || set.ranges()[0].first != set.ranges()[0].last;
       return set;
     }
@@ -219,7 +219,9 @@ class RegexParser {
     return CharSet::of(c, c);
   }
 
-  CharSet escape(bool in_class) {
+  enum class Place { kOutside, kClass, kNegatedClass };
+
+  CharSet escape(Place place) {
     const std::size_t begin = at_++;
     if (!more()) bad("a \\ at the end");
     const char c = text_[at_];
@@ -229,7 +231,7 @@ class RegexParser {
     };
     if (c >= '1' && c <= '9') refuse_here("a back-reference");
     if (c == 'k') refuse_here("a back-reference");
-    if (!in_class && (c == 'b' || c == 'B')) refuse_here("a word boundary");
+    if (place == Place::kOutside && (c == 'b' || c == 'B')) refuse_here("a word boundary");
     if (c == 'A' || c == 'z' || c == 'Z' || c == 'G') refuse_here("an anchor other than ^ and $");
     const bool is_word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '0';
     if (!is_word) {
@@ -238,13 +240,14 @@ class RegexParser {
     }
     ++at_;
     const auto character = [](char32_t code_point) { return CharSet::of(code_point, code_point); };
+    const bool is_negated = place == Place::kNegatedClass;  // what is more there is less in the end
     switch (c) {
       case 'd': return digits();
       case 'D': return digits().complement();
       case 'w': return word_chars();
       case 'W': return word_chars().complement();
-      case 's': return ascii_space();
-      case 'S': return white_space().complement();
+      case 's': return is_negated ? white_space() : ascii_space();
+      case 'S': return (is_negated ? ascii_space() : white_space()).complement();
       case 'p':
       case 'P': return category(c == 'P', begin);
       case 't': return character('\t');
