@@ -91,6 +91,9 @@ void BeamSession::search(std::size_t index, std::vector<GenerateResult>& results
   std::stable_sort(hypotheses.begin(), hypotheses.end(),
                    [](const auto& a, const auto& b) { return a.score > b.score; });
   const auto wanted = static_cast<std::size_t>(settings_.options.num_return_sequences.value_or(1));
+  if (settings_.options.grammar && hypotheses.size() < wanted && reason != FinishReason::kCancelled)
+    fail<ArgumentError>("generate", "num_return_sequences is ", wanted, ", and the beams found ",
+                        hypotheses.size(), " texts of grammar: expected no more than that");
   // Where a stop or the processors left fewer, the results behind them have no new tokens.
   hypotheses.resize(wanted, {{work.prompt.begin(), work.prompt.end()}, 0.0, reason});
   for (BeamSearch::Hypothesis& hypothesis : hypotheses)
