@@ -228,7 +228,8 @@ int generate(Request& request) {
     request.options.assistant_model = &*assistant;
   }
   if (grammar)
-    request.options.grammar = std::make_shared<const gpt::CompiledGrammar>(*grammar, model.tokenizer());
+    request.options.grammar =
+        std::make_shared<const gpt::CompiledGrammar>(*grammar, model.tokenizer(), model.config().vocab_size);
   const gpt::Generator generator(model, program::warn);
   if (request.negative_prompt)
     request.options.negative_prompt_ids = model.tokenizer().encode_prompt(*request.negative_prompt);

@@ -163,6 +163,10 @@ void check_grammar(const GenerateOptions& merged, const Model& model) {
     fail<UnsupportedError>("generate", "grammar needs a tokenizer, and the checkpoint has none");
   if (!merged.grammar->is_for(model.tokenizer()))
     fail<ArgumentError>("generate", "grammar was compiled for another tokenizer than the model's");
+  if (merged.grammar->vocab_size() > model.config().vocab_size)
+    fail<ArgumentError>(
+        "generate", "grammar was compiled for tokens up to the id ", merged.grammar->vocab_size() - 1,
+        ", and the network has vocab_size = ", model.config().vocab_size, ": compile it for that vocab_size");
   if (merged.eos_token_id->empty())
     fail<ArgumentError>("generate", "grammar needs an eos_token_id, and there is none");
   const auto refuse = [](std::string_view name, bool is_on) {
@@ -171,6 +175,15 @@ void check_grammar(const GenerateOptions& merged, const Model& model) {
   refuse("stop_strings", !merged.stop_strings->empty());
   refuse("forced_bos_token_id", merged.forced_bos_token_id.has_value());
   refuse("forced_eos_token_id", merged.forced_eos_token_id && !merged.forced_eos_token_id->empty());
+  // What drops tokens whatever else is left: a text could be broken off where it drops all that grammar admits.
+  const auto holds = [](const auto& list) { return list && !list->empty(); };
+  refuse("no_repeat_ngram_size", merged.no_repeat_ngram_size.value_or(0) != 0);
+  refuse("bad_words_ids", holds(merged.bad_words_ids));
+  refuse("min_length", merged.min_length.value_or(0) > 0);
+  refuse("min_new_tokens", merged.min_new_tokens.value_or(0) > 0);
+  refuse("prefix_allowed_tokens_fn", static_cast<bool>(merged.prefix_allowed_tokens_fn));
+  refuse("suppress_tokens", holds(merged.suppress_tokens));
+  refuse("begin_suppress_tokens", holds(merged.begin_suppress_tokens));
 }
 
 // What the caller leaves open is the file's.

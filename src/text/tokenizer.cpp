@@ -1,6 +1,7 @@
 #include "gpt/text/tokenizer.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "core/memory.h"
 #include "core/parallel_try.h"
@@ -9,6 +10,11 @@
 #include "text/tokenizer_files.h"
 
 namespace gpt {
+
+Tokenizer::Tokenizer() {
+  static std::atomic<std::uint64_t> next{0};
+  instance_ = next++;
+}
 
 std::size_t Tokenizer::last_cut(std::string_view) const { return 0; }
 

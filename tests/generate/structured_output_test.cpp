@@ -2,15 +2,20 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "generate/grammar_support.h"
 #include "gpt/core/error.h"
 #include "gpt/generate/generator.h"
 #include "gpt/generate/grammar.h"
+#include "gpt/text/byte_bpe.h"
 #include "gpt/text/wordpiece.h"
 #include "support/expect_error.h"
 #include "support/json_schema.h"
@@ -233,19 +238,103 @@ TEST(StructuredOutput, RefusesByNameWhatItDoesNotGoWith) {
   expect([](GenerateOptions& o) { o.forced_bos_token_id = 1; }, {"forced_bos_token_id", "grammar"});
   expect([](GenerateOptions& o) { o.forced_eos_token_id = {{1}}; }, {"forced_eos_token_id", "grammar"});
   expect([](GenerateOptions& o) { o.eos_token_id = {{'x'}}; }, {"eos_token_id 120", "has text", "grammar"});
+  // The tokenizer's own eos, which it does not call special: it would stand in the text.
+  ByteBpeModel parts;
+  parts.vocab = {{"a", 0}, {"<end>", 1}};
+  parts.eos_token = "<end>";
+  const ByteBpe plain(parts);
+  ASSERT_FALSE(plain.is_special(1));
+  const auto compiled = std::make_shared<const CompiledGrammar>(Grammar::from_regex("a+"), plain);
+  expect_error<UnsupportedError>([&] { GrammarConstrained(compiled, plain, {1}); },
+                                 {"eos_token_id 1", "has text"});
   GenerateOptions options = sampling(Grammar::from_regex("a+"), 5);
   options.eos_token_id = std::vector<TokenId>();
   expect_error<ArgumentError>([&] { fixture().generator.check(options); }, {"grammar needs an eos_token_id"});
+  expect([](GenerateOptions& o) { o.no_repeat_ngram_size = 2; }, {"no_repeat_ngram_size", "grammar"});
+  expect([](GenerateOptions& o) { o.bad_words_ids = {{{'a'}}}; }, {"bad_words_ids", "grammar"});
+  expect([](GenerateOptions& o) { o.min_length = 4; }, {"min_length", "grammar"});
+  expect([](GenerateOptions& o) { o.min_new_tokens = 4; }, {"min_new_tokens", "grammar"});
+  expect([](GenerateOptions& o) { o.suppress_tokens = {{'a'}}; }, {"suppress_tokens", "grammar"});
+  expect([](GenerateOptions& o) { o.begin_suppress_tokens = {{'a'}}; }, {"begin_suppress_tokens", "grammar"});
+  expect(
+      [](GenerateOptions& o) {
+        o.prefix_allowed_tokens_fn = [](std::size_t, std::span<const TokenId>) {
+          return std::vector<TokenId>{'b'};
+        };
+      },
+      {"prefix_allowed_tokens_fn", "grammar"});
   options = sampling(Grammar::from_regex("a{2}"), 5);
-  options.min_new_tokens = 4;  // more than the grammar has
+  options.logits_processor = [](std::span<double> scores, const DecodingStep&) { scores['a'] = -HUGE_VAL; };
   expect_error<ArgumentError>([&] { fixture().generator.generate(kAbc, options); },
-                              {"position 5", "dropped every token that grammar admits"});
+                              {"position 3", "dropped every token that grammar admits"});
   const auto other = std::make_shared<const ListTokenizer>(std::vector<std::string>{"a", "b"});
   options = sampling(Grammar::from_regex("a+"), 5);
   options.grammar = std::make_shared<const CompiledGrammar>(Grammar::from_regex("a+"), *other);
   expect_error<ArgumentError>([&] { fixture().generator.check(options); }, {"another tokenizer"});
   const Model bare(test::random_network(test::tiny_config(), 1), HfConfig());
   expect_error<UnsupportedError>([&] { Generator(bare).check(options); }, {"grammar needs a tokenizer"});
+}
+
+// The tokenizer has a token more, with which least_tokens would be 1.
+TEST(StructuredOutput, LeavesOutTokensThatTheNetworkDoesNotHave) {
+  ByteBpeModel parts;
+  parts.vocab = {{"a", 0}, {"<end>", 1}, {"aa", 2}};
+  parts.added_tokens = {{.content = "<end>"}};
+  parts.eos_token = "<end>";
+  const auto tokenizer = std::make_shared<const ByteBpe>(parts);
+  Gpt2Config config = test::tiny_config();
+  config.vocab_size = 2;
+  config.eos_token_id = {1};
+  const Model model(test::random_network(config, 1), HfConfig(), tokenizer);
+  const Grammar grammar = Grammar::from_regex("(aa)+");
+  GenerateOptions options;
+  options.max_new_tokens = 3;
+  options.grammar = std::make_shared<const CompiledGrammar>(grammar, *tokenizer);
+  const std::vector<TokenId> prompt{0};
+  expect_error<ArgumentError>([&] { Generator(model).generate(prompt, options); },
+                              {"the id 2", "vocab_size = 2", "compile it"});
+  options.grammar = std::make_shared<const CompiledGrammar>(grammar, *tokenizer, 2);
+  EXPECT_EQ(options.grammar->least_tokens(), 2);
+  EXPECT_EQ(Generator(model).generate(prompt, options).text, "aa");
+  expect_error<ArgumentError>([&] { CompiledGrammar(grammar, *tokenizer, 0); }, {"vocab_size is 0"});
+}
+
+// Of two texts, beams that are drawn find no third.
+TEST(StructuredOutput, GivesNoResultThatIsNoTextOfTheGrammar) {
+  const Grammar grammar = Grammar::from_regex("yes|no");
+  GenerateOptions options = sampling(grammar, 20);
+  options.num_beams = 4;
+  options.num_return_sequences = 4;
+  const std::vector<std::vector<TokenId>> prompts{kAbc};
+  expect_error<ArgumentError>([&] { fixture().generator.generate(prompts, options); },
+                              {"num_return_sequences is 4", "texts of grammar"});
+  options.num_return_sequences = 2;
+  for (const bool draws : {true, false}) {
+    if (!draws) {
+      options.do_sample = std::nullopt;
+      options.temperature = std::nullopt;
+      options.top_k = std::nullopt;
+      options.num_return_sequences = 4;
+    }
+    for (const GenerateResult& result : fixture().generator.generate(prompts, options))
+      EXPECT_TRUE(grammar.accepts(result.text)) << result.text;
+  }
+}
+
+TEST(StructuredOutput, IsForTokenizersWithTheSameTokensAlone) {
+  std::vector<std::string> tokens(300, "x");
+  for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] += std::to_string(i);
+  const ListTokenizer tokenizer(tokens), same(tokens), copy(tokenizer);
+  const CompiledGrammar grammar(Grammar::from_regex("(x\\d+)*"), tokenizer);
+  EXPECT_TRUE(grammar.is_for(tokenizer));
+  EXPECT_TRUE(grammar.is_for(same));
+  EXPECT_TRUE(grammar.is_for(copy));
+  for (std::size_t i = 0; i < tokens.size();
+       i += 7) {  // one that differs in a single token, of the same length
+    std::vector<std::string> others = tokens;
+    others[i][0] = 'y';
+    EXPECT_FALSE(grammar.is_for(ListTokenizer(others))) << i;
+  }
 }
 
 // Words that WordPiece writes with a space before them, and pieces without.

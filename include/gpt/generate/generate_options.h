@@ -148,9 +148,9 @@ struct GenerateOptions {
   /// The new tokens' text is one of this grammar, and ends with it, whatever max_new_tokens is: only tokens come behind which it
   /// can still be completed in time, an eos token where it is complete, and nothing else where it can only end. Works after all
   /// these and before the filters, with every strategy. Needs a tokenizer, the one it was compiled for, an eos_token_id without
-  /// text, and room for CompiledGrammar::least_tokens. Not with stop_strings, forced_bos_token_id and forced_eos_token_id. Where
-  /// other constraints (min_new_tokens too) leave nothing that the grammar admits, the generation throws ArgumentError. See
-  /// grammar.h.
+  /// text, and room for CompiledGrammar::least_tokens. Not with stop_strings, min_length, min_new_tokens and
+  /// the seven options before logits_processor: they could leave nothing that the grammar admits. Where a logits_processor leaves
+  /// nothing, the generation throws ArgumentError. See grammar.h.
   std::shared_ptr<const CompiledGrammar> grammar = {};
   /// Turns the scores into log-probabilities after all processors.
   std::optional<bool> renormalize_logits = {};  // false

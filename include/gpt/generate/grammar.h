@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -73,7 +74,9 @@ class CompiledGrammar {
   /// The tokens are those with text of their own: special ones, and those the tokenizer calls bos, eos, pad and unk, are in no
   /// text. Throws ArgumentError when no text can be put together from them, UnsupportedError for a tokenizer whose tokens have
   /// no text that is theirs whatever stands beside them (WordPiece with clean_up_tokenization_spaces).
-  CompiledGrammar(const Grammar& grammar, const Tokenizer& tokenizer);
+  ///   vocab_size  the network's, for one that has fewer tokens than the tokenizer: those from there on are left out
+  CompiledGrammar(const Grammar& grammar, const Tokenizer& tokenizer,
+                  std::optional<std::int64_t> vocab_size = std::nullopt);
   ~CompiledGrammar();
   CompiledGrammar(CompiledGrammar&&) noexcept;
   CompiledGrammar& operator=(CompiledGrammar&&) noexcept;
@@ -82,14 +85,17 @@ class CompiledGrammar {
   /// tokens that end several rules at once.
   std::int64_t least_tokens() const noexcept;
 
-  /// Whether it was compiled for this tokenizer, or one with the same fingerprint.
+  /// Whether it was compiled for this tokenizer, a copy of it, or one whose tokens have the same text. To find out the last
+  /// takes as long as to read the vocabulary.
   bool is_for(const Tokenizer& tokenizer) const;
+  /// One more than the largest id of the tokens that texts are put together from.
+  std::int64_t vocab_size() const noexcept;
 
  private:
   friend class GrammarConstrained;
   std::shared_ptr<const generate::TokenMasks> masks_;
-  const Tokenizer* tokenizer_ = nullptr;  // compared, not used
-  std::uint64_t fingerprint_ = 0;
+  std::optional<std::int64_t> vocab_size_;
+  std::uint64_t instance_ = 0;  // the tokenizer's
 };
 
 /// Drops the tokens behind which the new tokens' text could not be completed with those that are left up to max_length, and the

@@ -62,6 +62,7 @@ class Detokenizer {
 /// Text to token ids and back. Immutable: shared between threads without locks.
 class Tokenizer {
  public:
+  Tokenizer();
   virtual ~Tokenizer() = default;
 
   /// The ids of a text of any bytes. Throws ArgumentError when the vocabulary cannot express the text.
@@ -124,12 +125,18 @@ class Tokenizer {
   /// same in every run.
   virtual std::uint64_t fingerprint() const = 0;
 
+  /// Another number for every object that is made in a process, but the same for copies of one.
+  std::uint64_t instance() const noexcept { return instance_; }
+
   /// The files from which transformers (and load_tokenizer) make the same tokenizer, names without a directory.
   virtual std::vector<TokenizerFile> files() const = 0;
 
   /// Writes them into an existing directory, all or none; AtomicFiles says what a kill meanwhile leaves. Throws IoError naming
   /// the file.
   void save(const std::filesystem::path& directory) const;
+
+ private:
+  std::uint64_t instance_;
 };
 
 /// True when the directory holds tokenizer.json, vocab.json, merges.txt, vocab.txt, tokenizer.model or spiece.model:

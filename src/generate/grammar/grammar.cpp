@@ -66,27 +66,26 @@ bool Grammar::accepts(std::string_view text) const {
   });
 }
 
-CompiledGrammar::CompiledGrammar(const Grammar& grammar, const Tokenizer& tokenizer)
-    : masks_(with_memory_errors(
-          "grammar", [&] { return std::make_shared<const TokenMasks>(grammar.automaton_, tokenizer); })),
-      tokenizer_(&tokenizer),
-      fingerprint_(tokenizer.fingerprint()) {}
+CompiledGrammar::CompiledGrammar(const Grammar& grammar, const Tokenizer& tokenizer,
+                                 std::optional<std::int64_t> vocab_size)
+    : vocab_size_(vocab_size), instance_(tokenizer.instance()) {
+  if (vocab_size && *vocab_size < 1)
+    fail<ArgumentError>("grammar", "vocab_size is ", *vocab_size, ", expected at least 1");
+  masks_ = with_memory_errors("grammar", [&] {
+    return std::make_shared<const TokenMasks>(grammar.automaton_, TokenTrie(tokenizer, vocab_size));
+  });
+}
 CompiledGrammar::~CompiledGrammar() = default;
 CompiledGrammar::CompiledGrammar(CompiledGrammar&&) noexcept = default;
 CompiledGrammar& CompiledGrammar::operator=(CompiledGrammar&&) noexcept = default;
 
 bool CompiledGrammar::is_for(const Tokenizer& tokenizer) const {
-  // The number takes a pass over the vocabulary: not for the same object, or another at its place that looks the same.
-  const TokenTrie& trie = masks_->trie();
-  constexpr std::size_t kSamples = 64;
-  bool same = &tokenizer == tokenizer_ && std::cmp_equal(trie.vocab_size(), tokenizer.vocab_size());
-  for (std::size_t i = 0; same && i < kSamples; ++i) {
-    const auto id = static_cast<TokenId>(trie.vocab_size() * i / kSamples);
-    const std::string_view bytes = trie.bytes_of(id);
-    same = bytes.empty() || (tokenizer.has(id) && tokenizer.bytes_of(id) == bytes);
-  }
-  return same || tokenizer.fingerprint() == fingerprint_;
+  return tokenizer.instance() == instance_ || with_memory_errors("grammar", [&] {
+           return masks_->trie().has_same_tokens(TokenTrie(tokenizer, vocab_size_));
+         });
 }
+
+std::int64_t CompiledGrammar::vocab_size() const noexcept { return masks_->trie().largest_token() + 1; }
 
 std::int64_t CompiledGrammar::least_tokens() const noexcept { return masks_->least_tokens(); }
 
@@ -151,8 +150,8 @@ class GrammarConstrained::Impl {
         tokenizer_(tokenizer),
         eos_(std::move(eos)),
         stacks_(masks_->automaton(), masks_->distances()) {
-    for (const TokenId id : eos_) {
-      if (!masks_->trie().bytes_of(id).empty())
+    for (const TokenId id : eos_) {  // one that is special, or not in the tokenizer, adds nothing to the text
+      if (tokenizer.has(id) && !tokenizer.is_special(id) && !tokenizer.bytes_of(id).empty())
         fail<UnsupportedError>("generate", "eos_token_id ", id,
                                ", which has text, together with grammar is not supported");
     }

@@ -31,9 +31,9 @@ std::uint64_t key_of(std::uint32_t a, std::uint32_t b) noexcept {
 
 }  // namespace
 
-TokenMasks::TokenMasks(std::shared_ptr<const Automaton> automaton, const Tokenizer& tokenizer)
+TokenMasks::TokenMasks(std::shared_ptr<const Automaton> automaton, TokenTrie trie)
     : automaton_(std::move(automaton)),
-      trie_(tokenizer),
+      trie_(std::move(trie)),
       distances_(automaton_->states(), kUnreachable),
       stacks_(*automaton_, distances_),
       path_(trie_.depth() + 1) {

@@ -12,7 +12,6 @@
 #include "generate/grammar/automaton.h"
 #include "generate/grammar/stacks.h"
 #include "generate/grammar/token_trie.h"
-#include "gpt/text/tokenizer.h"
 
 namespace gpt::generate {
 
@@ -23,8 +22,8 @@ class TokenMasks {
  public:
   using State = Automaton::State;
 
-  /// Throws ArgumentError when no text of the grammar can be made of the tokens, UnsupportedError as TokenTrie.
-  TokenMasks(std::shared_ptr<const Automaton> automaton, const Tokenizer& tokenizer);
+  /// Throws ArgumentError when no text of the grammar can be made of the tokens.
+  TokenMasks(std::shared_ptr<const Automaton> automaton, TokenTrie trie);
 
   const Automaton& automaton() const noexcept { return *automaton_; }
   const TokenTrie& trie() const noexcept { return trie_; }

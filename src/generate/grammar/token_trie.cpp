@@ -57,13 +57,12 @@ class Inside {
 
 }  // namespace
 
-TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
-  collect(tokenizer);
+TokenTrie::TokenTrie(const Tokenizer& tokenizer, std::optional<std::int64_t> vocab_size) {
+  collect(tokenizer, std::min(tokenizer.vocab_size(), vocab_size.value_or(tokenizer.vocab_size())));
   build();
 }
 
-void TokenTrie::collect(const Tokenizer& tokenizer) {
-  const auto vocab_size = static_cast<TokenId>(tokenizer.vocab_size());
+void TokenTrie::collect(const Tokenizer& tokenizer, std::int64_t vocab_size) {
   const std::optional<TokenId> named[] = {tokenizer.bos_token_id(), tokenizer.eos_token_id(),
                                           tokenizer.pad_token_id(), tokenizer.unk_token_id()};
   std::vector<TokenId> texts;
@@ -82,6 +81,7 @@ void TokenTrie::collect(const Tokenizer& tokenizer) {
     const TokenId other = probe_.value_or(texts.front());
     std::erase_if(texts, [&](TokenId id) { return !inside.is_plain(other, id, other); });
   }
+  if (!texts.empty()) largest_token_ = texts.back();
   tokens_ = std::move(texts);
   bytes_begin_.assign(static_cast<std::size_t>(vocab_size) + 1, 0);
   std::size_t next = 0;

@@ -28,7 +28,8 @@ class TokenTrie {
 
   /// Of tokens with text of their own; others are in no text that a grammar allows. Throws UnsupportedError when the text of a
   /// token depends on its neighbours.
-  explicit TokenTrie(const Tokenizer& tokenizer);
+  ///   vocab_size  tokens from this id on are left out
+  TokenTrie(const Tokenizer& tokenizer, std::optional<std::int64_t> vocab_size);
 
   std::span<const Node> nodes() const noexcept { return nodes_; }
   std::span<const TokenId> tokens_at(std::uint32_t node) const noexcept {
@@ -45,11 +46,16 @@ class TokenTrie {
                                                  bytes_begin_[index + 1] - bytes_begin_[index]);
   }
   std::size_t vocab_size() const noexcept { return bytes_begin_.size() - 1; }
+  /// -1 when no token has text.
+  TokenId largest_token() const noexcept { return largest_token_; }
+  bool has_same_tokens(const TokenTrie& other) const noexcept {
+    return bytes_begin_ == other.bytes_begin_ && bytes_ == other.bytes_ && probe_ == other.probe_;
+  }
   /// A token that shows whether it stands where a text begins: its text is shorter there. Unset where there is none.
   std::optional<TokenId> probe() const noexcept { return probe_; }
 
  private:
-  void collect(const Tokenizer& tokenizer);
+  void collect(const Tokenizer& tokenizer, std::int64_t vocab_size);
   void build();
 
   std::vector<Node> nodes_;
@@ -57,6 +63,7 @@ class TokenTrie {
   std::string bytes_;                     // of all tokens, joined
   std::vector<std::size_t> bytes_begin_;  // [vocab_size + 1]
   std::size_t depth_ = 0;
+  TokenId largest_token_ = -1;
   std::optional<TokenId> probe_;
 };
 
