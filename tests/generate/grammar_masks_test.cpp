@@ -275,6 +275,13 @@ TEST(GrammarMasks, CountTheFewestTokens) {
   EXPECT_EQ(least(Grammar::from_gbnf("root ::= \"a\" root \"b\" | \"abab\""), small_tokens()), 2);
   expect_error<ArgumentError>([&] { least(Grammar::from_regex("ca"), small_tokens()); },
                               {"[grammar]", "tokens"});
+  // Many states, and a large vocabulary without any token of one byte.
+  const std::string letters = "abcdefghijklmnopqrstuvwxyz0123";
+  std::vector<std::string> triples;
+  for (const char a : letters)
+    for (const char b : letters)
+      for (const char c : letters) triples.push_back({a, b, c});
+  EXPECT_EQ(least(Grammar::from_regex("[a-z0-3]{9000}"), triples), 3000);
 }
 
 TEST(GrammarMasks, LeaveOutTokensWithoutTextOfTheirOwn) {

@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "generate/grammar/token_reach.h"
 #include "gpt/core/error.h"
 
 namespace gpt::generate {
@@ -13,12 +14,13 @@ namespace {
 
 using Configuration = Stacks::Configuration;
 
-// Steps through the trie, and configurations, for the distances of all states: a second or two. The states that are left then
-// have distances by tokens of one byte, which are longer but ways, too.
+// Steps through the trie, and configurations, for the distances of all states of a grammar with calls: a second or two. The
+// states that are left then have distances by tokens of one byte, which are longer but ways, too.
 constexpr std::size_t kMaxVisits = 150'000'000, kMaxConfigurations = std::size_t{1} << 18;
 constexpr std::size_t kMaxReached = std::size_t{1} << 24;
 constexpr std::size_t kMaxRelaxations = 200'000'000;
-constexpr std::size_t kMaxCompileBytes = std::size_t{512} << 20;
+// Of a grammar without calls.
+constexpr std::size_t kMaxReachedStates = std::size_t{1} << 26;
 constexpr int kMaxFollowerPasses = 50;
 // Steps for the masks of all states.
 constexpr std::size_t kMaxFillVisits = 60'000'000;
@@ -38,9 +40,15 @@ TokenMasks::TokenMasks(std::shared_ptr<const Automaton> automaton, TokenTrie tri
       stacks_(*automaton_, distances_),
       path_(trie_.depth() + 1) {
   for (const TokenTrie::Node& node : trie_.nodes()) classes_.push_back(automaton_->class_of(node.byte));
-  find_distances();
+  bool all_tokens = true;
+  if (automaton_->has_calls())
+    all_tokens = relax();
+  else
+    search();
   if (least_tokens() == kUnreachable)
-    fail<ArgumentError>("grammar", "no text of it can be put together from the tokenizer's tokens");
+    fail<ArgumentError>("grammar", all_tokens
+                                       ? "no text of it can be put together from the tokenizer's tokens"
+                                       : "is too large for a vocabulary of so many tokens");
   find_followers();
   forget();
   fill();
@@ -66,63 +74,30 @@ void TokenMasks::walk(std::uint32_t top, Configuration from, Visit&& visit) cons
   }
 }
 
-// Which configurations one token leads to, for every state; then the shortest ways backwards from the ends.
-void TokenMasks::find_distances() {
-  Reached reached;
-  reached.begins.push_back(0);
-  std::vector<State> seen_by;
-  const auto nodes = trie_.nodes();
-  for (State state = 0; state < automaton_->states(); ++state) {
-    const Configuration from = stacks_.begin_at(state);
-    if (stacks_.memory() > kMaxCompileBytes)
-      fail<ArgumentError>("grammar", "is too large: too many of its rules can begin at one place");
-    const auto take = [&](std::uint32_t node, Configuration to) {
-      if (nodes[node].token_count == 0) return;
-      if (to >= seen_by.size()) seen_by.resize(to + 1, Automaton::kNone);
-      if (seen_by[to] == state) return;
-      seen_by[to] = state;
-      reached.configurations.push_back(to);
-    };
-    if (stacks_.is_complete(from)) {
-      distances_[state] = 0;
-    } else if (visits_ < kMaxVisits && stacks_.configurations() < kMaxConfigurations &&
-               reached.configurations.size() < kMaxReached) {
-      walk(0, from, take);
-    } else {
-      for (std::uint32_t node = 1; node < nodes.size(); node = nodes[node].end)
-        if (const Configuration to = stacks_.step(from, nodes[node].byte); to != Stacks::kNone)
-          take(node, to);
-    }
-    reached.begins.push_back(reached.configurations.size());
-  }
-  if (automaton_->has_calls())
-    relax(reached);
-  else
-    search(reached);
-  stacks_.update_distances();
-}
-
 // Without calls a configuration is a state: breadth first, from the ends.
-void TokenMasks::search(const Reached& reached) {
-  std::vector<std::size_t> begins(distances_.size() + 1, 0);  // of the states before a state, below
-  const auto state_of = [this](Configuration at) { return stacks_.items(at)[0].state; };
-  const auto counts = [this](Configuration at) { return !stacks_.items(at).empty(); };
-  for (const Configuration at : reached.configurations)
-    if (counts(at)) ++begins[state_of(at) + 1];
-  std::partial_sum(begins.begin(), begins.end(), begins.begin());
-  std::vector<State> before(begins.back());
-  std::vector<std::size_t> next = begins;
-  std::vector<State> queue;
+void TokenMasks::search() {
+  TokenReach reach(*automaton_, trie_, classes_);
+  std::vector<State> reached, queue;  // by one token, for every state
+  std::vector<std::size_t> ends;
   for (State state = 0; state < distances_.size(); ++state) {
-    for (std::size_t i = reached.begins[state]; i < reached.begins[state + 1]; ++i) {
-      const Configuration at = reached.configurations[i];
-      if (counts(at)) before[next[state_of(at)]++] = state;
-      if (stacks_.is_complete(at)) distances_[state] = 1;  // also where the end is all there is
+    if (automaton_->is_final(state)) {
+      distances_[state] = 0;
+      queue.push_back(state);
+    } else {
+      reach.find(state, reached);
+      if (reached.size() > kMaxReachedStates)
+        fail<ArgumentError>("grammar", "is too large for a vocabulary of so many tokens");
     }
-    if (distances_[state] == 0) queue.push_back(state);
+    ends.push_back(reached.size());
   }
+  std::vector<std::size_t> begins(distances_.size() + 1, 0);  // of the states before a state, below
+  for (const State to : reached) ++begins[to + 1];
+  std::partial_sum(begins.begin(), begins.end(), begins.begin());
+  std::vector<State> before(reached.size());
+  std::vector<std::size_t> next = begins;
   for (State state = 0; state < distances_.size(); ++state)
-    if (distances_[state] == 1) queue.push_back(state);
+    for (std::size_t i = state == 0 ? 0 : ends[state - 1]; i < ends[state]; ++i)
+      before[next[reached[i]]++] = state;
   for (std::size_t i = 0; i < queue.size(); ++i) {
     const State state = queue[i];
     for (std::size_t k = begins[state]; k < begins[state + 1]; ++k) {
@@ -133,23 +108,53 @@ void TokenMasks::search(const Reached& reached) {
   }
 }
 
-// A configuration is as far as its state and all frames below it together: what a token begins in several rules, they end one
-// by one. Repeated until nothing becomes shorter; to stop sooner would leave ways that are too long, but ways.
-void TokenMasks::relax(const Reached& reached) {
+// Which configurations one token leads to, for every state; then the shortest ways backwards from the ends.
+bool TokenMasks::relax() {
+  std::vector<Configuration> reached;
+  std::vector<std::size_t> begins{0};
+  std::vector<State> seen_by;
+  bool all_tokens = true;
+  const auto nodes = trie_.nodes();
+  for (State state = 0; state < automaton_->states(); ++state) {
+    const Configuration from = stacks_.begin_at(state);
+    const auto take = [&](std::uint32_t node, Configuration to) {
+      if (nodes[node].token_count == 0) return;
+      if (to >= seen_by.size()) seen_by.resize(to + 1, Automaton::kNone);
+      if (seen_by[to] == state) return;
+      seen_by[to] = state;
+      reached.push_back(to);
+    };
+    if (stacks_.is_complete(from)) {
+      distances_[state] = 0;
+    } else if (visits_ < kMaxVisits && stacks_.configurations() < kMaxConfigurations &&
+               reached.size() < kMaxReached) {
+      walk(0, from, take);
+    } else {
+      all_tokens = false;
+      for (std::uint32_t node = 1; node < nodes.size(); node = nodes[node].end)
+        if (const Configuration to = stacks_.step(from, nodes[node].byte); to != Stacks::kNone)
+          take(node, to);
+    }
+    begins.push_back(reached.size());
+  }
+  // A configuration is as far as its state and all frames below it together: what a token begins in several rules, they end one
+  // by one. Repeated until nothing becomes shorter; to stop sooner leaves ways that are too long, or not found.
+  const std::size_t step = reached.size() + distances_.size();
   bool changed = true;
-  const std::size_t step = reached.configurations.size() + distances_.size();
   for (std::size_t work = 0; changed && work < kMaxRelaxations; work += step) {
     changed = false;
     stacks_.update_distances();
     for (std::size_t state = distances_.size(); state-- > 0;) {  // ends mostly have the higher numbers
       Distance least = distances_[state];
-      for (std::size_t i = reached.begins[state]; i < reached.begins[state + 1]; ++i)
-        least = std::min(least, add(stacks_.distance(reached.configurations[i]), 1));
+      for (std::size_t i = begins[state]; i < begins[state + 1]; ++i)
+        least = std::min(least, add(stacks_.distance(reached[i]), 1));
       if (least == distances_[state]) continue;
       distances_[state] = least;
       changed = true;
     }
   }
+  stacks_.update_distances();
+  return all_tokens && !changed;
 }
 
 // What the callers of a rule can read behind it: where a token cannot go on so, it need not be looked at in their frames.

@@ -53,15 +53,10 @@ class TokenMasks {
     /// A set of nodes at which the rule may end, with bytes of tokens still to come that its callers may read.
     std::uint32_t returns = kNoNodes;
   };
-  /// By state, where one token leads to.
-  struct Reached {
-    std::vector<Stacks::Configuration> configurations = {};
-    std::vector<std::size_t> begins = {};  // [states + 1]
-  };
 
-  void find_distances();
-  void search(const Reached& reached);
-  void relax(const Reached& reached);
+  /// The distances, of a grammar without calls, and of one with them: whether there was the time for all ways.
+  void search();
+  bool relax();
   void find_followers();
   /// Finds out what all states admit, as far as that does not take too long: the rest as it is asked for.
   void fill();
