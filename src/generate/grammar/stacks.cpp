@@ -8,8 +8,8 @@
 namespace gpt::generate {
 namespace {
 
-// Ways to read one text, of which a sensible grammar has a handful.
-constexpr std::size_t kMaxItems = 20000;
+// Ways to read one text, of which a sensible grammar has a handful; and steps to find them.
+constexpr std::size_t kMaxItems = 20000, kMaxSteps = 64 * kMaxItems;
 
 std::uint64_t pair_of(std::uint32_t a, std::uint32_t b) noexcept {
   return static_cast<std::uint64_t>(a) << 32 | b;
@@ -22,8 +22,8 @@ std::uint64_t mix(std::uint64_t hash, std::uint64_t value) noexcept {
 
 }  // namespace
 
-Stacks::Stacks(const Automaton& automaton, const std::vector<Distance>& distances)
-    : automaton_(&automaton), distances_(&distances) {
+Stacks::Stacks(const Automaton& automaton, const std::vector<Distance>& distances, std::size_t max_bytes)
+    : automaton_(&automaton), distances_(&distances), max_bytes_(max_bytes) {
   clear();
 }
 
@@ -41,6 +41,7 @@ void Stacks::clear() {
   seen_.clear();
   fresh_.clear();
   fresh_of_.clear();
+  steps_ = 0;
 }
 
 Stacks::Configuration Stacks::begin_at(State state) {
@@ -59,6 +60,7 @@ Stacks::Configuration Stacks::make_step(Configuration from, std::size_t byte_cla
 }
 
 void Stacks::put(State state, Frame frame) {
+  ++steps_;
   if (seen_.insert(pair_of(state, frame)).second) work_.push_back({state, frame});
 }
 
@@ -72,6 +74,7 @@ void Stacks::call(const Automaton::Call& call, Frame below) {
   if (is_new) fresh_.push_back({call.next, {}});
   Fresh& fresh = fresh_[place->second];
   fresh.parents.push_back(below);
+  ++steps_;
   if (fresh.returned) put(call.next, below);
   put(start, kFresh | static_cast<Frame>(place->second));
 }
@@ -83,8 +86,8 @@ void Stacks::visit(Item item) {
       complete_ = true;
     } else if ((item.frame & kFresh) != 0) {
       Fresh& fresh = fresh_[item.frame & ~kFresh];
-      fresh.returned = true;  // later callers return at once
-      for (const Frame parent : fresh.parents) put(fresh.state, parent);
+      if (!std::exchange(fresh.returned, true))  // later callers return at once
+        for (const Frame parent : fresh.parents) put(fresh.state, parent);
     } else {
       for (const Frame parent : below(item.frame)) put(return_of(item.frame), parent);
     }
@@ -98,7 +101,7 @@ Stacks::Configuration Stacks::close() {
   bool too_many = false;
   for (std::size_t i = 0; i < work_.size() && !too_many; ++i) {
     visit(work_[i]);
-    too_many = work_.size() > kMaxItems;
+    too_many = work_.size() > kMaxItems || steps_ > kMaxSteps;
   }
   if (!too_many)
     for (Item& item : reading_)
@@ -107,6 +110,7 @@ Stacks::Configuration Stacks::close() {
   seen_.clear();
   fresh_.clear();
   fresh_of_.clear();
+  steps_ = 0;
   std::vector<Item> reading = std::exchange(reading_, {});
   if (too_many)
     fail<ArgumentError>("grammar", "is too ambiguous: there are more than ", kMaxItems,
@@ -129,6 +133,9 @@ Stacks::Configuration Stacks::close() {
   items_.insert(items_.end(), reading.begin(), reading.end());
   rows_.resize(rows_.size() + automaton_->classes(), kUnknown);
   configuration_ids_.emplace(hash, id);
+  if (memory() > max_bytes_)
+    fail<ArgumentError>("grammar", "is too ambiguous: the ways to read its texts take more than ", max_bytes_,
+                        " bytes");
   return id;
 }
 

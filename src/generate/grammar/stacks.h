@@ -37,12 +37,15 @@ class Stacks {
     friend auto operator<=>(const Item&, const Item&) = default;
   };
 
-  /// Both must outlive the object. `distances` are those of the states to the end of their rules.
-  Stacks(const Automaton& automaton, const std::vector<Distance>& distances);
+  /// Both must outlive the object. `distances` are those of the states to the end of their rules. `max_bytes` bounds what all
+  /// configurations take, for callers that forget them far below.
+  Stacks(const Automaton& automaton, const std::vector<Distance>& distances,
+         std::size_t max_bytes = std::size_t{256} << 20);
 
-  /// In this state, with the bottom below.
+  /// In this state, with the bottom below. Throws as step.
   Configuration begin_at(State state);
-  /// After one more byte; kNone where no text goes on so. Throws ArgumentError for a grammar that is too ambiguous.
+  /// After one more byte; kNone where no text goes on so. Throws ArgumentError for a grammar that is too ambiguous: in this place,
+  /// or in all together.
   Configuration step(Configuration from, std::uint8_t byte) {
     return step_by_class(from, automaton_->class_of(byte));
   }
@@ -110,6 +113,7 @@ class Stacks {
 
   const Automaton* automaton_;
   const std::vector<Distance>* distances_;
+  std::size_t max_bytes_;
   std::vector<FrameData> frames_;
   std::vector<Frame> parents_;
   std::vector<Distance> frame_distances_;
@@ -124,6 +128,7 @@ class Stacks {
   std::unordered_set<std::uint64_t> seen_;
   std::vector<Fresh> fresh_;
   std::unordered_map<std::uint64_t, std::size_t> fresh_of_;  // by rule and state
+  std::size_t steps_ = 0;
   bool complete_ = false;
 };
 
