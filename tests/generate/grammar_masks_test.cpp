@@ -12,6 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "generate/grammar/automaton.h"
+#include "generate/grammar/gbnf.h"
+#include "generate/grammar/stacks.h"
 #include "generate/grammar_support.h"
 #include "gpt/core/error.h"
 #include "gpt/generate/grammar.h"
@@ -292,6 +295,50 @@ TEST(GrammarMasks, LeaveOutTokensWithoutTextOfTheirOwn) {
       scores_after(processor, 10, {0}, 1, 100);  // a model with more tokens than the tokenizer
   for (const TokenId id : {0, 6, 7}) EXPECT_EQ(scores[static_cast<std::size_t>(id)], 0.0);  // <, <e, the end
   for (const TokenId id : {1, 5, 8, 9}) EXPECT_TRUE(std::isinf(scores[static_cast<std::size_t>(id)])) << id;
+}
+
+// Every rule may be the one that was begun, at every depth.
+TEST(GrammarStacks, BoundWhatATextCosts) {
+  std::string root = "root ::= ", rules;
+  for (int i = 0; i < 100; ++i) {
+    const std::string name = "r" + std::to_string(i);
+    root += (i > 0 ? " | " : "") + name;
+    rules += name + " ::= \"a\" " + name + " \"c\" | \"" + std::to_string(i) + "b\"\n";
+  }
+  const generate::Automaton automaton(generate::parse_gbnf(root + "\n" + rules));
+  const std::vector<generate::Distance> distances(automaton.states(), 0);
+  generate::Stacks stacks(automaton, distances, std::size_t{1} << 20);
+  auto at = stacks.begin_at(automaton.start());
+  expect_error<ArgumentError>(
+      [&] {
+        for (int i = 0; i < 1000; ++i) at = stacks.step(at, 'a');
+      },
+      {"[grammar]", "too ambiguous", "1048576 bytes"});
+  EXPECT_LT(stacks.memory(), std::size_t{2} << 20);
+}
+
+// A processor remembers where sequences were, as many as there may be at once: what it remembers changes nothing.
+TEST(GrammarMasks, AreTheSameInWhateverOrderSequencesCome) {
+  const ListTokenizer tokenizer(small_tokens());
+  const auto compiled = std::make_shared<const CompiledGrammar>(
+      Grammar::from_gbnf("root ::= (\"a\" root \"b\")* | \"bb\" root"), tokenizer);
+  const GrammarConstrained shared(compiled, tokenizer, {tokenizer.end()});
+  const auto vocab_size = static_cast<std::size_t>(tokenizer.vocab_size());
+  std::mt19937 rng(5);
+  std::vector<std::vector<TokenId>> sequences(400, {tokenizer.end()});
+  for (int step = 0; step < 4000; ++step) {
+    std::vector<TokenId>& history = sequences[rng() % sequences.size()];
+    const int kind = static_cast<int>(rng() % 8);
+    if (kind == 0) history.resize(1 + rng() % history.size());     // a guess that was wrong
+    if (kind == 1) history = sequences[rng() % sequences.size()];  // a beam's child
+    const auto scores = scores_after(shared, vocab_size, history, 1, 40);
+    const GrammarConstrained alone(compiled, tokenizer, {tokenizer.end()});
+    ASSERT_EQ(scores, scores_after(alone, vocab_size, history, 1, 40)) << step;
+    std::vector<TokenId> admitted;
+    for (std::size_t id = 0; id + 1 < scores.size(); ++id)
+      if (scores[id] == 0.0) admitted.push_back(static_cast<TokenId>(id));
+    if (history.size() < 30 && !admitted.empty()) history.push_back(admitted[rng() % admitted.size()]);
+  }
 }
 
 TEST(GrammarMasks, SayWhatLeavesNothing) {

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <iterator>
 #include <mutex>
+#include <span>
 #include <string>
-#include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "core/memory.h"
 #include "generate/grammar/automaton.h"
@@ -91,8 +93,9 @@ std::int64_t CompiledGrammar::least_tokens() const noexcept { return masks_->lea
 
 namespace {
 
-// Of the configurations of a processor, which it can find again from the tokens.
+// Of what a processor can find again from the tokens.
 constexpr std::size_t kMaxGrammarBytes = std::size_t{64} << 20;
+constexpr std::size_t kMaxTrails = 256, kMaxTrailTokens = std::size_t{1} << 20;
 
 // For each byte, what its bits leave of eight scores: infinity all, -infinity nothing.
 struct Caps {
@@ -160,10 +163,9 @@ class GrammarConstrained::Impl {
   void process(std::span<double> scores, const DecodingStep& step) {
     const std::lock_guard lock(mutex_);
     if (step.history.size() == step.prompt_length) check_prompt(step.history);
-    if (is_open_ ||
-        stacks_.memory() + steps_.size() * 48 > kMaxGrammarBytes) {  // open: an exception came between
+    if (is_open_ || stacks_.memory() > kMaxGrammarBytes) {  // open: an exception came between
       stacks_.clear();
-      steps_.clear();
+      trails_.clear();
     }
     is_open_ = true;
     const Stacks::Configuration at = find(step);
@@ -188,18 +190,64 @@ class GrammarConstrained::Impl {
   }
 
  private:
+  /// The tokens of a sequence, and where each led.
+  struct Trail {
+    std::vector<TokenId> tokens = {};
+    std::vector<Stacks::Configuration> places = {};
+  };
+
   Stacks::Configuration find(const DecodingStep& step) {
+    const auto tokens = step.history.subspan(step.prompt_length);
     Stacks::Configuration at = stacks_.begin_at(masks_->automaton().start());
-    for (const TokenId id : step.history.subspan(step.prompt_length)) {
-      const std::uint64_t key = static_cast<std::uint64_t>(at) << 32 | static_cast<std::uint32_t>(id);
-      const auto [place, is_new] = steps_.try_emplace(key, Stacks::kNone);
-      if (is_new) place->second = after(at, id);
-      at = place->second;
+    if (tokens.empty()) return at;
+    Trail& trail = trail_of(tokens);
+    if (!trail.places.empty()) at = trail.places.back();
+    for (const TokenId id : tokens.subspan(trail.tokens.size())) {
+      at = after(at, id);
       if (at == Stacks::kNone)
         fail<ArgumentError>("generate", "the new tokens up to the token id ", id,
                             " are in no text of grammar");
+      trail.tokens.push_back(id);
+      trail.places.push_back(at);
     }
     return at;
+  }
+
+  // One that has these tokens but for the last, cut to what they share; else a new one from the trail that shares the most.
+  Trail& trail_of(std::span<const TokenId> tokens) {
+    const auto shared = [tokens](const Trail& trail) {
+      return std::mismatch(trail.tokens.begin(), trail.tokens.end(), tokens.begin(), tokens.end()).first -
+             trail.tokens.begin();
+    };
+    const auto cut = [](Trail& trail, std::ptrdiff_t length) {
+      trail.tokens.resize(static_cast<std::size_t>(length));
+      trail.places.resize(static_cast<std::size_t>(length));
+    };
+    const std::size_t before = tokens.size() - 1;
+    for (Trail& trail : trails_) {
+      if (trail.tokens.size() < before || (before > 0 && trail.tokens[before - 1] != tokens[before - 1]) ||
+          !std::equal(tokens.begin(), tokens.end() - 1, trail.tokens.begin()))
+        continue;
+      cut(trail, trail.tokens.size() > before && trail.tokens[before] == tokens[before]
+                     ? std::ssize(tokens)
+                     : std::ssize(tokens) - 1);
+      return trail;
+    }
+    const auto nearest =
+        std::max_element(trails_.begin(), trails_.end(),
+                         [&](const Trail& a, const Trail& b) { return shared(a) < shared(b); });
+    Trail next;
+    if (nearest != trails_.end()) {
+      const auto length = shared(*nearest);
+      next.tokens.assign(nearest->tokens.begin(), nearest->tokens.begin() + length);
+      next.places.assign(nearest->places.begin(), nearest->places.begin() + length);
+    }
+    std::size_t held = next.tokens.size();
+    for (const Trail& trail : trails_) held += trail.tokens.size();
+    if (held > kMaxTrailTokens) trails_.clear();
+    if (trails_.size() < kMaxTrails) return trails_.emplace_back(std::move(next));
+    oldest_ = (oldest_ + 1) % kMaxTrails;
+    return trails_[oldest_] = std::move(next);
   }
 
   Stacks::Configuration after(Stacks::Configuration at, TokenId id) {
@@ -231,7 +279,8 @@ class GrammarConstrained::Impl {
   const std::vector<TokenId> eos_;
   std::mutex mutex_;  // of what follows
   Stacks stacks_;
-  std::unordered_map<std::uint64_t, Stacks::Configuration> steps_;  // by configuration and token
+  std::vector<Trail> trails_;  // of the sequences at work, so that a step reads one token
+  std::size_t oldest_ = 0;
   std::vector<std::uint64_t> words_;
   bool is_open_ = false;
 };
