@@ -82,6 +82,7 @@ struct GrammarCase {
   Grammar (*make)(std::string_view);
   const char* grammar;
   const char* text;
+  int times = 1;  // that the text is repeated
 };
 constexpr GrammarCase kGrammars[] = {
     {"schema", Grammar::from_json_schema,
@@ -100,7 +101,8 @@ constexpr GrammarCase kGrammars[] = {
      "root ::= (expr \"=\" ws term \"\\n\")+\nexpr ::= term ([-+*/] term)*\nterm ::= ident | num | \"(\" ws "
      "expr \")\" ws\n"
      "ident ::= [a-z] [a-z0-9_]* ws\nnum ::= [0-9]+ ws\nws ::= [ \\t\\n]*",
-     "(alpha +(beta *( gamma -12345 ) ) )/delta =( epsilon +67 )\nlength *width +height =volume\n"}};
+     "(alpha +(beta *( gamma -12345 ) ) )/delta =( epsilon +67 )\nlength *width +height =volume\n"},
+    {"long", Grammar::from_regex, "([A-Z][a-z ]+\\. )*", "The engine weaves algebraical patterns. ", 500}};
 
 struct Masked {
   std::shared_ptr<const Tokenizer> tokenizer;
@@ -116,7 +118,8 @@ struct Masked {
 Work grammar_mask(const Name& name) {
   const auto known = std::find_if(std::begin(kGrammars), std::end(kGrammars),
                                   [&](const GrammarCase& c) { return c.name == name.word(); });
-  if (known == std::end(kGrammars)) fail<ArgumentError>(name.text(), "expected schema, json, regex or gbnf");
+  if (known == std::end(kGrammars))
+    fail<ArgumentError>(name.text(), "expected schema, json, regex, gbnf or long");
   const auto s = std::make_shared<Masked>();
   s->tokenizer = load_tokenizer(tokenizer_directory);
   const auto eos = s->tokenizer->eos_token_id();
@@ -126,7 +129,9 @@ Work grammar_mask(const Name& name) {
   s->compile_s = since(start);
   s->processor =
       std::make_unique<const GrammarConstrained>(s->grammar, *s->tokenizer, std::vector<TokenId>{*eos});
-  s->tokens = s->tokenizer->encode(known->text);
+  std::string text;
+  for (int i = 0; i < known->times; ++i) text += known->text;
+  s->tokens = s->tokenizer->encode(text);
   s->tokens.insert(s->tokens.begin(), *eos);
   Work work;
   work.run = [s] {
