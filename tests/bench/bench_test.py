@@ -100,7 +100,7 @@ class Names(unittest.TestCase):
     def test_text(self):
         for family in ("BM_Encode", "BM_DecodeText"):
             self.check("bench_text", f"{family}/byte_bpe/bytes:300/threads:1", ("mb_per_s", "tok_per_s", "peak_rss_mb"))
-        for kind in ("schema", "json", "regex", "gbnf"):
+        for kind in ("schema", "json", "regex", "gbnf", "long"):
             self.check("bench_text", f"BM_GrammarMask/{kind}/threads:1", ("tok_per_s", "mask_us", "compile_ms"))
 
     def test_repetitions_have_the_same_name_and_iterations(self):

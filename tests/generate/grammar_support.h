@@ -19,7 +19,7 @@
 namespace gpt::test {
 
 /// Tokens of these bytes, and behind them the special token "<end>".
-class ListTokenizer final : public Tokenizer {
+class ListTokenizer : public Tokenizer {
  public:
   explicit ListTokenizer(std::vector<std::string> tokens) : bytes_(std::move(tokens)) {
     bytes_.emplace_back("<end>");

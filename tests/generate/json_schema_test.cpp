@@ -114,7 +114,7 @@ TEST(GrammarFromJsonSchema, KnowsFormats) {
   expect("uuid", {"123e4567-e89b-12d3-a456-426614174000"}, {"123e4567e89b12d3a456426614174000"});
   expect("email", {"a.b+c@example.co.uk"}, {"a@b", "@b.com", "a..b@c.com"});
   expect("ipv4", {"0.10.200.255"}, {"256.1.1.1", "1.1.1", "01.1.1.1"});
-  expect("hostname", {"a-1.example"}, {"-a.b", "a..b"});
+  expect("hostname", {"a-1.example", "a-b-c"}, {"-a.b", "a..b", "xn--a", "a.xn--b", "a-"});
   expect_error<UnsupportedError>([] { Grammar::from_json_schema(R"({"format": "iri"})"); },
                                  {"#/format", "\"iri\""});
 }

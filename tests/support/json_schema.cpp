@@ -58,7 +58,7 @@ bool has_format(const std::string& text, const std::string& format) {
     return text.size() <= 254 && std::regex_match(text, std::regex("[\\w.+-]+@\\w+(\\.\\w+)+")) &&
            text.find("..") == text.npos && text.find(".@") == text.npos && text[0] != '.';
   if (format == "hostname")
-    return text.size() <= 253 &&
+    return text.size() <= 253 && !std::regex_search(text, std::regex("(^|\\.)..--")) &&
            std::regex_match(text,
                             std::regex("[a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"));
   if (format == "ipv4") {
@@ -71,10 +71,33 @@ bool has_format(const std::string& text, const std::string& format) {
   return false;
 }
 
+// With one byte for every character, so that patterns of ASCII see what they would see in ECMA-262: white space as a space, the
+// ends of lines as a line feed, anything else beyond ASCII as a DEL.
+std::string in_ascii(const std::string& text) {
+  static const std::set<unsigned> kSpaces{0xA0,   0x1680, 0x2000, 0x2001, 0x2002, 0x2003,
+                                          0x2004, 0x2005, 0x2006, 0x2007, 0x2008, 0x2009,
+                                          0x200A, 0x202F, 0x205F, 0x3000, 0xFEFF};
+  std::string out;
+  for (std::size_t i = 0; i < text.size();) {
+    const auto first = static_cast<unsigned char>(text[i++]);
+    unsigned c = first < 0x80   ? first
+                 : first < 0xE0 ? first & 0x1Fu
+                 : first < 0xF0 ? first & 0x0Fu
+                                : first & 0x07u;
+    for (; i < text.size() && (text[i] & 0xC0) == 0x80; ++i)
+      c = c << 6 | (static_cast<unsigned>(text[i]) & 0x3F);
+    out += c < 0x80                     ? static_cast<char>(c)
+           : kSpaces.contains(c)        ? ' '
+           : c == 0x2028 || c == 0x2029 ? '\n'
+                                        : '\x7F';
+  }
+  return out;
+}
+
 std::string check_text(const std::string& text, const std::string& key, const Json& bound) {
   if (key == "minLength" && length_of(text) < bound.get<std::size_t>()) return "is too short";
   if (key == "maxLength" && length_of(text) > bound.get<std::size_t>()) return "is too long";
-  if (key == "pattern" && !std::regex_search(text, std::regex(bound.get<std::string>())))
+  if (key == "pattern" && !std::regex_search(in_ascii(text), std::regex(bound.get<std::string>())))
     return "does not match";
   if (key == "format" && !has_format(text, bound)) return "has not the format " + bound.dump();
   return "";

@@ -37,7 +37,8 @@ std::optional<std::string> pattern_of(std::string_view format) {
       "(0[469]|11)-(0[1-9]|[12]\\d|30)|02-(0[1-9]|1\\d|2[0-8]))";
   constexpr std::string_view kTime =
       "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)";
-  constexpr std::string_view kLabel = "[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?";
+  constexpr std::string_view kLabel =
+      "[a-z0-9]{1,15}(-[a-z0-9]{1,15}){0,2}";  // xn-- would be an encoded name
   constexpr std::string_view kAtom = "[A-Za-z0-9_+-]{1,20}";
   constexpr std::string_view kByte = "(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
   if (format == "date") return std::string(kDate);
