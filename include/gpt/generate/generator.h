@@ -102,8 +102,9 @@ class Generator {
   /// finished if they are among the num_beams best; the num_beams best of the others go on. The num_beams finished ones with
   /// the best scores are kept, and early_stopping says when that is all. Each group of beams is a search of its own, and what
   /// they finish is put together in the end. Beams to which the processors leave no token end without a result; where there are
-  /// fewer than asked for, or the caller stops, the results behind them have no tokens. The prompts are searched one after the
-  /// other. Log-probabilities are computed afterwards, in a pass of their own. NumericError when no beam ends with a result.
+  /// fewer than asked for, or the caller stops, the results behind them have no tokens; fewer texts of a grammar than
+  /// asked for are an ArgumentError. The prompts are searched one after the other. Log-probabilities are computed
+  /// afterwards, in a pass of their own. NumericError when no beam ends with a result.
   std::vector<GenerateResult> generate(std::span<const std::vector<TokenId>> prompts,
                                        const GenerateOptions& options = {}) const;
 

@@ -24,13 +24,12 @@ class TokenMasks;
 /// that says so.
 class Grammar {
  public:
-  /// The texts that match the pattern as a whole, in ECMA-262's syntax: classes and their negation, groups of all kinds as groups,
-  /// alternatives, the quantifiers * + ? {m} {m,} {m,n} up to 100000 and their lazy forms (which change no set of texts). \d and \w
-  /// are ASCII's; \s gives ASCII's white space, \S and [^\s] none of Unicode's; . is any character but \n, \r, U+2028 and
-  /// U+2029; \p{L}, \p{Lu} and so on are general
-  /// categories; \xXX, \uXXXX and \u{X} characters. ^ and $ may stand at the ends, where they say nothing new. Throws FormatError
-  /// for what is no pattern and UnsupportedError for back-references, look-around, \b and other anchors, flags and
-  /// possessive quantifiers, both with the position.
+  /// The texts that match the pattern as a whole, in ECMA-262's syntax: classes and their negation, groups of all kinds as
+  /// groups, alternatives, the quantifiers * + ? {m} {m,} {m,n} up to 100000 and their lazy forms (which change no set of
+  /// texts). \d and \w are ASCII's; \s gives ASCII's white space, \S and [^\s] none of Unicode's; . is any character but \n,
+  /// \r, U+2028 and U+2029; \p{L}, \p{Lu} and so on are general categories; \xXX, \uXXXX and \u{X} characters. ^ and $ may
+  /// stand at the ends, where they say nothing new. Throws FormatError for what is no pattern and UnsupportedError for
+  /// back-references, look-around, \b and other anchors, flags and possessive quantifiers, both with the position.
   static Grammar from_regex(std::string_view pattern);
 
   /// JSON texts that are valid under a JSON schema (2020-12, and what older drafts say in the same way). Honoured are
@@ -41,14 +40,15 @@ class Grammar {
   /// Annotations say nothing, OpenAPI's nullable among them; every other keyword is refused, and $id below the root.
   ///
   /// Not every valid text can come. Objects have their members in the order of "properties". Others come only where
-  /// additionalProperties is there and not false, or where neither it nor properties is; their names may repeat, of which
-  /// readers take the last. A schema without "type" means the types that its other keywords speak of, if any. Behind : and ,
-  /// stands one space or none, and no other white space. Strings have the escapes that JSON demands and no others, and no
-  /// U+0000; integers at most 15 digits, which a double holds exactly, as do numbers between bounds, which have no exponent.
-  /// Throws FormatError for what is no schema, UnsupportedError for what is not supported, with its JSON pointer.
+  /// additionalProperties is there and not false, or where neither it nor properties is; their names may repeat, of which most
+  /// readers take the last and strict ones refuse the text. A schema without "type" means the types that its other keywords
+  /// speak of, if any. Behind : and , stands one space or none, and no other white space. Strings have the escapes that JSON
+  /// demands and no others, and no U+0000; integers at most 15 digits, which a double holds exactly, as do numbers between
+  /// bounds, which have no exponent. Throws FormatError for what is no schema, UnsupportedError for what is not supported, with
+  /// its JSON pointer.
   static Grammar from_json_schema(std::string_view schema);
 
-  /// Any JSON object.
+  /// Any JSON object. Names may repeat, as those of other members under a schema.
   static Grammar json_object();
 
   /// The texts of the rule root in GBNF, the notation of llama.cpp (grammars/README.md there): rules name ::= alternatives,
