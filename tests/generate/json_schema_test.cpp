@@ -181,6 +181,9 @@ TEST(GrammarFromJsonSchema, CombinesSchemas) {
         Grammar::from_json_schema(R"({"oneOf": [{"const": {"a": 1, "b": 2}}, {"const": {"b": 2, "a": 1}}]})");
       },
       {"#/oneOf"});
+  expect_error<UnsupportedError>(
+      [] { Grammar::from_json_schema(R"({"oneOf": [{"const": 1e19}, {"const": 10000000000000000000}]})"); },
+      {"#/oneOf"});
   expect_texts(R"({"anyOf": [{"type": "null"}, {"type": "integer", "minimum": 5}]})", {"null", "5"}, {"4"});
   expect_texts(
       R"({"type": "integer", "anyOf": [{"maximum": 2}, {"minimum": 8}], "minimum": 1, "maximum": 9})",

@@ -133,8 +133,9 @@ void add_key(const json::Value& value, std::string& out) {
     }
     out += ']';
   } else if (const auto* number = value.get_if<double>();
-             number != nullptr && *number == std::floor(*number) && std::abs(*number) < 0x1p63) {
-    out += concat(static_cast<std::int64_t>(*number));
+             number != nullptr && *number == std::floor(*number) && *number >= -0x1p63 && *number < 0x1p64) {
+    out += *number < 0 ? concat(static_cast<std::int64_t>(*number))
+                       : concat(static_cast<std::uint64_t>(*number));
   } else {
     out += json::dump(value);
   }
@@ -198,7 +199,7 @@ void SchemaReader::apply(const SchemaRef& schema, std::vector<Demands>& all) {
   });
   std::vector<Demands> rest(std::make_move_iterator(done), std::make_move_iterator(all.end()));
   all.erase(done, all.end());
-  for (const Demands& demands : all) count_work(demands.applied.size(), schema.pointer);
+  for (const Demands& demands : all) count_work(demands.applied.size() / 16, schema.pointer);
   if (rest.empty() || !all.empty()) apply_new(schema, all);
   for (Demands& demands : all) demands.applied.push_back(schema.schema);
   std::move(rest.begin(), rest.end(), std::back_inserter(all));
@@ -411,7 +412,7 @@ std::unordered_set<std::string> SchemaReader::keys_of(const json::Value::Array& 
 // Whether no text of one meets the other, as far as types, values and members that must be there show it. Of members every
 // value counts: what comes later may choose others of them.
 bool SchemaReader::exclude_each_other(const Demands& a, const Demands& b, int depth) {
-  count_work(1, a.pointer);
+  count_work(1 + (a.values ? a.values->size() : 0) + (b.values ? b.values->size() : 0), a.pointer);
   const unsigned of_a = a.admitted_types(), of_b = b.admitted_types();
   const unsigned both = depth > 0 ? of_a & of_b : (a.chosen_types() & of_b) | (of_a & b.chosen_types());
   if (both == 0) return true;
@@ -422,6 +423,7 @@ bool SchemaReader::exclude_each_other(const Demands& a, const Demands& b, int de
   }
   if (both != kObject) return false;
   for (const std::string& name : a.required) {
+    count_work(1 + b.required.size() / 16 + a.members.size() + b.members.size(), a.pointer);
     const auto closed = [&](const Demands& d) {  // against members of this name
       const Schemas schemas = d.member(name);
       return std::any_of(schemas.begin(), schemas.end(),
@@ -443,7 +445,7 @@ bool SchemaReader::exclude_each_other(const Demands& a, const Demands& b, int de
          });
 }
 
-SchemaRef SchemaReader::resolve(const json::Value& reference, const std::string& pointer) const {
+SchemaRef SchemaReader::resolve(const json::Value& reference, const std::string& pointer) {
   const std::string& text = text_of(reference, pointer);
   if (!text.starts_with("#") || (text.size() > 1 && text[1] != '/'))
     fail<UnsupportedError>(kSchemaSource, quote(pointer), ": the reference ", quote(text),
@@ -455,6 +457,7 @@ SchemaRef SchemaReader::resolve(const json::Value& reference, const std::string&
     const std::string token = unescaped(std::string_view(text).substr(begin, end - begin));
     const json::Value* next = nullptr;
     if (const auto* object = at->get_if<json::Value::Object>()) {
+      count_work(object->size() / 16, pointer);
       if (at != &root_ && has_base(*object))
         fail<UnsupportedError>(kSchemaSource, quote(pointer), ": the reference ", quote(text),
                                " leads through a schema with a base of its own, which is not supported");

@@ -119,7 +119,7 @@ class SchemaReader {
   bool exclude_each_other(const Demands& a, const Demands& b, int depth);
   std::string key_of(const json::Value& value, const std::string& pointer);
   std::unordered_set<std::string> keys_of(const json::Value::Array& values, const std::string& pointer);
-  SchemaRef resolve(const json::Value& reference, const std::string& pointer) const;
+  SchemaRef resolve(const json::Value& reference, const std::string& pointer);
 
   const json::Value& root_;
   int depth_ = 0;
