@@ -66,13 +66,14 @@ void Batcher::cancel(std::span<const RequestId> ids, Jobs& ended) noexcept {
 }
 
 void Batcher::release(Job& job) noexcept {
+  forget_published(job, 0);
   job.context.cache = {};
   job.context.fed = 0;
-  job.published = 0;
-  job.last_published = nullptr;
+  blocked_ = 0;
 }
 
-void Batcher::preempt(Job& job) noexcept {
+void Batcher::preempt_last() noexcept {
+  Job& job = running_.back();
   std::erase_if(feeds_, [&](const Feed& feed) {
     if (feed.job != &job) return false;
     room_ += static_cast<std::int64_t>(feed.ids.size());
@@ -80,18 +81,20 @@ void Batcher::preempt(Job& job) noexcept {
   });
   release(job);
   ++preemptions_;
-  insert(waiting_, running_,
-         std::find_if(running_.begin(), running_.end(), [&](const Job& other) { return &other == &job; }));
+  insert(waiting_, running_, std::prev(running_.end()));
 }
 
 void Batcher::forget_published(Job& job, std::int64_t tokens) noexcept {
-  for (; std::cmp_greater(job.published, tokens / pool_.page_tokens()); --job.published)
-    job.last_published = PrefixCache::parent_of(*job.last_published);
+  while (PrefixCache::count_to(job.last_published) > tokens / pool_.page_tokens())
+    job.last_published = prefixes_.leave(*job.last_published);
 }
 
 void Batcher::slide(Job& job) {
+  const std::int64_t before = job.context.dropped;
   job.context.slide(job.sequence.tokens.size(), model_->config().n_positions);
+  if (job.context.dropped == before) return;
   forget_published(job, job.context.fed);
+  blocked_ = 0;
 }
 
 std::span<const TokenId> Batcher::tokens_at(const Job& job, std::int64_t begin, std::int64_t end) {
@@ -103,101 +106,146 @@ std::span<const TokenId> Batcher::tokens_at(const Job& job, std::int64_t begin, 
   return scratch_;
 }
 
-void Batcher::share_prefix(Job& job) {
+PrefixCache::Node* Batcher::use_prefix(Job& job) {
   const std::int64_t length = job.pending();
-  PrefixCache::Node* last = nullptr;
-  const auto pages = prefixes_.find(tokens_at(job, 0, length), last);
-  if (pages.empty()) return;
+  PrefixCache::Node* const last = prefixes_.find(tokens_at(job, 0, length));
   // The last token is computed in any case, for its logits; where it ends a page, the page is shared until it is written to.
-  job.context.fed = std::min(static_cast<std::int64_t>(pages.size()) * pool_.page_tokens(), length - 1);
-  job.context.cache.share(pages, job.context.fed);
-  job.published = pages.size();
+  job.context.fed = std::min(PrefixCache::count_to(last) * pool_.page_tokens(), length - 1);
+  prefixes_.use(last);
   job.last_published = last;
   forget_published(job, job.context.fed);
+  return last;
 }
 
 void Batcher::publish(Job& job) {
   if (!options_.prefix_cache) return;
   nn::KvCache& cache = job.context.cache;
   const std::int64_t page_tokens = pool_.page_tokens();
-  for (std::size_t& i = job.published; std::cmp_less_equal(i + 1, job.context.fed / page_tokens); ++i) {
-    const std::int64_t begin = static_cast<std::int64_t>(i) * page_tokens;
-    PrefixCache::Node* const node =
-        prefixes_.insert(job.last_published, tokens_at(job, begin, begin + page_tokens), cache.pages()[i]);
+  for (std::int64_t i = PrefixCache::count_to(job.last_published); i < job.context.fed / page_tokens; ++i) {
+    const nn::KvPage& page = cache.pages()[static_cast<std::size_t>(i)];
+    job.last_published =
+        prefixes_.insert(job.last_published, tokens_at(job, i * page_tokens, (i + 1) * page_tokens), page);
     // Where another request was first, both have computed the same.
-    if (PrefixCache::page_of(*node) != cache.pages()[i]) cache.replace(i, PrefixCache::page_of(*node));
-    job.last_published = node;
+    if (const nn::KvPage& kept = PrefixCache::page_of(*job.last_published); kept != page)
+      cache.replace(static_cast<std::size_t>(i), kept);
+    blocked_ = 0;  // who waits may begin with it
   }
 }
 
-bool Batcher::feed(Job& job) {
-  Context& context = job.context;
-  const auto ids = context.next(job.sequence.tokens, room_);
-  const auto count = static_cast<std::int64_t>(ids.size());
-  while (!context.cache.try_reserve(context.fed + count)) {
+bool Batcher::reserve(Job& job, std::int64_t length) {
+  nn::KvCache& cache = job.context.cache;
+  const auto has_pages = [&] {
+    try {
+      return cache.try_reserve(length);
+    } catch (
+        const MemoryError&) {  // the system has none within the budget: pages must be given up all the same
+      return false;
+    }
+  };
+  const auto is_job = [&](const Job& other) { return &other == &job; };
+  while (!has_pages()) {
     if (prefixes_.evict()) continue;
-    Job& last = running_.back();
-    preempt(last);
-    if (&last == &job) return false;
+    if (std::all_of(running_.begin(), running_.end(), is_job)) {  // nobody else has any
+      cache.reserve(length);
+      break;
+    }
+    if (!job.before(running_.back())) return false;
+    preempt_last();
   }
-  room_ -= count;
-  feeds_.push_back({.job = &job, .ids = ids, .completes = job.pending() == count});
   return true;
 }
 
-bool Batcher::admit(Job& job) {
-  Context& context = job.context;
-  const std::int64_t page_tokens = pool_.page_tokens();
-  release(job);  // what an attempt left that threw
-  context.cache = pool_.make_cache(job.most_tokens(model_->config().n_positions));
-  slide(job);
-  if (options_.prefix_cache) share_prefix(job);
-  const std::int64_t length = context.fed + job.pending();
-  for (;;) {
-    // A page more for each that runs, so that none has to go for a while.
-    const std::int64_t needed = pool_.pages_for(length) - pool_.pages_for(context.fed) +
-                                (context.fed % page_tokens != 0 ? 1 : 0) +
-                                static_cast<std::int64_t>(running_.size());
-    if (pool_.free_pages() + prefixes_.unused() >= needed) break;
-    if (!running_.empty() && running_.back().priority < job.priority) {
-      preempt(running_.back());
-    } else if (context.fed % page_tokens != 0) {  // without the copy
-      context.fed = context.fed / page_tokens * page_tokens;
-      context.cache.truncate(context.fed);
-    } else {
-      release(job);
-      return false;
-    }
+bool Batcher::feed(Job& job) {
+  const auto ids = job.context.next(job.sequence.tokens, room_);
+  const auto count = static_cast<std::int64_t>(ids.size());
+  if (!reserve(job, job.context.fed + count)) {
+    preempt_last();  // which is the job
+    return false;
   }
-  while (!context.cache.try_reserve(length))
-    if (!prefixes_.evict()) {  // what a pool's other user took in between
+  feeds_.push_back({.job = &job, .ids = ids, .completes = job.pending() == count});
+  room_ -= count;
+  job.planned = true;
+  return true;
+}
+
+bool Batcher::make_room(const Job& job, std::int64_t length) {
+  const std::int64_t needed = pool_.pages_for(length) - PrefixCache::count_to(job.last_published);
+  auto left = static_cast<std::int64_t>(running_.size());  // that would go on running
+  std::int64_t given = 0;                                  // pages that nobody but the others has
+  const auto is_enough = [&] {
+    // A page more for each that runs, so that none has to go for a while. Alone, every request has what it needs.
+    return left == 0 ||
+           (left < options_.max_batch && pool_.free_pages() + given + prefixes_.unused() >= needed + left);
+  };
+  // Whether it is enough when these go, before any does.
+  auto first = running_.end();
+  while (!is_enough() && first != running_.begin() && std::prev(first)->priority < job.priority) {
+    --first;
+    --left;
+    given += static_cast<std::int64_t>(first->context.cache.pages().size()) -
+             PrefixCache::count_to(first->last_published);
+    for (PrefixCache::Node* node = first->last_published; node != nullptr;) node = prefixes_.leave(*node);
+  }
+  const bool enough = is_enough();
+  for (auto other = first; other != running_.end(); ++other) prefixes_.use(other->last_published);
+  while (enough && std::cmp_greater(running_.size(), left)) preempt_last();
+  return enough;
+}
+
+bool Batcher::admit() {
+  Job& job = waiting_.front();
+  if (job.id == blocked_) return false;
+  // In a full batch it takes another's place, and what that is fed.
+  const bool is_full = std::cmp_equal(running_.size(), options_.max_batch);
+  if (is_full ? running_.back().priority >= job.priority : room_ == 0) return false;
+  Context& context = job.context;
+  slide(job);
+  const std::int64_t length = job.pending();
+  try {
+    const PrefixCache::Node* const last = options_.prefix_cache ? use_prefix(job) : nullptr;
+    bool has_room = make_room(job, length);
+    if (has_room) {
+      context.cache = pool_.make_cache(job.most_tokens(model_->config().n_positions));
+      context.cache.share(PrefixCache::pages_to(last), context.fed);
+      has_room = reserve(job, length);
+    }
+    if (!has_room) {
       release(job);
+      blocked_ = job.id;
       return false;
     }
-  if (context.fed > 0 && !std::exchange(job.counted_hit, true)) {
+  } catch (...) {
+    release(job);
+    throw;
+  }
+  if (!std::exchange(job.has_run, true) && context.fed > 0) {
     ++hits_;
     hit_tokens_ += context.fed;
   }
-  insert(running_, waiting_,
-         std::find_if(waiting_.begin(), waiting_.end(), [&](const Job& other) { return &other == &job; }));
+  insert(running_, waiting_, waiting_.begin());
   return true;
 }
 
 void Batcher::plan() {
   feeds_.clear();
   room_ = options_.max_tokens_per_step;
-  for (Job& job : running_) slide(job);
-  // New tokens of all that run, then prompts. A job that gives up its pages was the last.
-  for (const bool prompts : {false, true})
-    for (auto job = running_.begin(); job != running_.end() && room_ > 0; ++job)
-      if ((job->pending() > 1) == prompts && !feed(*job)) break;
-  while (room_ > 0 && !waiting_.empty()) {
-    Job& job = waiting_.front();
-    if (std::cmp_equal(running_.size(), options_.max_batch)) {
-      if (running_.back().priority >= job.priority) break;
-      preempt(running_.back());
+  for (Job& job : running_) {
+    job.planned = false;
+    slide(job);
+  }
+  // New tokens of all that run. A job that gives up its pages was the last.
+  for (auto job = running_.begin(); job != running_.end(); ++job)
+    if (job->pending() == 1 && !feed(*job)) break;
+  // Then prompts: of those that run, and of one that waits before those of lower priority.
+  for (bool admits = true;;) {
+    const auto prompt =
+        std::find_if(running_.begin(), running_.end(), [](const Job& job) { return !job.planned; });
+    const bool is_last = prompt == running_.end();
+    if (admits && !waiting_.empty() && (is_last || waiting_.front().priority > prompt->priority)) {
+      admits = admit();
+    } else if (is_last || room_ == 0 || !feed(*prompt)) {
+      break;
     }
-    if (!admit(job) || !feed(job)) break;
   }
 }
 

@@ -43,16 +43,22 @@ class Batcher {
   void plan();
   /// Feeds what there is room for. False when the job had to give up its pages itself.
   bool feed(Job& job);
-  /// Whether a job that waits can run now; then it does.
-  bool admit(Job& job);
-  /// Lets a job begin with the pages of the prefix cache.
-  void share_prefix(Job& job);
+  /// Whether the first that waits can run now; then it does.
+  bool admit();
+  /// Whether there are a place, and pages for `length` tokens, for a job that waits, once the last of those of lower priority
+  /// have been preempted; then they are.
+  bool make_room(const Job& job, std::int64_t length);
+  /// Takes the pages of a job's first `length` tokens, at the cost of prefixes that nobody uses, and of those that run and
+  /// come behind the job. False when that is not enough; throws MemoryError when nothing else runs.
+  bool reserve(Job& job, std::int64_t length);
+  /// Lets a job begin with pages of the prefix cache, the node of the last of which it returns.
+  PrefixCache::Node* use_prefix(Job& job);
   /// Makes the full pages of a job known to the prefix cache.
   void publish(Job& job);
   void forget_published(Job& job, std::int64_t tokens) noexcept;  // but those of its first `tokens`
   void slide(Job& job);
-  void preempt(Job& job) noexcept;
-  static void release(Job& job) noexcept;
+  void preempt_last() noexcept;  // of those that run
+  void release(Job& job) noexcept;
   static void insert(Jobs& list, Jobs& from, Jobs::iterator job) noexcept;
   void choose(Job& job, std::span<const float> logits) noexcept;
   /// The tokens at the positions [begin, end) of a job's context; valid until the next call.
@@ -68,6 +74,8 @@ class Batcher {
   std::vector<TokenId> scratch_;
   Arena arena_;
   std::int64_t room_ = 0;  // for tokens in the pass that is planned
+  RequestId blocked_ =
+      0;  // for whom there were too few pages; since then, none came free, and none could be shared
   std::int64_t steps_ = 0, computed_ = 0, generated_ = 0, preemptions_ = 0, hits_ = 0, hit_tokens_ = 0;
 };
 

@@ -1,7 +1,6 @@
 // A request of the scheduler, with all that belongs to it.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -52,10 +51,10 @@ struct Job {
   int priority;
   std::function<void(Completion)> on_done;
   Context context = {};
-  // Of the context's pages, the first `published` are in the prefix cache; the last of these.
-  std::size_t published = 0;
+  // The last of the context's pages that are in the prefix cache, where the job uses them.
   PrefixCache::Node* last_published = nullptr;
-  bool counted_hit = false;
+  bool planned = false;  // in the pass that is planned
+  bool has_run = false;
   std::exception_ptr error = {};
 };
 

@@ -10,56 +10,62 @@ PrefixCache::Children& PrefixCache::children_of(Node* parent) noexcept {
 
 const nn::KvPage& PrefixCache::page_of(const Node& node) noexcept { return node.page; }
 
-PrefixCache::Node* PrefixCache::parent_of(const Node& node) noexcept { return node.parent; }
-
-std::int64_t PrefixCache::unused() const noexcept {
-  return std::count_if(nodes_.begin(), nodes_.end(),
-                       [](const Node& node) { return node.page.use_count() == 1; });
+void PrefixCache::use_one(Node& node) noexcept {
+  if (node.users++ == 0) used_.splice(used_.end(), unused_, node.itself);
 }
 
-void PrefixCache::touch(Node* node) noexcept {
-  for (; node != nullptr; node = node->parent) nodes_.splice(nodes_.end(), nodes_, node->itself);
+void PrefixCache::use(Node* last) noexcept {
+  for (; last != nullptr; last = last->parent) use_one(*last);
 }
 
-std::vector<nn::KvPage> PrefixCache::find(std::span<const TokenId> tokens, Node*& last) {
-  std::vector<nn::KvPage> pages;
-  last = nullptr;
+PrefixCache::Node* PrefixCache::leave(Node& last) noexcept {
+  if (--last.users == 0) unused_.splice(unused_.end(), used_, last.itself);
+  return last.parent;
+}
+
+PrefixCache::Node* PrefixCache::find(std::span<const TokenId> tokens) noexcept {
+  Node* last = nullptr;
   for (; tokens.size() >= page_tokens_; tokens = tokens.subspan(page_tokens_)) {
     Children& children = children_of(last);
     const auto child = children.find(tokens.first(page_tokens_));
     if (child == children.end()) break;
     last = child->second;
-    pages.push_back(last->page);
   }
-  touch(last);
+  return last;
+}
+
+std::int64_t PrefixCache::count_to(const Node* last) noexcept { return last == nullptr ? 0 : last->count; }
+
+std::vector<nn::KvPage> PrefixCache::pages_to(const Node* last) {
+  std::vector<nn::KvPage> pages(static_cast<std::size_t>(count_to(last)));
+  for (auto page = pages.rbegin(); last != nullptr; last = last->parent) *page++ = last->page;
   return pages;
 }
 
 PrefixCache::Node* PrefixCache::insert(Node* parent, std::span<const TokenId> tokens,
                                        const nn::KvPage& page) {
   Children& children = children_of(parent);
-  if (const auto child = children.find(tokens); child != children.end()) {
-    touch(child->second);
-    return child->second;
+  auto child = children.find(tokens);
+  if (child == children.end()) {
+    std::list<Node> made;
+    Node& node = made.emplace_back();
+    node.parent = parent;
+    node.count = count_to(parent) + 1;
+    node.page = page;
+    child = children.emplace(std::vector<TokenId>(tokens.begin(), tokens.end()), &node).first;
+    node.place = child;
+    node.itself = made.begin();
+    unused_.splice(unused_.end(), made);
   }
-  std::list<Node> made;
-  Node& node = made.emplace_back();
-  node.parent = parent;
-  node.page = page;
-  node.place = children.emplace(std::vector<TokenId>(tokens.begin(), tokens.end()), &node).first;
-  node.itself = made.begin();
-  nodes_.splice(nodes_.end(), made);
-  touch(&node);
-  return &node;
+  use_one(*child->second);
+  return child->second;
 }
 
-bool PrefixCache::evict() {
-  const auto found = std::find_if(nodes_.begin(), nodes_.end(), [](const Node& node) {
-    return node.children.empty() && node.page.use_count() == 1;
-  });
-  if (found == nodes_.end()) return false;
-  children_of(found->parent).erase(found->place);
-  nodes_.erase(found);
+bool PrefixCache::evict() noexcept {
+  if (unused_.empty()) return false;
+  const Node& node = unused_.front();
+  children_of(node.parent).erase(node.place);
+  unused_.pop_front();
   return true;
 }
 

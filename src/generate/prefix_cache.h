@@ -15,7 +15,7 @@
 namespace gpt::generate {
 
 /// A tree: a node is a full page of tokens, and stands below that of the page before. What lies in a page depends on all
-/// tokens up to its end, and on nothing else.
+/// tokens up to its end, and on nothing else. Who uses a node uses those before it, too; a node lives as long as it is used.
 class PrefixCache {
  public:
   struct Node;
@@ -24,25 +24,29 @@ class PrefixCache {
   PrefixCache(const PrefixCache&) = delete;  // nodes point to each other
   PrefixCache& operator=(const PrefixCache&) = delete;
 
-  /// The pages of the longest beginning of `tokens` that is there, first page first. `last` is the node of the last of
-  /// them, null without any. Throws std::bad_alloc.
-  std::vector<nn::KvPage> find(std::span<const TokenId> tokens, Node*& last);
+  /// The node of the last page of the longest beginning of `tokens` that is there, null without any.
+  Node* find(std::span<const TokenId> tokens) noexcept;
+  /// The pages up to a node (null: none), first page first, and how many they are.
+  static std::vector<nn::KvPage> pages_to(const Node* last);
+  static std::int64_t count_to(const Node* last) noexcept;
 
-  /// Keeps a page behind `parent` (null: a sequence's first), which holds `tokens`, and returns its node: the one that is
-  /// there already, or a new one. A node lives as long as somebody else has its page, or a node below it does. Throws
-  /// std::bad_alloc.
+  /// Keeps a page behind `parent` (null: a sequence's first), which the caller uses, and returns its node: the one that is
+  /// there already, or a new one. The caller uses it from now on. Throws std::bad_alloc.
   Node* insert(Node* parent, std::span<const TokenId> tokens, const nn::KvPage& page);
   static const nn::KvPage& page_of(const Node& node) noexcept;
-  static Node* parent_of(const Node& node) noexcept;
 
-  /// Lets go of the page that was used least recently, of those that nobody else has and that no other page stands behind.
-  /// False when there is none.
-  bool evict();
+  /// One more uses the nodes up to `last` (null: none).
+  void use(Node* last) noexcept;
+  /// Who uses the nodes up to this one uses those before it alone, the last of which is returned (null: none).
+  Node* leave(Node& last) noexcept;
 
-  /// Pages kept.
-  std::size_t size() const noexcept { return nodes_.size(); }
-  /// Those that nobody else has, which evict() lets go of one after the other: who has a page has those before it, too.
-  std::int64_t unused() const noexcept;
+  /// Forgets the page that was left first, of those that nobody uses; those behind it come before it. False when there is
+  /// none.
+  bool evict() noexcept;
+
+  /// Pages kept, and those of them that nobody uses.
+  std::size_t size() const noexcept { return used_.size() + unused_.size(); }
+  std::int64_t unused() const noexcept { return static_cast<std::int64_t>(unused_.size()); }
 
  private:
   struct Less {
@@ -54,20 +58,22 @@ class PrefixCache {
   using Children = std::map<std::vector<TokenId>, Node*, Less>;
 
   Children& children_of(Node* parent) noexcept;
-  /// The nodes up to this one were used just now.
-  void touch(Node* node) noexcept;
+  void use_one(Node& node) noexcept;
 
   std::size_t page_tokens_;
-  std::list<Node> nodes_;  // the least recently used first
-  Children first_;         // of those without a parent
+  std::list<Node> used_;
+  std::list<Node> unused_;  // that was left first comes first, and so each before its parent
+  Children first_;          // of those without a parent
 };
 
 struct PrefixCache::Node {
   Node* parent = nullptr;
+  std::int64_t count = 0;  // of the nodes up to this one
   nn::KvPage page = {};
   Children children = {};
   Children::iterator place = {};          // among its parent's children
-  std::list<Node>::iterator itself = {};  // in nodes_
+  std::list<Node>::iterator itself = {};  // in its list
+  std::int64_t users = 0;
 };
 
 }  // namespace gpt::generate
