@@ -249,49 +249,72 @@ void Batcher::plan() {
   }
 }
 
-void Batcher::choose(Job& job, std::span<const float> logits) noexcept {
+ForwardOutput Batcher::compute(const std::stop_token& stop) {
+  batch_.clear();
+  for (const Feed& feed : feeds_) batch_.push_back({.ids = feed.ids, .cache = &feed.job->context.cache});
+  const bool any_completes =
+      std::any_of(feeds_.begin(), feeds_.end(), [](const Feed& feed) { return feed.completes; });
+  const auto forward = [&] {
+    arena_.reset();
+    return model_->network().forward(
+        batch_, arena_, {.logits = any_completes ? LogitsRows::kLast : LogitsRows::kNone, .stop = stop});
+  };
+  try {
+    return forward();
+  } catch (const MemoryError&) {
+    if (!prefixes_.evict()) throw;
+  }
+  while (prefixes_.evict()) {  // what is kept in case must not be in the way
+  }
+  return forward();
+}
+
+void Batcher::choose(Feed& feed, std::span<const float> logits) noexcept {
+  Job& job = *feed.job;
   try {
     with_memory_errors("generate", [&] {
-      const Piece piece = choose_next(job.sequence, *model_, job.settings, job.sampler, logits, 0);
-      ++generated_;
-      if (job.settings.options.on_token) job.settings.options.on_token(piece);
+      feed.piece = choose_next(job.sequence, *model_, job.settings, job.sampler, logits, 0);
     });
+    ++generated_;
   } catch (...) {
     end(job, std::current_exception());
   }
 }
 
-void Batcher::step(std::stop_token stop, Jobs& ended) {
+void Batcher::tell(const Feed& feed) noexcept {
+  const auto& on_token = feed.job->settings.options.on_token;
+  if (!feed.piece || !on_token) return;
+  try {
+    on_token(*feed.piece);
+  } catch (...) {
+    end(*feed.job, std::current_exception());
+  }
+}
+
+void Batcher::step(const std::stop_token& stop, Jobs& ended) {
   plan();
   if (feeds_.empty()) return;
-  batch_.clear();
-  for (const Feed& feed : feeds_) batch_.push_back({.ids = feed.ids, .cache = &feed.job->context.cache});
   const auto start = std::chrono::steady_clock::now();
-  const bool any_completes =
-      std::any_of(feeds_.begin(), feeds_.end(), [](const Feed& feed) { return feed.completes; });
-  arena_.reset();
-  const ForwardOutput output = model_->network().forward(
-      batch_, arena_,
-      {.logits = any_completes ? LogitsRows::kLast : LogitsRows::kNone, .stop = std::move(stop)});
+  const ForwardOutput output = compute(stop);
   ++steps_;
-  for (const Feed& feed : feeds_) {
-    const auto count = static_cast<std::int64_t>(feed.ids.size());
-    feed.job->context.fed += count;
-    computed_ += count;
-    count_pass(feed.job->sequence, count);
-  }
   const auto vocab_size = static_cast<std::size_t>(model_->config().vocab_size);
   for (std::size_t i = 0; i < feeds_.size(); ++i) {
-    Job& job = *feeds_[i].job;
+    Feed& feed = feeds_[i];
+    Job& job = *feed.job;
+    const auto count = static_cast<std::int64_t>(feed.ids.size());
+    job.context.fed += count;
+    computed_ += count;
+    count_pass(job.sequence, count);
     try {
       publish(job);
     } catch (const std::bad_alloc&) {  // then nobody shares it
     }
-    if (feeds_[i].completes)
-      choose(job, ConstTensorView(output.logits).span<float>().subspan(i * vocab_size, vocab_size));
+    if (feed.completes)
+      choose(feed, ConstTensorView(output.logits).span<float>().subspan(i * vocab_size, vocab_size));
   }
   const double elapsed = seconds_since(start);
   for (const Feed& feed : feeds_) count_time(feed.job->sequence, elapsed);
+  for (const Feed& feed : feeds_) tell(feed);
   for (auto job = running_.begin(); job != running_.end();) {
     const auto next = std::next(job);
     if (job->sequence.ended) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <vector>
@@ -27,8 +28,8 @@ class Batcher {
   /// Ends those of these ids, and those whose stop tokens say so; moves them to `ended`.
   void cancel(std::span<const RequestId> ids, Jobs& ended) noexcept;
   /// One forward pass and the choice of the tokens it brings; moves what ends to `ended`. Before the pass is computed it
-  /// may throw, CancelledError and MemoryError, and be called again; after it throws nothing.
-  void step(std::stop_token stop, Jobs& ended);
+  /// may throw, CancelledError, MemoryError and std::bad_alloc, and be called again; after it throws nothing.
+  void step(const std::stop_token& stop, Jobs& ended);
   /// Fills in what it knows.
   void report(SchedulerStatistics& statistics) const noexcept;
 
@@ -38,6 +39,7 @@ class Batcher {
     Job* job = nullptr;
     std::span<const TokenId> ids;
     bool completes = false;  // reaches the last token, so that the next one can be chosen
+    std::optional<Piece> piece = {};
   };
 
   void plan();
@@ -60,7 +62,10 @@ class Batcher {
   void preempt_last() noexcept;  // of those that run
   void release(Job& job) noexcept;
   static void insert(Jobs& list, Jobs& from, Jobs::iterator job) noexcept;
-  void choose(Job& job, std::span<const float> logits) noexcept;
+  /// The pass that is planned.
+  ForwardOutput compute(const std::stop_token& stop);
+  void choose(Feed& feed, std::span<const float> logits) noexcept;
+  static void tell(const Feed& feed) noexcept;  // the caller of the token, if there is one
   /// The tokens at the positions [begin, end) of a job's context; valid until the next call.
   std::span<const TokenId> tokens_at(const Job& job, std::int64_t begin, std::int64_t end);
 

@@ -156,7 +156,7 @@ bool Scheduler::State::step(std::stop_token stop) {
   batcher.cancel(ids, ended);
   std::exception_ptr failure;
   try {
-    batcher.step(std::move(stop), ended);
+    batcher.step(stop, ended);
   } catch (const CancelledError&) {  // of `stop`: what requests throw is theirs
   } catch (...) {
     failure = std::current_exception();

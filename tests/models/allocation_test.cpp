@@ -29,9 +29,9 @@ constexpr int kUnlimited = -1, kExhausted = -2;
 std::atomic<int> g_allocations{0};
 std::atomic<int> g_left{kUnlimited};  // allocations until memory runs out
 
-// Of the aligned pieces of this size, such as the pages of a KvPool, so many succeed, and then so many do not.
-std::atomic<std::size_t> g_page{0};
-std::atomic<int> g_pages_left{0}, g_pages_refused{0};
+// Of the aligned pieces of these sizes, such as the pages of a KvPool, so many succeed, and then so many do not.
+std::atomic<std::size_t> g_smallest{0}, g_largest{0};
+std::atomic<int> g_pieces_left{0}, g_pieces_refused{0};
 
 /// The allocation that meets the limit fails; after it only small ones succeed, such as the message of an error.
 bool runs_out(std::size_t size) {
@@ -56,7 +56,8 @@ void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 // The library's larger pieces.
 extern "C" void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
-  if (size == g_page && g_pages_left-- <= 0 && g_pages_refused-- > 0) return nullptr;
+  if (size >= g_smallest && size <= g_largest && g_pieces_left-- <= 0 && g_pieces_refused-- > 0)
+    return nullptr;
   void* p = nullptr;
   return ::posix_memalign(&p, alignment, size) == 0 ? p : nullptr;
 }
@@ -194,12 +195,14 @@ class ShortOfPages : public ::testing::Test {
     return Model(test::random_network(config, 1), HfConfig());
   }
   /// After `left` pages more, `refused` cannot be had.
-  void refuse(int left, int refused) {
-    g_pages_left = left;
-    g_pages_refused = refused;
-    g_page = kPage;
+  static void refuse(int left, int refused, std::size_t smallest = kPage, std::size_t largest = kPage) {
+    g_pieces_left = left;
+    g_pieces_refused = refused;
+    g_smallest = smallest;
+    g_largest = largest;
   }
-  ~ShortOfPages() override { g_page = 0; }
+  static void refuse_nothing() { g_largest = 0; }
+  ~ShortOfPages() override { refuse_nothing(); }
 
   /// Takes `count` steps, each of which may find no memory; says whether any did.
   static bool fails_in(Scheduler& scheduler, int count) {
@@ -215,7 +218,7 @@ class ShortOfPages : public ::testing::Test {
   }
   /// With memory for everything from now on, the requests end, and have the tokens they have alone.
   void expect_all(Scheduler& scheduler, const std::vector<RequestId>& ids) {
-    g_page = 0;
+    refuse_nothing();
     int steps = 0;
     while (scheduler.step()) ASSERT_LT(++steps, 1000) << "it goes on for ever";
     for (const RequestId id : ids) {
@@ -241,6 +244,29 @@ TEST_F(ShortOfPages, GivesUpIdlePrefixesBeforeItReportsThatThereIsNoMemory) {
   refuse(0, 3);
   EXPECT_FALSE(fails_in(scheduler, 1));
   EXPECT_EQ(scheduler.statistics().prefix_pages, 1 + 2) << "as many as were refused";
+  expect_all(scheduler, {id});
+}
+
+TEST_F(ShortOfPages, GivesUpIdlePrefixesForWhatAStepComputes) {
+  Scheduler scheduler(model_);
+  const RequestId first = scheduler.submit(test::tokens(33, 1), {.max_new_tokens = 1});
+  scheduler.run();
+  EXPECT_EQ(scheduler.statistics().prefix_pages, 2);
+  const RequestId second = scheduler.submit(test::tokens(120, 2), {.max_new_tokens = 1});
+  refuse(0, 1, kPage + 1, ~std::size_t{0});
+  EXPECT_FALSE(fails_in(scheduler, 1));
+  EXPECT_LE(g_pieces_refused, 0) << "nothing was refused";
+  EXPECT_EQ(scheduler.statistics().prefix_pages, 7) << "those of the second";
+  expect_all(scheduler, {first, second});
+}
+
+TEST_F(ShortOfPages, ReportsThatThereIsNoMemoryForWhatAStepComputes) {
+  Scheduler scheduler(model_);
+  const RequestId id = scheduler.submit(test::tokens(33, 1), {.max_new_tokens = 5});
+  refuse(0, kForGood, kPage + 1, ~std::size_t{0});
+  EXPECT_TRUE(fails_in(scheduler, 1));
+  EXPECT_TRUE(fails_in(scheduler, 1));
+  EXPECT_EQ(scheduler.statistics().computed_tokens, 0);
   expect_all(scheduler, {id});
 }
 
