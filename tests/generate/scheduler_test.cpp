@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -431,6 +432,28 @@ TEST(Scheduler, EndsOnlyTheRequestThatFails) {
   EXPECT_THROW(scheduler.take(processor)->get(), NumericError);
   EXPECT_EQ(scheduler.take(good)->get().ids.size(), 5u);
   EXPECT_EQ(scheduler.statistics().pages, scheduler.statistics().prefix_pages);
+}
+
+// The time of the steps and that of the callbacks together are no more than all the time there was.
+TEST(Scheduler, LeavesCallbacksOutOfItsTimes) {
+  using Clock = std::chrono::steady_clock;
+  const Model model = tiny_model();
+  Scheduler scheduler(model);
+  Clock::duration in_callbacks{};
+  const RequestId id =
+      scheduler.submit(kPrompt, {.max_new_tokens = 5, .on_token = [&](const Piece&) {
+                                   const auto start = Clock::now();
+                                   std::this_thread::sleep_for(std::chrono::milliseconds(40));
+                                   in_callbacks += Clock::now() - start;
+                                 }});
+  const auto start = Clock::now();
+  scheduler.run();
+  const std::chrono::duration<double> all = Clock::now() - start;
+  const GenerateTiming timing = scheduler.take(id)->get().timing;
+  const double callbacks = std::chrono::duration<double>(in_callbacks).count();
+  EXPECT_LE(timing.prefill_s + timing.decode_s, all.count() - callbacks + 1e-6) << "for sums in other units";
+  EXPECT_GT(timing.decode_s, 0);
+  EXPECT_EQ(timing.decode_tokens, 4);
 }
 
 TEST(Scheduler, LetsCallbacksSubmitAndCancel) {
