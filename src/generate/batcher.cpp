@@ -12,15 +12,21 @@ namespace gpt::generate {
 namespace {
 
 nn::KvPool make_pool(const Model& model, const SchedulerOptions& options) {
-  const Gpt2& network = model.network();
-  if (options.kv_cache_bytes != 0)
-    return network.make_pool(options.kv_cache_bytes, options.page_tokens, options.kv_cache_dtype);
+  const auto with_budget = [&](std::size_t bytes) {
+    return model.network().make_pool(bytes, options.page_tokens, options.kv_cache_dtype);
+  };
   constexpr auto kMost = ~std::size_t{0};
-  const nn::KvPool all = network.make_pool(kMost, options.page_tokens, options.kv_cache_dtype);
-  const auto pages = static_cast<std::size_t>(all.pages_for(network.config().n_positions));
-  const std::size_t one = pages * all.page_bytes(), sequences = static_cast<std::size_t>(options.max_batch);
-  return network.make_pool(one > kMost / sequences ? kMost : one * sequences, options.page_tokens,
-                           options.kv_cache_dtype);
+  const nn::KvPool all = with_budget(kMost);
+  if (options.kv_cache_bytes == 0) {
+    const auto pages = static_cast<std::size_t>(all.pages_for(model.config().n_positions));
+    const std::size_t one = pages * all.page_bytes(), sequences = static_cast<std::size_t>(options.max_batch);
+    return with_budget(one > kMost / sequences ? kMost : one * sequences);
+  }
+  if (options.kv_cache_bytes < all.page_bytes())
+    fail<ArgumentError>("scheduler", "kv_cache_bytes is ", options.kv_cache_bytes, ", expected at least ",
+                        all.page_bytes(), ", the size of a page of page_tokens = ", options.page_tokens,
+                        " tokens");
+  return with_budget(options.kv_cache_bytes);
 }
 
 /// Ends a sequence without a token.
@@ -51,12 +57,11 @@ void Batcher::add(Jobs& jobs) noexcept {
   while (!jobs.empty()) insert(waiting_, jobs, jobs.begin());
 }
 
-void Batcher::cancel(std::span<const RequestId> ids, Jobs& ended) noexcept {
+void Batcher::cancel(const std::set<RequestId>& ids, Jobs& ended) noexcept {
   for (Jobs* jobs : {&waiting_, &running_})
     for (auto job = jobs->begin(); job != jobs->end();) {
       const auto next = std::next(job);
-      if (job->settings.options.stop.stop_requested() ||
-          std::find(ids.begin(), ids.end(), job->id) != ids.end()) {
+      if (job->settings.options.stop.stop_requested() || ids.contains(job->id)) {
         end(*job, nullptr);
         release(*job);
         ended.splice(ended.end(), *jobs, job);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <span>
 #include <stop_token>
 #include <vector>
@@ -26,7 +27,7 @@ class Batcher {
   /// Takes all of `jobs` to those that wait.
   void add(Jobs& jobs) noexcept;
   /// Ends those of these ids, and those whose stop tokens say so; moves them to `ended`.
-  void cancel(std::span<const RequestId> ids, Jobs& ended) noexcept;
+  void cancel(const std::set<RequestId>& ids, Jobs& ended) noexcept;
   /// One forward pass and the choice of the tokens it brings; moves what ends to `ended`. Before the pass is computed it
   /// may throw, CancelledError, MemoryError and std::bad_alloc, and be called again; after it throws nothing.
   void step(const std::stop_token& stop, Jobs& ended);

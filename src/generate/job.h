@@ -56,6 +56,8 @@ struct Job {
   bool planned = false;  // in the pass that is planned
   bool has_run = false;
   std::exception_ptr error = {};
+  std::list<Completion> completion =
+      std::list<Completion>(1);  // filled in at its end, which must need no memory
 };
 
 using Jobs = std::list<Job>;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <list>
+#include <map>
 #include <mutex>
 #include <set>
 #include <utility>
@@ -14,6 +16,7 @@
 #include "generate/processor_list.h"
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
+#include "gpt/ops/attention.h"
 
 namespace gpt {
 namespace {
@@ -55,6 +58,12 @@ void SchedulerOptions::validate() const {
   require("max_tokens_per_step", max_tokens_per_step, 1);
   require("max_queue", max_queue, 1);
   require("num_threads", num_threads, 0);
+  require("page_tokens", page_tokens, 1);
+  if (page_tokens % ops::kKeyGroup != 0)
+    fail<ArgumentError>(kWhere, "page_tokens is ", page_tokens, ", expected a multiple of ", ops::kKeyGroup);
+  if (!ops::is_cache_dtype(kv_cache_dtype))
+    fail<ArgumentError>(kWhere, "kv_cache_dtype is ", name_of(kv_cache_dtype),
+                        ", expected float32, float16, bfloat16 or int8");
   if (max_tokens_per_step < max_batch)
     fail<ArgumentError>(kWhere, "max_tokens_per_step is ", max_tokens_per_step,
                         ", expected at least max_batch = ", max_batch);
@@ -67,7 +76,7 @@ struct Scheduler::State {
   }
 
   RequestId submit(std::span<const TokenId> prompt, const GenerateOptions& request, RequestSettings settings);
-  bool step(std::stop_token stop);
+  bool step(const std::stop_token& stop, std::exception_ptr& failure);
   void deliver(generate::Jobs& ended, std::exception_ptr& failure);
 
   const Model* model;
@@ -79,9 +88,9 @@ struct Scheduler::State {
   mutable std::mutex mutex;  // of what follows
   std::condition_variable_any arrived;
   generate::Jobs inbox;
-  std::vector<RequestId> cancelled;
-  std::set<RequestId> active;  // that have not ended
-  generate::Jobs kept;         // ended, without on_done
+  std::set<RequestId> cancelled;
+  std::map<RequestId, bool> active;  // whose completions have not been delivered; whether they have ended
+  std::list<Completion> kept;        // of those without on_done
   RequestId last_id = 0;
   SchedulerStatistics statistics;
 };
@@ -105,7 +114,8 @@ RequestId Scheduler::State::submit(std::span<const TokenId> prompt, const Genera
   if (waiting >= options.max_queue)
     fail<BusyError>(kWhere, waiting, " requests are waiting, max_queue is ", options.max_queue);
   job.id = last_id + 1;
-  active.insert(active.end(), job.id);
+  job.completion.front().id = job.id;
+  active.emplace_hint(active.end(), job.id, false);
   last_id = job.id;
   ++statistics.submitted;
   inbox.splice(inbox.end(), made);
@@ -115,27 +125,27 @@ RequestId Scheduler::State::submit(std::span<const TokenId> prompt, const Genera
 
 void Scheduler::State::deliver(generate::Jobs& ended, std::exception_ptr& failure) {
   while (!ended.empty()) {
-    generate::Jobs one;
+    generate::Jobs one;  // with all that belongs to the request, but for its completion
     one.splice(one.begin(), ended, ended.begin());
     generate::Job& job = one.front();
-    {
-      const std::lock_guard lock(mutex);
-      active.erase(job.id);
-      ++statistics.finished;
-      if (!job.on_done) {
-        kept.splice(kept.end(), one);
-        continue;
+    Completion& completion = job.completion.front();
+    completion.result = std::move(job.sequence.result);
+    completion.error = std::move(job.error);
+    if (job.on_done) {
+      try {
+        job.on_done(std::move(completion));
+      } catch (...) {
+        if (!failure) failure = std::current_exception();
       }
     }
-    try {
-      job.on_done({.id = job.id, .result = std::move(job.sequence.result), .error = std::move(job.error)});
-    } catch (...) {
-      if (!failure) failure = std::current_exception();
-    }
+    const std::lock_guard lock(mutex);
+    active.erase(job.id);
+    ++statistics.finished;
+    if (!job.on_done) kept.splice(kept.end(), job.completion);
   }
 }
 
-bool Scheduler::State::step(std::stop_token stop) {
+bool Scheduler::State::step(const std::stop_token& stop, std::exception_ptr& failure) {
   if (stepping.exchange(true))
     fail<ArgumentError>(kWhere, "a step is being taken already, expected one at a time");
   struct Guard {
@@ -145,7 +155,7 @@ bool Scheduler::State::step(std::stop_token stop) {
   const DefaultFloatEnvironment environment;
   const ThreadLimit limit(options.num_threads);
   generate::Jobs ended, fresh;
-  std::vector<RequestId> ids;
+  std::set<RequestId> ids;
   {
     const std::lock_guard lock(mutex);
     statistics.waiting += static_cast<std::int64_t>(inbox.size());
@@ -154,9 +164,8 @@ bool Scheduler::State::step(std::stop_token stop) {
   }
   batcher.add(fresh);
   batcher.cancel(ids, ended);
-  std::exception_ptr failure;
   try {
-    batcher.step(stop, ended);
+    with_memory_errors(kWhere, [&] { batcher.step(stop, ended); });
   } catch (const CancelledError&) {  // of `stop`: what requests throw is theirs
   } catch (...) {
     failure = std::current_exception();
@@ -164,9 +173,9 @@ bool Scheduler::State::step(std::stop_token stop) {
   {
     const std::lock_guard lock(mutex);
     batcher.report(statistics);
+    for (const generate::Job& job : ended) active.find(job.id)->second = true;
   }
   deliver(ended, failure);
-  if (failure) std::rethrow_exception(failure);
   const std::lock_guard lock(mutex);
   return !active.empty();
 }
@@ -193,14 +202,18 @@ RequestId Scheduler::submit(std::span<const TokenId> prompt, const GenerateOptio
 bool Scheduler::cancel(RequestId id) {
   return with_memory_errors(kWhere, [&] {
     const std::lock_guard lock(state_->mutex);
-    if (!state_->active.contains(id)) return false;
-    state_->cancelled.push_back(id);
+    const auto found = state_->active.find(id);
+    if (found == state_->active.end() || found->second) return false;
+    state_->cancelled.insert(id);
     return true;
   });
 }
 
 bool Scheduler::step(std::stop_token stop) {
-  return with_memory_errors(kWhere, [&] { return state_->step(std::move(stop)); });
+  std::exception_ptr failure;  // thrown from here, so that a callback's is what it was
+  const bool is_left = with_memory_errors(kWhere, [&] { return state_->step(stop, failure); });
+  if (failure) std::rethrow_exception(failure);
+  return is_left;
 }
 
 void Scheduler::run(std::stop_token stop) {
@@ -219,18 +232,15 @@ bool Scheduler::idle() const {
 }
 
 std::optional<Completion> Scheduler::take(RequestId id) {
-  generate::Jobs found;
-  {
-    const std::lock_guard lock(state_->mutex);
-    if (state_->active.contains(id)) return std::nullopt;
-    const auto job = std::find_if(state_->kept.begin(), state_->kept.end(),
-                                  [id](const generate::Job& other) { return other.id == id; });
-    if (job == state_->kept.end())
-      fail<ArgumentError>(kWhere, "request ", id, " is none whose completion is kept");
-    found.splice(found.begin(), state_->kept, job);
-  }
-  generate::Job& job = found.front();
-  return Completion{.id = id, .result = std::move(job.sequence.result), .error = std::move(job.error)};
+  const std::lock_guard lock(state_->mutex);
+  if (state_->active.contains(id)) return std::nullopt;
+  const auto found = std::find_if(state_->kept.begin(), state_->kept.end(),
+                                  [id](const Completion& other) { return other.id == id; });
+  if (found == state_->kept.end())
+    fail<ArgumentError>(kWhere, "request ", id, " is none whose completion is kept");
+  std::optional<Completion> taken(std::move(*found));
+  state_->kept.erase(found);
+  return taken;
 }
 
 SchedulerStatistics Scheduler::statistics() const {

@@ -26,11 +26,13 @@ inline void expect_same(const GenerateResult& got, const GenerateResult& expecte
   EXPECT_EQ(got.finish_reason, expected.finish_reason) << which;
   EXPECT_TRUE(same_bits(got.logprobs, expected.logprobs)) << which;
   ASSERT_EQ(got.top_logprobs.size(), expected.top_logprobs.size()) << which;
-  for (std::size_t t = 0; t < got.top_logprobs.size(); ++t)
+  for (std::size_t t = 0; t < got.top_logprobs.size(); ++t) {
+    ASSERT_EQ(got.top_logprobs[t].size(), expected.top_logprobs[t].size()) << which;
     for (std::size_t i = 0; i < got.top_logprobs[t].size(); ++i) {
       EXPECT_EQ(got.top_logprobs[t][i].id, expected.top_logprobs[t][i].id) << which;
       EXPECT_EQ(got.top_logprobs[t][i].logprob, expected.top_logprobs[t][i].logprob) << which;
     }
+  }
 }
 
 }  // namespace gpt::test

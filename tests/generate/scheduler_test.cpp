@@ -1,23 +1,17 @@
 #include "gpt/generate/scheduler.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <chrono>
-#include <cstring>
-#include <map>
-#include <mutex>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
-#include <set>
-#include <stdexcept>
 #include <stop_token>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "generate/same_result.h"
-#include "generate/tiny_model.h"
+#include "generate/scheduler_support.h"
 #include "gpt/core/error.h"
 #include "gpt/core/rng.h"
 #include "gpt/generate/generator.h"
@@ -28,18 +22,10 @@ namespace {
 
 using test::expect_error;
 using test::expect_same;
+using test::kPage;
 using test::kPrompt;
+using test::long_config;
 using test::tiny_model;
-
-// Bytes of a page of 16 tokens of the tiny model: 2 layers, 2 heads, keys and values of 16 elements.
-constexpr std::size_t kPage = std::size_t{2} * 2 * 2 * 16 * 16 * 4;
-
-// A larger context than the tiny model's, so that requests take several pages.
-Gpt2Config long_config() {
-  Gpt2Config config = test::tiny_config();
-  config.n_positions = 128;
-  return config;
-}
 
 /// A request made up from a seed: options, lengths, and prompts of which many begin alike.
 struct RandomRequest {
@@ -107,6 +93,7 @@ void expect_results_alone(const SchedulerOptions& options, std::size_t count, bo
          --n, ++submitted) {
       Waiting& w = all[submitted];
       w.request = random_request(submitted);
+      w.request.options.kv_cache_dtype = options.kv_cache_dtype;
       GenerateOptions o = w.request.options;
       o.stop = w.stop.get_token();
       o.on_token = [&w](const Piece& piece) {
@@ -175,6 +162,11 @@ TEST(Scheduler, GivesThemTheSameBitsWithoutSharedPrefixes) {
 TEST(Scheduler, GivesThemTheSameBitsInPagesOfAnySize) {
   for (const std::int64_t page : {32, 48, 128})
     expect_results_alone({.max_batch = 5, .max_tokens_per_step = 100, .page_tokens = page}, 40, false);
+}
+
+TEST(Scheduler, GivesThemTheSameBitsInNarrowPagesThatAreShort) {
+  for (const auto& [dtype, page] : {std::pair{DType::f16, kPage / 2}, {DType::i8, kPage / 4 + kPage / 16}})
+    expect_results_alone({.max_batch = 12, .kv_cache_bytes = 11 * page, .kv_cache_dtype = dtype}, 60, true);
 }
 
 TEST(Scheduler, HoldsKeysAndValuesAsNarrowAsAsked) {
@@ -249,269 +241,7 @@ TEST(Scheduler, ForgetsThePrefixThatWasUsedLeastRecently) {
   EXPECT_EQ(run(2), 2);
 }
 
-TEST(Scheduler, RunsHigherPrioritiesFirst) {
-  const Model model = tiny_model();
-  std::vector<int> order;
-  Scheduler scheduler(model, {.max_batch = 1});
-  const auto submit = [&](int priority) {
-    return scheduler.submit(kPrompt, {.max_new_tokens = 3},
-                            {.priority = priority, .on_done = [&order, priority](const Completion& done) {
-                               EXPECT_EQ(done.result.ids.size(), 3u);
-                               order.push_back(priority);
-                             }});
-  };
-  submit(0);
-  scheduler.step();
-  submit(-1);
-  submit(2);  // takes the place of the one that runs
-  submit(1);
-  scheduler.run();
-  EXPECT_EQ(order, (std::vector<int>{2, 1, 0, -1}));
-  EXPECT_EQ(scheduler.statistics().preemptions, 1);
-}
-
-TEST(Scheduler, LetsHigherPrioritiesIntoAStepThatNewTokensFill) {
-  const Model model = tiny_model();
-  for (const std::int64_t size : {1, 3}) {
-    std::vector<int> order;
-    Scheduler scheduler(model, {.max_batch = size, .max_tokens_per_step = size});
-    const auto submit = [&](int priority, std::int64_t count) {
-      scheduler.submit(kPrompt, {.max_new_tokens = count},
-                       {.priority = priority,
-                        .on_done = [&order, priority](const Completion&) { order.push_back(priority); }});
-    };
-    for (std::int64_t i = 0; i < size; ++i) submit(0, 20);
-    for (int i = 0; i < 6; ++i) scheduler.step();
-    EXPECT_EQ(scheduler.statistics().running, size);
-    EXPECT_GE(scheduler.statistics().generated_tokens, size) << "all are past their prompts";
-    submit(1, 1);
-    scheduler.run();
-    EXPECT_EQ(order.front(), 1);
-    EXPECT_EQ(scheduler.statistics().preemptions, 1);
-  }
-}
-
-TEST(Scheduler, ComputesPromptsOfHigherPriorityFirst) {
-  const Model model = tiny_model(long_config());
-  Scheduler scheduler(model, {.max_batch = 4, .max_tokens_per_step = 8});
-  std::vector<int> order;
-  const auto submit = [&](int priority, std::size_t length) {
-    scheduler.submit(test::tokens(length, 5), {.max_new_tokens = 1},
-                     {.priority = priority,
-                      .on_done = [&order, priority](const Completion&) { order.push_back(priority); }});
-  };
-  submit(0, 100);
-  scheduler.step();
-  submit(1, 16);  // has a place, but the other's prompt would take what there is room for
-  scheduler.step();
-  scheduler.step();
-  EXPECT_EQ(order, std::vector<int>{1});
-  scheduler.run();
-  EXPECT_EQ(scheduler.statistics().preemptions, 0);
-}
-
-TEST(Scheduler, PreemptsNobodyWhereThatWouldNotDo) {
-  const Model model = tiny_model(long_config());
-  for (const bool prefix_cache : {false, true}) {
-    Scheduler scheduler(model, {.kv_cache_bytes = 8 * kPage, .prefix_cache = prefix_cache});
-    const GenerateOptions options{.max_new_tokens = 20};
-    scheduler.submit(test::tokens(60, 1), options, {.priority = 2});  // 4 pages, then 5
-    const RequestId low = scheduler.submit(test::tokens(20, 2), options);
-    scheduler.step();
-    EXPECT_EQ(scheduler.statistics().running, 2);
-    const RequestId blocked = scheduler.submit(test::tokens(64, 3), options, {.priority = 1});
-    for (int i = 0; i < 10; ++i) scheduler.step();
-    EXPECT_EQ(scheduler.statistics().preemptions, 0)
-        << "4 pages and one for the other: all but those of the first";
-    EXPECT_EQ(scheduler.statistics().running, 2);
-    scheduler.run();
-    EXPECT_EQ(scheduler.statistics().preemptions, 0);
-    EXPECT_EQ(scheduler.take(low)->get().ids.size(), 20u);
-    EXPECT_EQ(scheduler.take(blocked)->get().ids.size(), 20u);
-  }
-}
-
-TEST(Scheduler, PreemptsAllWhoShareThePagesThatAreNeeded) {
-  const Model model = tiny_model(long_config());
-  Scheduler scheduler(model, {.kv_cache_bytes = 9 * kPage});
-  scheduler.submit(kPrompt, {.max_new_tokens = 10}, {.priority = 2});
-  for (int i = 0; i < 2; ++i) scheduler.submit(test::tokens(70, 1), {.max_new_tokens = 20});
-  scheduler.step();
-  scheduler.step();
-  EXPECT_EQ(scheduler.statistics().running, 3);
-  EXPECT_EQ(scheduler.statistics().pages, 1 + 4 + 2);
-  // 4 pages and one for the first; there are two, and two that belong to one of the others each.
-  scheduler.submit(test::tokens(60, 2), {.max_new_tokens = 4}, {.priority = 1});
-  scheduler.step();
-  EXPECT_EQ(scheduler.statistics().running, 2);
-  EXPECT_EQ(scheduler.statistics().preemptions, 2);
-  scheduler.run();
-  EXPECT_EQ(scheduler.statistics().pages, scheduler.statistics().prefix_pages);
-}
-
-TEST(Scheduler, CountsNoHitWhereARequestFindsItsOwnPages) {
-  const Model model = tiny_model();
-  Scheduler scheduler(model, {.max_batch = 1, .kv_cache_bytes = 8 * kPage});
-  scheduler.submit(test::tokens(20, 1), {.max_new_tokens = 5});
-  scheduler.step();
-  scheduler.submit(test::tokens(20, 2), {.max_new_tokens = 5}, {.priority = 1});
-  scheduler.run();
-  EXPECT_EQ(scheduler.statistics().preemptions, 1);
-  EXPECT_EQ(scheduler.statistics().prefix_hits, 0);
-  EXPECT_LT(scheduler.statistics().computed_tokens, 20 + 20 + 4 + 4 + 20) << "it did find them";
-}
-
-TEST(Scheduler, ComputesLongPromptsInPartsWhileOthersGoOn) {
-  const Model model = tiny_model(long_config());
-  Scheduler scheduler(model, {.max_batch = 4, .max_tokens_per_step = 10});
-  std::vector<std::string> events;
-  const auto options = [&](std::string name, std::int64_t count) {
-    return GenerateOptions{.max_new_tokens = count,
-                           .on_token = [&events, name](const Piece&) { events.push_back(name); }};
-  };
-  scheduler.submit(kPrompt, options("short", 10));
-  scheduler.submit(test::tokens(40, 2), options("long", 2));
-  scheduler.run();
-  // 5 tokens of the long prompt beside the short one, then 9 a step: with the fifth step it is complete.
-  EXPECT_EQ(events, (std::vector<std::string>{"short", "short", "short", "short", "short", "long", "short",
-                                              "long", "short", "short", "short", "short"}));
-}
-
-TEST(Scheduler, StopsARequestByIdAndByItsToken) {
-  const Model model = tiny_model();
-  Scheduler scheduler(model);
-  std::stop_source stop;
-  const RequestId by_id = scheduler.submit(kPrompt, {.max_new_tokens = 20});
-  const RequestId by_token = scheduler.submit(kPrompt, {.max_new_tokens = 20, .stop = stop.get_token()});
-  const RequestId other = scheduler.submit(kPrompt, {.max_new_tokens = 20});
-  scheduler.step();
-  scheduler.step();
-  EXPECT_FALSE(scheduler.take(by_id).has_value());
-  EXPECT_TRUE(scheduler.cancel(by_id));
-  stop.request_stop();
-  scheduler.run();
-  const GenerateResult whole = scheduler.take(other)->get();
-  EXPECT_EQ(whole.ids.size(), 20u);
-  for (const RequestId id : {by_id, by_token}) {
-    const GenerateResult part = scheduler.take(id)->get();
-    EXPECT_EQ(part.finish_reason, FinishReason::kCancelled);
-    EXPECT_EQ(part.ids, std::vector<TokenId>(whole.ids.begin(), whole.ids.begin() + 2));
-  }
-  EXPECT_FALSE(scheduler.cancel(by_id));
-  expect_error<ArgumentError>([&] { scheduler.take(by_id); }, {"request 1 "});
-}
-
-TEST(Scheduler, LeavesNoTraceOfAStepThatWasStopped) {
-  const Model model = tiny_model();
-  Scheduler scheduler(model);
-  const RequestId id = scheduler.submit(kPrompt, {.max_new_tokens = 5});
-  std::stop_source stop;
-  stop.request_stop();
-  EXPECT_TRUE(scheduler.step(stop.get_token()));
-  EXPECT_EQ(scheduler.statistics().computed_tokens, 0);
-  scheduler.run(stop.get_token());
-  EXPECT_FALSE(scheduler.idle());
-  scheduler.run();
-  expect_same(scheduler.take(id)->get(), Generator(model).generate(kPrompt, {.max_new_tokens = 5}));
-}
-
-TEST(Scheduler, EndsOnlyTheRequestThatFails) {
-  const Model model = tiny_model();
-  Scheduler scheduler(model);
-  const RequestId callback = scheduler.submit(
-      kPrompt, {.max_new_tokens = 5, .on_token = [](const Piece&) { throw std::runtime_error("mine"); }});
-  const RequestId processor = scheduler.submit(
-      kPrompt, {.max_new_tokens = 5, .logits_processor = [](std::span<double> scores, const DecodingStep&) {
-                  std::fill(scores.begin(), scores.end(), -std::numeric_limits<double>::infinity());
-                }});
-  const RequestId good = scheduler.submit(kPrompt, {.max_new_tokens = 5});
-  scheduler.run();
-  Completion failed = *scheduler.take(callback);
-  EXPECT_THROW(failed.get(), std::runtime_error);
-  EXPECT_EQ(failed.result.ids.size(), 1u);
-  EXPECT_THROW(scheduler.take(processor)->get(), NumericError);
-  EXPECT_EQ(scheduler.take(good)->get().ids.size(), 5u);
-  EXPECT_EQ(scheduler.statistics().pages, scheduler.statistics().prefix_pages);
-}
-
 // The time of the steps and that of the callbacks together are no more than all the time there was.
-TEST(Scheduler, LeavesCallbacksOutOfItsTimes) {
-  using Clock = std::chrono::steady_clock;
-  const Model model = tiny_model();
-  Scheduler scheduler(model);
-  Clock::duration in_callbacks{};
-  const RequestId id =
-      scheduler.submit(kPrompt, {.max_new_tokens = 5, .on_token = [&](const Piece&) {
-                                   const auto start = Clock::now();
-                                   std::this_thread::sleep_for(std::chrono::milliseconds(40));
-                                   in_callbacks += Clock::now() - start;
-                                 }});
-  const auto start = Clock::now();
-  scheduler.run();
-  const std::chrono::duration<double> all = Clock::now() - start;
-  const GenerateTiming timing = scheduler.take(id)->get().timing;
-  const double callbacks = std::chrono::duration<double>(in_callbacks).count();
-  EXPECT_LE(timing.prefill_s + timing.decode_s, all.count() - callbacks + 1e-6) << "for sums in other units";
-  EXPECT_GT(timing.decode_s, 0);
-  EXPECT_EQ(timing.decode_tokens, 4);
-}
-
-TEST(Scheduler, LetsCallbacksSubmitAndCancel) {
-  const Model model = tiny_model();
-  Scheduler scheduler(model);
-  const RequestId victim = scheduler.submit(kPrompt, {.max_new_tokens = 20});
-  std::vector<std::size_t> lengths;
-  const auto done = [&](const Completion& completion) { lengths.push_back(completion.result.ids.size()); };
-  scheduler.submit(kPrompt, {.max_new_tokens = 3}, {.on_done = [&](const Completion& completion) {
-                     done(completion);
-                     scheduler.cancel(victim);
-                     scheduler.submit(kPrompt, {.max_new_tokens = 4}, {.on_done = done});
-                     EXPECT_THROW(scheduler.step(), ArgumentError);
-                     throw std::runtime_error("mine");
-                   }});
-  EXPECT_THROW(scheduler.run(), std::runtime_error);
-  scheduler.run();
-  EXPECT_EQ(lengths, (std::vector<std::size_t>{3, 4}));
-  EXPECT_EQ(scheduler.take(victim)->result.ids.size(), 3u);
-}
-
-TEST(Scheduler, MayBeUsedFromSeveralThreads) {
-  const Model model = tiny_model();
-  const Generator generator(model);
-  Scheduler scheduler(model, {.max_batch = 3});
-  std::stop_source stop;
-  std::thread server([&] {
-    while (!stop.stop_requested()) {
-      scheduler.wait(stop.get_token());
-      scheduler.run(stop.get_token());
-    }
-  });
-  std::mutex mutex;
-  std::map<std::uint64_t, GenerateResult> results;
-  std::vector<std::thread> clients;
-  for (std::uint64_t c = 0; c < 4; ++c)
-    clients.emplace_back([&, c] {
-      for (std::uint64_t i = 0; i < 5; ++i) {
-        const std::uint64_t seed = c * 5 + i;
-        scheduler.submit("the cat", {.max_new_tokens = 6, .do_sample = true, .seed = seed},
-                         {.on_done = [&, seed](const Completion& done) {
-                           const std::lock_guard lock(mutex);
-                           results.emplace(seed, done.result);
-                         }});
-        scheduler.cancel(1000);
-        static_cast<void>(scheduler.statistics());
-      }
-    });
-  for (std::thread& client : clients) client.join();
-  while (!scheduler.idle()) std::this_thread::yield();
-  stop.request_stop();
-  server.join();
-  ASSERT_EQ(results.size(), 20u);
-  for (const auto& [seed, result] : results)
-    expect_same(result,
-                generator.generate("the cat", {.max_new_tokens = 6, .do_sample = true, .seed = seed}));
-}
-
 TEST(Scheduler, RefusesRequestsThatItCannotRun) {
   const Model model = tiny_model();
   Scheduler scheduler(model);
@@ -574,8 +304,10 @@ TEST(Scheduler, RefusesOptionsThatMakeNoSense) {
           "max_tokens_per_step is 7, expected at least max_batch = 8");
   refuses({.max_queue = 0}, "max_queue is 0");
   refuses({.page_tokens = 8}, "page_tokens is 8");
-  refuses({.kv_cache_bytes = 100}, "the budget is 100 bytes");
-  refuses({.kv_cache_dtype = DType::f64}, "float64");
+  refuses({.page_tokens = 0}, "page_tokens is 0");
+  refuses({.kv_cache_bytes = 100},
+          "kv_cache_bytes is 100, expected at least 8192, the size of a page of page_tokens = 16");
+  refuses({.kv_cache_dtype = DType::f64}, "kv_cache_dtype is float64");
   refuses({.num_threads = -1}, "num_threads is -1");
 }
 

@@ -40,7 +40,7 @@ struct SchedulerOptions {
   /// Threads that a step may use at most; 0: as many as gpt::num_threads() says.
   int num_threads = 0;
 
-  /// Throws ArgumentError naming the option.
+  /// Checks what can be judged without a model. Throws ArgumentError naming the option.
   void validate() const;
 };
 
@@ -73,7 +73,7 @@ struct SchedulerStatistics {
   std::int64_t waiting = 0;  // now
   std::int64_t running = 0;
   std::int64_t submitted = 0;  // since the beginning, as all below
-  std::int64_t finished = 0;   // cancelled and failed ones included
+  std::int64_t finished = 0;   // cancelled and failed ones included; after on_done has been called
   std::int64_t steps = 0;
   std::int64_t computed_tokens = 0;   // fed to the network, again after a preemption
   std::int64_t generated_tokens = 0;  // chosen
@@ -98,11 +98,12 @@ struct SchedulerStatistics {
 ///
 /// submit, cancel, take, wait, idle and statistics may be called from any thread at any time, from callbacks too; one
 /// thread at a time steps. Options' functions (on_token, logits_processor, prefix_allowed_tokens_fn) and on_done are called
-/// by that thread, in the default floating-point environment.
+/// by that thread, in the default floating-point environment. The scheduler may not be destroyed while a thread is in one of
+/// its functions, which those that call back are.
 class Scheduler {
  public:
-  /// Takes no memory for keys and values yet. Throws ArgumentError as SchedulerOptions::validate and nn::KvPool; as
-  /// Generator's constructor.
+  /// Takes no memory for keys and values yet. Throws ArgumentError as SchedulerOptions::validate, and where kv_cache_bytes is
+  /// less than a page takes; as Generator's constructor.
   explicit Scheduler(const Model& model, const SchedulerOptions& options = {},
                      const Generator::WarningCallback& on_warning = {});
   explicit Scheduler(Model&&, const SchedulerOptions& = {}, const Generator::WarningCallback& = {}) = delete;
@@ -121,23 +122,24 @@ class Scheduler {
   RequestId submit(std::span<const TokenId> prompt, const GenerateOptions& options = {},
                    RequestSettings settings = {});
 
-  /// Ends a request at the beginning of the next step, with what it has and FinishReason::kCancelled. False when it has
-  /// ended already or there is none.
+  /// Ends a request at the beginning of the next step, with what it has and FinishReason::kCancelled, unless a step that is
+  /// being taken brings its end. False when it has ended already, also where on_done has not been called yet, or there is none.
   bool cancel(RequestId id);
 
   /// Computes one step, and calls back what it brought. True while requests are left. `stop` is asked before every matrix
-  /// product: then the step leaves no trace. An error of one request ends that request alone. Throws MemoryError when there
-  /// is none for the step, which then may be tried again; what on_done throws, after all others were called; ArgumentError
-  /// when another thread, or a callback of this one, is in a step.
+  /// product: then no request gets any further, though some may have begun to run, and others given up their pages. An error
+  /// of one request ends that request alone. Throws MemoryError when there is none for the step although everything is
+  /// forgotten that is kept for its prefix alone; it may be tried again. Throws what on_done throws, after all others were
+  /// called; ArgumentError when another thread, or a callback of this one, is in a step.
   bool step(std::stop_token stop = {});
   /// Steps until no request is left or `stop` says so.
   void run(std::stop_token stop = {});
   /// Returns when a request is there to step for, or `stop` says so.
   void wait(std::stop_token stop = {});
-  /// Whether none is.
+  /// Whether none is: all have ended, and their on_done has been called.
   bool idle() const;
 
-  /// Takes the completion of a request without on_done, once; nothing when it has not ended. Throws ArgumentError when there
+  /// Takes the completion of a request without on_done, once; nothing while it has not ended. Throws ArgumentError when there
   /// is no such request.
   std::optional<Completion> take(RequestId id);
 
