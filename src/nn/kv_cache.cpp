@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <utility>
 
 #include "core/memory.h"
@@ -21,13 +20,23 @@ void copy_rows(const std::byte* from, std::byte* to, std::int64_t row_bytes, std
   }
 }
 
+/// Whether only its holder has the page.
+bool is_own(const KvPage& page) noexcept {
+  if (page.use_count() != 1) return false;
+  // The count alone does not say that others' reads are over, in the order of memory; to take part in counting does.
+  const KvPage counted(page);
+  return true;
+}
+
 }  // namespace
 
 detail::KvLayout::KvLayout(const KvShape& shape, std::int64_t tokens, DType dtype) : page_tokens(tokens) {
+  std::int64_t room = std::int64_t{1} << 54;  // so that bytes, of padded elements and scales, can be counted
+  for (const std::int64_t extent : {shape.n_layer, shape.n_head, shape.head_dim, tokens}) room /= extent;
+  if (room == 0)
+    fail<MemoryError>("kv_cache", "cannot hold n_layer ", shape.n_layer, ", n_head ", shape.n_head,
+                      ", head_dim ", shape.head_dim, ", ", tokens, " tokens");
   const std::int64_t padded = ops::padded_head_dim(shape.head_dim);
-  const Shape elements{2, shape.n_layer, shape.n_head, tokens, padded + 1};  // and a scale
-  if (static_cast<std::size_t>(elements.numel()) > std::numeric_limits<std::size_t>::max() / 32)
-    fail<MemoryError>("kv_cache", "shape ", elements.to_string(), " does not fit into memory");
   row = padded * static_cast<std::int64_t>(size_of(dtype));
   part = shape.n_head * tokens * row;
   scales = dtype == DType::i8 ? shape.n_head * tokens * static_cast<std::int64_t>(sizeof(float)) : 0;
@@ -87,7 +96,7 @@ bool KvCache::try_reserve(std::int64_t length) {
     const auto end = static_cast<std::size_t>((length + layout_.page_tokens - 1) / layout_.page_tokens);
     for (std::size_t i = first; i < end; ++i) {
       const bool is_there = i < pages_.size();
-      if (is_there && pages_[i].use_count() == 1) continue;
+      if (is_there && is_own(pages_[i])) continue;
       KvPage page = detail::KvPoolState::take(pool_);
       if (page == nullptr) return false;
       if (!is_there) {
@@ -132,6 +141,7 @@ void KvCache::copy_from(const KvCache& from, std::int64_t same) {
   if (same < 0 || same > length_ || same > from.length_)
     fail<ArgumentError>("kv_cache", "caches of ", length_, " and ", from.length_, " tokens cannot have ",
                         same, " in common");
+  if (&from == this) return;
   if (pool_ != nullptr) {
     const std::size_t count =
         static_cast<std::size_t>((from.length_ + layout_.page_tokens - 1) / layout_.page_tokens);

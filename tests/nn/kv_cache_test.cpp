@@ -77,6 +77,16 @@ TEST(KvCache, TakesAnothersTokensAndCopiesOnlyWhatDiffers) {
   }
 }
 
+TEST(KvCache, MayBeCopiedToItself) {
+  KvCache own({2, 3, 8}, 50);
+  fill(own, 1);
+  own.advance(37);
+  const auto before = content_of(own, 37);
+  own.copy_from(own, 0);
+  EXPECT_EQ(own.length(), 37);
+  EXPECT_EQ(content_of(own, 37), before);
+}
+
 TEST(KvCache, RefusesTheTokensOfACacheThatDoesNotFit) {
   KvCache cache({1, 1, 8}, 20), longer({1, 1, 8}, 21), half({1, 1, 8}, 20, DType::f16), deep({2, 1, 8}, 20);
   for (KvCache* other : {&longer, &half, &deep})
@@ -126,7 +136,12 @@ TEST(KvCache, RefusesExtentsThatHoldNothing) {
 }
 
 TEST(KvCache, SaysWhenMemoryIsNotToBeHad) {
-  EXPECT_THROW(KvCache({1000, 1000, 1024}, std::int64_t{1} << 40), Error);
+  EXPECT_THROW(KvCache({1000, 1000, 1024}, std::int64_t{1} << 40), MemoryError);
+  EXPECT_THROW(KvCache({1, 1, std::numeric_limits<std::int64_t>::max()}, 1), MemoryError);
+  EXPECT_THAT(message_of<MemoryError>([] {
+                KvCache({1 << 20, 1 << 20, 1 << 20}, 16);
+              }),
+              HasSubstr("n_layer 1048576, n_head 1048576, head_dim 1048576, 16 tokens"));
   EXPECT_THROW(KvCache({1, 1, 16}, std::numeric_limits<std::int64_t>::max()), MemoryError);
 }
 
