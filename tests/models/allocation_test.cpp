@@ -248,7 +248,7 @@ TEST_F(ShortOfPages, GivesUpIdlePrefixesBeforeItReportsThatThereIsNoMemory) {
 }
 
 TEST_F(ShortOfPages, GivesUpIdlePrefixesForWhatAStepComputes) {
-  Scheduler scheduler(model_);
+  Scheduler scheduler(model_, {.kv_cache_bytes = 12 * kPage});
   const RequestId first = scheduler.submit(test::tokens(33, 1), {.max_new_tokens = 1});
   scheduler.run();
   EXPECT_EQ(scheduler.statistics().prefix_pages, 2);
@@ -261,7 +261,7 @@ TEST_F(ShortOfPages, GivesUpIdlePrefixesForWhatAStepComputes) {
 }
 
 TEST_F(ShortOfPages, ReportsThatThereIsNoMemoryForWhatAStepComputes) {
-  Scheduler scheduler(model_);
+  Scheduler scheduler(model_, {.kv_cache_bytes = 12 * kPage});
   const RequestId id = scheduler.submit(test::tokens(33, 1), {.max_new_tokens = 5});
   refuse(0, kForGood, kPage + 1, ~std::size_t{0});
   EXPECT_TRUE(fails_in(scheduler, 1));

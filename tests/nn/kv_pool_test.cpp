@@ -5,12 +5,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "gpt/core/error.h"
 #include "nn/kv_content.h"
+#include "nn/kv_pool_state.h"
 #include "support/expect_error.h"
 
 namespace gpt::nn {
@@ -102,6 +105,9 @@ TEST(KvPool, CopiesASharedPageWhenItIsWrittenTo) {
   EXPECT_EQ(content_of(third, 20), content_of(cache, 20));
   copy.copy_from(cache, 0);
   EXPECT_EQ(pool.used_pages(), 4);
+  copy.copy_from(copy, 41);
+  EXPECT_EQ(copy.length(), 41);
+  EXPECT_EQ(copy.pages()[2], cache.pages()[2]);
 }
 
 TEST(KvPool, LetsASequenceTakeAnothersEqualPage) {
@@ -128,6 +134,67 @@ TEST(KvPool, KeepsWhatItGaveWhereItCannotGiveAll) {
   EXPECT_EQ(pool.used_pages(), 2);
   other = {};
   EXPECT_TRUE(cache.try_reserve(32));
+}
+
+TEST(KvPool, CutsPagesFromRegionsThatGoBackWhenTheyAreIdle) {
+  constexpr std::size_t kBytes = 1024;
+  const auto state = std::make_shared<detail::KvPoolState>(kBytes, 33);  // regions of an eighth: 4 pages
+  std::vector<KvPage> pages;
+  const auto take = [&] { return pages.emplace_back(detail::KvPoolState::take(state)).get(); };
+  std::byte* const first = take();
+  EXPECT_EQ(state->held(), 4);
+  for (int i = 1; i < 4; ++i) EXPECT_EQ(take(), first + i * static_cast<std::ptrdiff_t>(kBytes));
+  EXPECT_EQ(state->held(), 4);
+  for (int i = 0; i < 4; ++i) take();
+  EXPECT_EQ(state->held(), 8);
+  // A page that came back is the next one.
+  std::byte* const second = pages[1].get();
+  pages[1].reset();
+  pages[2].reset();
+  pages[1] = detail::KvPoolState::take(state);
+  pages[2] = detail::KvPoolState::take(state);
+  EXPECT_EQ(pages[2].get(), second);
+  EXPECT_EQ(state->held(), 8);
+  // Of two regions with pages to give, the one that was full last gives: so that the other may become idle.
+  pages[0].reset();
+  pages[4].reset();
+  pages[4] = detail::KvPoolState::take(state);
+  EXPECT_EQ(state->held() - state->used(), 1);
+  for (int i = 1; i < 4; ++i) pages[static_cast<std::size_t>(i)].reset();
+  EXPECT_EQ(state->held(), 4);
+  EXPECT_EQ(state->used(), 4);
+  // No more than there may be, in a last region that is smaller.
+  while (take() != nullptr) {
+  }
+  EXPECT_EQ(state->used(), 33);
+  EXPECT_EQ(state->held(), 33);
+  pages.clear();
+  EXPECT_EQ(state->held(), 0);
+  EXPECT_EQ(state->used(), 0);
+  EXPECT_EQ(state->peak(), 33);
+}
+
+TEST(KvPool, MayBeUsedByThreadsWithTheirOwnCaches) {
+  const KvPool pool(kShape, 16, 40 * kPage);
+  std::vector<std::thread> threads;
+  for (unsigned seed = 1; seed <= 4; ++seed)
+    threads.emplace_back([&pool, seed] {
+      for (std::int64_t i = 0; i < 50; ++i) {
+        KvCache cache = pool.make_cache(160);
+        extend(cache, 1 + (i * seed) % 144);
+        fill(cache, seed);
+        const std::int64_t half = cache.length() / 2;
+        const auto before = content_of(cache, half);
+        KvCache copy = cache.clone();
+        copy.truncate(half);
+        extend(copy, 1);
+        EXPECT_EQ(content_of(copy, half), before);
+        EXPECT_EQ(content_of(cache, half), before);
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(pool.used_pages(), 0);
+  EXPECT_LE(pool.peak_pages(), 40);
 }
 
 TEST(KvPool, RefusesWhatMakesNoSense) {

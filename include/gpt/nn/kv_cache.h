@@ -26,7 +26,7 @@ struct KvShape {
 using KvPage = std::shared_ptr<std::byte>;
 
 namespace detail {
-struct KvPoolState;
+class KvPoolState;
 /// Where everything lies in a page; see ops::KvLayer.
 struct KvLayout {
   KvLayout() = default;

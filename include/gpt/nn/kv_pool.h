@@ -11,9 +11,9 @@ namespace gpt::nn {
 
 /// Pages of equal size, so many as a budget of memory allows (Kwon et al., "Efficient Memory Management for Large Language
 /// Model Serving with PagedAttention", 2023). The caches it makes take pages as their sequences grow and give them back; a
-/// page that several hold counts once, and is copied by the first that writes to it. Memory is taken from the system with a
-/// page and goes back with it: what is not in use costs nothing. Caches and pages may outlive their pool, and be used by
-/// several threads, each of which by one at a time.
+/// page that several hold counts once, and is copied by the first that writes to it. Memory is taken from the system for as
+/// many pages at once as 32 MiB hold, or an eighth of the pool, and goes back when none of these is in use any more. Caches and
+/// pages may outlive their pool, and be used by several threads, each of which by one at a time.
 class KvPool {
  public:
   /// Pages of `page_tokens` tokens, in all at most `budget` bytes. Throws ArgumentError on extents or a type that a KvCache
