@@ -15,18 +15,25 @@ LogProbs::LogProbs(std::span<const float> logits) : logits_(logits) {
 }
 
 std::vector<TokenLogProb> LogProbs::top(std::size_t count) const {
-  std::vector<TokenLogProb> best;
-  if (count == 0) return best;
-  std::vector<TokenId> ids(logits_.size());
-  std::iota(ids.begin(), ids.end(), 0);
   const auto better = [this](TokenId x, TokenId y) {
     const float a = logits_[static_cast<std::size_t>(x)], b = logits_[static_cast<std::size_t>(y)];
     return a > b || (a == b && x < y);
   };
-  const auto middle = ids.begin() + static_cast<std::ptrdiff_t>(std::min(count, ids.size()));
-  std::partial_sort(ids.begin(), middle, ids.end(), better);
+  count = std::min(count, logits_.size());
+  std::vector<TokenId> ids(count);
+  std::iota(ids.begin(), ids.end(), 0);
+  std::make_heap(ids.begin(), ids.end(), better);  // the worst of the best so far comes first
+  for (std::size_t i = count; count > 0 && i < logits_.size(); ++i) {
+    const auto id = static_cast<TokenId>(i);
+    if (!better(id, ids.front())) continue;
+    std::pop_heap(ids.begin(), ids.end(), better);
+    ids.back() = id;
+    std::push_heap(ids.begin(), ids.end(), better);
+  }
+  std::sort_heap(ids.begin(), ids.end(), better);
+  std::vector<TokenLogProb> best;
   best.reserve(count);
-  for (auto id = ids.begin(); id != middle; ++id) best.push_back({*id, of(*id)});
+  for (const TokenId id : ids) best.push_back({id, of(id)});
   return best;
 }
 

@@ -201,7 +201,9 @@ TEST(Scheduler, ComputesASharedPrefixOnce) {
   EXPECT_EQ(scheduler.statistics().computed_tokens, 65);
   EXPECT_EQ(scheduler.statistics().prefix_hit_tokens, 63);
   EXPECT_EQ(scheduler.statistics().pages, 4);
-  expect_same(scheduler.take(again)->result, Generator(model).generate(prompt, options));
+  const GenerateResult result = scheduler.take(again)->get();
+  EXPECT_EQ(result.timing.prefill_tokens, 1);
+  expect_same(result, Generator(model).generate(prompt, options));
   // A part: whole pages.
   std::vector<TokenId> other = prompt;
   other[40] += 1;
