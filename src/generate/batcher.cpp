@@ -74,6 +74,7 @@ void Batcher::release(Job& job) noexcept {
   forget_published(job, 0);
   job.context.cache = {};
   job.context.fed = 0;
+  job.planned = false;
   blocked_ = 0;
 }
 
@@ -139,11 +140,11 @@ void Batcher::publish(Job& job) {
 
 bool Batcher::reserve(Job& job, std::int64_t length) {
   nn::KvCache& cache = job.context.cache;
+  // Where the system has no memory for a page within the budget, pages must be given up all the same.
   const auto has_pages = [&] {
     try {
       return cache.try_reserve(length);
-    } catch (
-        const MemoryError&) {  // the system has none within the budget: pages must be given up all the same
+    } catch (const MemoryError&) {
       return false;
     }
   };

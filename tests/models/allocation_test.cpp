@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "gpt/core/error.h"
+#include "gpt/core/rng.h"
 #include "gpt/generate/generator.h"
 #include "gpt/generate/scheduler.h"
 #include "gpt/io/gguf.h"
@@ -310,6 +311,28 @@ TEST_F(ShortOfPages, GoesOnWhereverTheyEnd) {
       ASSERT_LT(n, 100);
     }
     EXPECT_GT(n, 7);
+  }
+}
+
+TEST_F(ShortOfPages, GoesOnAfterAnyNumberOfRefusals) {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    const CounterRng rng(11, seed);
+    std::uint64_t draws = 0;
+    const auto below = [&](int n) { return static_cast<int>(rng.uniform(draws++) * n); };
+    Scheduler scheduler(model_, {.max_batch = 1 + below(4),
+                                 .max_tokens_per_step = 8 + below(60),
+                                 .kv_cache_bytes = (8 + static_cast<std::size_t>(below(4))) * kPage,
+                                 .prefix_cache = below(3) > 0});
+    std::vector<RequestId> ids;
+    for (int i = 0; i < 100; ++i) {
+      if (i % 10 == 0)
+        ids.push_back(scheduler.submit(
+            test::tokens(1 + static_cast<std::size_t>(below(80)), static_cast<std::size_t>(below(3))),
+            {.max_new_tokens = 1 + below(48)}, {.priority = below(3)}));
+      refuse(below(4), below(6));
+      fails_in(scheduler, 1);
+    }
+    ASSERT_NO_FATAL_FAILURE(expect_all(scheduler, ids)) << seed;
   }
 }
 
