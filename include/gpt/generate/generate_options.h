@@ -217,8 +217,8 @@ enum class FinishReason : std::uint8_t {
 /// "length", "eos", "stop", "cancelled"
 std::string_view name_of(FinishReason reason) noexcept;
 
-/// Wall-clock time of the steps that computed a sequence, on_token left out. In a batch the steps are shared. In a Scheduler, what
-/// is computed again after a preemption counts again: as prompt where no token had been chosen, else as decode_s alone; and
+/// Wall-clock time of the steps that computed a sequence, on_token left out. In a batch the steps are shared. In a Scheduler,
+/// what is computed again after a preemption counts again: as prompt where no token had been chosen, else as decode_s alone;
 /// tokens of a prefix that another request left computed do not count.
 struct GenerateTiming {
   std::int64_t prefill_tokens = 0;  // of the prompt that were computed: all, unless cancelled

@@ -90,8 +90,9 @@ struct SchedulerStatistics {
 /// Runs requests of one model in ragged batches over a paged cache (continuous batching: Yu et al., "Orca", OSDI 2022; paged
 /// caches: Kwon et al., arXiv 2309.06180). In every step, each running request gets its next token, and what is left of
 /// max_tokens_per_step goes to prompts, in parts where they are long. Order is by priority, then by age. When pages run
-/// out, prefixes nobody uses are forgotten, the least recently used first; then the running request of the lowest priority,
-/// and of those the youngest, gives up its pages, waits, and is computed again up to where it was.
+/// out, or the system has no memory for one, prefixes nobody uses are forgotten, the least recently used first; then the
+/// running request of the lowest priority, and of those the youngest, gives up its pages, waits, and is computed again up to
+/// where it was. To begin, a request takes place and pages of those of lower priority alone, and only if that is enough.
 ///
 /// A request's result is, timing apart, to the bit what Generator::generate gives for the same prompt and options, whatever
 /// runs beside it. The model must outlive the scheduler.
