@@ -314,6 +314,22 @@ TEST_F(ShortOfPages, GoesOnWhereverTheyEnd) {
   }
 }
 
+TEST_F(ShortOfPages, AllocatesNothingForARequestThatWaitsForThem) {
+  const auto allocations = [this](bool one_waits) {
+    Scheduler scheduler(model_, {.kv_cache_bytes = 8 * kPage});
+    scheduler.submit(test::tokens(33, 1), {.max_new_tokens = 60});
+    scheduler.step();
+    if (one_waits) scheduler.submit(test::tokens(100, 2), {.max_new_tokens = 5});
+    scheduler.step();
+    const int before = g_allocations;
+    for (int i = 0; i < 10; ++i) scheduler.step();  // within a page
+    EXPECT_EQ(scheduler.statistics().waiting, one_waits ? 1 : 0);
+    return g_allocations - before;
+  };
+  allocations(false);  // the first run is not like the others
+  EXPECT_EQ(allocations(true), allocations(false));
+}
+
 TEST_F(ShortOfPages, GoesOnAfterAnyNumberOfRefusals) {
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const CounterRng rng(11, seed);
