@@ -2,8 +2,10 @@
 #include <array>
 #include <iomanip>
 #include <iostream>
+#include <new>
 #include <optional>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -235,18 +237,13 @@ std::string template_names() {
   return list;
 }
 
-void add_chat_options(CLI::App& app, Request& request) {
-  app.add_option("--model", request.model, "Directory of a Hugging Face GPT-2 checkpoint")
-      ->required()
-      ->type_name("DIR");
-  app.add_option("--chat-template", request.chat_template,
-                 "The form in which the model was tuned: " + template_names() + " (zephyr)")
-      ->type_name("NAME");
-  app.add_option("--system", request.system, "What the conversation begins with, as instructions")
-      ->type_name("TEXT");
-  app.add_option("--load", request.load, "Go on with the conversation that /save wrote")->type_name("FILE");
-  app.add_flag("--verbose", request.verbose, "Say after each reply what was computed for it, and how fast")
-      ->disable_flag_override();
+void add_chat_options(program::App& app, Request& request) {
+  app.add_text("--model", request.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
+  app.add_text("--chat-template", request.chat_template, "NAME",
+               "The form in which the model was tuned: " + template_names() + " (zephyr)");
+  app.add_text("--system", request.system, "TEXT", "What the conversation begins with, as instructions");
+  app.add_text("--load", request.load, "FILE", "Go on with the conversation that /save wrote");
+  app.add_flag("--verbose", request.verbose, "Say after each reply what was computed for it, and how fast");
 }
 
 int chat(Request& request) {
@@ -277,8 +274,7 @@ int chat(Request& request) {
 
 int main(int argc, char** argv) {
   Request request;
-  CLI::App app("Talks with a GPT-2 checkpoint that was tuned on conversations.", "gpt-chat");
-  app.footer(kFooter);
+  program::App app("gpt-chat", "Talks with a GPT-2 checkpoint that was tuned on conversations.", kFooter);
   add_chat_options(app, request);
   program::add_reply_options(app, request.options,
                              "the checkpoint's, or 256, or half of its context where that is less");

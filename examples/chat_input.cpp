@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <iostream>
+#include <system_error>
 #include <utility>
 
 #include <gpt/core/error.h>

@@ -49,27 +49,23 @@ constexpr const char* kFooter = R"(Examples:
 What --model is, it tells by itself: a directory with model.safetensors, or else with pytorch_model.bin (of PyTorch 1.6 or
 later; nothing in it is executed), single or in shards; a GGUF file; a checkpoint of llm.c.)";
 
-void add_options(CLI::App& app, Request& request) {
-  app.add_option("--model", request.model, "Directory or file to read")->required()->type_name("PATH");
-  app.add_option("--output", request.output, "Directory or file to write")->required()->type_name("PATH");
-  app.add_option("--to", request.to,
-                 "hf, gguf or llmc (gguf for an output called *.gguf, llmc for *.bin, else hf)")
-      ->type_name("NAME");
-  app.add_option(
-         "--dtype", request.dtype,
-         "float32, float16 or bfloat16; in GGUF also q8_0 or q4_0 (as they are, but for hf, int8 and int4 as "
-         "float32; in GGUF, biases, layer norms and positions are always float32; in llm.c, float32 or "
-         "bfloat16)")
-      ->type_name("NAME");
-  app.add_option("--tokenizer", request.tokenizer,
-                 "Directory of the tokenizer, for a model that comes without or has another")
-      ->type_name("DIR");
+void add_options(program::App& app, Request& request) {
+  app.add_text("--model", request.model, "PATH", "Directory or file to read").required();
+  app.add_text("--output", request.output, "PATH", "Directory or file to write").required();
+  app.add_text("--to", request.to, "NAME",
+               "hf, gguf or llmc (gguf for an output called *.gguf, llmc for *.bin, else hf)");
+  app.add_text(
+      "--dtype", request.dtype, "NAME",
+      "float32, float16 or bfloat16; in GGUF also q8_0 or q4_0 (as they are, but for hf, int8 and int4 as "
+      "float32; in GGUF, biases, layer norms and positions are always float32; in llm.c, float32 or "
+      "bfloat16)");
+  app.add_text("--tokenizer", request.tokenizer, "DIR",
+               "Directory of the tokenizer, for a model that comes without or has another");
   app.add_flag("--no-tied-head", request.no_tied_head,
                "Leave a head that is the token embedding out of GGUF: smaller, but for llama.cpp from March "
-               "2025 on")
-      ->disable_flag_override();
-  program::add_number<int>(app, "--threads", request.threads, "Threads at most, 0 = one per CPU (0)", 0);
-  app.add_flag("--json", request.json, "Print one JSON object instead of a line")->disable_flag_override();
+               "2025 on");
+  app.add_number("--threads", request.threads, "Threads at most, 0 = one per CPU (0)", 0);
+  app.add_flag("--json", request.json, "Print one JSON object instead of a line");
 }
 
 /// The command line, judged without a look at the files.
@@ -239,8 +235,8 @@ int convert(const Request& request) {
 
 int main(int argc, char** argv) {
   Request request;
-  CLI::App app("Converts GPT-2 checkpoints between Hugging Face, GGUF and llm.c.", "gpt-convert");
-  app.footer(kFooter);
+  program::App app("gpt-convert", "Converts GPT-2 checkpoints between Hugging Face, GGUF and llm.c.",
+                   kFooter);
   add_options(app, request);
   return program::run(app, argc, argv, [&request] { return convert(request); });
 }

@@ -82,16 +82,14 @@ struct ModelRequest {
   bool json = false;
 };
 
-void add_common_options(CLI::App& app, int& threads, bool& json) {
-  program::add_number<int>(app, "--threads", threads, "Threads at most, 0 = one per CPU (0)", 0);
-  app.add_flag("--json", json, "Print one JSON object instead of text")->disable_flag_override();
+void add_common_options(program::App& app, int& threads, bool& json) {
+  app.add_number("--threads", threads, "Threads at most, 0 = one per CPU (0)", 0);
+  app.add_flag("--json", json, "Print one JSON object instead of text");
 }
 
-void add_model_options(CLI::App& app, ModelRequest& request, const std::string& file) {
-  app.add_option("--model", request.model, "Directory of a Hugging Face GPT-2 checkpoint")
-      ->required()
-      ->type_name("DIR");
-  app.add_option("--file", request.file, file)->required()->type_name("FILE");
+void add_model_options(program::App& app, ModelRequest& request, const std::string& file) {
+  app.add_text("--model", request.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
+  app.add_text("--file", request.file, "FILE", file).required();
   add_common_options(app, request.threads, request.json);
 }
 
@@ -114,12 +112,10 @@ Windows of --max-length tokens begin every --stride tokens; each scores the toke
 "Perplexity of fixed-length models" of transformers. A smaller stride gives more context, and takes longer.
 <|endoftext|> in the file is that token.)";
 
-void add_options(CLI::App& app, PerplexityRequest& request) {
+void add_options(program::App& app, PerplexityRequest& request) {
   add_model_options(app, request, "The text; may be a pipe");
-  program::add_number<std::int64_t>(app, "--max-length", request.max_length,
-                                    "Tokens of a window (as many as the network takes)", 2);
-  program::add_number<std::int64_t>(app, "--stride", request.stride,
-                                    "Tokens between the beginnings of windows (half a window)", 1);
+  app.add_number("--max-length", request.max_length, "Tokens of a window (as many as the network takes)", 2);
+  app.add_number("--stride", request.stride, "Tokens between the beginnings of windows (half a window)", 1);
 }
 
 int run(const PerplexityRequest& request) {
@@ -168,7 +164,7 @@ Each line is {"ctx", "endings", "label"} (HellaSwag) or {"question" or "prompt",
 an index from 0 or a letter from A. A choice scores the log-probability of its tokens after the context and a space: the
 accuracy is that of the highest, the normalized one that of the highest per byte.)";
 
-void add_options(CLI::App& app, ModelRequest& request) {
+void add_options(program::App& app, ModelRequest& request) {
   add_model_options(app, request, "The questions, a JSON object a line; may be a pipe");
 }
 
@@ -237,24 +233,18 @@ stemmer, the mean over predictions; distinct-n is the share of different n-grams
 of 4-grams that occurred in their prediction before. --replace, --dedupe-lines and --trim change predictions first, in that
 order.)";
 
-void add_options(CLI::App& app, GenerationRequest& request) {
-  app.add_option("--predictions", request.predictions, "Generated texts, a JSON object a line; may be a pipe")
-      ->required()
-      ->type_name("FILE");
-  app.add_option("--references", request.references,
-                 "What they should be like, line by line; BLEU and ROUGE need it")
-      ->type_name("FILE");
-  app.add_option("--tokenize", request.tokenize,
-                 "Words of BLEU, distinct-n and repetition: 13a, zh (Chinese characters) or none (13a)")
-      ->type_name("NAME");
-  app.add_option("--replace", request.replacements,
-                 "Replace what an expression of RE2 matches, up to the last \"=\"; may be repeated")
-      ->take_all()
-      ->allow_extra_args(false)
-      ->type_name("REGEX=TEXT");
-  app.add_flag("--dedupe-lines", request.dedupe_lines, "Leave out lines that occurred before")
-      ->disable_flag_override();
-  app.add_flag("--trim", request.trim, "Leave out white space at both ends")->disable_flag_override();
+void add_options(program::App& app, GenerationRequest& request) {
+  app.add_text("--predictions", request.predictions, "FILE",
+               "Generated texts, a JSON object a line; may be a pipe")
+      .required();
+  app.add_text("--references", request.references, "FILE",
+               "What they should be like, line by line; BLEU and ROUGE need it");
+  app.add_text("--tokenize", request.tokenize, "NAME",
+               "Words of BLEU, distinct-n and repetition: 13a, zh (Chinese characters) or none (13a)");
+  app.add_texts("--replace", request.replacements, "REGEX=TEXT",
+                "Replace what an expression of RE2 matches, up to the last \"=\"; may be repeated");
+  app.add_flag("--dedupe-lines", request.dedupe_lines, "Leave out lines that occurred before");
+  app.add_flag("--trim", request.trim, "Leave out white space at both ends");
   add_common_options(app, request.threads, request.json);
 }
 
@@ -331,8 +321,7 @@ int run(const GenerationRequest& request) {
 template <class Request>
 int run_command(const char* name, const char* description, const char* footer, int argc, char** argv) {
   Request request;
-  CLI::App app(description, name);
-  app.footer(footer);
+  program::App app(name, description, footer);
   add_options(app, request);
   return program::run(app, argc, argv, [&request] { return run(request); });
 }
@@ -375,8 +364,7 @@ int main(int argc, char** argv) {
   const std::string_view first = argc > 1 ? argv[1] : "";
   for (const Command& command : kCommands)
     if (first == command.name) return command.run(argc - 1, argv + 1);
-  CLI::App app("Evaluates a GPT-2 checkpoint, or what one has written.", "gpt-evaluate");
-  app.footer(kFooter);
+  program::App app("gpt-evaluate", "Evaluates a GPT-2 checkpoint, or what one has written.", kFooter);
   const bool is_option = first.starts_with('-');
   return program::run(app, is_option ? argc : 1, argv, [&]() -> int {
     std::string names;

@@ -72,94 +72,82 @@ std::string chat_template_names() {
   return list;
 }
 
-void add_options(CLI::App& app, Request& r) {
+void add_options(program::App& app, Request& r) {
   gpt::TrainingArguments& a = r.arguments;
-  const auto text = [&](const char* name, auto& value, const std::string& what, const char* type) {
-    return app.add_option(name, value, what)->type_name(type);
-  };
   const auto count = [&](const char* name, auto& value, const char* what, std::int64_t least = 0) {
-    program::add_number<std::int64_t>(app, name, value, what, least);
+    app.add_number(name, value, what, least);
   };
-  const auto number = [&](const char* name, auto& value, const char* what) {
-    program::add_number<double>(app, name, value, what);
-  };
-  text("--model", r.model, "Directory of a Hugging Face GPT-2 checkpoint", "DIR");
-  text("--config", r.config, "config.json of a new network with random weights", "FILE");
-  text("--tokenizer", r.tokenizer, "Directory of the tokenizer (that of --model)", "DIR");
-  text("--train-file", r.train_file, "What to learn", "FILE")->required();
-  text("--validation-file", r.validation_file, "What to evaluate on", "FILE");
-  number("--validation-fraction", r.validation_fraction, "Or the last part of the training data, 0 to 1");
-  text("--output-dir", r.output_dir, "Where the result goes", "DIR")->required();
+  app.add_text("--model", r.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint");
+  app.add_text("--config", r.config, "FILE", "config.json of a new network with random weights");
+  app.add_text("--tokenizer", r.tokenizer, "DIR", "Directory of the tokenizer (that of --model)");
+  app.add_text("--train-file", r.train_file, "FILE", "What to learn").required();
+  app.add_text("--validation-file", r.validation_file, "FILE", "What to evaluate on");
+  app.add_number("--validation-fraction", r.validation_fraction,
+                 "Or the last part of the training data, 0 to 1");
+  app.add_text("--output-dir", r.output_dir, "DIR", "Where the result goes").required();
   count("--block-size", r.block_size, "Tokens of a sample (what the network takes, at most 1024)", 1);
-  text("--chat-template", r.chat_template, "Form of messages: " + chat_template_names() + " (zephyr)",
-       "NAME");
-  app.add_flag("--skip-bad-lines", r.skip_bad_lines, "Leave out lines of a .jsonl file that are no samples")
-      ->disable_flag_override();
-  number("--learning-rate", a.learning_rate, "At its height (5e-5)");
-  text("--lr-scheduler-type", r.lr_scheduler_type, scheduler_names() + " (linear)", "NAME");
+  app.add_text("--chat-template", r.chat_template, "NAME",
+               "Form of messages: " + chat_template_names() + " (zephyr)");
+  app.add_flag("--skip-bad-lines", r.skip_bad_lines, "Leave out lines of a .jsonl file that are no samples");
+  app.add_number("--learning-rate", a.learning_rate, "At its height (5e-5)");
+  app.add_text("--lr-scheduler-type", r.lr_scheduler_type, "NAME", scheduler_names() + " (linear)");
   count("--warmup-steps", a.warmup_steps, "Updates in which the rate rises (0)");
-  number("--warmup-ratio", a.warmup_ratio, "The same, as a part of all updates (0)");
-  number("--min-lr-rate", a.min_lr_rate, "Where cosine_with_min_lr and warmup_stable_decay end (0)");
+  app.add_number("--warmup-ratio", a.warmup_ratio, "The same, as a part of all updates (0)");
+  app.add_number("--min-lr-rate", a.min_lr_rate, "Where cosine_with_min_lr and warmup_stable_decay end (0)");
   count("--num-decay-steps", a.num_decay_steps, "Updates in which warmup_stable_decay falls (0)");
-  number("--num-train-epochs", a.num_train_epochs, "How often all is learned (3)");
-  program::add_number<std::int64_t>(app, "--max-steps", a.max_steps, "Updates, whatever the epochs (-1)", -1);
+  app.add_number("--num-train-epochs", a.num_train_epochs, "How often all is learned (3)");
+  app.add_number("--max-steps", a.max_steps, "Updates, whatever the epochs (-1)", -1);
   count("--per-device-train-batch-size", a.per_device_train_batch_size, "Samples of a batch (8)", 1);
   count("--per-device-eval-batch-size", a.per_device_eval_batch_size, "Samples of a batch of evaluation (8)",
         1);
   count("--max-tokens-per-batch", a.max_tokens_per_batch,
         "Pack samples into batches of so many tokens instead", 1);
   count("--gradient-accumulation-steps", a.gradient_accumulation_steps, "Batches of an update (1)", 1);
-  number("--weight-decay", a.weight_decay, "Of matrices (0)");
-  number("--adam-beta1", a.adam_beta1, "(0.9)");
-  number("--adam-beta2", a.adam_beta2, "(0.999)");
-  number("--adam-epsilon", a.adam_epsilon, "(1e-8)");
-  number("--max-grad-norm", a.max_grad_norm, "Gradients are clipped to this norm, 0 = not (1)");
-  number("--label-smoothing-factor", a.label_smoothing_factor, "Of the loss, 0 to 1 (0)");
-  number("--ema-decay", a.ema_decay,
-         "Evaluate and keep a moving average of the weights, which keeps so much a step (0)");
+  app.add_number("--weight-decay", a.weight_decay, "Of matrices (0)");
+  app.add_number("--adam-beta1", a.adam_beta1, "(0.9)");
+  app.add_number("--adam-beta2", a.adam_beta2, "(0.999)");
+  app.add_number("--adam-epsilon", a.adam_epsilon, "(1e-8)");
+  app.add_number("--max-grad-norm", a.max_grad_norm, "Gradients are clipped to this norm, 0 = not (1)");
+  app.add_number("--label-smoothing-factor", a.label_smoothing_factor, "Of the loss, 0 to 1 (0)");
+  app.add_number("--ema-decay", a.ema_decay,
+                 "Evaluate and keep a moving average of the weights, which keeps so much a step (0)");
   app.add_flag("--gradient-checkpointing", a.gradient_checkpointing,
-               "Compute activations again instead of keeping them: less memory, a third more time")
-      ->disable_flag_override();
+               "Compute activations again instead of keeping them: less memory, a third more time");
   app.add_flag("--bf16", a.bf16,
-               "Keep weights and activations as bfloat16, and learn in float32: less memory")
-      ->disable_flag_override();
-  program::add_number<std::uint64_t>(app, "--seed", a.seed,
-                                     "Of the order of samples, and of new weights (42)");
-  program::add_number<float>(app, "--resid-pdrop", r.resid_pdrop, "Dropout rate (the checkpoint's)");
-  program::add_number<float>(app, "--embd-pdrop", r.embd_pdrop, "Dropout rate (the checkpoint's)");
-  program::add_number<float>(app, "--attn-pdrop", r.attn_pdrop, "Dropout rate (the checkpoint's)");
+               "Keep weights and activations as bfloat16, and learn in float32: less memory");
+  app.add_number("--seed", a.seed, "Of the order of samples, and of new weights (42)");
+  app.add_number("--resid-pdrop", r.resid_pdrop, "Dropout rate (the checkpoint's)");
+  app.add_number("--embd-pdrop", r.embd_pdrop, "Dropout rate (the checkpoint's)");
+  app.add_number("--attn-pdrop", r.attn_pdrop, "Dropout rate (the checkpoint's)");
   count("--logging-steps", a.logging_steps, "Updates between two records (10)", 1);
   count("--eval-steps", a.eval_steps, "Updates between two evaluations, 0 = once an epoch (0)");
   count("--save-steps", a.save_steps, "Updates between two checkpoints, 0 = only at the end (500)");
   count("--save-total-limit", a.save_total_limit,
         "Checkpoints that stay, the last and the best among them (all)", 1);
-  app.add_option_function<std::string>(
-         "--save-dtype",
-         [&r](const std::string& name) {
-           const auto dtype = gpt::dtype_from_name(name);
-           if (!dtype || !gpt::is_weight_dtype(*dtype))
-             throw program::UsageError("--save-dtype: " + program::in_quotes(name) +
-                                       " is none of float32, bfloat16, float16");
-           r.save_dtype = *dtype;
-         },
-         "What the weights of the result are rounded to: float32, bfloat16, float16 (float32)")
-      ->type_name("NAME");
+  app.add_text_function(
+      "--save-dtype",
+      [&r](const std::string& name) {
+        const auto dtype = gpt::dtype_from_name(name);
+        if (!dtype || !gpt::is_weight_dtype(*dtype))
+          throw program::UsageError("--save-dtype: " + program::in_quotes(name) +
+                                    " is none of float32, bfloat16, float16");
+        r.save_dtype = *dtype;
+      },
+      "NAME", "What the weights of the result are rounded to: float32, bfloat16, float16 (float32)");
   app.add_flag("--load-best-model-at-end", a.load_best_model_at_end,
-               "Keep the weights of the smallest evaluation loss")
-      ->disable_flag_override();
+               "Keep the weights of the smallest evaluation loss");
   count("--early-stopping-patience", a.early_stopping_patience,
         "Stop after so many evaluations without a smaller loss, 0 = never (0)");
-  text("--report-to", r.report_to, "Beside metrics.jsonl: all, tensorboard, html or none (all)", "NAME");
-  text("--logging-dir", r.logging_dir, "Where TensorBoard's files go (OUTPUT_DIR/runs)", "DIR");
-  text("--sample-prompt", r.sample_prompts,
-       "A text that the report shows continued before and after training; may be repeated (from the data)",
-       "TEXT")
-      ->take_all();
+  app.add_text("--report-to", r.report_to, "NAME",
+               "Beside metrics.jsonl: all, tensorboard, html or none (all)");
+  app.add_text("--logging-dir", r.logging_dir, "DIR", "Where TensorBoard's files go (OUTPUT_DIR/runs)");
+  app.add_texts(
+      "--sample-prompt", r.sample_prompts, "TEXT",
+      "A text that the report shows continued before and after training; may be repeated (from the data)");
   count("--sample-tokens", r.sample_tokens, "New tokens of such a continuation, 0 = none (64)");
-  app.add_flag("--resume", r.resume, "Go on from the last checkpoint in OUTPUT_DIR; without one, begin")
-      ->disable_flag_override();
-  program::add_number<int>(app, "--threads", r.threads, "Threads at most, 0 = one per CPU (0)", 0);
-  app.add_flag("--json", r.json, "Print one JSON object with the result")->disable_flag_override();
+  app.add_flag("--resume", r.resume, "Go on from the last checkpoint in OUTPUT_DIR; without one, begin");
+  app.add_number("--threads", r.threads, "Threads at most, 0 = one per CPU (0)", 0);
+  app.add_flag("--json", r.json, "Print one JSON object with the result");
 }
 
 bool reports_to(const Request& r, std::string_view what) {
@@ -455,8 +443,7 @@ int finetune(Request& request) {
 int main(int argc, char** argv) {
   Request request;
   request.arguments.logging_steps = 10;
-  CLI::App app("Trains a GPT-2 checkpoint, or a new network.", "gpt-finetune");
-  app.footer(kFooter);
+  program::App app("gpt-finetune", "Trains a GPT-2 checkpoint, or a new network.", kFooter);
   add_options(app, request);
   return program::run(app, argc, argv, [&request] { return finetune(request); });
 }

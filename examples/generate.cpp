@@ -46,25 +46,21 @@ constexpr const char* kFooter = R"(Examples:
 The new text goes to standard output as it is made, several texts with a line ---- between (token ids, when the checkpoint has no tokenizer), everything
 else to standard error. Options that are not given come from the checkpoint's generation_config.json.)";
 
-void add_input_options(CLI::App& app, Request& request) {
-  app.add_option("--model", request.model, "Directory of a Hugging Face GPT-2 checkpoint")
-      ->required()
-      ->type_name("DIR");
-  app.add_option("--prompt", request.prompt, "Text to continue")->type_name("TEXT");
-  app.add_option("--prompt-file", request.prompt_file, "File or pipe whose whole content is the prompt")
-      ->type_name("FILE");
-  app.add_option_function<std::string>(
-         "--input-ids",
-         [&request](const std::string& text) {
-           request.input_ids = program::parse_numbers<gpt::TokenId>("--input-ids", text, 0);
-         },
-         "The prompt as token ids: 15496,995")
-      ->type_name("IDS");
-  app.add_option("--assistant-model", request.assistant_model,
-                 "Directory of a smaller checkpoint with the same tokens, to guess the next ones")
-      ->type_name("DIR");
-  app.add_option("--negative-prompt", request.negative_prompt, "Text that --guidance-scale leads away from")
-      ->type_name("TEXT");
+void add_input_options(program::App& app, Request& request) {
+  app.add_text("--model", request.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
+  app.add_text("--prompt", request.prompt, "TEXT", "Text to continue");
+  app.add_text("--prompt-file", request.prompt_file, "FILE",
+               "File or pipe whose whole content is the prompt");
+  app.add_text_function(
+      "--input-ids",
+      [&request](const std::string& text) {
+        request.input_ids = program::parse_numbers<gpt::TokenId>("--input-ids", text, 0);
+      },
+      "IDS", "The prompt as token ids: 15496,995");
+  app.add_text("--assistant-model", request.assistant_model, "DIR",
+               "Directory of a smaller checkpoint with the same tokens, to guess the next ones");
+  app.add_text("--negative-prompt", request.negative_prompt, "TEXT",
+               "Text that --guidance-scale leads away from");
 }
 
 // What needs no checkpoint to be judged.
@@ -253,12 +249,11 @@ int generate(Request& request) {
 
 int main(int argc, char** argv) {
   Request request;
-  CLI::App app("Continues a prompt with a GPT-2 checkpoint.", "gpt-generate");
-  app.footer(kFooter);
+  program::App app("gpt-generate", "Continues a prompt with a GPT-2 checkpoint.", kFooter);
   add_input_options(app, request);
   program::add_generation_options(app, request.options);
   program::add_grammar_options(app, request.grammar);
-  app.add_flag("--json", request.json, "Print one JSON object instead of text")->disable_flag_override();
+  app.add_flag("--json", request.json, "Print one JSON object instead of text");
   program::add_machine_options(app, request.machine, request.options,
                                "when --max-new-tokens or --max-length is at least 64");
   return program::run(app, argc, argv, [&request] { return generate(request); });

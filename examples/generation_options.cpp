@@ -10,8 +10,6 @@
 #include <gpt/core/error.h>
 #include <gpt/io/hf_config.h>
 
-#include "command_line.h"
-
 namespace program {
 namespace {
 
@@ -19,27 +17,19 @@ using gpt::GenerateOptions;
 using gpt::TokenId;
 
 /// An option whose value is a list of token ids, or the word none.
-CLI::Option* add_ids(CLI::App& app, const std::string& name, std::optional<std::vector<TokenId>>& ids,
-                     const std::string& description) {
+Option add_ids(App& app, const std::string& name, std::optional<std::vector<TokenId>>& ids,
+               const std::string& description) {
   const auto read = [name, &ids](const std::string& text) {
     ids.emplace();
     if (text != "none") ids = parse_numbers<TokenId>(name, text, 0);
   };
-  return app.add_option_function<std::string>(name, read, description)->type_name("IDS");
-}
-
-/// An option that may be repeated, each time with one text.
-CLI::Option* add_texts(CLI::App& app, const std::string& name, const CLI::callback_t& take,
-                       const std::string& description) {
-  // As CLI11 got them: its conversion to a vector loses an empty text.
-  return app.add_option(name, take, description)->take_all()->allow_extra_args(false)->type_name("TEXT");
+  return app.add_text_function(name, read, "IDS", description);
 }
 
 /// An option whose value is JSON as it would stand in generation_config.json under `key`.
 template <class T>
-CLI::Option* add_json(CLI::App& app, const std::string& name, const std::string& key,
-                      GenerateOptions& options, std::optional<T> GenerateOptions::*member,
-                      const std::string& description) {
+Option add_json(App& app, const std::string& name, const std::string& key, GenerateOptions& options,
+                std::optional<T> GenerateOptions::*member, const std::string& description) {
   const auto read = [name, key, &options, member](const std::string& text) {
     try {
       const auto file = gpt::HfConfig::parse(gpt::concat("{\"", key, "\": ", text, "}"), name);
@@ -51,59 +41,46 @@ CLI::Option* add_json(CLI::App& app, const std::string& name, const std::string&
       throw UsageError(gpt::concat(name, ": ", message));
     }
   };
-  return app.add_option_function<std::string>(name, read, description)->type_name("JSON");
+  return app.add_text_function(name, read, "JSON", description);
 }
 
-void add_new_tokens(CLI::App& app, GenerateOptions& options, const std::string& max_new_tokens) {
-  add_number<std::int64_t>(app, "--max-new-tokens", options.max_new_tokens,
-                           "New tokens at most (" + max_new_tokens + ")");
-  add_number<std::int64_t>(app, "--min-new-tokens", options.min_new_tokens,
-                           "New tokens before an eos token (0)");
+void add_new_tokens(App& app, GenerateOptions& options, const std::string& max_new_tokens) {
+  app.add_number("--max-new-tokens", options.max_new_tokens, "New tokens at most (" + max_new_tokens + ")");
+  app.add_number("--min-new-tokens", options.min_new_tokens, "New tokens before an eos token (0)");
 }
 
-void add_ends(CLI::App& app, GenerateOptions& options) {
+void add_ends(App& app, GenerateOptions& options) {
   add_ids(app, "--eos-token-id", options.eos_token_id, "Tokens that end the text, or none");
-  const auto take_stop_strings = [&options](const CLI::results_t& texts) {
-    options.stop_strings = texts;
-    return true;
-  };
-  add_texts(app, "--stop-strings,--stop", take_stop_strings,
-            "Ends the text where it occurs; may be repeated");
+  app.add_texts("--stop-strings,--stop", options.stop_strings, "TEXT",
+                "Ends the text where it occurs; may be repeated");
 }
 
 // What counts the prompt's tokens too, or lets them go.
-void add_whole_lengths(CLI::App& app, GenerateOptions& options) {
-  add_number<std::int64_t>(app, "--max-length", options.max_length, "--max-new-tokens, counting the prompt");
-  add_number<std::int64_t>(app, "--min-length", options.min_length,
-                           "--min-new-tokens, counting the prompt (0)");
-  app.add_flag_function(
-         "--sliding-window,!--no-sliding-window",
-         [&options](std::int64_t count) { options.sliding_window = count > 0; },
-         "Go on where the context is full, with the newer half of it")
-      ->disable_flag_override();
-  add_number<std::int64_t>(app, "--n-keep", options.n_keep,
-                           "Tokens of the prompt that stay in the window, -1 = all (0)");
+void add_whole_lengths(App& app, GenerateOptions& options) {
+  app.add_number("--max-length", options.max_length, "--max-new-tokens, counting the prompt");
+  app.add_number("--min-length", options.min_length, "--min-new-tokens, counting the prompt (0)");
+  app.add_flag("--sliding-window,!--no-sliding-window", options.sliding_window,
+               "Go on where the context is full, with the newer half of it");
+  app.add_number("--n-keep", options.n_keep, "Tokens of the prompt that stay in the window, -1 = all (0)");
 }
 
-void add_sampling(CLI::App& app, GenerateOptions& options) {
+void add_sampling(App& app, GenerateOptions& options) {
   constexpr const char* kGroup = "Sampling (all but the first two need --do-sample)";
   const auto number = [&](const char* name, std::optional<double>& value, const char* description) {
-    add_number<double>(app, name, value, description)->group(kGroup);
+    app.add_number(name, value, description).group(kGroup);
   };
-  app.add_flag_function(
-         "--do-sample,!--no-do-sample", [&options](std::int64_t count) { options.do_sample = count > 0; },
+  app.add_flag(
+         "--do-sample,!--no-do-sample", options.do_sample,
          "Draw tokens instead of taking the best (--no-do-sample: not even if the checkpoint's settings say "
          "so)")
-      ->disable_flag_override()
-      ->group(kGroup);
-  add_number<std::uint64_t>(app, "--seed", options.seed, "Seed of the random numbers (0)")->group(kGroup);
+      .group(kGroup);
+  app.add_number("--seed", options.seed, "Seed of the random numbers (0)").group(kGroup);
   number("--temperature", options.temperature, "Divides the logits, above 0 (1)");
   number("--dynatemp-range", options.dynatemp_range, "Let the entropy move the temperature so far (0)");
   number("--dynatemp-exponent", options.dynatemp_exponent, "How the entropy moves it (1)");
   number("--top-n-sigma", options.top_n_sigma,
          "Leave out logits so many deviations below the best (0 = off)");
-  add_number<std::int64_t>(app, "--top-k", options.top_k, "Draw from the k best tokens, 0 = off (50)")
-      ->group(kGroup);
+  app.add_number("--top-k", options.top_k, "Draw from the k best tokens, 0 = off (50)").group(kGroup);
   number("--top-p", options.top_p, "Draw from the best tokens of this mass (1)");
   number("--min-p", options.min_p, "Leave out tokens below this fraction of the best (0)");
   number("--typical-p", options.typical_p, "Draw from the most typical tokens of this mass (1)");
@@ -111,27 +88,26 @@ void add_sampling(CLI::App& app, GenerateOptions& options) {
   number("--eta-cutoff", options.eta_cutoff, "The same, less where the entropy is high (0)");
   number("--xtc-probability", options.xtc_probability, "How often to exclude the top choices (0)");
   number("--xtc-threshold", options.xtc_threshold, "Probability that makes a top choice (0.1)");
-  add_number<std::int64_t>(app, "--mirostat", options.mirostat,
-                           "2 = Mirostat 2.0 in place of the filters from --top-n-sigma on (0 = off)")
-      ->group(kGroup);
+  app.add_number("--mirostat", options.mirostat,
+                 "2 = Mirostat 2.0 in place of the filters from --top-n-sigma on (0 = off)")
+      .group(kGroup);
   number("--mirostat-tau", options.mirostat_tau, "The surprise it wants, in bits (5)");
   number("--mirostat-eta", options.mirostat_eta, "How fast it learns (0.1)");
 }
 
-void add_strategies(CLI::App& app, GenerateOptions& options) {
+void add_strategies(App& app, GenerateOptions& options) {
   constexpr const char* kGroup = "Searches, and several sequences";
-  add_number<double>(app, "--penalty-alpha", options.penalty_alpha,
-                     "Contrastive search among the --top-k best, without sampling (0 = off)")
-      ->group(kGroup);
-  add_number<std::int64_t>(app, "--num-return-sequences", options.num_return_sequences,
-                           "So many texts, drawn apart or the best of the beams (1)")
-      ->group(kGroup);
-  add_number<std::uint64_t>(app, "--stream", options.stream, "Stream of the first text's random numbers (0)")
-      ->group(kGroup);
-  add_number<std::int64_t>(app, "--num-beams", options.num_beams, "Beam search, 1 = off (1)")->group(kGroup);
-  add_number<double>(app, "--length-penalty", options.length_penalty,
-                     "Scores are sums over the length to this power (1)")
-      ->group(kGroup);
+  app.add_number("--penalty-alpha", options.penalty_alpha,
+                 "Contrastive search among the --top-k best, without sampling (0 = off)")
+      .group(kGroup);
+  app.add_number("--num-return-sequences", options.num_return_sequences,
+                 "So many texts, drawn apart or the best of the beams (1)")
+      .group(kGroup);
+  app.add_number("--stream", options.stream, "Stream of the first text's random numbers (0)").group(kGroup);
+  app.add_number("--num-beams", options.num_beams, "Beam search, 1 = off (1)").group(kGroup);
+  app.add_number("--length-penalty", options.length_penalty,
+                 "Scores are sums over the length to this power (1)")
+      .group(kGroup);
   const auto read_stopping = [&options](const std::string& text) {
     using gpt::EarlyStopping;
     if (text != "true" && text != "false" && text != "never")
@@ -140,63 +116,57 @@ void add_strategies(CLI::App& app, GenerateOptions& options) {
                              : text == "never" ? EarlyStopping::kNever
                                                : EarlyStopping::kFalse;
   };
-  app.add_option_function<std::string>(
-         "--early-stopping", read_stopping,
-         "Stop at num_beams finished texts: true, false (when it looks so), never (false)")
-      ->type_name("WHEN")
-      ->group(kGroup);
-  add_number<std::int64_t>(app, "--num-beam-groups", options.num_beam_groups, "Groups of beams (1)")
-      ->group(kGroup);
-  add_number<double>(app, "--diversity-penalty", options.diversity_penalty,
-                     "Keeps the groups apart, needed for them (0)")
-      ->group(kGroup);
+  app.add_text_function("--early-stopping", read_stopping, "WHEN",
+                        "Stop at num_beams finished texts: true, false (when it looks so), never (false)")
+      .group(kGroup);
+  app.add_number("--num-beam-groups", options.num_beam_groups, "Groups of beams (1)").group(kGroup);
+  app.add_number("--diversity-penalty", options.diversity_penalty,
+                 "Keeps the groups apart, needed for them (0)")
+      .group(kGroup);
 }
 
-void add_speculation(CLI::App& app, GenerateOptions& options) {
+void add_speculation(App& app, GenerateOptions& options) {
   constexpr const char* kGroup = "Speculation (the same text, sooner where guesses are good)";
-  add_number<std::int64_t>(app, "--prompt-lookup-num-tokens", options.prompt_lookup_num_tokens,
-                           "Guess that so many tokens repeat what followed before (0 = off)")
-      ->group(kGroup);
-  add_number<std::int64_t>(app, "--max-matching-ngram-size", options.max_matching_ngram_size,
-                           "Tokens that must have stood there (2)")
-      ->group(kGroup);
-  add_number<std::int64_t>(app, "--num-assistant-tokens", options.num_assistant_tokens,
-                           "Guesses of --assistant-model at most (20)")
-      ->group(kGroup);
-  add_number<double>(app, "--assistant-confidence-threshold", options.assistant_confidence_threshold,
-                     "Below this probability it guesses no further (0.4)")
-      ->group(kGroup);
+  app.add_number("--prompt-lookup-num-tokens", options.prompt_lookup_num_tokens,
+                 "Guess that so many tokens repeat what followed before (0 = off)")
+      .group(kGroup);
+  app.add_number("--max-matching-ngram-size", options.max_matching_ngram_size,
+                 "Tokens that must have stood there (2)")
+      .group(kGroup);
+  app.add_number("--num-assistant-tokens", options.num_assistant_tokens,
+                 "Guesses of --assistant-model at most (20)")
+      .group(kGroup);
+  app.add_number("--assistant-confidence-threshold", options.assistant_confidence_threshold,
+                 "Below this probability it guesses no further (0.4)")
+      .group(kGroup);
 }
 
-void add_penalties(CLI::App& app, GenerateOptions& options) {
+void add_penalties(App& app, GenerateOptions& options) {
   constexpr const char* kGroup = "Biases and penalties";
   const auto number = [&](const char* name, std::optional<double>& value, const char* description) {
-    add_number<double>(app, name, value, description)->group(kGroup);
+    app.add_number(name, value, description).group(kGroup);
   };
   number("--repetition-penalty", options.repetition_penalty, "Above 1 repeats less (1)");
   number("--frequency-penalty", options.frequency_penalty, "Taken off for each occurrence (0)");
   number("--presence-penalty", options.presence_penalty, "Taken off for any occurrence (0)");
   number("--dry-multiplier", options.dry_multiplier, "Penalizes long repetitions (0 = off)");
   number("--dry-base", options.dry_base, "Growth with their length (1.75)");
-  add_number<std::int64_t>(app, "--dry-allowed-length", options.dry_allowed_length, "Length that is free (2)")
-      ->group(kGroup);
-  add_number<std::int64_t>(app, "--dry-penalty-last-n", options.dry_penalty_last_n,
-                           "Tokens to look back at, -1 = all (-1)")
-      ->group(kGroup);
-  const auto take_breakers = [&options](const CLI::results_t& texts) {
+  app.add_number("--dry-allowed-length", options.dry_allowed_length, "Length that is free (2)").group(kGroup);
+  app.add_number("--dry-penalty-last-n", options.dry_penalty_last_n, "Tokens to look back at, -1 = all (-1)")
+      .group(kGroup);
+  const auto read_breakers = [&options](const std::vector<std::string>& texts) {
     options.dry_sequence_breakers = texts;
     if (texts.size() == 1 && texts[0] == "none") options.dry_sequence_breakers->clear();
-    return true;
   };
-  add_texts(app, "--dry-sequence-breakers", take_breakers,
-            "Ends a repetition; may be repeated, or none (a line feed, :, \", *)")
-      ->group(kGroup);
+  app.add_texts_function("--dry-sequence-breakers", read_breakers, "TEXT",
+                         "Ends a repetition; may be repeated, or none (a line feed, :, \", *)")
+      .group(kGroup);
   add_json(app, "--logit-bias", "logit_bias", options, &GenerateOptions::logit_bias,
            "Added to tokens' logits: {\"995\": -2.5}")
-      ->group(kGroup);
+      .group(kGroup);
   add_json(app, "--sequence-bias", "sequence_bias", options, &GenerateOptions::sequence_bias,
            "Added where the sequence is completed: [[[15496, 995], -2.5]]")
-      ->group(kGroup);
+      .group(kGroup);
   const auto read_decay = [&options](const std::string& text) {
     constexpr const char* kName = "--exponential-decay-length-penalty";
     const std::size_t comma = text.find(',');
@@ -206,54 +176,50 @@ void add_penalties(CLI::App& app, GenerateOptions& options) {
         gpt::ExponentialDecay{.start_index = parse_number<std::int64_t>(kName, text.substr(0, comma), 0),
                               .decay_factor = parse_number<double>(kName, text.substr(comma + 1))};
   };
-  app.add_option_function<std::string>("--exponential-decay-length-penalty", read_decay,
-                                       "Make the end likelier after START new tokens")
-      ->type_name("START,FACTOR")
-      ->group(kGroup);
+  app.add_text_function("--exponential-decay-length-penalty", read_decay, "START,FACTOR",
+                        "Make the end likelier after START new tokens")
+      .group(kGroup);
 }
 
-void add_guidance(CLI::App& app, GenerateOptions& options) {
+void add_guidance(App& app, GenerateOptions& options) {
   constexpr const char* kGroup = "Guidance";
-  add_number<double>(app, "--guidance-scale", options.guidance_scale,
-                     "Above 1 follows the prompt more (1 = off)")
-      ->group(kGroup);
+  app.add_number("--guidance-scale", options.guidance_scale, "Above 1 follows the prompt more (1 = off)")
+      .group(kGroup);
   add_ids(app, "--negative-prompt-ids", options.negative_prompt_ids,
           "What guidance leads away from (the prompt's last token)")
-      ->group(kGroup);
+      .group(kGroup);
 }
 
-void add_constraints(CLI::App& app, GenerateOptions& options) {
+void add_constraints(App& app, GenerateOptions& options) {
   constexpr const char* kGroup = "What may not come, or must";
-  add_number<std::int64_t>(app, "--no-repeat-ngram-size", options.no_repeat_ngram_size,
-                           "So many tokens in a row never come twice (0 = off)")
-      ->group(kGroup);
+  app.add_number("--no-repeat-ngram-size", options.no_repeat_ngram_size,
+                 "So many tokens in a row never come twice (0 = off)")
+      .group(kGroup);
   add_json(app, "--bad-words-ids", "bad_words_ids", options, &GenerateOptions::bad_words_ids,
            "Sequences that may not come: [[15496], [318, 407]]")
-      ->group(kGroup);
-  add_ids(app, "--suppress-tokens", options.suppress_tokens, "Tokens that may not come")->group(kGroup);
+      .group(kGroup);
+  add_ids(app, "--suppress-tokens", options.suppress_tokens, "Tokens that may not come").group(kGroup);
   add_ids(app, "--begin-suppress-tokens", options.begin_suppress_tokens, "Tokens that may not come first")
-      ->group(kGroup);
+      .group(kGroup);
   const auto read_bos = [&options](const std::string& text) {
     options.forced_bos_token_id = parse_number<TokenId>("--forced-bos-token-id", text, 0);
   };
-  app.add_option_function<std::string>("--forced-bos-token-id", read_bos, "Comes after a prompt of one token")
-      ->type_name("ID")
-      ->group(kGroup);
-  add_ids(app, "--forced-eos-token-id", options.forced_eos_token_id, "Takes the last place")->group(kGroup);
-  app.add_flag_callback(
-         "--renormalize-logits", [&options] { options.renormalize_logits = true; },
-         "Make log-probabilities of the scores in the end")
-      ->group(kGroup);
+  app.add_text_function("--forced-bos-token-id", read_bos, "ID", "Comes after a prompt of one token")
+      .group(kGroup);
+  add_ids(app, "--forced-eos-token-id", options.forced_eos_token_id, "Takes the last place").group(kGroup);
+  app.add_flag("--renormalize-logits", options.renormalize_logits,
+               "Make log-probabilities of the scores in the end")
+      .group(kGroup);
 }
 
 }  // namespace
 
-void add_generation_options(CLI::App& app, GenerateOptions& options) {
+void add_generation_options(App& app, GenerateOptions& options) {
   add_new_tokens(app, options, "20");
   add_whole_lengths(app, options);
   add_ends(app, options);
-  add_number<int>(app, "--logprobs", options.logprobs,
-                  "Report log-probabilities, of N alternatives beside each token too");
+  app.add_number("--logprobs", options.logprobs,
+                 "Report log-probabilities, of N alternatives beside each token too");
   add_sampling(app, options);
   add_strategies(app, options);
   add_speculation(app, options);
@@ -262,7 +228,7 @@ void add_generation_options(CLI::App& app, GenerateOptions& options) {
   add_constraints(app, options);
 }
 
-void add_reply_options(CLI::App& app, GenerateOptions& options, const std::string& max_new_tokens) {
+void add_reply_options(App& app, GenerateOptions& options, const std::string& max_new_tokens) {
   add_new_tokens(app, options, max_new_tokens);
   add_ends(app, options);
   add_sampling(app, options);

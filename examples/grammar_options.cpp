@@ -4,7 +4,6 @@
 
 #include <gpt/core/error.h>
 
-#include "command_line.h"
 #include "program.h"
 
 namespace program {
@@ -37,19 +36,17 @@ gpt::Grammar of_file(const std::string& path, Make&& make) {
 
 }  // namespace
 
-void add_grammar_options(CLI::App& app, GrammarRequest& request) {
+void add_grammar_options(App& app, GrammarRequest& request) {
   constexpr const char* kGroup =
       "Structured output (at most one; the text is complete within --max-new-tokens)";
   const auto text = [&](const char* name, std::optional<std::string>& value, const char* type,
                         const char* description) {
-    app.add_option(name, value, description)->type_name(type)->group(kGroup);
+    app.add_text(name, value, type, description).group(kGroup);
   };
   text("--regex", request.regex, "PATTERN", "The new text matches this regular expression");
   text("--json-schema", request.json_schema, "JSON", "It is JSON that is valid under this schema");
   text("--json-schema-file", request.json_schema_file, "FILE", "The same, from a file");
-  app.add_flag("--json-object", request.json_object, "It is a JSON object")
-      ->disable_flag_override()
-      ->group(kGroup);
+  app.add_flag("--json-object", request.json_object, "It is a JSON object").group(kGroup);
   text("--grammar", request.grammar, "GBNF", "It is one of this grammar, as llama.cpp writes them");
   text("--grammar-file", request.grammar_file, "FILE", "The same, from a file");
 }

@@ -5,7 +5,8 @@
 #include <string>
 
 #include <gpt/generate/grammar.h>
-#include <CLI/CLI.hpp>
+
+#include "command_line.h"
 
 namespace program {
 
@@ -15,7 +16,7 @@ struct GrammarRequest {
   bool json_object = false;
 };
 
-void add_grammar_options(CLI::App& app, GrammarRequest& request);
+void add_grammar_options(App& app, GrammarRequest& request);
 
 /// Makes the grammar; unset when none is asked for. Throws UsageError for more than one, and for a text on the command line that
 /// is no grammar; for a file gpt::IoError and what Grammar throws.

@@ -7,7 +7,8 @@
 
 #include <gpt/generate/generate_options.h>
 #include <gpt/models/model.h>
-#include <CLI/CLI.hpp>
+
+#include "command_line.h"
 
 namespace program {
 
@@ -19,7 +20,7 @@ struct MachineRequest {
 
 /// Adds --dtype, --kv-dtype, --threads, --pack and --no-mmap. `packs` says when the weights are laid out for speed without
 /// --pack or --no-pack. All must outlive the parsing.
-void add_machine_options(CLI::App& app, MachineRequest& request, gpt::GenerateOptions& options,
+void add_machine_options(App& app, MachineRequest& request, gpt::GenerateOptions& options,
                          const std::string& packs);
 
 }  // namespace program

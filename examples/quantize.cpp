@@ -1,4 +1,6 @@
 // gpt-quantize: writes a GPT-2 checkpoint with int8 or int4 weights.
+#include <unistd.h>
+
 #include <chrono>
 #include <filesystem>
 #include <iomanip>
@@ -42,34 +44,23 @@ The new checkpoint holds everything the old one has, and loads memory-mapped lik
 embedding and the head, which most GPT-2 checkpoints have in common; position embeddings stay as they are unless
 --override wpe.weight=FORMAT asks for them.)";
 
-void add_options(CLI::App& app, Request& request) {
-  app.add_option("--model", request.model, "Directory of a Hugging Face GPT-2 checkpoint")
-      ->required()
-      ->type_name("DIR");
-  app.add_option("--output-dir", request.output_dir, "Directory to write, made if it is not there")
-      ->required()
-      ->type_name("DIR");
-  app.add_option("--format", request.format, "int8 or int4 (int8)")->type_name("NAME");
-  program::add_number<std::int64_t>(
-      app, "--group-size", request.group_size,
-      "Weights that share a scale: 32, 64, 128, 256, or 0 = all inputs of an output (64)");
-  app.add_flag("--asymmetric", request.asymmetric, "Give the groups of int4 zero points")
-      ->disable_flag_override();
+void add_options(program::App& app, Request& request) {
+  app.add_text("--model", request.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
+  app.add_text("--output-dir", request.output_dir, "DIR", "Directory to write, made if it is not there")
+      .required();
+  app.add_text("--format", request.format, "NAME", "int8 or int4 (int8)");
+  app.add_number("--group-size", request.group_size,
+                 "Weights that share a scale: 32, 64, 128, 256, or 0 = all inputs of an output (64)");
+  app.add_flag("--asymmetric", request.asymmetric, "Give the groups of int4 zero points");
   app.add_flag("--weight-only", request.weight_only,
-               "Compute with activations in float32 instead of integers")
-      ->disable_flag_override();
-  app.add_flag("--no-embeddings", request.no_embeddings, "Leave embeddings and head as they are")
-      ->disable_flag_override();
-  app.add_option("--override", request.overrides,
-                 "Another format for one matrix: int8, int4, or none to leave it; may be repeated")
-      ->take_all()
-      ->allow_extra_args(false)
-      ->type_name("MATRIX=FORMAT");
-  app.add_option("--calibration-file", request.calibration_file,
-                 "A text like those the model will see, to weigh errors by; may be a pipe")
-      ->type_name("FILE");
-  program::add_number<int>(app, "--threads", request.threads, "Threads at most, 0 = one per CPU (0)", 0);
-  app.add_flag("--json", request.json, "Print one JSON object instead of a table")->disable_flag_override();
+               "Compute with activations in float32 instead of integers");
+  app.add_flag("--no-embeddings", request.no_embeddings, "Leave embeddings and head as they are");
+  app.add_texts("--override", request.overrides, "MATRIX=FORMAT",
+                "Another format for one matrix: int8, int4, or none to leave it; may be repeated");
+  app.add_text("--calibration-file", request.calibration_file, "FILE",
+               "A text like those the model will see, to weigh errors by; may be a pipe");
+  app.add_number("--threads", request.threads, "Threads at most, 0 = one per CPU (0)", 0);
+  app.add_flag("--json", request.json, "Print one JSON object instead of a table");
 }
 
 /// `expected` is what the option takes.
@@ -211,8 +202,7 @@ int quantize(const Request& request) {
 
 int main(int argc, char** argv) {
   Request request;
-  CLI::App app("Writes a GPT-2 checkpoint with int8 or int4 weights.", "gpt-quantize");
-  app.footer(kFooter);
+  program::App app("gpt-quantize", "Writes a GPT-2 checkpoint with int8 or int4 weights.", kFooter);
   add_options(app, request);
   return program::run(app, argc, argv, [&request] { return quantize(request); });
 }

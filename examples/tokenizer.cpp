@@ -1,4 +1,6 @@
 // gpt-tokenizer: trains a tokenizer, and turns text into token ids and back.
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -60,27 +62,20 @@ constexpr const char* kTrainFooter = R"(Examples:
 Writes tokenizer.json, tokenizer_config.json, vocab.json and merges.txt, which transformers and libgpt load. The result does not
 depend on the number of threads.)";
 
-void add_train_options(CLI::App& app, TrainRequest& r) {
-  app.add_option("--train-file", r.files, "A text to learn from, of any bytes; may be repeated, and a pipe")
-      ->required()
-      ->take_all()
-      ->allow_extra_args(false)
-      ->type_name("FILE");
-  app.add_option("--output-dir", r.output_dir, "Directory to write, made if it is not there")
-      ->required()
-      ->type_name("DIR");
-  program::add_number<std::int64_t>(app, "--vocab-size", r.options.vocab_size, "Tokens at most (30000)");
-  program::add_number<std::int64_t>(app, "--min-frequency", r.options.min_frequency,
-                                    "How often a pair must occur to become a token (2)");
-  app.add_option("--special-token", r.special_tokens,
-                 "A token that is found before anything else; may be repeated; they get the first ids "
-                 "(<|endoftext|>, which becomes bos, eos and unk token)")
-      ->take_all()
-      ->allow_extra_args(false)
-      ->type_name("TEXT");
-  app.add_flag("--no-special-tokens", r.no_special_tokens, "Have no special token")->disable_flag_override();
-  program::add_number<int>(app, "--threads", r.threads, "Threads at most, 0 = one per CPU (0)", 0);
-  app.add_flag("--json", r.json, "Print one JSON object instead of a sentence")->disable_flag_override();
+void add_train_options(program::App& app, TrainRequest& r) {
+  app.add_texts("--train-file", r.files, "FILE",
+                "A text to learn from, of any bytes; may be repeated, and a pipe")
+      .required();
+  app.add_text("--output-dir", r.output_dir, "DIR", "Directory to write, made if it is not there").required();
+  app.add_number("--vocab-size", r.options.vocab_size, "Tokens at most (30000)");
+  app.add_number("--min-frequency", r.options.min_frequency,
+                 "How often a pair must occur to become a token (2)");
+  app.add_texts("--special-token", r.special_tokens, "TEXT",
+                "A token that is found before anything else; may be repeated; they get the first ids "
+                "(<|endoftext|>, which becomes bos, eos and unk token)");
+  app.add_flag("--no-special-tokens", r.no_special_tokens, "Have no special token");
+  app.add_number("--threads", r.threads, "Threads at most, 0 = one per CPU (0)", 0);
+  app.add_flag("--json", r.json, "Print one JSON object instead of a sentence");
 }
 
 constexpr const char* kEncodeFooter = R"(Examples:
@@ -96,33 +91,25 @@ constexpr const char* kDecodeFooter = R"(Examples:
 Ids are decimal numbers with white space or commas between them. Prints the bytes of the text, and adds nothing unless --lines
 asks for a line for each row; with --json, what is not UTF-8 becomes U+FFFD.)";
 
-void add_convert_options(CLI::App& app, ConvertRequest& r, bool encode) {
-  app.add_option("--tokenizer", r.tokenizer, "Directory of a tokenizer or checkpoint")
-      ->required()
-      ->type_name("DIR");
-  auto* given = encode ? app.add_option("--text", r.given, "The text")->type_name("TEXT")
-                       : app.add_option("--ids", r.given, "The ids")->type_name("IDS");
-  app.add_option("--input-file", r.file, "Read them from a file or pipe (standard input)")
-      ->type_name("FILE")
-      ->excludes(given);
-  app.add_flag("--lines", r.lines,
-               encode ? "Every line is a text of its own, without its end"
-                      : "Every line is a row of ids of its own")
-      ->disable_flag_override();
+void add_convert_options(program::App& app, ConvertRequest& r, bool encode) {
+  app.add_text("--tokenizer", r.tokenizer, "DIR", "Directory of a tokenizer or checkpoint").required();
+  const program::Option given = encode ? app.add_text("--text", r.given, "TEXT", "The text")
+                                       : app.add_text("--ids", r.given, "IDS", "The ids");
+  app.add_text("--input-file", r.file, "FILE", "Read them from a file or pipe (standard input)")
+      .excludes(given);
+  app.add_flag(
+      "--lines", r.lines,
+      encode ? "Every line is a text of its own, without its end" : "Every line is a row of ids of its own");
   if (encode) {
     app.add_flag("--no-special-tokens", r.no_special_tokens,
-                 "Leave out the tokens that the tokenizer's template puts around the text")
-        ->disable_flag_override();
-    app.add_flag("--split-special-tokens", r.ordinary, "Take special tokens in the text for ordinary text")
-        ->disable_flag_override();
+                 "Leave out the tokens that the tokenizer's template puts around the text");
+    app.add_flag("--split-special-tokens", r.ordinary, "Take special tokens in the text for ordinary text");
   } else {
-    app.add_flag("--skip-special-tokens", r.skip_special_tokens, "Leave special tokens out")
-        ->disable_flag_override();
+    app.add_flag("--skip-special-tokens", r.skip_special_tokens, "Leave special tokens out");
   }
-  program::add_number<int>(app, "--threads", r.threads, "Threads at most, 0 = one per CPU (0)", 0);
+  app.add_number("--threads", r.threads, "Threads at most, 0 = one per CPU (0)", 0);
   app.add_flag("--json", r.json,
-               encode ? "Print one JSON object with ids and tokens" : "Print one JSON object with the text")
-      ->disable_flag_override();
+               encode ? "Print one JSON object with ids and tokens" : "Print one JSON object with the text");
 }
 
 /// The lines of a text without their ends; a last line needs none.
@@ -258,9 +245,9 @@ int decode(const ConvertRequest& r) {
 
 int run_convert(int argc, char** argv, bool is_encode) {
   ConvertRequest r;
-  CLI::App app(is_encode ? "Turns text into token ids." : "Turns token ids into text.",
-               is_encode ? "gpt-tokenizer encode" : "gpt-tokenizer decode");
-  app.footer(is_encode ? kEncodeFooter : kDecodeFooter);
+  program::App app(is_encode ? "gpt-tokenizer encode" : "gpt-tokenizer decode",
+                   is_encode ? "Turns text into token ids." : "Turns token ids into text.",
+                   is_encode ? kEncodeFooter : kDecodeFooter);
   add_convert_options(app, r, is_encode);
   return program::run(app, argc, argv, [&] { return is_encode ? encode(r) : decode(r); });
 }
@@ -271,14 +258,12 @@ int main(int argc, char** argv) {
   const std::string_view command = argc > 1 ? argv[1] : "";
   if (command == "train") {
     TrainRequest r;
-    CLI::App app("Learns a byte-level BPE tokenizer from text.", "gpt-tokenizer train");
-    app.footer(kTrainFooter);
+    program::App app("gpt-tokenizer train", "Learns a byte-level BPE tokenizer from text.", kTrainFooter);
     add_train_options(app, r);
     return program::run(app, argc - 1, argv + 1, [&r] { return train(r); });
   }
   if (command == "encode" || command == "decode") return run_convert(argc - 1, argv + 1, command == "encode");
-  CLI::App app("Trains a tokenizer, and turns text into token ids and back.", "gpt-tokenizer");
-  app.footer(kFooter);
+  program::App app("gpt-tokenizer", "Trains a tokenizer, and turns text into token ids and back.", kFooter);
   const bool is_option = command.starts_with('-');
   return program::run(app, is_option ? argc : 1, argv, [&]() -> int {
     throw program::UsageError(command.empty() || is_option
