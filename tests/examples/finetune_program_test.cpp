@@ -139,13 +139,13 @@ TEST_F(FinetuneProgram, SaysHowManySamplesWereTooLong) {
 
 TEST_F(FinetuneProgram, ReportsOnOnePage) {
   ASSERT_EQ(run(options("out", {"--validation-fraction", "0.2", "--max-steps", "3", "--sample-prompt",
-                                "Speak <b>", "--sample-prompt", "FIRST", "--sample-tokens", "5"}))
+                                "Speak <b>", "--sample-prompt", "[FIRST,ALL]", "--sample-tokens", "5"}))
                 .status,
             0);
   const std::string page = content(dir_ / "out/report.html");
   EXPECT_THAT(page,
               AllOf(HasSubstr("<h1>A new network on corpus.txt</h1>"), HasSubstr("Finished after 3 updates."),
-                    HasSubstr("<pre>\nSpeak &lt;b&gt;</pre>"), HasSubstr("<pre>\nFIRST</pre>")));
+                    HasSubstr("<pre>\nSpeak &lt;b&gt;</pre>"), HasSubstr("<pre>\n[FIRST,ALL]</pre>")));
   EXPECT_THAT(page,
               AllOf(HasSubstr("Before training"), HasSubstr("After training"), HasSubstr("Learned tokens"),
                     HasSubstr("<dt>learning_rate</dt><dd>0.01</dd>"),
