@@ -70,7 +70,6 @@ class Chat {
       std::cerr << "template " << session_->conversation().form().name()
                 << "; /help lists the commands, Ctrl-D ends\n";
     while (!interrupt_->terminated()) {
-      interrupt_->renew();
       const program::ChatInput input = reader_.next();
       if (interrupt_->terminated()) break;
       switch (input.kind) {
@@ -80,6 +79,7 @@ class Chat {
         case program::ChatInput::Kind::kCtrlC:
           if (!reader_.is_terminal()) return program::kInterrupted;
           std::cerr << "\n(Ctrl-D or /exit ends the program)\n";
+          interrupt_->renew();
           break;
         case program::ChatInput::Kind::kUnfinished:
           report("the message has no \"\"\" at its end: it was not sent");
@@ -107,10 +107,12 @@ class Chat {
   void attempt(Work&& work) {
     try {
       work();
-    } catch (const gpt::Error& error) {
-      report(error.what());
+    } catch (const OutputError&) {
+      throw;
     } catch (const std::bad_alloc&) {
       report("out of memory");
+    } catch (const std::exception& error) {
+      report(error.what());
     }
   }
 
@@ -147,12 +149,13 @@ class Chat {
       throw;
     }
     write("\n");
+    if (turn->finish_reason == gpt::FinishReason::kCancelled) interrupt_->renew();
     describe(*turn);
   }
 
   void describe(const program::Turn& turn) const {
     if (!turn.was_answered)
-      std::cerr << "note: stopped before anything was said: the message is not part of the conversation\n";
+      std::cerr << "note: stopped before anything was said: the conversation is as it was\n";
     else if (turn.finish_reason == gpt::FinishReason::kCancelled)
       std::cerr << "note: stopped\n";
     else if (turn.finish_reason == gpt::FinishReason::kLength)
@@ -261,7 +264,7 @@ int chat(Request& request) {
   load.pack = request.machine.pack.value_or(true);
   const gpt::Model model = gpt::Model::load(request.model, load);
   program::ChatSession session(model, *form, request.options, program::warn);
-  session.set_system(request.system);
+  if (request.system) session.set_system(gpt::replace_invalid_utf8(*request.system));
   if (request.load) session.load(*request.load);
   try {
     return Chat(request, session, interrupt).run();

@@ -23,8 +23,8 @@ GenerateOptions defaults_of(const gpt::Model& model) {
 }
 
 /// A reply also ends by what ends it in its form.
-GenerateOptions reply_options(const gpt::Model& model, const gpt::ChatTemplate& form,
-                              GenerateOptions options) {
+GenerateOptions reply_options(const gpt::Model& model, const gpt::ChatTemplate& form, GenerateOptions options,
+                              const gpt::Generator::WarningCallback& on_warning) {
   const GenerateOptions defaults = defaults_of(model);
   const std::int64_t vocab_size = model.config().vocab_size;
   if (!options.stop_strings)
@@ -37,6 +37,8 @@ GenerateOptions reply_options(const gpt::Model& model, const gpt::ChatTemplate& 
     std::sort(eos.begin(), eos.end());
     eos.erase(std::unique(eos.begin(), eos.end()), eos.end());
   }
+  if (defaults.max_length && !defaults.max_new_tokens && !options.max_new_tokens && on_warning)
+    on_warning("generation_config.json: max_length counts the conversation, too, and does not bound a reply");
   constexpr std::int64_t kMostByDefault = 256;
   if (!options.max_new_tokens)
     options.max_new_tokens = defaults.max_new_tokens.value_or(
@@ -56,7 +58,7 @@ gpt::SchedulerOptions for_one_conversation(const GenerateOptions& options) {
 ChatSession::ChatSession(const gpt::Model& model, const gpt::ChatTemplate& form, GenerateOptions options,
                          const gpt::Generator::WarningCallback& on_warning)
     : model_(&model),
-      options_(reply_options(model, form, std::move(options))),
+      options_(reply_options(model, form, std::move(options), on_warning)),
       scheduler_(model, for_one_conversation(options_), on_warning),
       conversation_(form, model.shared_tokenizer()) {
   // What does not go with the model is said before the first message: a request that ends before anything is computed.
@@ -90,6 +92,7 @@ Turn ChatSession::reply(Conversation before, std::string message, const TurnCall
     return std::ssize(prompt) <= n_positions + 1 - max_new_tokens();
   };
   std::vector<TokenId> prompt = before.prompt(message);
+  std::size_t forgotten = 0;
   if (!fits(prompt)) {
     // Of the numbers of exchanges to forget, from 1 on, the first that is enough.
     std::size_t few = 1, many = before.exchanges.size();
@@ -107,7 +110,7 @@ Turn ChatSession::reply(Conversation before, std::string message, const TurnCall
                                     " more (--max-new-tokens) do not fit n_positions = ", n_positions);
     before.exchanges.erase(before.exchanges.begin(),
                            before.exchanges.begin() + static_cast<std::ptrdiff_t>(many));
-    if (callbacks.on_forget) callbacks.on_forget(many);
+    forgotten = many;
   }
   const auto& stop_strings = *options_.stop_strings;
   std::size_t longest = 0;
@@ -120,11 +123,15 @@ Turn ChatSession::reply(Conversation before, std::string message, const TurnCall
   GenerateOptions options = options_;
   options.stop = std::move(stop);
   options.stream = replies_++;
-  options.on_token = [&](const gpt::Piece& piece) { show(filter.push(piece.text)); };
+  const std::vector<TokenId>& ends = *options_.eos_token_id;
+  options.on_token = [&](const gpt::Piece& piece) {
+    // The end of a reply is not a part of it, though it may have a text of its own.
+    if (std::find(ends.begin(), ends.end(), piece.id) == ends.end()) show(filter.push(piece.text));
+  };
   const std::int64_t cached = statistics().prefix_hit_tokens;
   gpt::Completion completion = run(prompt, options);
   const gpt::GenerateResult& result = completion.get();
-  show(filter.finish());
+  if (result.finish_reason != gpt::FinishReason::kStopString) show(filter.finish());
   Turn turn{.was_answered = !result.ids.empty(),
             .finish_reason = result.finish_reason,
             .prompt_tokens = std::ssize(prompt),
@@ -134,6 +141,7 @@ Turn ChatSession::reply(Conversation before, std::string message, const TurnCall
   if (!turn.was_answered) return turn;
   before.exchanges.push_back(before.exchange(std::move(message), prompt, result, stop_strings));
   conversation_ = std::move(before);
+  if (forgotten > 0 && callbacks.on_forget) callbacks.on_forget(forgotten);
   return turn;
 }
 

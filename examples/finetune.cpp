@@ -377,7 +377,7 @@ int finetune(Request& request) {
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
   gpt::Model model = make_model(request, interrupt.token());
-  request.arguments.initial_model = gpt::concat(model.network().fingerprint());
+  request.arguments.initial_model = gpt::concat(model.network().fingerprint(interrupt.token()));
   gpt::Trainer trainer(model, request.arguments);
   const Data data = read_data(request, model, interrupt.token());
   std::error_code error;

@@ -201,15 +201,19 @@ void add_constraints(App& app, GenerateOptions& options) {
   add_ids(app, "--suppress-tokens", options.suppress_tokens, "Tokens that may not come").group(kGroup);
   add_ids(app, "--begin-suppress-tokens", options.begin_suppress_tokens, "Tokens that may not come first")
       .group(kGroup);
-  const auto read_bos = [&options](const std::string& text) {
-    options.forced_bos_token_id = parse_number<TokenId>("--forced-bos-token-id", text, 0);
-  };
-  app.add_text_function("--forced-bos-token-id", read_bos, "ID", "Comes after a prompt of one token")
-      .group(kGroup);
   add_ids(app, "--forced-eos-token-id", options.forced_eos_token_id, "Takes the last place").group(kGroup);
   app.add_flag("--renormalize-logits", options.renormalize_logits,
                "Make log-probabilities of the scores in the end")
       .group(kGroup);
+}
+
+// Only after a prompt of one token, which a reply never has before it.
+void add_forced_bos(App& app, GenerateOptions& options) {
+  const auto read = [&options](const std::string& text) {
+    options.forced_bos_token_id = parse_number<TokenId>("--forced-bos-token-id", text, 0);
+  };
+  app.add_text_function("--forced-bos-token-id", read, "ID", "Comes after a prompt of one token")
+      .group("What may not come, or must");
 }
 
 }  // namespace
@@ -226,6 +230,7 @@ void add_generation_options(App& app, GenerateOptions& options) {
   add_penalties(app, options);
   add_guidance(app, options);
   add_constraints(app, options);
+  add_forced_bos(app, options);
 }
 
 void add_reply_options(App& app, GenerateOptions& options, const std::string& max_new_tokens) {

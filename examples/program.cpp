@@ -22,8 +22,8 @@ namespace {
 constexpr const char* kExitStatus = R"(
 
 Exit status: 0 done; 1 a file or the work failed, or an option does not go with a file; 2 the command line is wrong whatever
-the files hold; 130 interrupted by Ctrl-C or SIGTERM. A second of these ends the program at once, and may leave a
-temporary file (.NAME.tmp-PID-N) behind.)";
+the files hold; 130 interrupted by Ctrl-C or SIGTERM. A second of these (of gpt-chat: a second SIGTERM) ends the program at once,
+and may leave a temporary file (.NAME.tmp-PID-N) behind.)";
 
 constexpr int kSignals[] = {SIGINT, SIGTERM};
 

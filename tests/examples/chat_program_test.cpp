@@ -112,6 +112,16 @@ TEST(ChatProgram, GoesOnWhereItWas) {
   EXPECT_EQ(lines(talker.talk("Three\n", loading).out)[0], whole[2]);
 }
 
+TEST(ChatProgram, SavesASystemMessageThatIsNoUtf8) {
+  const Talker talker;
+  const TempDir directory;
+  const std::string file = (directory / "talk.json").string();
+  const ProcessResult result =
+      talker.talk("A\n/save " + file + "\n", {"--max-new-tokens", "2", "--system", "caf\xe9"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(saved(file).at("messages")[0].at("content"), "caf\xef\xbf\xbd");
+}
+
 TEST(ChatProgram, TakesCommands) {
   const Talker talker;
   const TempDir directory;

@@ -173,6 +173,12 @@ TEST(ChatSession, KeepsHalfACharacterAsItWasChosen) {
   EXPECT_EQ(again.exchanges()[0].reply_ids, chat.exchanges()[0].reply_ids);
 }
 
+TEST(ChatSession, ShowsNoTextOfTheTokenThatEndsAReply) {
+  ScriptedChat chat(chat_tokenizer(), "zephyr", 512, {.eos_token_id = Ids{'!'}});
+  EXPECT_EQ(chat.say("A", "yes!no"), "yes");
+  EXPECT_EQ(chat.exchanges()[0].reply, "yes");
+}
+
 TEST(ChatSession, StopsAReplyWithWhatWasSaid) {
   ScriptedChat chat(chat_tokenizer());
   std::stop_source stop;
