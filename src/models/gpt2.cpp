@@ -232,11 +232,14 @@ std::int64_t Gpt2::check_batch(std::span<const Chunk> batch) const {
   return rows;
 }
 
-std::uint64_t Gpt2::fingerprint() const {
+std::uint64_t Gpt2::fingerprint(const std::stop_token& stop) const {
   struct Adder {
     Fingerprint& sum;
+    const std::stop_token& stop;
     void operator()(const std::string& name, const Tensor& tensor, const Shape&) const {
+      if (stop.stop_requested()) fail<CancelledError>("network", "taking the fingerprint was cancelled");
       sum.add(name).add(static_cast<int>(tensor.dtype()));
+      for (int i = 0; i < tensor.shape().rank(); ++i) sum.add(tensor.shape()[i]);
       sum.add({reinterpret_cast<const char*>(tensor.view().raw()), tensor.nbytes()});
     }
     void operator()(const std::string& name, const ops::Weight& weight) const {
@@ -246,7 +249,7 @@ std::uint64_t Gpt2::fingerprint() const {
     }
   };
   Fingerprint sum;
-  visit(Adder{sum});
+  visit(Adder{sum, stop});
   return sum.value();
 }
 

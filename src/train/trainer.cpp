@@ -187,12 +187,11 @@ class Run {
     try {
       if (evaluation_is_due()) evaluate();  // of a run that was stopped in it
       while (state_.global_step < total_steps_ && !stopped_early_) train_epoch();
-      if (evaluation_ != nullptr && state_.last_evaluation != state_.global_step) evaluate();
     } catch (const CancelledError&) {
-      if (!a_.output_dir.empty()) save();
+      save_if_finite();
       throw;
     } catch (const NumericError&) {
-      if (!a_.output_dir.empty() && loss_is_finite_ && !find_non_finite(model_.network())) save();
+      if (loss_is_finite_) save_if_finite();
       throw;
     }
     if (!a_.output_dir.empty()) save();
@@ -215,12 +214,14 @@ class Run {
                              average_);
     saved_ = state_.global_step;
     stopped_early_ = has_lost_patience();
+    too_many_ = true;  // a process that was killed had no time to remove them
     updates_in_epoch_ = updates_of_epoch(train_, a_, state_.epoch);
   }
 
   bool evaluation_is_due() const noexcept {
     const std::int64_t step = state_.global_step;
     if (evaluation_ == nullptr || step == state_.last_evaluation) return false;
+    if (step == total_steps_) return true;
     return a_.eval_steps > 0 ? step % a_.eval_steps == 0 : state_.next_batch == 0;
   }
 
@@ -311,7 +312,6 @@ class Run {
     if (callbacks_.on_step) callbacks_.on_step(record_of(last_loss_, last_pace_));
     if (step % a_.logging_steps == 0 || step == total_steps_) log();
     if (evaluation_is_due()) evaluate();
-    if (stopped_early_ && state_.loss_labels > 0) log();  // before it is saved that nothing is left to do
     if (!a_.output_dir.empty() && a_.save_steps > 0 && step % a_.save_steps == 0) save();
   }
 
@@ -335,14 +335,17 @@ class Run {
   }
 
   void evaluate() {
-    if (evaluate_average() && a_.load_best_model_at_end) save();
+    const bool best = evaluate_average();
     stopped_early_ = has_lost_patience();
+    if (stopped_early_ && state_.loss_labels > 0) log();  // before it is saved that nothing is left to do
+    if (best && a_.load_best_model_at_end) save();
   }
 
   /// Of the weights themselves where there is no average. Returns whether it is the best so far.
   bool evaluate_average() {
     const WeightAverage::InNetwork in_network(average_);
     EvaluationLog record = Trainer(model_, a_, loss_).evaluate(*evaluation_, stop_);
+    loss_is_finite_ = std::isfinite(record.eval_loss);
     require_finite("evaluation loss", record.eval_loss);
     record.step = state_.last_evaluation = state_.global_step;
     record.epoch = epoch();
@@ -354,6 +357,10 @@ class Run {
     state_.evaluations_without_best = record.best ? 0 : state_.evaluations_without_best + 1;
     if (callbacks_.on_evaluate) callbacks_.on_evaluate(record);
     return record.best;
+  }
+
+  void save_if_finite() {
+    if (!a_.output_dir.empty() && !find_non_finite(model_.network())) save();
   }
 
   /// Throws NumericError for weights that are not finite: what was saved before is better.
@@ -405,7 +412,7 @@ class Run {
   Pace last_pace_;
   Pace pace_;  // since the last record
   bool stopped_early_ = false;
-  bool loss_is_finite_ = true;  // of the last batch
+  bool loss_is_finite_ = true;  // of the last batch or evaluation
   bool too_many_ = false;       // checkpoints, maybe
 };
 

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -102,16 +104,63 @@ TEST_F(FailingRun, RecordsNothingAgainWhenNothingIsLeft) {
     a_.learning_rate = patience > 0 ? 0 : 1e-2;  // with 0, the second evaluation is no better than the first
     Model model = small_model();
     std::vector<std::int64_t> logged;
-    const TrainingCallbacks note{.on_log = [&](const TrainingLog& log) { logged.push_back(log.step); }};
+    std::vector<std::int64_t> evaluated;
+    const TrainingCallbacks note{
+        .on_log = [&](const TrainingLog& log) { logged.push_back(log.step); },
+        .on_evaluate = [&](const EvaluationLog& log) { evaluated.push_back(log.step); }};
     const TrainingResult result = Trainer(model, a_).fit(train_, &validation, note);
     EXPECT_EQ(result.stopped_early, patience > 0);
     EXPECT_EQ(logged.back(), result.global_step);
+    EXPECT_EQ(evaluated.back(), result.global_step);
     logged.clear();
+    evaluated.clear();
     a_.resume_from_checkpoint = true;
     Model again = small_model();
     Trainer(again, a_).fit(train_, &validation, note);
-    EXPECT_TRUE(logged.empty()) << patience;
+    EXPECT_TRUE(logged.empty() && evaluated.empty()) << patience;
   }
+}
+
+TEST_F(FailingRun, LogsTheRestOfARunThatWasStoppedInItsLastEvaluation) {
+  const TextDataset validation = test::text(40);
+  a_.logging_steps = 100;
+  a_.eval_steps = 2;
+  a_.early_stopping_patience = 1;
+  a_.learning_rate = 0;
+  std::stop_source stop;
+  const TrainingCallbacks stopping{.on_step = [&](const TrainingLog& log) {
+    if (log.step == 4) stop.request_stop();
+  }};
+  EXPECT_THROW(Trainer(model_, a_).fit(train_, &validation, stopping, stop.get_token()), CancelledError);
+  a_.resume_from_checkpoint = true;
+  std::vector<std::int64_t> logged;
+  Model again = small_model();
+  const TrainingResult result = Trainer(again, a_).fit(
+      train_, &validation, {.on_log = [&](const TrainingLog& log) { logged.push_back(log.step); }});
+  EXPECT_TRUE(result.stopped_early);
+  EXPECT_EQ(logged, std::vector<std::int64_t>{4});
+}
+
+TEST_F(FailingRun, SavesNothingWhoseEvaluationIsNotFinite) {
+  const TextDataset validation = test::text(40);
+  a_.save_steps = 0;
+  a_.eval_steps = 2;
+  Trainer trainer(model_, a_, spoiled(3, false, batches_));  // the first batch of the evaluation
+  EXPECT_THAT(message_of<NumericError>([&] { trainer.fit(train_, &validation); }),
+              HasSubstr("the evaluation loss after step 2 is nan"));
+  EXPECT_FALSE(saved(2));
+}
+
+TEST_F(FailingRun, RemovesWhatAProcessThatWasKilledHadNoTimeToRemove) {
+  a_.save_total_limit = std::nullopt;
+  Trainer(model_, a_).fit(train_);
+  EXPECT_TRUE(saved(4));
+  a_.save_total_limit = 1;
+  a_.resume_from_checkpoint = true;
+  Model again = small_model();
+  Trainer(again, a_).fit(train_);
+  EXPECT_FALSE(saved(4));
+  EXPECT_TRUE(saved(5));
 }
 
 TEST_F(FailingRun, IsResumedWithTheModelItWasBegunWith) {

@@ -112,9 +112,9 @@ class Gpt2 {
   /// bytes. Throws as nn::KvPool.
   nn::KvPool make_pool(std::size_t budget, std::int64_t page_tokens, DType dtype = DType::f32) const;
 
-  /// 64 bits of names, types and bits of all parameters as they lie in memory, to tell one set of weights from another; not
-  /// against those who want two to look the same.
-  std::uint64_t fingerprint() const;
+  /// 64 bits of names, types, shapes and bits of all parameters as they lie in memory, to tell one set of weights from another;
+  /// not against those who want two to look the same. Throws CancelledError when `stop` was requested before one of them.
+  std::uint64_t fingerprint(const std::stop_token& stop = {}) const;
 
   /// Calls f(name, tensor, expected shape) for every parameter, in the order and with the names of Hugging
   /// Face's checkpoints, without the "transformer." prefix. lm_head.weight appears only when it is not tied

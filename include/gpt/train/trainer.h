@@ -146,10 +146,12 @@ class Trainer {
 
   /// Runs all updates. Every loss is the mean over the labels of all gradient_accumulation_steps batches, as is transformers'.
   /// A stop leaves the model as it was after the last whole update, writes a checkpoint of it where there is an output_dir, and
-  /// throws CancelledError. A loss or gradient that is not finite throws NumericError, the model being as before that
-  /// update; where there is an output_dir and the loss is finite, a checkpoint of it is written. No checkpoint is written of
-  /// weights that are not finite, and none is removed (save_total_limit) before an update with a later one was finite. Throws what the data set, AdamW, language_model_loss and Model::save throw; ArgumentError when output_dir holds
-  /// another run, or the checkpoint that is resumed was made from other data or with another option, by its name.
+  /// throws CancelledError. A loss or gradient that is not finite throws NumericError, the model being as before that update;
+  /// where there is an output_dir and the loss is finite, a checkpoint of it is written. No checkpoint is written of weights
+  /// that are not finite, and save_total_limit removes none before an update with a later one was finite, or the run has come to
+  /// its end. Throws what the data set, AdamW, language_model_loss and Model::save throw; NumericError at its end for weights
+  /// that are not finite; ArgumentError when output_dir holds another run, or the checkpoint that is resumed was made from other
+  /// data or with another option, by its name.
   TrainingResult fit(const Dataset& train, const Dataset* evaluation = nullptr,
                      const TrainingCallbacks& callbacks = {}, std::stop_token stop = {});
 
