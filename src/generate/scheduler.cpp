@@ -138,10 +138,14 @@ void Scheduler::State::deliver(generate::Jobs& ended, std::exception_ptr& failur
         if (!failure) failure = std::current_exception();
       }
     }
+    const RequestId id = job.id;
+    std::list<Completion> taken_later;
+    if (!job.on_done) taken_later.splice(taken_later.end(), job.completion);
+    one.clear();  // what the callbacks hold is gone before anybody sees that the request has ended
     const std::lock_guard lock(mutex);
-    active.erase(job.id);
+    active.erase(id);
     ++statistics.finished;
-    if (!job.on_done) kept.splice(kept.end(), job.completion);
+    kept.splice(kept.end(), taken_later);
   }
 }
 

@@ -32,7 +32,12 @@ std::byte* KvPoolState::cut(Region*& from) {
     std::list<Region> made(1);
     Region& region = made.front();
     region.pages = std::clamp<std::int64_t>(most, 1, total - held_);
-    region.memory = allocate_bytes(static_cast<std::size_t>(region.pages) * page_bytes, "kv_cache");
+    while (region.memory == nullptr) try {
+        region.memory = allocate_bytes(static_cast<std::size_t>(region.pages) * page_bytes, "kv_cache");
+      } catch (const MemoryError&) {  // there may be room for less
+        if (region.pages == 1) throw;
+        region.pages /= 2;
+      }
     region.itself = made.begin();
     held_ += region.pages;
     regions_.splice(regions_.begin(), made);
