@@ -82,9 +82,11 @@ def run(command, where, programs):
         return made[1]
     environment = dict(os.environ, PATH=programs + os.pathsep + os.environ["PATH"], LC_ALL="C.UTF-8")
     done = subprocess.run(["sh", "-c", script], cwd=where, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=300)
-    text = done.stdout.decode(errors="backslashreplace")
-    return text.removesuffix("\n").split("\n") if text else []
+                          stderr=subprocess.STDOUT)
+    lines = done.stdout.decode(errors="backslashreplace").removesuffix("\n").split("\n")
+    if done.returncode < 0 or done.returncode > 128:
+        lines.append(f"(ended by a signal: {done.returncode})")
+    return lines if lines != [""] else []
 
 
 def main():
