@@ -233,17 +233,11 @@ class Chat {
   bool failed_ = false;
 };
 
-std::string template_names() {
-  std::string list;
-  for (const std::string_view name : gpt::ChatTemplate::names())
-    list += gpt::concat(list.empty() ? "" : ", ", name);
-  return list;
-}
-
 void add_chat_options(program::App& app, Request& request) {
   app.add_text("--model", request.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
-  app.add_text("--chat-template", request.chat_template, "NAME",
-               "The form in which the model was tuned: " + template_names() + " (zephyr)");
+  app.add_text(
+      "--chat-template", request.chat_template, "NAME",
+      "The form in which the model was tuned: " + program::listed(gpt::ChatTemplate::names()) + " (zephyr)");
   app.add_text("--system", request.system, "TEXT", "What the conversation begins with, as instructions");
   app.add_text("--load", request.load, "FILE", "Go on with the conversation that /save wrote");
   app.add_flag("--verbose", request.verbose, "Say after each reply what was computed for it, and how fast");

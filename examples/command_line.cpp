@@ -77,6 +77,12 @@ std::vector<std::string> split_arguments(const CLI::App& app, int argc, const ch
 
 std::string in_quotes(std::string_view text) { return gpt::concat("\"", text, "\""); }
 
+std::string listed(const std::vector<std::string_view>& names) {
+  std::string list;
+  for (const std::string_view name : names) list += gpt::concat(list.empty() ? "" : ", ", name);
+  return list;
+}
+
 template <class T>
 T parse_number(std::string_view option, std::string_view text, T least) {
   T value{};

@@ -33,6 +33,8 @@ void check_usage(Check&& check) {
 }
 
 std::string in_quotes(std::string_view text);
+/// "a, b, c"
+std::string listed(const std::vector<std::string_view>& names);
 
 /// All of `text` as a number of at least `least`, the same in every locale; T is int, std::int64_t, std::uint64_t, float or
 /// double. Throws UsageError naming the option.

@@ -65,13 +65,6 @@ std::string scheduler_names() {
   return list;
 }
 
-std::string chat_template_names() {
-  std::string list;
-  for (const std::string_view name : gpt::ChatTemplate::names())
-    list += gpt::concat(list.empty() ? "" : ", ", name);
-  return list;
-}
-
 void add_options(program::App& app, Request& r) {
   gpt::TrainingArguments& a = r.arguments;
   const auto count = [&](const char* name, auto& value, const char* what, std::int64_t least = 0) {
@@ -87,7 +80,7 @@ void add_options(program::App& app, Request& r) {
   app.add_text("--output-dir", r.output_dir, "DIR", "Where the result goes").required();
   count("--block-size", r.block_size, "Tokens of a sample (what the network takes, at most 1024)", 1);
   app.add_text("--chat-template", r.chat_template, "NAME",
-               "Form of messages: " + chat_template_names() + " (zephyr)");
+               "Form of messages: " + program::listed(gpt::ChatTemplate::names()) + " (zephyr)");
   app.add_flag("--skip-bad-lines", r.skip_bad_lines, "Leave out lines of a .jsonl file that are no samples");
   app.add_number("--learning-rate", a.learning_rate, "At its height (5e-5)");
   app.add_text("--lr-scheduler-type", r.lr_scheduler_type, "NAME", scheduler_names() + " (linear)");

@@ -360,7 +360,8 @@ class Run {
   }
 
   void save_if_finite() {
-    if (!a_.output_dir.empty() && !find_non_finite(model_.network())) save();
+    if (a_.output_dir.empty() || saved_ == state_.global_step) return;
+    if (!find_non_finite(model_.network())) write_checkpoint();
   }
 
   /// Throws NumericError for weights that are not finite: what was saved before is better.
@@ -369,6 +370,10 @@ class Run {
     if (const auto parameter = find_non_finite(model_.network()))
       fail<NumericError>(kWhere, "parameter ", parameter->name, ": element ", parameter->element,
                          " after step ", state_.global_step, ", which is not saved");
+    write_checkpoint();
+  }
+
+  void write_checkpoint() {
     save_checkpoint(a_.output_dir, state_, identity_, model_, parameters_, optimizer_, average_);
     saved_ = state_.global_step;
     if (callbacks_.on_save) callbacks_.on_save(checkpoint_path(a_.output_dir, saved_));
