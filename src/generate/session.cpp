@@ -98,9 +98,10 @@ void Session::plan() {
     Member& member = members_[index];
     member.context.slide(member.sequence.tokens.size(), model_->config().n_positions);
   }
-  // Guesses need the logits of every token that is fed: not beside a prompt.
+  // Guesses need the logits of every token that is fed: not beside a prompt, be it of one token.
   const auto decodes = [this](std::size_t index) {
-    return members_[index].context.pending(members_[index].sequence.tokens.size()) == 1;
+    const Member& member = members_[index];
+    return !member.sequence.result.ids.empty() && member.context.pending(member.sequence.tokens.size()) == 1;
   };
   const bool guesses =
       has_drafts(settings_.options) && std::all_of(running_.begin(), running_.end(), decodes);

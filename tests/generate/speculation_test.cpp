@@ -125,6 +125,21 @@ TEST(Speculation, InABatchWithSeveralSequencesAndNarrowCachesGivesTheSameBits) {
   }
 }
 
+TEST(Speculation, AfterAPromptOfOneTokenGivesTheSameBits) {
+  const Model model = tiny_model();
+  const Generator generator(model);
+  for (GenerateOptions options : ways()) {
+    options.num_return_sequences = options.do_sample.value_or(false) ? 3 : 1;
+    const std::vector<Ids> prompts = {{2}};
+    const auto expected = generator.generate(prompts, options);
+    options.assistant_model = &model;
+    options.assistant_confidence_threshold = 0.0;
+    const auto guessed = generator.generate(prompts, options);
+    ASSERT_EQ(guessed.size(), expected.size());
+    for (std::size_t i = 0; i < expected.size(); ++i) expect_same_run(guessed[i], expected[i]);
+  }
+}
+
 TEST(Speculation, StreamsOnePieceAfterTheOther) {
   const Model model = tiny_model();
   const Generator generator(model);
