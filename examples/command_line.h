@@ -29,6 +29,8 @@ void check_usage(Check&& check) {
     check();
   } catch (const gpt::ArgumentError& error) {
     throw UsageError(error.what());
+  } catch (const gpt::UnsupportedError& error) {
+    throw UsageError(error.what());
   }
 }
 

@@ -226,6 +226,7 @@ int generate(Request& request) {
   if (grammar)
     request.options.grammar =
         std::make_shared<const gpt::CompiledGrammar>(*grammar, model.tokenizer(), model.config().vocab_size);
+  if (grammar || assistant) program::check_usage([&] { request.options.validate(); });
   const gpt::Generator generator(model, program::warn);
   if (request.negative_prompt)
     request.options.negative_prompt_ids = model.tokenizer().encode_prompt(*request.negative_prompt);

@@ -196,6 +196,8 @@ int run(App& app, int argc, char** argv, const std::function<int()>& work) {
     return report(app.in_options(error.what()), kUsage);
   } catch (const gpt::ArgumentError& error) {
     return report(app.in_options(error.what()), kFailed);
+  } catch (const gpt::UnsupportedError& error) {
+    return report(app.in_options(error.what()), kFailed);
   } catch (const gpt::CancelledError&) {
     std::cerr << "interrupted: nothing was written\n";
     return kInterrupted;

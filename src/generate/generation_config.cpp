@@ -11,6 +11,7 @@
 #include "core/json.h"
 #include "core/quote.h"
 #include "generate/option_table.h"
+#include "generate/settings.h"
 #include "gpt/core/error.h"
 #include "models/eos_token.h"
 
@@ -274,7 +275,7 @@ CheckpointDefaults read_defaults(const Model& model,
         .reset();  // and a file may have options of sampling without it, and of all kinds beside mirostat
     if (ranges.mirostat == 2) ranges.mirostat.reset();
     try {
-      ranges.validate();
+      check_values(ranges);
       check_token_ids(options, model.config().vocab_size);
     } catch (const ArgumentError& error) {
       fail<FormatError>(file.source(), error.what());

@@ -72,6 +72,11 @@ void check_dependent_options(const GenerateOptions& options, const GenerateOptio
   check("negative_prompt_ids", options.negative_prompt_ids.has_value(), "guidance_scale", is_guided(merged));
 }
 
+template <class T>
+bool holds(const std::optional<std::vector<T>>& list) {
+  return list && !list->empty();
+}
+
 // A number of sequences, all of which are held at once.
 void check_count(const char* option, const std::optional<std::int64_t>& count) {
   constexpr std::int64_t kMost = 65536;
@@ -81,27 +86,27 @@ void check_count(const char* option, const std::optional<std::int64_t>& count) {
 
 void check_sequences(const GenerateOptions& options) {
   const std::int64_t wanted = options.num_return_sequences.value_or(1);
-  if (has_beams(options)) {
-    if (wanted > *options.num_beams)
-      fail<ArgumentError>("generate", "num_return_sequences is ", wanted, ", num_beams ", *options.num_beams,
-                          ": expected no more than that");
-  } else if (wanted > 1 && !*options.do_sample) {
+  if (!has_beams(options) && wanted > 1 && !*options.do_sample)
     fail<ArgumentError>("generate", "num_return_sequences is ", wanted,
                         ", and without do_sample or num_beams there is but one");
-  }
+  if (has_beams(options) && wanted > *options.num_beams)
+    fail<ArgumentError>("generate", "num_return_sequences is ", wanted, ", num_beams ", *options.num_beams,
+                        ": expected no more than that");
 }
 
 // What a beam search does not go with.
 void check_beams(const GenerateOptions& options) {
+  if (!has_beams(options)) return;
+  const bool do_sample = options.do_sample.value_or(false);
   const auto refuse = [](std::string_view name, bool is_on) {
     if (is_on) fail<UnsupportedError>("generate", name, " together with num_beams is not supported");
   };
   refuse("guidance_scale", is_guided(options));
-  refuse("stop_strings", !options.stop_strings->empty());
+  refuse("stop_strings", holds(options.stop_strings));
   refuse("assistant_model", options.assistant_model != nullptr);
   refuse("prompt_lookup_num_tokens", options.prompt_lookup_num_tokens.value_or(0) != 0);
   refuse("on_token", static_cast<bool>(options.on_token));
-  if (*options.do_sample) {
+  if (do_sample) {
     refuse("mirostat", options.mirostat == 2);
     refuse("typical_p", options.typical_p.value_or(1.0) < 1.0);
   }
@@ -110,10 +115,14 @@ void check_beams(const GenerateOptions& options) {
   if (*options.num_beams % groups != 0)
     fail<ArgumentError>("generate", "num_beam_groups is ", groups,
                         ", expected a divisor of num_beams = ", *options.num_beams);
-  if (*options.do_sample)
+  if (do_sample)
     fail<ArgumentError>("generate", "num_beam_groups is ", groups,
                         " and do_sample is on: groups of beams are not drawn");
-  if (!(options.diversity_penalty.value_or(0.0) > 0.0))
+}
+
+void check_groups(const GenerateOptions& options) {
+  const std::int64_t groups = options.num_beam_groups.value_or(1);
+  if (has_beams(options) && groups > 1 && !(options.diversity_penalty.value_or(0.0) > 0.0))
     fail<ArgumentError>("generate", "num_beam_groups is ", groups,
                         " without a diversity_penalty above 0: the groups "
                         "would all be the same");
@@ -157,7 +166,26 @@ void check_drafts(const GenerateOptions& options) {
                            " together with guidance_scale is not supported");
 }
 
-// What a text of a grammar needs, and what could end or begin it otherwise.
+// What could end or begin a grammar's text otherwise, or break it off.
+void check_beside_grammar(const GenerateOptions& options) {
+  if (!options.grammar) return;
+  const auto refuse = [](std::string_view name, bool is_on) {
+    if (is_on) fail<UnsupportedError>("generate", name, " together with grammar is not supported");
+  };
+  refuse("stop_strings", holds(options.stop_strings));
+  refuse("forced_bos_token_id", options.forced_bos_token_id.has_value());
+  refuse("forced_eos_token_id", holds(options.forced_eos_token_id));
+  // What drops tokens whatever else is left: a text could be broken off where it drops all that grammar admits.
+  refuse("no_repeat_ngram_size", options.no_repeat_ngram_size.value_or(0) != 0);
+  refuse("bad_words_ids", holds(options.bad_words_ids));
+  refuse("min_length", options.min_length.value_or(0) > 0);
+  refuse("min_new_tokens", options.min_new_tokens.value_or(0) > 0);
+  refuse("prefix_allowed_tokens_fn", static_cast<bool>(options.prefix_allowed_tokens_fn));
+  refuse("suppress_tokens", holds(options.suppress_tokens));
+  refuse("begin_suppress_tokens", holds(options.begin_suppress_tokens));
+}
+
+// What a text of a grammar needs.
 void check_grammar(const GenerateOptions& merged, const Model& model) {
   if (!model.has_tokenizer())
     fail<UnsupportedError>("generate", "grammar needs a tokenizer, and the checkpoint has none");
@@ -169,21 +197,6 @@ void check_grammar(const GenerateOptions& merged, const Model& model) {
         ", and the network has vocab_size = ", model.config().vocab_size, ": compile it for that vocab_size");
   if (merged.eos_token_id->empty())
     fail<ArgumentError>("generate", "grammar needs an eos_token_id, and there is none");
-  const auto refuse = [](std::string_view name, bool is_on) {
-    if (is_on) fail<UnsupportedError>("generate", name, " together with grammar is not supported");
-  };
-  refuse("stop_strings", !merged.stop_strings->empty());
-  refuse("forced_bos_token_id", merged.forced_bos_token_id.has_value());
-  refuse("forced_eos_token_id", merged.forced_eos_token_id && !merged.forced_eos_token_id->empty());
-  // What drops tokens whatever else is left: a text could be broken off where it drops all that grammar admits.
-  const auto holds = [](const auto& list) { return list && !list->empty(); };
-  refuse("no_repeat_ngram_size", merged.no_repeat_ngram_size.value_or(0) != 0);
-  refuse("bad_words_ids", holds(merged.bad_words_ids));
-  refuse("min_length", merged.min_length.value_or(0) > 0);
-  refuse("min_new_tokens", merged.min_new_tokens.value_or(0) > 0);
-  refuse("prefix_allowed_tokens_fn", static_cast<bool>(merged.prefix_allowed_tokens_fn));
-  refuse("suppress_tokens", holds(merged.suppress_tokens));
-  refuse("begin_suppress_tokens", holds(merged.begin_suppress_tokens));
 }
 
 // What the caller leaves open is the file's.
@@ -254,10 +267,12 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
   if (!merged.stop_strings->empty() && !model.has_tokenizer())
     fail<UnsupportedError>("generate", "stop_strings need a tokenizer, and the checkpoint has none");
   if (merged.grammar) check_grammar(merged, model);
+  check_beside_grammar(merged);
   if (options.dry_sequence_breakers && !options.dry_sequence_breakers->empty() && !model.has_tokenizer())
     fail<UnsupportedError>("generate", "dry_sequence_breakers need a tokenizer, and the checkpoint has none");
   check_sequences(merged);
-  if (has_beams(merged)) check_beams(merged);
+  check_beams(merged);
+  check_groups(merged);
   check_window(merged);
   check_drafts(merged);
   if (!options.max_new_tokens && !options.max_length) {
@@ -305,55 +320,67 @@ std::int64_t kept_tokens(const Settings& settings, std::int64_t prompt_length, s
   return keep;
 }
 
+void check_values(const GenerateOptions& options) {
+  if (options.max_new_tokens && options.max_length)
+    fail<ArgumentError>("generate", "max_new_tokens = ", *options.max_new_tokens,
+                        " and max_length = ", *options.max_length, " are both set; give one of them");
+  if (options.max_new_tokens && *options.max_new_tokens < 1)
+    fail<ArgumentError>("generate", "max_new_tokens is ", *options.max_new_tokens, ", expected at least 1");
+  if (options.max_length && *options.max_length < 1)
+    fail<ArgumentError>("generate", "max_length is ", *options.max_length, ", expected at least 1");
+  if (options.min_new_tokens && options.min_length)
+    fail<ArgumentError>("generate", "min_new_tokens = ", *options.min_new_tokens,
+                        " and min_length = ", *options.min_length, " are both set; give one of them");
+  check_ranges(options);
+  if (options.min_new_tokens && options.max_new_tokens && *options.min_new_tokens > *options.max_new_tokens)
+    fail<ArgumentError>("generate", "min_new_tokens is ", *options.min_new_tokens, ", max_new_tokens ",
+                        *options.max_new_tokens, ": expected no more than that");
+  if (options.min_length && options.max_length && *options.min_length > *options.max_length)
+    fail<ArgumentError>("generate", "min_length is ", *options.min_length, ", max_length ",
+                        *options.max_length, ": expected no more than that");
+  if (options.logprobs && *options.logprobs < 0)
+    fail<ArgumentError>("generate", "logprobs is ", *options.logprobs, ", expected 0 or more");
+  check_count("num_return_sequences", options.num_return_sequences);
+  check_count("num_beams", options.num_beams);
+  check_count("num_beam_groups", options.num_beam_groups);
+  if (options.prompt_lookup_num_tokens)
+    require_count("prompt_lookup_num_tokens", *options.prompt_lookup_num_tokens);
+  check_count("max_matching_ngram_size", options.max_matching_ngram_size);
+  check_count("num_assistant_tokens", options.num_assistant_tokens);
+  if (options.assistant_confidence_threshold)
+    require_probability("assistant_confidence_threshold", *options.assistant_confidence_threshold);
+  if (options.penalty_alpha) require_probability("penalty_alpha", *options.penalty_alpha);
+  if (options.length_penalty) require_finite("length_penalty", *options.length_penalty);
+  if (options.n_keep && *options.n_keep < -1)
+    fail<ArgumentError>("generate", "n_keep is ", *options.n_keep,
+                        ", expected 0 or more, or -1 for the whole prompt");
+  if (options.num_threads < 0)
+    fail<ArgumentError>("generate", "num_threads is ", options.num_threads,
+                        ", expected 0 (no limit) or more");
+  if (!ops::is_cache_dtype(options.kv_cache_dtype))
+    fail<ArgumentError>("generate", "kv_cache_dtype is ", name_of(options.kv_cache_dtype),
+                        ", expected float32, float16, bfloat16 or int8");
+  if (options.stop_strings) check_strings("stop_strings", *options.stop_strings);
+  if (options.dry_sequence_breakers) check_strings("dry_sequence_breakers", *options.dry_sequence_breakers);
+  if (options.negative_prompt_ids && options.negative_prompt_ids->empty())
+    fail<ArgumentError>("generate", "negative_prompt_ids is an empty list, expected at least one token");
+  if (options.do_sample == false) check_sampling_options(options, options.penalty_alpha.value_or(0.0) > 0.0);
+  if (options.mirostat == 2) check_no_filters(options);
+}
+
 }  // namespace gpt::generate
 
 namespace gpt {
 
 void GenerateOptions::validate() const {
-  if (max_new_tokens && max_length)
-    fail<ArgumentError>("generate", "max_new_tokens = ", *max_new_tokens, " and max_length = ", *max_length,
-                        " are both set; give one of them");
-  if (max_new_tokens && *max_new_tokens < 1)
-    fail<ArgumentError>("generate", "max_new_tokens is ", *max_new_tokens, ", expected at least 1");
-  if (max_length && *max_length < 1)
-    fail<ArgumentError>("generate", "max_length is ", *max_length, ", expected at least 1");
-  if (min_new_tokens && min_length)
-    fail<ArgumentError>("generate", "min_new_tokens = ", *min_new_tokens, " and min_length = ", *min_length,
-                        " are both set; give one of them");
-  generate::check_ranges(*this);
-  if (min_new_tokens && max_new_tokens && *min_new_tokens > *max_new_tokens)
-    fail<ArgumentError>("generate", "min_new_tokens is ", *min_new_tokens, ", max_new_tokens ",
-                        *max_new_tokens, ": expected no more than that");
-  if (min_length && max_length && *min_length > *max_length)
-    fail<ArgumentError>("generate", "min_length is ", *min_length, ", max_length ", *max_length,
-                        ": expected no more than that");
-  if (logprobs && *logprobs < 0)
-    fail<ArgumentError>("generate", "logprobs is ", *logprobs, ", expected 0 or more");
-  generate::check_count("num_return_sequences", num_return_sequences);
-  generate::check_count("num_beams", num_beams);
-  generate::check_count("num_beam_groups", num_beam_groups);
-  if (prompt_lookup_num_tokens)
-    generate::require_count("prompt_lookup_num_tokens", *prompt_lookup_num_tokens);
-  generate::check_count("max_matching_ngram_size", max_matching_ngram_size);
-  generate::check_count("num_assistant_tokens", num_assistant_tokens);
-  if (assistant_confidence_threshold)
-    generate::require_probability("assistant_confidence_threshold", *assistant_confidence_threshold);
-  if (penalty_alpha) generate::require_probability("penalty_alpha", *penalty_alpha);
-  if (length_penalty) generate::require_finite("length_penalty", *length_penalty);
-  if (n_keep && *n_keep < -1)
-    fail<ArgumentError>("generate", "n_keep is ", *n_keep,
-                        ", expected 0 or more, or -1 for the whole prompt");
-  if (num_threads < 0)
-    fail<ArgumentError>("generate", "num_threads is ", num_threads, ", expected 0 (no limit) or more");
-  if (!ops::is_cache_dtype(kv_cache_dtype))
-    fail<ArgumentError>("generate", "kv_cache_dtype is ", name_of(kv_cache_dtype),
-                        ", expected float32, float16, bfloat16 or int8");
-  if (stop_strings) generate::check_strings("stop_strings", *stop_strings);
-  if (dry_sequence_breakers) generate::check_strings("dry_sequence_breakers", *dry_sequence_breakers);
-  if (negative_prompt_ids && negative_prompt_ids->empty())
-    fail<ArgumentError>("generate", "negative_prompt_ids is an empty list, expected at least one token");
-  if (do_sample == false) generate::check_sampling_options(*this, penalty_alpha.value_or(0.0) > 0.0);
-  if (mirostat == 2) generate::check_no_filters(*this);
+  generate::check_values(*this);
+  // What is left open can only make it worse.
+  generate::check_contrast(*this, *this);
+  if (num_return_sequences && generate::has_beams(*this)) generate::check_sequences(*this);
+  generate::check_beams(*this);
+  generate::check_window(*this);
+  generate::check_drafts(*this);
+  generate::check_beside_grammar(*this);
 }
 
 std::string_view name_of(FinishReason reason) noexcept {

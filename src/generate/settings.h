@@ -25,6 +25,9 @@ bool has_beams(const GenerateOptions& options);
 bool is_contrastive(const GenerateOptions& options);
 std::int64_t contrastive_top_k(const GenerateOptions& options);
 
+/// Each option by itself, and those that say the same: what holds for a checkpoint's, too. Throws as GenerateOptions::validate.
+void check_values(const GenerateOptions& options);
+
 /// Throws as Generator::check.
 Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defaults, const Model& model);
 

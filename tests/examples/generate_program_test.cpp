@@ -395,6 +395,27 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
   refuse({"--prompt", "A", "--early-stopping", "maybe"},
          "--early-stopping: \"maybe\" is none of true, false, never");
   refuse({"--prompt", "A", "--num-beams", "0"}, "error: --num-beams is 0");
+  // Whatever the checkpoint says.
+  const auto exclude = [](std::vector<std::string> arguments, const std::string& message) {
+    arguments.insert(arguments.begin(), {"--prompt", "A"});
+    expect_failure(2, command("/nonexistent", arguments), "error: " + message);
+  };
+  exclude({"--num-beams", "4", "--stop", "x"}, "--stop-strings together with --num-beams is not supported");
+  exclude({"--num-beams", "4", "--guidance-scale", "2"},
+          "--guidance-scale together with --num-beams is not supported");
+  exclude({"--num-beams", "2", "--num-return-sequences", "3"},
+          "--num-return-sequences is 3, --num-beams 2: expected no more than that");
+  exclude({"--num-beams", "4", "--num-beam-groups", "3"},
+          "--num-beam-groups is 3, expected a divisor of --num-beams = 4");
+  exclude({"--num-beams", "4", "--num-beam-groups", "2", "--do-sample"},
+          "--num-beam-groups is 2 and --do-sample is on");
+  exclude({"--penalty-alpha", "0.5", "--do-sample"}, "--penalty-alpha is 0.5, which needs");
+  exclude({"--sliding-window", "--num-beams", "2"}, "--num-beams together with --sliding-window is not");
+  exclude({"--guidance-scale", "2", "--prompt-lookup-num-tokens", "3"},
+          "--prompt-lookup-num-tokens together with --guidance-scale is not supported");
+  refuse({"--prompt", "A", "--json-object", "--stop", "x"}, "--stop-strings together with grammar is not");
+  refuse({"--prompt", "A", "--assistant-model", kDemo, "--num-beams", "2"},
+         "--assistant-model together with --num-beams is not supported");
   refuse({"--help=3"}, "--help takes no value, found \"3\"");
   refuse({"--version="}, "--version takes no value, found \"\"");
   refuse({"--prompt-file", ""}, "--prompt-file: the path is empty");

@@ -202,7 +202,8 @@ struct GenerateOptions {
   /// Other keys do not count. Throws FormatError naming the file, the key and what was expected.
   static GenerateOptions from_config(const HfConfig& config);
 
-  /// Checks what can be judged without a checkpoint. Throws ArgumentError naming the option.
+  /// Checks what can be judged without a checkpoint. Throws ArgumentError naming the option; UnsupportedError naming two that
+  /// do not go together.
   void validate() const;
 };
 
