@@ -45,7 +45,8 @@ embedding and the head, which most GPT-2 checkpoints have in common; position em
 --override wpe.weight=FORMAT asks for them.)";
 
 void add_options(program::App& app, Request& request) {
-  app.add_text("--model", request.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
+  app.add_text("--model", request.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
+      .required();
   app.add_text("--output-dir", request.output_dir, "DIR", "Directory to write, made if it is not there")
       .required();
   app.add_text("--format", request.format, "NAME", "int8 or int4 (int8)");
@@ -147,9 +148,10 @@ std::string to_table(const Report& report) {
   return out.str();
 }
 
-std::uintmax_t weight_bytes(const std::filesystem::path& directory) {
+std::uintmax_t weight_bytes(const std::filesystem::path& path) {
+  if (std::filesystem::is_regular_file(path)) return std::filesystem::file_size(path);  // GGUF
   std::uintmax_t bytes = 0;
-  for (const std::filesystem::path& file : gpt::Checkpoint(directory).files())
+  for (const std::filesystem::path& file : gpt::Checkpoint(path).files())
     bytes += std::filesystem::file_size(file);
   return bytes;
 }

@@ -105,6 +105,20 @@ TEST(QuantizeProgram, TakesFormatsOverridesAndACalibrationText) {
             read_file(directory / "expected/model.safetensors"));
 }
 
+TEST(QuantizeProgram, TakesAGgufFile) {
+  const TempDir directory;
+  save_gguf(Model::load(kDemo), directory / "demo.gguf");
+  const ProcessResult result =
+      run({"--model", directory / "demo.gguf", "--output-dir", directory / "out", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  Model expected = Model::load(directory / "demo.gguf");
+  quantize(expected.network(), {});
+  expected.save(directory / "expected");
+  EXPECT_EQ(read_file(directory / "out/model.safetensors"),
+            read_file(directory / "expected/model.safetensors"));
+  EXPECT_EQ(Json::parse(result.out).at("bytes_before"), std::filesystem::file_size(directory / "demo.gguf"));
+}
+
 TEST(QuantizeProgram, MayReplaceTheCheckpointItReads) {
   const TempDir directory;
   save_random(directory.path());
