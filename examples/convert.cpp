@@ -126,6 +126,11 @@ Format input_format(const fs::path& path) {
   if (magic.starts_with("PK") || magic.starts_with('\x80'))
     gpt::fail<gpt::ArgumentError>(path.string(),
                                   "is a file of PyTorch: give the directory it is in, with its config.json");
+  constexpr std::string_view kLlmcMagic("\xc6\xd7\x34\x01", 4);  // 20240326
+  if (fs::is_regular_file(path) && magic != kLlmcMagic && path.extension() != ".bin")
+    gpt::fail<gpt::ArgumentError>(path.string(),
+                                  "is neither a GGUF file nor a checkpoint of llm.c; of a Hugging Face "
+                                  "checkpoint give the directory");
   return Format::kLlmc;
 }
 

@@ -65,6 +65,14 @@ TEST(ConvertProgram, GoesToEveryFormatAndBackWithoutLoss) {
   EXPECT_EQ(text_of(dir / "again"), text_of(kDemo));  // known by its beginning, not its name
 }
 
+TEST(ConvertProgram, KnowsACheckpointOfLlmcByItsFirstBytes) {
+  const TempDir dir;
+  ASSERT_EQ(run({"--model", kDemo, "--output", dir / "demo", "--to", "llmc"}).status, 0);
+  const ProcessResult result = run({"--model", dir / "demo", "--output", dir / "back", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(Json::parse(result.out).at("from"), "llmc");
+}
+
 TEST(ConvertProgram, WritesWhatTheLibraryMakes) {
   const TempDir dir;
   const Model model = Model::load(kDemo);
@@ -182,6 +190,8 @@ TEST(ConvertProgram, ReportsWorkThatFailsWithStatusOne) {
   write_file(dir / "config.json", "{\"model_type\": \"gpt2\"}");
   expect_failure(1, command({"--model", dir.path(), "--output", dir / "x"}),
                  "pytorch_model.bin] is no whole zip");
+  expect_failure(1, command({"--model", kDemo + "/model.safetensors", "--output", dir / "y"}),
+                 "model.safetensors] is neither a GGUF file nor a checkpoint of llm.c; of a Hugging Face");
   write_file(dir / "bad.gguf", "GGUF");
   expect_failure(1, command({"--model", dir / "bad.gguf", "--output", dir / "x"}),
                  "bad.gguf] ends at byte 4");
