@@ -29,7 +29,8 @@ for argument in "$@"; do
   if [ $value = yes ]; then value=no; continue; fi
   case $argument in
     --no-do-sample) greedy=yes ;;
-    --do-sample | --help | --json | --no-mmap | --no-pack | --pack | --version | *=*) ;;
+    --do-sample | --help | --json | --json-object | --no-mmap | --no-pack | --no-renormalize-logits | --no-sliding-window | \
+      --pack | --renormalize-logits | --sliding-window | --version | *=*) ;;
     --*) value=yes ;;
   esac
   options="$options ${argument%%=*} "

@@ -202,7 +202,7 @@ void add_constraints(App& app, GenerateOptions& options) {
   add_ids(app, "--begin-suppress-tokens", options.begin_suppress_tokens, "Tokens that may not come first")
       .group(kGroup);
   add_ids(app, "--forced-eos-token-id", options.forced_eos_token_id, "Takes the last place").group(kGroup);
-  app.add_flag("--renormalize-logits", options.renormalize_logits,
+  app.add_flag("--renormalize-logits,!--no-renormalize-logits", options.renormalize_logits,
                "Make log-probabilities of the scores in the end")
       .group(kGroup);
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# demo_arguments.sh DEMO: what demo.sh adds to the arguments that it is given. It runs in a tree whose tools and program are
+# demo_arguments.sh DEMO [GENERATE]: what demo.sh adds to the arguments that it is given. It runs in a tree whose tools and program are
 # stand-ins; the program prints its arguments, each in brackets.
 set -eu
 demo=$1
@@ -39,4 +39,14 @@ expect "[--prompt][ROMEO:][--temperature][0.8][--json][--model][m][--max-length]
 expect "$model$sampling${rest}[--prompt][--seed]" --prompt --seed
 expect "$model$sampling${rest}[--prompt][--no-do-sample]" --prompt --no-do-sample
 expect "$model$sampling${rest}[--prompt=--model][--no-mmap]" --prompt=--model --no-mmap
+# A flag has no value: the option behind it is one. $2, when it is there, is generate, which names its flags in --help.
+if [ -n "${2:-}" ]; then
+  flags=$("$2" --help | sed -n 's/^  \(-h,\)\{0,1\}\(--[a-z-]*\)\(,--no-[a-z-]*\)\{0,1\}\( .*\)\{0,1\}$/\2\3\4/p' |
+    sed -n 's/^\([^ ]*\)$/\1/p; s/^\([^ ]*\)  .*/\1/p' | tr , ' ')
+  case " $flags " in *json-object*) ;; *) echo "no flags found in --help: $flags" && failed=1 ;; esac
+  for flag in $flags; do
+    case $flag in --do-sample | --no-do-sample | --help | --version) continue ;; esac
+    expect "${model}[--prompt][ROMEO:]$sampling[--max-new-tokens][150][$flag][--seed][3]" $flag --seed 3
+  done
+fi
 exit $failed
