@@ -55,7 +55,7 @@ void request_stop(int signal) {
 }  // namespace
 
 std::string read_all(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path == "-" ? "/dev/stdin" : path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) gpt::fail<gpt::IoError>(path, "cannot open: ", std::generic_category().message(errno));
   std::string text;
   char buffer[1 << 16];

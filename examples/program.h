@@ -19,7 +19,7 @@ inline constexpr int kFailed = 1;
 inline constexpr int kUsage = 2;
 inline constexpr int kInterrupted = 130;
 
-/// All that a file, a pipe or a device gives until its end. Throws IoError naming the path.
+/// All that a file, a pipe or a device gives until its end; of standard input where the path is "-". Throws IoError naming the path.
 std::string read_all(const std::string& path);
 
 /// While it lives, Ctrl-C and SIGTERM request a stop instead of ending the process; a second one, of either kind, ends it. Where

@@ -274,14 +274,16 @@ TEST(GenerateProgram, TakesThePromptFromAFileOrFromIds) {
 
 TEST(GenerateProgram, TakesThePromptFromAPipeAndFromFilesWithoutASize) {
   const Model model = Model::load(kDemo);
-  const auto through_pipe = [](const std::string& writer) {
+  const auto through_pipe = [](const std::string& writer, const std::string& file = "/dev/stdin") {
     std::vector<std::string> argv = {"/bin/sh", "-c", writer + " | \"$@\"", "sh"};
-    const auto program = command(kDemo, {"--prompt-file", "/dev/stdin", "--max-new-tokens", "1", "--json"});
+    const auto program = command(kDemo, {"--prompt-file", file, "--max-new-tokens", "1", "--json"});
     argv.insert(argv.end(), program.begin(), program.end());
     return Process(argv).wait();
   };
   const ProcessResult slow = through_pipe("{ printf ROM; sleep 0.1; printf EO:; }");
   EXPECT_EQ(parse_json(slow.out).at("prompt_ids"), Json(model.tokenizer().encode("ROMEO:"))) << slow.err;
+  EXPECT_EQ(parse_json(through_pipe("printf ROMEO:", "-").out).at("prompt_ids"),
+            Json(model.tokenizer().encode("ROMEO:")));
   const ProcessResult large = through_pipe("head -c 100000 /dev/zero");  // more than a pipe holds
   EXPECT_THAT(large.err, HasSubstr("the prompt has 100000 tokens"));
   EXPECT_EQ(
@@ -461,6 +463,7 @@ TEST(GenerateProgram, HelpsOnRequest) {
   EXPECT_EQ(result.status, 0);
   EXPECT_THAT(result.out, HasSubstr("--max-new-tokens"));
   EXPECT_THAT(result.out, HasSubstr("gpt-generate --model gpt2 --prompt"));
+  EXPECT_THAT(result.out, HasSubstr("--pack,--no-pack "));
   EXPECT_EQ(result.err, "");
 }
 
