@@ -234,7 +234,8 @@ class Chat {
 };
 
 void add_chat_options(program::App& app, Request& request) {
-  app.add_text("--model", request.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
+  app.add_text("--model", request.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
+      .required();
   app.add_text(
       "--chat-template", request.chat_template, "NAME",
       "The form in which the model was tuned: " + program::listed(gpt::ChatTemplate::names()) + " (zephyr)");

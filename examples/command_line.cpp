@@ -16,8 +16,25 @@ struct Option::Impl {
   CLI::Option* option;
 };
 
+namespace {
+
+/// Without CLI11's word for what a negated flag means: --pack,--no-pack{false}.
+class Formatter : public CLI::Formatter {
+ public:
+  std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
+    std::string name = CLI::Formatter::make_option_name(option, is_positional);
+    constexpr std::string_view kMark = "{false}";
+    for (std::size_t at; (at = name.find(kMark)) != name.npos;) name.erase(at, kMark.size());
+    return name;
+  }
+};
+
+}  // namespace
+
 struct App::Impl {
-  Impl(const std::string& description, const std::string& name) : app(description, name) {}
+  Impl(const std::string& description, const std::string& name) : app(description, name) {
+    app.formatter(std::make_shared<Formatter>());
+  }
 
   CLI::App app;
   std::deque<Option::Impl> options;  // which stay where they are
@@ -67,7 +84,7 @@ std::vector<std::string> split_arguments(const CLI::App& app, int argc, const ch
     else
       throw UsageError(gpt::concat(name, ": its value is missing, expected ", option->get_type_name()));
     if (const std::string type = option->get_type_name();
-        arguments.back().empty() && (type == "DIR" || type == "FILE"))
+        arguments.back().empty() && (type == "DIR" || type == "FILE" || type == "PATH"))
       throw UsageError(name + ": the path is empty");
   }
   return arguments;

@@ -87,9 +87,6 @@ Format output_format(const Request& request) {
 }
 
 Plan plan_of(const Request& request) {
-  for (const auto& [option, path] :
-       {std::pair("--model", &request.model), std::pair("--output", &request.output)})
-    if (path->empty()) throw program::UsageError(gpt::concat(option, ": the path is empty"));
   Plan plan{output_format(request), {}, {}};
   if (request.no_tied_head && plan.to != Format::kGguf)
     throw program::UsageError("--no-tied-head: only GGUF has a choice");

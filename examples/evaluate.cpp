@@ -88,7 +88,8 @@ void add_common_options(program::App& app, int& threads, bool& json) {
 }
 
 void add_model_options(program::App& app, ModelRequest& request, const std::string& file) {
-  app.add_text("--model", request.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
+  app.add_text("--model", request.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
+      .required();
   app.add_text("--file", request.file, "FILE", file).required();
   add_common_options(app, request.threads, request.json);
 }
@@ -113,7 +114,7 @@ Windows of --max-length tokens begin every --stride tokens; each scores the toke
 <|endoftext|> in the file is that token.)";
 
 void add_options(program::App& app, PerplexityRequest& request) {
-  add_model_options(app, request, "The text; may be a pipe");
+  add_model_options(app, request, "The text; may be a pipe, or - for standard input");
   app.add_number("--max-length", request.max_length, "Tokens of a window (as many as the network takes)", 2);
   app.add_number("--stride", request.stride, "Tokens between the beginnings of windows (half a window)", 1);
 }
@@ -165,7 +166,8 @@ an index from 0 or a letter from A. A choice scores the log-probability of its t
 accuracy is that of the highest, the normalized one that of the highest per byte.)";
 
 void add_options(program::App& app, ModelRequest& request) {
-  add_model_options(app, request, "The questions, a JSON object a line; may be a pipe");
+  add_model_options(app, request,
+                    "The questions, a JSON object a line; may be a pipe, or - for standard input");
 }
 
 int run(const ModelRequest& request) {
@@ -235,7 +237,7 @@ order.)";
 
 void add_options(program::App& app, GenerationRequest& request) {
   app.add_text("--predictions", request.predictions, "FILE",
-               "Generated texts, a JSON object a line; may be a pipe")
+               "Generated texts, a JSON object a line; may be a pipe, or - for standard input")
       .required();
   app.add_text("--references", request.references, "FILE",
                "What they should be like, line by line; BLEU and ROUGE need it");
@@ -352,8 +354,8 @@ constexpr std::array kCommands = {Command{"perplexity", run_perplexity}, Command
                                   Command{"generation", run_generation}};
 
 constexpr const char* kFooter = R"(Commands:
-  gpt-evaluate perplexity --model DIR --file FILE     how well a model predicts a text
-  gpt-evaluate choices --model DIR --file FILE        how many questions of multiple choice it answers rightly
+  gpt-evaluate perplexity --model PATH --file FILE    how well a model predicts a text
+  gpt-evaluate choices --model PATH --file FILE       how many questions of multiple choice it answers rightly
   gpt-evaluate generation --predictions FILE          how good generated texts are, and how varied
 
 gpt-evaluate COMMAND --help says more.)";
@@ -370,8 +372,8 @@ int main(int argc, char** argv) {
     std::string names;
     for (const Command& command : kCommands)
       names += gpt::concat(names.empty() ? "" : &command == &kCommands.back() ? " or " : ", ", command.name);
-    throw program::UsageError(argc > 1
-                                  ? gpt::concat(program::in_quotes(first), " is no command, expected ", names)
-                                  : gpt::concat("a command is missing, expected ", names));
+    throw program::UsageError(
+        argc > 1 ? gpt::concat(program::in_quotes(first), " is no command, expected ", names, ": see --help")
+                 : gpt::concat("a command is missing, expected ", names, ": see --help"));
   });
 }

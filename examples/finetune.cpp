@@ -70,7 +70,7 @@ void add_options(program::App& app, Request& r) {
   const auto count = [&](const char* name, auto& value, const char* what, std::int64_t least = 0) {
     app.add_number(name, value, what, least);
   };
-  app.add_text("--model", r.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint");
+  app.add_text("--model", r.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint");
   app.add_text("--config", r.config, "FILE", "config.json of a new network with random weights");
   app.add_text("--tokenizer", r.tokenizer, "DIR", "Directory of the tokenizer (that of --model)");
   app.add_text("--train-file", r.train_file, "FILE", "What to learn").required();

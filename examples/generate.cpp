@@ -43,22 +43,24 @@ constexpr const char* kFooter = R"(Examples:
   gpt-generate --model gpt2 --input-ids 15496,995 --logprobs 3 --json
   gpt-generate --model gpt2 --prompt "A person:" --json-schema-file person.json --max-new-tokens 100
 
-The new text goes to standard output as it is made, several texts with a line ---- between (token ids, when the checkpoint has no tokenizer), everything
-else to standard error. Options that are not given come from the checkpoint's generation_config.json.)";
+The new text goes to standard output as it is made, several texts with a line ---- between (token ids, when the checkpoint
+has no tokenizer), everything else to standard error. Options that are not given come from the checkpoint's
+generation_config.json.)";
 
 void add_input_options(program::App& app, Request& request) {
-  app.add_text("--model", request.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
+  app.add_text("--model", request.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
+      .required();
   app.add_text("--prompt", request.prompt, "TEXT", "Text to continue");
   app.add_text("--prompt-file", request.prompt_file, "FILE",
-               "File or pipe whose whole content is the prompt");
+               "File or pipe whose whole content is the prompt, - for standard input");
   app.add_text_function(
       "--input-ids",
       [&request](const std::string& text) {
         request.input_ids = program::parse_numbers<gpt::TokenId>("--input-ids", text, 0);
       },
       "IDS", "The prompt as token ids: 15496,995");
-  app.add_text("--assistant-model", request.assistant_model, "DIR",
-               "Directory of a smaller checkpoint with the same tokens, to guess the next ones");
+  app.add_text("--assistant-model", request.assistant_model, "PATH",
+               "A smaller checkpoint with the same tokens, to guess the next ones");
   app.add_text("--negative-prompt", request.negative_prompt, "TEXT",
                "Text that --guidance-scale leads away from");
 }

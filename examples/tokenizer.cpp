@@ -64,7 +64,7 @@ depend on the number of threads.)";
 
 void add_train_options(program::App& app, TrainRequest& r) {
   app.add_texts("--train-file", r.files, "FILE",
-                "A text to learn from, of any bytes; may be repeated, and a pipe")
+                "A text to learn from, of any bytes; may be repeated, and a pipe (- for standard input)")
       .required();
   app.add_text("--output-dir", r.output_dir, "DIR", "Directory to write, made if it is not there").required();
   app.add_number("--vocab-size", r.options.vocab_size, "Tokens at most (30000)");
@@ -95,7 +95,9 @@ void add_convert_options(program::App& app, ConvertRequest& r, bool encode) {
   app.add_text("--tokenizer", r.tokenizer, "DIR", "Directory of a tokenizer or checkpoint").required();
   const program::Option given = encode ? app.add_text("--text", r.given, "TEXT", "The text")
                                        : app.add_text("--ids", r.given, "IDS", "The ids");
-  app.add_text("--input-file", r.file, "FILE", "Read them from a file or pipe (standard input)")
+  app.add_text("--input-file", r.file, "FILE",
+               encode ? "Read it from a file or pipe (standard input)"
+                      : "Read them from a file or pipe (standard input)")
       .excludes(given);
   app.add_flag(
       "--lines", r.lines,
@@ -174,7 +176,7 @@ int train(TrainRequest& r) {
 }
 
 std::string input_of(const ConvertRequest& r) {
-  return r.given ? *r.given : program::read_all(r.file ? *r.file : "/dev/stdin");
+  return r.given ? *r.given : program::read_all(r.file.value_or("-"));
 }
 
 std::vector<std::string_view> rows_of(const ConvertRequest& r, std::string_view input) {

@@ -197,7 +197,7 @@ TEST(EvaluateProgram, ReportsWorkThatFailsWithStatusOne) {
 TEST(EvaluateProgram, HelpsOnRequest) {
   const ProcessResult all = run({"--help"});
   EXPECT_EQ(all.status, 0);
-  EXPECT_THAT(all.out, HasSubstr("gpt-evaluate choices --model DIR --file FILE"));
+  EXPECT_THAT(all.out, HasSubstr("gpt-evaluate choices --model PATH --file FILE"));
   for (const char* name : {"perplexity", "choices"}) {
     const ProcessResult one = run({name, "--help"});
     EXPECT_EQ(one.status, 0);
