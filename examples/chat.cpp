@@ -135,12 +135,8 @@ class Chat {
       anything = true;
       write(text);
     };
-    callbacks.on_forget = [](std::size_t exchanges) {
-      std::cerr << "note: the context is full: the oldest "
-                << (exchanges == 1 ? std::string("message and its reply are")
-                                   : gpt::concat(exchanges, " messages and their replies are"))
-                << " left out\n";
-    };
+    std::size_t forgotten = 0;
+    callbacks.on_forget = [&forgotten](std::size_t exchanges) { forgotten = exchanges; };
     std::optional<program::Turn> turn;
     try {
       turn = work(callbacks, interrupt_->token());
@@ -149,6 +145,11 @@ class Chat {
       throw;
     }
     write("\n");
+    if (forgotten > 0)  // behind the reply's last line
+      std::cerr << "note: the context is full: the oldest "
+                << (forgotten == 1 ? std::string("message and its reply are")
+                                   : gpt::concat(forgotten, " messages and their replies are"))
+                << " left out\n";
     if (turn->finish_reason == gpt::FinishReason::kCancelled) interrupt_->renew();
     describe(*turn);
   }

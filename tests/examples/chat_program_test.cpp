@@ -202,6 +202,11 @@ TEST(ChatProgram, SaysWhatDoesNotFitAnyMore) {
   EXPECT_EQ(lines(result.out).size(), 3u);
   EXPECT_THAT(result.err,
               HasSubstr("note: the context is full: the oldest message and its reply are left out\n"));
+  // Where both go to one place, on a line of its own.
+  std::vector<std::string> argv = {"/bin/sh", "-c", "printf 'One\\nTwo\\nThree\\n' | \"$@\" 2>&1", "sh"};
+  const auto program = talker.command({"--max-new-tokens", "8"});
+  argv.insert(argv.end(), program.begin(), program.end());
+  EXPECT_THAT(Process(argv).wait().out, HasSubstr("\nnote: the context is full"));
 }
 
 TEST(ChatProgram, SaysWhatItComputed) {
