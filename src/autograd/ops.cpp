@@ -6,6 +6,7 @@
 #include "gpt/core/error.h"
 #include "gpt/ops/activation.h"
 #include "gpt/ops/bfloat16.h"
+#include "gpt/ops/elementwise.h"
 #include "gpt/ops/embedding.h"
 #include "gpt/ops/layer_norm.h"
 
@@ -116,22 +117,54 @@ void linear(Tape* tape, ConstTensorView x, const ops::Weight& weight, const ops:
   }
   if (residual.raw() != nullptr)
     fail<UnsupportedError>("linear", "an activation and a residual in one operation on a tape");
-  const ops::Activation f = epilogue.activation;
   const TensorView sum = arena.take(y.shape(), y.dtype());
+  linear(tape, x, weight, {.bias = bias}, sum, arena);
+  activation(tape, epilogue.activation, sum, y, arena);
+}
+
+void activation(Tape* tape, ops::Activation f, ConstTensorView x, TensorView y, Arena& arena) {
   {
     const Arena::Scope scope(arena);
     const ConstTensorView wide_x = widened(x, arena);
-    rounded(sum, arena, [&](TensorView wide) { ops::linear(wide_x, weight, {.bias = bias}, wide, arena); });
-    const ConstTensorView wide_sum = widened(sum, arena);
-    rounded(y, arena, [&](TensorView wide) { ops::activation(f, wide_sum, wide); });
+    rounded(y, arena, [&](TensorView wide) { ops::activation(f, wide_x, wide); });
   }
   if (tape == nullptr) return;
-  tape->record({x, values, bias}, y, [=, &weight](Tape& t, TensorView dy) {
+  tape->record({x}, y, [=](Tape& t, TensorView dy) {
     {
       const Arena::Scope scope(t.scratch());
-      ops::activation_backward(f, widened(sum, t.scratch()), dy, dy);
+      ops::activation_backward(f, widened(x, t.scratch()), dy, dy);
     }
-    linear_backward(t, x, weight, bias, dy);
+    t.give(x, dy);
+  });
+}
+
+void add(Tape* tape, ConstTensorView x, ConstTensorView residual, TensorView y, Arena& arena) {
+  {
+    const Arena::Scope scope(arena);
+    const ConstTensorView wide_x = widened(x, arena);
+    rounded(y, arena, [&](TensorView wide) { ops::add(wide_x, residual, wide); });
+  }
+  if (tape == nullptr) return;
+  tape->record({x, residual}, y, [=](Tape& t, TensorView dy) {
+    if (residual.raw() != nullptr && t.wants(residual)) {
+      if (!t.wants(x)) return t.give(residual, dy);
+      const Tape::Target dx = t.target(x);
+      if (dx.add)
+        ops::add(dx.view, dy, dx.view);
+      else
+        std::memcpy(dx.view.raw(), dy.raw(), dy.nbytes());
+      return t.give(residual, dy);
+    }
+    t.give(x, dy);
+  });
+}
+
+void scale(Tape* tape, ConstTensorView x, float factor, TensorView y) {
+  ops::scale(x, factor, y);
+  if (tape == nullptr) return;
+  tape->record({x}, y, [=](Tape& t, TensorView dy) {
+    ops::scale(dy, factor, dy);
+    t.give(x, dy);
   });
 }
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "gpt/core/error.h"
-#include "gpt/ops/optimizer.h"
+#include "gpt/ops/elementwise.h"
 
 namespace gpt {
 namespace {

@@ -28,7 +28,7 @@ nn::Block make_block(const Gpt2Config& c, std::int64_t layer) {
   const DefaultFloatEnvironment environment;
   const nn::LayerNorm layer_norm(c.n_embd, c.layer_norm_epsilon);
   return {layer_norm, nn::Attention(c.n_embd, c.n_head, attention_scale(c, layer), layer), layer_norm,
-          nn::Mlp(c.n_embd, c.inner_dim(), c.activation_function)};
+          nn::Mlp(c.n_embd, c.inner_dim(), c.activation_function, layer)};
 }
 
 /// A ragged batch, row by row.
@@ -48,7 +48,7 @@ Rows gather(std::span<const Chunk> batch, std::size_t rows, Arena& arena) {
                  arena.take_span<nn::Segment>(batch.size())};
   std::size_t row = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    const auto& [ids, cache] = batch[i];
+    const auto& [ids, cache, adapter] = batch[i];
     all.segments[i] = {static_cast<std::int64_t>(row), static_cast<std::int64_t>(ids.size()), cache};
     for (std::size_t t = 0; t < ids.size(); ++t, ++row) {
       all.ids[row] = ids[t];
@@ -72,22 +72,47 @@ TensorView last_rows(ConstTensorView x, std::span<const nn::Segment> segments, A
 void forward_recomputed(const nn::Block& block, nn::Context& context, ConstTensorView x,
                         std::span<const nn::Segment> segments, TensorView y) {
   Tape& tape = *context.tape;
-  tape.record_recomputed(y, [&block, &tape, stop = context.stop, dropout = context.dropout,
-                             activations = context.activations, x, segments](Arena& memory) {
-    nn::Context again{memory, stop, nullptr, &tape, dropout, activations};
-    const TensorView result = memory.take(x.shape());
-    block.forward(again, x, segments, result);
-    return result;
-  });
+  tape.record_recomputed(
+      y, [&block, &tape, stop = context.stop, dropout = context.dropout, activations = context.activations,
+          adapted = context.adapted, x, segments](Arena& memory) {
+        nn::Context again{memory, stop, nullptr, &tape, dropout, activations, adapted};
+        const TensorView result = memory.take(x.shape());
+        block.forward(again, x, segments, result);
+        return result;
+      });
   const Arena::Scope scratch(context.arena);
   context.tape = nullptr;
   block.forward(context, x, segments, y);
   context.tape = &tape;
 }
 
-/// Two uses of the same random numbers would be one mask.
+/// The rows of sequences that follow each other with the same adapter, as one.
+std::span<const nn::AdaptedRows> adapted_rows(std::span<const Chunk> batch, const nn::Adapter* attached,
+                                              Arena& arena) {
+  const auto all = arena.take_span<nn::AdaptedRows>(batch.size());
+  std::size_t count = 0;
+  std::int64_t row = 0;
+  for (const Chunk& chunk : batch) {
+    const nn::Adapter* adapter = chunk.adapter != nullptr ? chunk.adapter : attached;
+    const auto rows = static_cast<std::int64_t>(chunk.ids.size());
+    if (adapter != nullptr) {
+      const bool follows =
+          count > 0 && all[count - 1].adapter == adapter && all[count - 1].row + all[count - 1].rows == row;
+      if (follows)
+        all[count - 1].rows += rows;
+      else
+        all[count++] = {row, rows, adapter};
+    }
+    row += rows;
+  }
+  return all.first(count);
+}
+
+/// Two uses of the same random numbers would be one mask. A layer has three of its own, and one for each adapted linear layer.
 void check_dropout(std::size_t sequences, std::int64_t n_layer) {
-  constexpr std::size_t kMostLayers = (nn::DropoutState::kMostUses - 1) / 3;  // beside that of the embeddings
+  constexpr std::size_t kUses = 3 + nn::kLinearPlaces;
+  constexpr std::size_t kMostLayers =
+      (nn::DropoutState::kMostUses - 1) / kUses;  // beside that of the embeddings
   if (sequences > nn::DropoutState::kMostSequences || static_cast<std::size_t>(n_layer) > kMostLayers)
     fail<ArgumentError>("gpt2", "dropout for ", sequences, " sequences and ", n_layer,
                         " layers, expected at most ", nn::DropoutState::kMostSequences, " and ", kMostLayers);
@@ -148,6 +173,9 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
       chunk.cache->reserve(chunk.cache->length() + static_cast<std::int64_t>(chunk.ids.size()));
   nn::Context context{arena, options.stop, options.on_product ? &options.on_product : nullptr, options.tape};
   context.activations = options.activations;
+  context.adapted = adapted_rows(batch, adapter_.get(), arena);
+  if (options.tape != nullptr && !context.adapted.empty() && context.adapted.front().rows != rows)
+    fail<ArgumentError>("gpt2", "sequences with different adapters on a tape, expected one for all");
   const auto [ids, positions, segments] = gather(batch, static_cast<std::size_t>(rows), arena);
   ForwardOutput out;
 
@@ -155,8 +183,8 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   TensorView y = arena.take(x.shape());
   autograd::embedding(options.tape, ids, positions, wte_.weight(), wpe_.weight(), x);
   if (options.dropout) {
-    context.dropout = {config_.resid_pdrop, config_.embd_pdrop, config_.attn_pdrop, options.dropout->seed,
-                       options.dropout->stream};
+    context.dropout = {config_.resid_pdrop,   config_.embd_pdrop,      config_.attn_pdrop,
+                       options.dropout->seed, options.dropout->stream, true};
     if (config_.embd_pdrop > 0) {
       autograd::dropout(options.tape, x, context.dropout.take(config_.embd_pdrop), {}, y, arena);
       std::swap(x, y);
@@ -203,12 +231,26 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   return out;
 }
 
+void Gpt2::attach(std::shared_ptr<nn::Adapter> adapter) {
+  if (adapter != nullptr) check_adapter(*adapter, "the adapter");
+  adapter_ = std::move(adapter);
+}
+
+void Gpt2::check_adapter(const nn::Adapter& adapter, std::string_view what) const {
+  const nn::AdaptedShape mine = adapted_shape(), its = adapter.shape();
+  if (its != mine)
+    fail<ArgumentError>("gpt2", what, " is for n_layer = ", its.n_layer, ", n_embd = ", its.features,
+                        ", n_inner = ", its.inner, ", expected ", mine.n_layer, ", ", mine.features, ", ",
+                        mine.inner);
+}
+
 std::int64_t Gpt2::check_batch(std::span<const Chunk> batch) const {
   constexpr std::string_view where = "gpt2";
   const nn::KvShape shape{config_.n_layer, config_.n_head, config_.head_dim()};
   std::int64_t rows = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    const auto& [ids, cache] = batch[i];
+    const auto& [ids, cache, adapter] = batch[i];
+    if (adapter != nullptr) check_adapter(*adapter, concat("the adapter of chunk ", i));
     const auto count = static_cast<std::int64_t>(ids.size());
     if (count == 0) fail<ArgumentError>(where, "chunk ", i, " has no tokens");
     if (cache != nullptr && cache->shape() != shape)

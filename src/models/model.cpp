@@ -186,6 +186,7 @@ void Model::save(const std::filesystem::path& directory, const SaveOptions& opti
 }
 
 void Model::save_files(const std::filesystem::path& directory, const SaveOptions& options) const {
+  if (network_.adapter() != nullptr) return network_.adapter()->save(directory, options.dtype);
   const DefaultFloatEnvironment environment;  // of conversions
   require_weight_dtype(options.dtype);
   std::vector<NamedTensor> tensors;

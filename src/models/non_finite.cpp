@@ -68,7 +68,9 @@ struct Finder {
 
 std::optional<NonFiniteParameter> find_non_finite(const Gpt2& network, const std::stop_token& stop) {
   std::optional<NonFiniteParameter> found;
-  network.visit(Finder{found, stop});
+  const Finder find{found, stop};
+  network.visit(find);
+  if (network.adapter() != nullptr) network.adapter()->visit(find);
   return found;
 }
 

@@ -14,7 +14,7 @@ struct NonFiniteParameter {
   std::string element;  // "[3, 5] is nan", as the checkpoint lays it out
 };
 
-/// The first parameter, in the order of Gpt2::visit, that is not finite, if there is one. Throws CancelledError
+/// The first parameter, in the order of Gpt2::visit, and then of its adapter, that is not finite, if there is one. Throws CancelledError
 /// when `stop` was requested before one of them.
 std::optional<NonFiniteParameter> find_non_finite(const Gpt2& network, const std::stop_token& stop = {});
 

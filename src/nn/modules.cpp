@@ -1,4 +1,7 @@
 // The forward passes of the modules: short, and in the order of a block.
+#include <algorithm>
+#include <cstring>
+#include <optional>
 #include <utility>
 
 #include "gpt/autograd/ops.h"
@@ -9,15 +12,74 @@
 #include "gpt/nn/mlp.h"
 
 namespace gpt::nn {
+namespace {
+
+/// The rows of a matrix that have an adapter.
+template <class View>
+View rows_of(View x, const AdaptedRows& adapted) {
+  const std::int64_t row_bytes = x.dim(1) * static_cast<std::int64_t>(size_of(x.dtype()));
+  return {x.raw() + adapted.row * row_bytes, x.dtype(), {adapted.rows, x.dim(1)}};
+}
+
+}  // namespace
+
+ConstTensorView LinearAdapter::input(Context&, ConstTensorView x) const { return x; }
 
 void Linear::forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f,
                      ConstTensorView residual) const {
   context.throw_if_stopped();
   context.observe(weight_, x);
-  autograd::linear(
-      context.tape, x, weight_,
-      {.bias = has_bias_ ? bias_.view() : ConstTensorView(), .activation = f, .residual = residual}, y,
-      context.arena);
+  if (is_adapted(context)) return forward_adapted(context, x, y, f, residual);
+  autograd::linear(context.tape, x, weight_, {.bias = bias(), .activation = f, .residual = residual}, y,
+                   context.arena);
+}
+
+bool Linear::is_adapted(const Context& context) const noexcept {
+  return std::ranges::any_of(context.adapted,
+                             [&](const AdaptedRows& a) { return a.adapter->linear(id_) != nullptr; });
+}
+
+ConstTensorView Linear::adapted_input(Context& context, ConstTensorView x) const {
+  const auto changes = [&](const AdaptedRows& a) {
+    const LinearAdapter* part = a.adapter->linear(id_);
+    return part != nullptr && part->changes_input();
+  };
+  if (std::ranges::none_of(context.adapted, changes)) return x;
+  if (context.tape != nullptr) return context.adapted.front().adapter->linear(id_)->input(context, x);
+  const TensorView all = context.arena.take(x.shape(), x.dtype());
+  std::memcpy(all.raw(), x.raw(), x.nbytes());
+  for (const AdaptedRows& a : context.adapted) {
+    if (!changes(a)) continue;
+    const Arena::Scope scratch(context.arena);
+    const ConstTensorView changed = a.adapter->linear(id_)->input(context, rows_of(x, a));
+    std::memcpy(rows_of(all, a).raw(), changed.raw(), changed.nbytes());
+  }
+  return all;
+}
+
+/// One product for all rows, whatever their adapters, then each adapter for its own.
+void Linear::forward_adapted(Context& context, ConstTensorView x, TensorView y, ops::Activation f,
+                             ConstTensorView residual) const {
+  std::optional<Arena::Scope> scratch;
+  if (context.tape == nullptr) scratch.emplace(context.arena);
+  const bool in_place = f == ops::Activation::kNone && y.dtype() == DType::f32 && y.raw() != residual.raw();
+  TensorView z = in_place ? y : context.arena.take(y.shape());
+  autograd::linear(context.tape, adapted_input(context, x), weight_, {.bias = bias()}, z, context.arena);
+  for (const AdaptedRows& a : context.adapted) {
+    const LinearAdapter* part = a.adapter->linear(id_);
+    if (part == nullptr) continue;
+    if (context.tape != nullptr)
+      z = part->output(context, *this, x, z);  // which is of all rows
+    else
+      part->output(context, *this, rows_of(x, a), rows_of(z, a));
+  }
+  if (f != ops::Activation::kNone) {
+    const TensorView result = residual.raw() == nullptr ? y : context.arena.take(y.shape());
+    autograd::activation(context.tape, f, z, result, context.arena);
+    z = result;
+  }
+  if (residual.raw() != nullptr || z.raw() != y.raw())
+    autograd::add(context.tape, z, residual, y, context.arena);
 }
 
 void Linear::forward_dropped(Context& context, ConstTensorView x, ConstTensorView residual,
@@ -38,8 +100,8 @@ Attention::Attention(std::int64_t features, std::int64_t n_head, float scale, st
       head_dim_(features / n_head),
       scale_(scale),
       layer_(layer),
-      c_attn_(features, 3 * features, ops::WeightLayout::kInOut, true),
-      c_proj_(features, features, ops::WeightLayout::kInOut, true) {}
+      c_attn_(features, 3 * features, ops::WeightLayout::kInOut, true, {layer, LinearPlace::kAttnCAttn}),
+      c_proj_(features, features, ops::WeightLayout::kInOut, true, {layer, LinearPlace::kAttnCProj}) {}
 
 void Attention::forward(Context& context, ConstTensorView x, std::span<const Segment> batch,
                         ConstTensorView residual, TensorView y) const {
@@ -57,9 +119,9 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
   c_proj_.forward_dropped(context, heads, residual, y);
 }
 
-Mlp::Mlp(std::int64_t features, std::int64_t inner, ops::Activation f)
-    : c_fc_(features, inner, ops::WeightLayout::kInOut, true),
-      c_proj_(inner, features, ops::WeightLayout::kInOut, true),
+Mlp::Mlp(std::int64_t features, std::int64_t inner, ops::Activation f, std::int64_t layer)
+    : c_fc_(features, inner, ops::WeightLayout::kInOut, true, {layer, LinearPlace::kMlpCFc}),
+      c_proj_(inner, features, ops::WeightLayout::kInOut, true, {layer, LinearPlace::kMlpCProj}),
       activation_(f) {}
 
 void Mlp::forward(Context& context, ConstTensorView x, ConstTensorView residual, TensorView y) const {

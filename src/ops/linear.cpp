@@ -139,13 +139,12 @@ void linear_backward(ConstTensorView x, const Weight& weight, ConstTensorView dy
   const std::int64_t m = dy.dim(0), k = weight.in, n = weight.out;
   require_shape(op, "dy", dy, {m, n}, "[M, N]");
   if (gradients.dx.raw() != nullptr) {
-    if (weight.layout == WeightLayout::kPanels)
-      fail<UnsupportedError>(op, "the weight is in panels, expected it as in its file");
-    Weight turned{
-        .in = n,
-        .out = k,
-        .layout = weight.layout == WeightLayout::kInOut ? WeightLayout::kOutIn : WeightLayout::kInOut,
-        .values = weight.values};
+    const bool in_panels = weight.layout == WeightLayout::kPanels;
+    const WeightLayout layout = in_panels ? weight.file_layout : weight.layout;
+    Weight turned{.in = n,
+                  .out = k,
+                  .layout = layout == WeightLayout::kInOut ? WeightLayout::kOutIn : WeightLayout::kInOut,
+                  .values = in_panels ? dequantize(weight, layout) : weight.values};
     const ConstTensorView before = gradients.add_to_dx ? ConstTensorView(gradients.dx) : ConstTensorView();
     linear(dy, turned, {.residual = before}, gradients.dx, scratch);
   }

@@ -96,15 +96,4 @@ void average(ConstTensorView value, TensorView average, double decay, ConstTenso
                [&](std::int64_t begin, std::int64_t end) noexcept { table.average(args, begin, end); });
 }
 
-void add(ConstTensorView x, TensorView y) {
-  require_dtype("add", "x", x, DType::f32);
-  require_dtype("add", "y", y, DType::f32);
-  require_shape("add", "y", y, x.shape(), "the shape of x");
-  const float* from = x.data<float>();
-  float* to = y.data<float>();
-  const kernels::KernelTable& table = kernels::table();
-  for_elements(x.numel(), 1,
-               [&](std::int64_t begin, std::int64_t end) noexcept { table.add(from, to, begin, end); });
-}
-
 }  // namespace gpt::ops

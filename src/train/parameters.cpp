@@ -11,36 +11,58 @@
 #include "train/zeros_together.h"
 
 namespace gpt {
+namespace {
+
+void require_shape(const std::string& name, const Tensor& tensor, const Shape& shape) {
+  if (tensor.shape() != shape)
+    fail<ShapeError>("train", name, " has shape ", tensor.shape().to_string(), ", expected ",
+                     shape.to_string());
+}
+
+}  // namespace
 
 Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns, DType dtype) {
+  network.visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
+    require_shape(name, tensor, shape);
+    if (!learns || learns(name)) add(name, tensor, shape, dtype);
+  });
+  take_places();
+}
+
+Parameters::Parameters(nn::Adapter& adapter, DType dtype) : of_adapter_(true) {
+  adapter.visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
+    require_shape(name, tensor, shape);
+    add(name, tensor, shape, dtype);
+  });
+  take_places();
+}
+
+void Parameters::add(const std::string& name, Tensor& tensor, const Shape& shape, DType dtype) {
   if (dtype != DType::f32 && dtype != DType::bf16)
     fail<ArgumentError>("train", "weights are to be ", name_of(dtype), ", expected float32 or bfloat16");
-  std::vector<Tensor> values;  // the network's, once all are there
-  std::vector<Shape> shapes;
-  network.visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
-    if (tensor.shape() != shape)
-      fail<ShapeError>("train", name, " has shape ", tensor.shape().to_string(), ", expected ",
-                       shape.to_string());
-    if (learns && !learns(name)) return;
-    Parameter& p = all_.emplace_back();
-    p.name = name;
-    if (dtype == DType::bf16) {
-      values.push_back(Tensor::empty(shape, DType::bf16));
-      p.rest = rests_.emplace_back(Tensor::empty(shape, DType::i16));
-      ops::split(tensor.to(DType::f32), values.back(), p.rest);
-    } else {
-      values.push_back(tensor.dtype() == DType::f32 ? tensor.clone() : tensor.to(DType::f32));
-    }
-    p.value = values.back();
-    shapes.push_back(shape);
-    places_.push_back(&tensor);
-  });
+  Parameter& p = all_.emplace_back();
+  p.name = name;
+  if (dtype == DType::bf16) {
+    values_.push_back(Tensor::empty(shape, DType::bf16));
+    p.rest = rests_.emplace_back(Tensor::empty(shape, DType::i16));
+    ops::split(tensor.to(DType::f32), values_.back(), p.rest);
+  } else {
+    values_.push_back(tensor.dtype() == DType::f32 ? tensor.clone() : tensor.to(DType::f32));
+  }
+  p.value = values_.back();
+  places_.push_back(&tensor);
+}
+
+void Parameters::take_places() {
   if (all_.empty()) fail<ArgumentError>("train", "no parameter is to be learned");
+  std::vector<Shape> shapes;
+  for (const Parameter& p : all_) shapes.push_back(p.value.shape());
   gradients_ = zeros_together(shapes);
   for (std::size_t i = 0; i < places_.size(); ++i) {
     all_[i].gradient = gradients_[i];
-    *places_[i] = std::move(values[i]);
+    *places_[i] = std::move(values_[i]);
   }
+  values_.clear();
 }
 
 Parameters::~Parameters() {

@@ -19,6 +19,13 @@ std::string text_of(TokenId value) { return concat(value); }
 std::string text_of(LrScheduler value) { return std::string(name_of(value)); }
 std::string text_of(ops::Activation value) { return std::string(ops::name_of(value)); }
 std::string text_of(const std::filesystem::path& value) { return value.string(); }
+std::string text_of(const LoraConfig& value) {
+  std::string text =
+      concat("r ", value.r, ", lora_alpha ", value.lora_alpha, ", lora_dropout ", value.lora_dropout);
+  if (value.use_rslora) text += ", use_rslora";
+  for (const std::string& target : value.target_modules) text += ", " + target;
+  return text;
+}
 template <class T>
 std::string text_of(const std::optional<T>& value) {
   return value ? text_of(*value) : "none";
@@ -36,7 +43,7 @@ TrainingReport::Table table_of(const TrainingArguments& arguments) {
                num_train_epochs, max_steps, per_device_train_batch_size, per_device_eval_batch_size,
                max_tokens_per_batch, gradient_accumulation_steps, weight_decay, adam_beta1, adam_beta2,
                adam_epsilon, max_grad_norm, label_smoothing_factor, ema_decay, seed, gradient_checkpointing,
-               bf16, logging_steps, eval_steps, save_steps, save_total_limit, load_best_model_at_end,
+               bf16, lora, logging_steps, eval_steps, save_steps, save_total_limit, load_best_model_at_end,
                early_stopping_patience, output_dir, initial_model, resume_from_checkpoint] = arguments;
   return {"Training arguments",
           {{"learning_rate", text_of(learning_rate)},
@@ -61,6 +68,7 @@ TrainingReport::Table table_of(const TrainingArguments& arguments) {
            {"seed", text_of(seed)},
            {"gradient_checkpointing", text_of(gradient_checkpointing)},
            {"bf16", text_of(bf16)},
+           {"lora", text_of(lora)},
            {"logging_steps", text_of(logging_steps)},
            {"eval_steps", text_of(eval_steps)},
            {"save_steps", text_of(save_steps)},

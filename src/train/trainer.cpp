@@ -53,7 +53,8 @@ std::int64_t updates_of_epoch(const Dataset& data, const TrainingArguments& a, s
 
 /// Everything that the bits of a run depend on, by name.
 HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingArguments& a,
-                const BatchLoss& loss, const Gpt2Config& config, std::int64_t steps) {
+                const BatchLoss& loss, const Gpt2& network, std::int64_t steps) {
+  const Gpt2Config& config = network.config();
   HfConfig run{"run"};
   const auto set = [&](std::string_view name, const auto& value) { run.set_string(name, concat(value)); };
   set("data", data.fingerprint());
@@ -96,6 +97,7 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   if (a.ema_decay != 0) set("ema_decay", a.ema_decay);
   if (loss) set("loss", "one of its own");
   if (!a.initial_model.empty()) set("initial_model", a.initial_model);
+  if (network.adapter() != nullptr) set("adapter", network.adapter()->describe());
   if (a.bf16) set("bf16", static_cast<int>(a.bf16));
   return run;
 }
@@ -144,6 +146,12 @@ std::int64_t checked_steps(const Dataset& train, const TrainingArguments& a) {
   return steps;
 }
 
+/// The parameters of the adapter, if the network has one, and else its own.
+Parameters learned(Gpt2& network, DType dtype) {
+  return network.adapter() != nullptr ? Parameters(*network.adapter(), dtype)
+                                      : Parameters(network, {}, dtype);
+}
+
 /// How fast updates are.
 struct Pace {
   double tokens_per_s() const noexcept { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
@@ -166,10 +174,10 @@ class Run {
         stop_(std::move(stop)),
         resumed_(step_to_resume(arguments)),
         total_steps_(checked_steps(train, arguments)),
-        parameters_(model.network(), {}, a_.bf16 ? DType::bf16 : DType::f32),
+        parameters_(learned(model.network(), a_.bf16 ? DType::bf16 : DType::f32)),
         optimizer_(parameters_, optimizer_options(a_)),
         average_(parameters_, a_.ema_decay),
-        identity_(run_of(train, evaluation, arguments, loss, model.config(), total_steps_)) {
+        identity_(run_of(train, evaluation, arguments, loss, model.network(), total_steps_)) {
     parameters_.watch(tape_);
     schedule_ = {.type = a_.lr_scheduler_type,
                  .warmup_steps = a_.warmup_steps,
@@ -492,6 +500,13 @@ Trainer::Trainer(Model& model, TrainingArguments arguments, BatchLoss loss)
   for (const auto& [name, rate] :
        {std::pair("resid_pdrop", c.resid_pdrop), {"embd_pdrop", c.embd_pdrop}, {"attn_pdrop", c.attn_pdrop}})
     if (rate >= 1) fail<ArgumentError>(kWhere, name, " is ", rate, ", expected less than 1");
+  if (arguments_.lora) {
+    if (model.network().adapter() != nullptr)
+      fail<ArgumentError>(kWhere, "lora is set, but the model has an adapter, which is what is trained");
+    model.network().attach(std::make_shared<LoraAdapter>(model.network(), *arguments_.lora, arguments_.seed));
+    arguments_.lora.reset();  // from now on it is the model's
+  }
+  if (model.network().adapter() != nullptr) return;  // the network itself is only read
   model.network().visit_matrices([](const std::string& name, ops::Weight& weight) {
     if (weight.layout == ops::WeightLayout::kPanels)
       fail<UnsupportedError>(kWhere, "matrix ", name, " is ", weight.quantized() ? "quantized" : "packed",

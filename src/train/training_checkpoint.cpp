@@ -9,6 +9,7 @@
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
 #include "models/parameter_names.h"
+#include "peft/adapter_files.h"
 
 namespace gpt {
 namespace {
@@ -52,20 +53,29 @@ class Copies {
     all_.push_back({from, to});
   }
   void add_weights(const fs::path& checkpoint, const Parameters& parameters, WeightAverage& average) {
-    const Checkpoint weights(checkpoint);
-    const SafetensorsFile optimizer(checkpoint / kOptimizer);
-    for (std::size_t i = 0; i < parameters.all().size(); ++i) {
-      const Parameter& p = parameters.all()[i];
-      if (average.is_on()) add(optimizer, average_of(p), average.tensors()[i]);
-      add(weights, name_in(weights, p.name), p.value);
-      if (p.rest.raw() != nullptr) add(optimizer, rest_of(p), p.rest);
-    }
+    if (parameters.of_adapter())
+      add_weights(SafetensorsFile(checkpoint / peft::kWeightsFile), checkpoint, parameters, average,
+                  [](const auto&, const std::string& name) { return name; });
+    else
+      add_weights(Checkpoint(checkpoint), checkpoint, parameters, average, name_in);
   }
   void make() const noexcept {
     for (const Copy& copy : all_) std::memcpy(copy.to.raw(), copy.from.view().raw(), copy.to.nbytes());
   }
 
  private:
+  template <class File, class Naming>
+  void add_weights(const File& weights, const fs::path& checkpoint, const Parameters& parameters,
+                   WeightAverage& average, const Naming& name_of_parameter) {
+    const SafetensorsFile optimizer(checkpoint / kOptimizer);
+    for (std::size_t i = 0; i < parameters.all().size(); ++i) {
+      const Parameter& p = parameters.all()[i];
+      if (average.is_on()) add(optimizer, average_of(p), average.tensors()[i]);
+      add(weights, name_of_parameter(weights, p.name), p.value);
+      if (p.rest.raw() != nullptr) add(optimizer, rest_of(p), p.rest);
+    }
+  }
+
   struct Copy {
     Tensor from;
     TensorView to;

@@ -1,4 +1,5 @@
-// A training run on disk: <output_dir>/checkpoint-<step>, a Hugging Face model directory with two files more:
+// A training run on disk: <output_dir>/checkpoint-<step>, a Hugging Face model directory, or
+// one of an adapter, with two files more:
 //   optimizer.safetensors  exp_avg.<name> and exp_avg_sq.<name>, float32, of every learned parameter; with bf16, where the
 //                          model's files have bfloat16, also rest.<name>, int16: together they are float32 (ops::split);
 //                          with ema_decay, ema.<name>, float32: the average

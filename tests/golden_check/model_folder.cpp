@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <array>
 
+#include "adapter_checks.h"
 #include "corpus.h"
 #include "decoding_checks.h"
 #include "expected.h"
 #include "folders.h"
 #include "forward_checks.h"
 #include "gpt/models/model.h"
+#include "gpt/peft/lora.h"
 #include "training_checks.h"
 
 namespace gpt::golden {
@@ -89,17 +91,35 @@ void judge_document(const Document& document, const std::string& name, const std
   judge_json(report, name, document.json, json_rules);
 }
 
-// golden_<adapter>.*: the library has no adapters yet, so that all but the inputs are skipped.
-void check_adapter(const fs::path& folder, const std::string& name, const std::string& adapter,
-                   Report& report) {
+// golden_<adapter>.*: README 2.6. `recipe` is the folder's "adamw".
+void check_adapter(const fs::path& folder, const fs::path& checkpoint, const std::string& name,
+                   const std::string& adapter, const Json& recipe, Report& report) {
   const std::string stem = "golden_" + adapter;
   if (!fs::exists(folder / adapter) && !fs::exists(folder / (stem + ".json")) &&
       !fs::exists(folder / (stem + ".safetensors")))
     return;
   const SafetensorsFile weights(folder / adapter / "adapter_model.safetensors");
   read_json(folder / adapter / "adapter_config.json");
-  judge_document(read_expected(folder, stem), name + "/" + adapter, input_rules(kInputTensors),
-                 input_rules(kInputValues), report);
+  const Document document = read_expected(folder, stem);
+  std::vector<Rule> tensor_rules = input_rules(kInputTensors), json_rules = input_rules(kInputValues);
+  if (adapter != "lora" || !document.tensors) {
+    judge_document(document, name + "/" + adapter, tensor_rules, json_rules, report);
+    return;
+  }
+  const auto load = [&] {
+    Model model = Model::load(checkpoint);
+    model.network().attach(LoraAdapter::load(model.network(), folder / adapter));
+    return model;
+  };
+  const Model model = load();
+  ForwardChecks forward(model.network(), *document.tensors);
+  TrainingChecks training(load, *document.tensors, recipe);
+  append(tensor_rules, merged_tensor_rules(checkpoint, folder / adapter, *document.tensors));
+  append(tensor_rules, forward.tensor_rules());
+  append(tensor_rules, training.tensor_rules());
+  append(json_rules, forward.json_rules());
+  append(json_rules, training.json_rules());
+  judge_document(document, name + "/" + adapter, tensor_rules, json_rules, report);
 }
 
 const fs::path& checkpoint_of(const fs::path& folder, const Settings& settings) {
@@ -146,6 +166,7 @@ void check_model_folder(const fs::path& folder, const std::string& name, const S
   DecodingChecks decoding(model);
   std::optional<ForwardChecks> forward;
   std::optional<TrainingChecks> training;
+  const Json recipe = document.json.value("adamw", Json());
   append(json_rules, decoding.json_rules());
   if (document.tensors) {
     forward.emplace(model.network(), *document.tensors);
@@ -153,13 +174,14 @@ void check_model_folder(const fs::path& folder, const std::string& name, const S
     append(tensor_rules, padded_tensor_rules(model.network(), *document.tensors));
     append(tensor_rules, decoding.tensor_rules(*document.tensors, document.json));
     append(json_rules, forward->json_rules());
-    training.emplace(checkpoint, *document.tensors, document.json);
+    training.emplace([&] { return Model::load(checkpoint); }, *document.tensors, recipe);
     append(tensor_rules, training->tensor_rules());
     append(json_rules, training->json_rules());
   }
   judge_document(document, name, tensor_rules, json_rules, report);
   if (fs::exists(folder / "val.json")) check_validation(folder, name, model, settings, report);
-  for (const char* adapter : {"lora", "prompt_tuning"}) check_adapter(folder, name, adapter, report);
+  for (const char* adapter : {"lora", "prompt_tuning"})
+    check_adapter(folder, checkpoint, name, adapter, recipe, report);
 }
 
 }  // namespace gpt::golden

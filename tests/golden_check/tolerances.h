@@ -12,6 +12,7 @@ inline constexpr double kNormTolerance = 5e-5;  // of gradient norms, relative
 inline constexpr double kTrainedTolerance = 2e-5;
 inline constexpr double kTrainedOutlierTolerance = 2.2e-3;
 inline constexpr double kTrainedKeyTolerance = 1.1e-3;
+inline constexpr double kMergedTolerance = 1e-6;       // of a merged adapter's matrices, times s
 inline constexpr double kProbabilityTolerance = 1e-9;  // after the sampling filters, which work in double
 inline constexpr double kBeamScoreTolerance = 1e-4;
 inline constexpr double kScheduleTolerance = 1e-6;

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "compare.h"
-#include "gpt/models/model.h"
 #include "gpt/train/adamw.h"
 #include "tolerances.h"
 
@@ -22,8 +21,8 @@ struct Batches {
     if (shape.rank() != rank || shape.numel() == 0)
       throw Unreadable(concat(expected.source(), ": ", ids_name, " has shape ", shape.to_string()));
     ids = token_ids(expected.ints(ids_name), ids_name);
-    for (const std::int64_t label : expected.ints(labels_name, shape))
-      labels.push_back(static_cast<TokenId>(label));
+    const std::string& from = expected.contains(labels_name) ? labels_name : ids_name;
+    for (const std::int64_t label : expected.ints(from, shape)) labels.push_back(static_cast<TokenId>(label));
     row_length = static_cast<std::size_t>(shape[rank - 1]);
     rows = static_cast<std::size_t>(shape[rank - 2]);
   }
@@ -57,6 +56,10 @@ std::vector<float> selected_rows(const Tensor& matrix, std::span<const std::int6
     out.insert(out.end(), from.begin(), from.end());
   }
   return out;
+}
+
+Parameters learned(Gpt2& network) {
+  return network.adapter() != nullptr ? Parameters(*network.adapter()) : Parameters(network);
 }
 
 }  // namespace
@@ -134,9 +137,9 @@ std::vector<Rule> TrainingChecks::json_rules() {
 
 void TrainingChecks::differentiate() {
   if (found_.contains("grad")) return;
-  Model model = Model::load(checkpoint_);
+  Model model = load_();
   const Batches batches(expected_, "input_ids", "labels", 2);
-  const Parameters parameters(model.network());
+  const Parameters parameters = learned(model.network());
   Arena arena;
   add_gradients(model.network(), parameters, arena, batches.batch(0));
   gradient_norm_ = parameters.gradient_norm();
@@ -145,20 +148,19 @@ void TrainingChecks::differentiate() {
 
 void TrainingChecks::train() {
   if (found_.contains("adamw5")) return;
-  Model model = Model::load(checkpoint_);
+  Model model = load_();
   const Batches batches(expected_, "train_input_ids", "train_labels", 3);
-  const Json& recipe = document_.at("adamw");
-  Parameters parameters(model.network());
-  AdamW optimizer(parameters, {.adam_beta1 = recipe.at("beta1"),
-                               .adam_beta2 = recipe.at("beta2"),
-                               .adam_epsilon = recipe.at("eps"),
-                               .weight_decay = recipe.at("weight_decay")});
+  Parameters parameters = learned(model.network());
+  AdamW optimizer(parameters, {.adam_beta1 = recipe_.at("beta1"),
+                               .adam_beta2 = recipe_.at("beta2"),
+                               .adam_epsilon = recipe_.at("eps"),
+                               .weight_decay = recipe_.at("weight_decay")});
   Arena arena;
   for (std::size_t step = 0; step < 5; ++step) {
     parameters.zero_gradients();
     losses_.push_back(add_gradients(model.network(), parameters, arena, batches.batch(step)));
     norms_.push_back(parameters.gradient_norm());
-    optimizer.step(recipe.at("lr"), clip_factor(norms_.back(), recipe.at("clip_norm")));
+    optimizer.step(recipe_.at("lr"), clip_factor(norms_.back(), recipe_.at("clip_norm")));
     if (step == 0) found_["adamw1"] = copies(parameters, &Parameter::value);
   }
   found_["adamw5"] = copies(parameters, &Parameter::value);

@@ -1,24 +1,26 @@
 // Judges gradients and the optimizer: README 2.2, 2.3 and 2.8.
 #pragma once
 
-#include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "expected.h"
 #include "gpt/models/language_model_loss.h"
+#include "gpt/models/model.h"
 #include "gpt/train/parameters.h"
 
 namespace gpt::golden {
 
-/// The gradients of the batch input_ids with labels, and five steps of AdamW on train_input_ids with train_labels. All
-/// arguments must outlive it and its rules.
+/// The gradients of the batch input_ids with labels, and five steps of AdamW on train_input_ids with train_labels (themselves,
+/// where there are none). Of the adapter, where the model has one. `load` makes the model anew, `recipe` is README 2.3's
+/// "adamw". All arguments must outlive it and its rules.
 class TrainingChecks {
  public:
-  TrainingChecks(const std::filesystem::path& checkpoint, const ExpectedTensors& expected,
-                 const Json& document)
-      : checkpoint_(checkpoint), expected_(expected), document_(document) {}
+  TrainingChecks(std::function<Model()> load, const ExpectedTensors& expected, const Json& recipe)
+      : load_(std::move(load)), expected_(expected), recipe_(recipe) {}
 
   std::vector<Rule> tensor_rules();
   std::vector<Rule> json_rules();
@@ -43,9 +45,9 @@ class TrainingChecks {
   Outcome gradient_norm(const Entry& entry);
   Outcome norm(const Entry& entry);
 
-  const std::filesystem::path& checkpoint_;
+  std::function<Model()> load_;
   const ExpectedTensors& expected_;
-  const Json& document_;
+  const Json& recipe_;
   std::map<std::string, std::map<std::string, Tensor>> found_;  // by kind, by parameter
   double gradient_norm_ = 0;
   std::vector<double> losses_, norms_;  // of each step

@@ -277,7 +277,7 @@ TEST(Gpt2, RefusesDropoutForMoreSequencesThanThereAreRandomNumbersFor) {
   Arena arena;
   EXPECT_EQ(message_of<ArgumentError>([&] { network.forward(batch, arena, {.dropout = DropoutSeed{}}); }),
             concat("[gpt2] dropout for 1048577 sequences and ", tiny_config().n_layer,
-                   " layers, expected at most 1048576 and 1365"));
+                   " layers, expected at most 1048576 and 585"));
 }
 
 TEST(LogitsOfPadded, NamesWhatDoesNotFit) {

@@ -28,6 +28,16 @@ namespace gpt::autograd {
 void linear(Tape* tape, ConstTensorView x, const ops::Weight& weight, const ops::LinearEpilogue& epilogue,
             TensorView y, Arena& arena);
 
+/// y = f(x), and the gradient of x.
+void activation(Tape* tape, ops::Activation f, ConstTensorView x, TensorView y, Arena& arena);
+
+/// y = residual + x, x alone where the residual is empty, and the gradients of both. y may be x, on a tape as well: x is used
+/// by nothing else then.
+void add(Tape* tape, ConstTensorView x, ConstTensorView residual, TensorView y, Arena& arena);
+
+/// y = factor x, float32, and the gradient of x. y may be x, as above.
+void scale(Tape* tape, ConstTensorView x, float factor, TensorView y);
+
 /// ops::dropout, and the gradients of x and the residual; y is not x.
 void dropout(Tape* tape, ConstTensorView x, const ops::Dropout& dropout, ConstTensorView residual,
              TensorView y, Arena& arena);

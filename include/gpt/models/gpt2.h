@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -16,6 +17,7 @@
 #include "gpt/core/tensor.h"
 #include "gpt/core/token.h"
 #include "gpt/models/gpt2_config.h"
+#include "gpt/nn/adapter.h"
 #include "gpt/nn/block.h"
 #include "gpt/nn/embedding.h"
 #include "gpt/nn/kv_cache.h"
@@ -30,6 +32,8 @@ namespace gpt {
 struct Chunk {
   std::span<const TokenId> ids;
   nn::KvCache* cache = nullptr;
+  /// In the place of the one that is attached to the network.
+  const nn::Adapter* adapter = nullptr;
 };
 
 /// Which rows of logits a forward computes.
@@ -40,7 +44,7 @@ enum class LogitsRows {
 };
 
 /// Where a training pass takes the random numbers of dropout from: 2^32 streams from `stream` on, which
-/// are enough for 2^20 sequences in 1365 layers.
+/// are enough for 2^20 sequences in 585 layers.
 struct DropoutSeed {
   std::uint64_t seed = 0;
   std::uint64_t stream = 0;
@@ -89,11 +93,21 @@ class Gpt2 {
   /// The matrix from the final hidden state to the logits: wte when it is tied.
   const ops::Weight& head() const noexcept { return lm_head_ ? lm_head_->weight() : wte_.weight(); }
 
+  /// Lets every sequence have this adapter that is not given another; null: none. Throws ArgumentError for an adapter of
+  /// another network.
+  void attach(std::shared_ptr<nn::Adapter> adapter);
+  const std::shared_ptr<nn::Adapter>& adapter() const noexcept { return adapter_; }
+  /// What an adapter must fit.
+  nn::AdaptedShape adapted_shape() const noexcept {
+    return {config_.n_layer, config_.n_embd, config_.inner_dim()};
+  }
+
   /// Runs the network over several sequences at once (a ragged batch: no padding) and appends the tokens to
   /// their caches. A sequence's results do not depend on what else is in the batch or on how it was cut into
   /// chunks. On an exception, the caches keep their lengths. Throws ArgumentError (a token id outside [0, V),
   /// an empty chunk, a position outside n_positions or the cache's capacity, a cache of another shape, or
-  /// given twice, or given beside a tape or dropout; dropout for more than DropoutSeed is enough for; activations of another type,
+  /// given twice, or given beside a tape or dropout; an adapter of another network; on a tape, sequences with different adapters;
+  /// dropout for more than DropoutSeed is enough for; activations of another type,
   /// or of bfloat16 beside on_product), CancelledError, MemoryError,
   /// ShapeError (weights that were never set).
   ForwardOutput forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options = {}) const;
@@ -160,6 +174,7 @@ class Gpt2 {
   }
 
   std::int64_t check_batch(std::span<const Chunk> batch) const;  // returns the number of tokens
+  void check_adapter(const nn::Adapter& adapter, std::string_view what) const;
 
   Gpt2Config config_;
   nn::Embedding wte_;
@@ -167,6 +182,7 @@ class Gpt2 {
   std::vector<nn::Block> blocks_;
   nn::LayerNorm ln_f_;
   std::optional<nn::Linear> lm_head_;  // absent when tied: then wte is the head
+  std::shared_ptr<nn::Adapter> adapter_;
 };
 
 /// Logits of every position of a padded batch, as transformers' GPT2LMHeadModel computes them from input_ids

@@ -59,7 +59,8 @@ class Model {
   Model(Gpt2 network, HfConfig config, std::shared_ptr<const Tokenizer> tokenizer = nullptr,
         std::optional<HfConfig> generation_config = std::nullopt);
 
-  /// Writes a directory that transformers (and load) read, creating it if needed. Quantized matrices are written as they
+  /// Writes a directory that transformers (and load) read, creating it if needed; where an adapter is attached to the network,
+  /// that alone, as PEFT reads it: merge it first to save the whole. Quantized matrices are written as they
   /// lie in memory, for load alone (transformers refuses their quant_method).
   /// All files are written before the first takes its name (AtomicFiles), so that a full disk leaves an old checkpoint in the
   /// directory as it was; a process killed while they take their names leaves some of either. A directory that a failed save

@@ -12,13 +12,16 @@ namespace gpt::nn {
 
 class Linear {
  public:
-  Linear(std::int64_t in_features, std::int64_t out_features, ops::WeightLayout layout, bool has_bias)
-      : weight_{.in = in_features, .out = out_features, .layout = layout}, has_bias_(has_bias) {}
+  /// `id` is how adapters know it.
+  Linear(std::int64_t in_features, std::int64_t out_features, ops::WeightLayout layout, bool has_bias,
+         LinearId id = {})
+      : weight_{.in = in_features, .out = out_features, .layout = layout}, has_bias_(has_bias), id_(id) {}
 
   std::int64_t out_features() const noexcept { return weight_.out; }
   const ops::Weight& weight() const noexcept { return weight_; }
+  ConstTensorView bias() const noexcept { return has_bias_ ? bias_.view() : ConstTensorView(); }
 
-  /// y = residual + f(x W + b); x [R, in] and y [R, out] float32 or bfloat16, residual (none when empty) float32 [R, out].
+  /// y = residual + f(x W + b), where rows with an adapter have what that makes of x and x W + b; x [R, in] and y [R, out] float32 or bfloat16, residual (none when empty) float32 [R, out].
   void forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f = ops::Activation::kNone,
                ConstTensorView residual = {}) const;
   /// y = residual + dropout(x W + b), at the rate resid_pdrop.
@@ -34,6 +37,11 @@ class Linear {
   }
 
  private:
+  bool is_adapted(const Context& context) const noexcept;
+  void forward_adapted(Context& context, ConstTensorView x, TensorView y, ops::Activation f,
+                       ConstTensorView residual) const;
+  ConstTensorView adapted_input(Context& context, ConstTensorView x) const;
+
   template <class Self, class Visitor>
   static void visit_parameters(Self& self, const std::string& prefix, Visitor& f) {
     visit_matrix(f, prefix + "weight", self.weight_);
@@ -42,6 +50,7 @@ class Linear {
 
   ops::Weight weight_;
   bool has_bias_;
+  LinearId id_;
   Tensor bias_;
 };
 

@@ -11,7 +11,8 @@ namespace gpt::nn {
 
 class Mlp {
  public:
-  Mlp(std::int64_t features, std::int64_t inner, ops::Activation f);
+  /// `layer` is the block it is in.
+  Mlp(std::int64_t features, std::int64_t inner, ops::Activation f, std::int64_t layer);
 
   /// y = residual + c_proj(f(c_fc(x))), all float32 [R, features].
   void forward(Context& context, ConstTensorView x, ConstTensorView residual, TensorView y) const;

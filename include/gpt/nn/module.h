@@ -7,12 +7,14 @@
 #include <concepts>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <stop_token>
 #include <string>
 
 #include "gpt/autograd/tape.h"
 #include "gpt/core/arena.h"
 #include "gpt/core/error.h"
+#include "gpt/nn/adapter.h"
 #include "gpt/ops/dropout.h"
 #include "gpt/ops/weight.h"
 
@@ -22,13 +24,14 @@ namespace gpt::nn {
 using InputObserver = std::function<void(const ops::Weight& weight, ConstTensorView x)>;
 
 /// The dropout of a training pass: its rates, and where the next use takes its random numbers from. Of the 2^32 streams of a
-/// pass each use has one for every sequence.
+/// pass each use has one for every sequence. Adapters have rates of their own.
 struct DropoutState {
   static constexpr std::uint64_t kMostSequences = std::uint64_t{1} << 20;
   static constexpr std::uint64_t kMostUses = (std::uint64_t{1} << 32) / kMostSequences;
   float resid_pdrop = 0, embd_pdrop = 0, attn_pdrop = 0;
   std::uint64_t seed = 0;
   std::uint64_t next = 0;  // stream
+  bool on = false;         // whether the pass has any
 
   /// For one use with one of the rates.
   ops::Dropout take(float rate) noexcept {
@@ -40,12 +43,13 @@ struct DropoutState {
 
 /// What a forward pass carries through the modules.
 struct Context {
-  Arena& arena;                             // intermediate results
-  std::stop_token stop;                     // asked before every matrix product
-  const InputObserver* observer = nullptr;  // told of every matrix product
-  Tape* tape = nullptr;                     // records the pass; null in inference
-  DropoutState dropout = {};                // no rates in inference
-  DType activations = DType::f32;           // how results inside a block are kept: see ForwardOptions
+  Arena& arena;                               // intermediate results
+  std::stop_token stop;                       // asked before every matrix product
+  const InputObserver* observer = nullptr;    // told of every matrix product
+  Tape* tape = nullptr;                       // records the pass; null in inference
+  DropoutState dropout = {};                  // no rates in inference
+  DType activations = DType::f32;             // how results inside a block are kept: see ForwardOptions
+  std::span<const AdaptedRows> adapted = {};  // in the order of the rows
 
   /// Room for a result inside a block.
   TensorView take(const Shape& shape) const { return arena.take(shape, activations); }

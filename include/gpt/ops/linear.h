@@ -45,10 +45,11 @@ struct LinearGradients {
 /// The gradients of y = x W + bias, given the gradient dy of y:
 ///   dx = dy W^T,  dweight += x^T dy,  dbias += sum of the rows of dy
 ///   x       float32 [M, K], as in the forward pass; only used for dweight
-///   weight  f32, f16 or bf16, as it lies in its file; only used for dx
+///   weight  as in the forward pass; only used for dx. In panels, it is widened for the time of the call; the rounding of
+///           quantized activations is taken for the identity (Bengio et al., arXiv 1308.3432, section 3.1: straight-through)
 ///   dy      float32 [M, N]
 /// Elements are one chain of fused multiply-adds over n (dx) or over the rows (dweight, dbias), starting at 0, and then
-/// added to what is there. Throws ShapeError, MemoryError, UnsupportedError for dx of a weight in panels.
+/// added to what is there. Throws ShapeError, MemoryError.
 void linear_backward(ConstTensorView x, const Weight& weight, ConstTensorView dy,
                      const LinearGradients& gradients, Arena& scratch);
 

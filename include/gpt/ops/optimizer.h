@@ -36,7 +36,4 @@ void adamw(TensorView parameter, ConstTensorView gradient, TensorView m, TensorV
 /// average. Both float32 of one shape; a value that ops::split has put in two is given with its rest. Throws ShapeError.
 void average(ConstTensorView value, TensorView average, double decay, ConstTensorView rest = {});
 
-/// y += x, float32 of one shape. Throws ShapeError.
-void add(ConstTensorView x, TensorView y);
-
 }  // namespace gpt::ops

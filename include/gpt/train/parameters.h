@@ -1,4 +1,4 @@
-// The parameters of a network that are learned, and their gradients.
+// The parameters of a network, or of an adapter, that are learned, and their gradients.
 #pragma once
 
 #include <functional>
@@ -31,12 +31,15 @@ class Parameters {
   /// another dtype; MemoryError; the network then is as it was.
   explicit Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns = {},
                       DType dtype = DType::f32);
+  /// Those of an adapter, which must stay where it is and outlive this; the network is not touched. Throws likewise.
+  explicit Parameters(nn::Adapter& adapter, DType dtype = DType::f32);
   /// Joins, where there is memory for it; else the network stays in bfloat16.
   ~Parameters();
   Parameters(const Parameters&) = delete;
   Parameters& operator=(const Parameters&) = delete;
 
   const std::vector<Parameter>& all() const noexcept { return all_; }
+  bool of_adapter() const noexcept { return of_adapter_; }
   /// Makes the tape add gradients to those here.
   void watch(Tape& tape) const;
   /// Until they are added to, gradients take no memory then, where the system can make zeros on demand.
@@ -51,8 +54,13 @@ class Parameters {
   void exchange(std::vector<Tensor>& tensors) noexcept;
 
  private:
+  void add(const std::string& name, Tensor& tensor, const Shape& shape, DType dtype);
+  void take_places();
+
+  bool of_adapter_ = false;
   std::vector<Parameter> all_;
-  std::vector<Tensor*> places_;    // in the network
+  std::vector<Tensor*> places_;    // in the network or adapter
+  std::vector<Tensor> values_;     // theirs, once all are there
   std::vector<Tensor> gradients_;  // side by side
   std::vector<Tensor> rests_;      // of the split ones; empty for float32
 };

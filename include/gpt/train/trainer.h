@@ -12,6 +12,7 @@
 
 #include "gpt/models/model.h"
 #include "gpt/ops/loss.h"
+#include "gpt/peft/lora.h"
 #include "gpt/train/batches.h"
 #include "gpt/train/dataset.h"
 #include "gpt/train/schedule.h"
@@ -54,6 +55,8 @@ struct TrainingArguments {
   /// An evaluation in fit() is of the bfloat16 weights, with float32 activations. Checkpoints hold both halves of the weights;
   /// after fit() the model has the float32 ones. Model::save with SaveOptions::dtype bf16 writes what was computed with.
   bool bf16 = false;
+  /// libgpt's: train a new adapter, made from `seed`, instead of the model, whose network it is attached to.
+  std::optional<LoraConfig> lora = {};
 
   std::int64_t logging_steps = 500;
   std::int64_t eval_steps = 0;    // 0: at the end of every epoch
@@ -122,7 +125,8 @@ struct TrainingResult {
   bool stopped_early = false;
 };
 
-/// Trains all parameters of a model, with dropout at the rates of its configuration. The model must outlive it; it becomes
+/// Trains all parameters of a model, with dropout at the rates of its configuration; or, where an adapter is attached to its
+/// network, that alone: the network may be mapped, packed or quantized then, and keeps its bits. The model must outlive it; it becomes
 /// float32 with the first fit() (with TrainingArguments::bf16, when that is left: in bfloat16 where there was no memory for
 /// more).
 ///
@@ -138,8 +142,8 @@ struct TrainingResult {
 ///   });
 class Trainer {
  public:
-  /// Throws as TrainingArguments::validate, ArgumentError for a dropout rate of 1, and UnsupportedError naming a matrix that is
-  /// packed or quantized. `loss`, when it is set, is that of fit() and evaluate() instead of ops::CrossEntropy; ArgumentError when
+  /// Throws as TrainingArguments::validate, ArgumentError for a dropout rate of 1, and for `lora` where the model has an adapter;
+  /// UnsupportedError naming a matrix to be trained that is packed or quantized. `loss`, when it is set, is that of fit() and evaluate() instead of ops::CrossEntropy; ArgumentError when
   /// label_smoothing_factor is set beside it. A run is resumed with a loss of one's own where it was begun with one; that it is
   /// the same is the caller's care.
   Trainer(Model& model, TrainingArguments arguments, BatchLoss loss = {});

@@ -1,0 +1,83 @@
+// Low-rank adaptation (Hu et al., arXiv 2106.09685), in the files of Hugging Face's PEFT.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "gpt/io/hf_config.h"
+#include "gpt/models/gpt2.h"
+#include "gpt/nn/adapter.h"
+#include "gpt/ops/weight.h"
+
+namespace gpt {
+
+/// The names, defaults and meaning of PEFT's LoraConfig.
+struct LoraConfig {
+  std::int64_t r = 8;
+  double lora_alpha = 8;
+  double lora_dropout = 0;
+  /// Dense layers of the blocks: whole names (transformer.h.0.attn.c_attn) or their last parts (c_attn, attn.c_proj). c_proj is
+  /// both the attention's and the feed-forward half's; "all-linear" alone means all.
+  std::vector<std::string> target_modules = {"c_attn"};
+  bool use_rslora = false;  // scale by lora_alpha / sqrt(r) (arXiv 2312.03732)
+  /// What the base model is called in the files: a path or a name that people find it by.
+  std::string base_model_name_or_path = {};
+
+  /// What the product is multiplied by.
+  double scaling() const;
+  /// Throws ArgumentError naming the option out of its range.
+  void validate() const;
+};
+
+/// y = x W + b + scaling (dropout(x) A^T) B^T in every target layer; A [r, in] and B [out, r] float32, unless they are loaded as
+/// something else or trained with bf16. Dropout only where a pass has any (ForwardOptions::dropout).
+class LoraAdapter final : public nn::Adapter {
+ public:
+  /// A new one: A uniform within 1 / sqrt(in) (kaiming_uniform with a = sqrt 5), B zero, so that it changes nothing yet.
+  /// Throws as LoraConfig::validate; ArgumentError for a target that the network has no layer for.
+  LoraAdapter(const Gpt2& network, LoraConfig config, std::uint64_t seed = 0);
+  /// PEFT's directory: adapter_config.json and adapter_model.safetensors. Throws IoError, FormatError; UnsupportedError naming a
+  /// key of the configuration that would change results and is not computed here; ShapeError for another network's.
+  static std::shared_ptr<LoraAdapter> load(const Gpt2& network, const std::filesystem::path& directory,
+                                           const std::function<void(std::string_view)>& on_warning = {});
+  ~LoraAdapter() override;
+
+  const LoraConfig& config() const noexcept { return config_; }
+  nn::AdaptedShape shape() const noexcept override { return shape_; }
+  const nn::LinearAdapter* linear(nn::LinearId id) const noexcept override;
+  /// base_model.model.transformer.h.0.attn.c_attn.lora_A.weight, ....lora_B.weight, layer after layer.
+  void visit(const Visitor& f) override;
+  std::string describe() const override;
+  void save(const std::filesystem::path& directory, std::optional<DType> dtype = {}) const override;
+
+  /// Multiplies what it adds by `weight`: for adapters that are stacked, or for less of one. Not saved.
+  void set_weight(double weight);
+
+  /// The matrices of a network before an adapter was merged into them, by name.
+  using Originals = std::vector<std::pair<std::string, ops::Weight>>;
+  /// Adds scaling (B A)^T to the matrices themselves, which become float32: the network then computes the same without the
+  /// adapter, to float32 rounding and at no cost. Returns them as they were: restore() puts them back. Throws UnsupportedError
+  /// naming a quantized matrix; ArgumentError for another network; the network then is as it was.
+  Originals merge(Gpt2& network) const;
+
+ private:
+  struct Part;
+  LoraAdapter(const Gpt2& network, LoraConfig config, std::nullptr_t);
+  HfConfig to_hf() const;
+
+  LoraConfig config_;
+  nn::AdaptedShape shape_;
+  std::vector<std::unique_ptr<Part>> parts_;  // by LinearId::index; null: not a target
+};
+
+/// Takes a merged adapter out of the network again: the matrices have the bits they had.
+void restore(Gpt2& network, LoraAdapter::Originals originals);
+
+}  // namespace gpt

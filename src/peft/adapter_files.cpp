@@ -1,0 +1,109 @@
+#include "peft/adapter_files.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "core/directory.h"
+#include "core/file_status.h"
+#include "core/float_environment.h"
+#include "core/memory.h"
+#include "gpt/core/atomic_file.h"
+#include "gpt/core/error.h"
+
+namespace gpt::peft {
+namespace {
+
+constexpr std::array<std::string_view, 11> kHarmless{
+    "peft_type",        "auto_mapping", "base_model_name_or_path", "revision",       "task_type",
+    "inference_mode",   "peft_version", "megatron_core",           "layers_pattern", "runtime_config",
+    "qalora_group_size"};
+
+/// Whether a value says nothing.
+bool is_default(const HfConfig& config, std::string_view key) {
+  const std::string value = config.get_json(key).value_or("null");
+  constexpr std::array<std::string_view, 7> kNothing{"null", "false", "0", "0.0", "\"none\"", "[]", "{}"};
+  return std::ranges::find(kNothing, value) != kNothing.end();
+}
+
+}  // namespace
+
+HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type) {
+  require_directory(directory, "an adapter's");
+  HfConfig config = HfConfig::load(directory / kConfigFile);
+  const auto type = config.get_string("peft_type");
+  if (!type) fail<FormatError>(config.source(), "has no peft_type");
+  if (*type != peft_type)
+    fail<UnsupportedError>(config.source(), "peft_type is ", *type, ", expected ", peft_type);
+  return config;
+}
+
+void check_config(const HfConfig& config, std::span<const std::string_view> unsupported,
+                  const OnWarning& on_warning) {
+  for (const std::string_view key : unsupported)
+    if (!is_default(config, key))
+      fail<UnsupportedError>(config.source(), key, " is ", *config.get_json(key), ", which is not supported");
+  for (const std::string& key : config.unread_keys()) {
+    if (std::ranges::find(kHarmless, key) != kHarmless.end() || is_default(config, key)) continue;
+    if (on_warning) on_warning(concat("[", config.source(), "] unknown key ", key, " has no effect"));
+  }
+}
+
+HfConfig new_config(std::string_view peft_type, std::string_view base_model_name_or_path) {
+  HfConfig config{std::string(kConfigFile)};
+  config.set_string("peft_type", peft_type);
+  config.set_string("task_type", "CAUSAL_LM");
+  if (base_model_name_or_path.empty())
+    config.set_null("base_model_name_or_path");
+  else
+    config.set_string("base_model_name_or_path", base_model_name_or_path);
+  config.set_bool("inference_mode", true);
+  return config;
+}
+
+void read_tensors(const std::filesystem::path& directory, nn::Adapter& adapter) {
+  const SafetensorsFile file(directory / kWeightsFile);
+  std::vector<std::pair<Tensor*, Tensor>> all;
+  std::set<std::string, std::less<>> used;
+  adapter.visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
+    const TensorInfo& info = file.info(name);
+    if (!info.dtype || !is_weight_dtype(*info.dtype))
+      fail<FormatError>(file.source(), "tensor ", name, " is ", info.stored_dtype,
+                        ", expected F32, F16 or BF16");
+    if (info.shape != shape)
+      fail<ShapeError>(file.source(), "tensor ", name, " has shape ", info.shape.to_string(), ", expected ",
+                       shape.to_string());
+    all.emplace_back(&tensor, file.tensor(name));
+    used.insert(name);
+  });
+  for (const std::string& name : file.names())
+    if (!used.contains(name))
+      fail<FormatError>(file.source(), "tensor ", name, " belongs to no part of the adapter that ",
+                        kConfigFile, " describes");
+  for (auto& [place, tensor] : all) *place = std::move(tensor);
+}
+
+void save_adapter(const std::filesystem::path& directory, const HfConfig& config, const nn::Adapter& adapter,
+                  std::optional<DType> dtype) {
+  with_memory_errors(directory.native(), [&] {
+    const DefaultFloatEnvironment environment;
+    if (dtype && !is_weight_dtype(*dtype))
+      fail<UnsupportedError>("adapter", "weights cannot be ", name_of(*dtype),
+                             ", expected float32, float16 or bfloat16");
+    std::vector<NamedTensor> tensors;
+    // Shown to be read alone.
+    const_cast<nn::Adapter&>(adapter).visit([&](const std::string& name, Tensor& tensor, const Shape&) {
+      tensors.push_back({name, tensor.view(), dtype});
+    });
+    OutputDirectory output(directory);
+    AtomicFiles files;
+    PendingFile& weights = files.add(directory / kWeightsFile);
+    files.add(directory / kConfigFile).write(config.dump());
+    write_safetensors(weights, tensors, {{"format", "pt"}});
+    files.commit();
+    output.keep();
+  });
+}
+
+}  // namespace gpt::peft

@@ -1,0 +1,43 @@
+// The directory of an adapter: adapter_config.json and adapter_model.safetensors.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "gpt/io/hf_config.h"
+#include "gpt/io/safetensors.h"
+#include "gpt/nn/adapter.h"
+
+namespace gpt::peft {
+
+inline constexpr std::string_view kConfigFile = "adapter_config.json";
+inline constexpr std::string_view kWeightsFile = "adapter_model.safetensors";
+
+using OnWarning = std::function<void(std::string_view message)>;
+
+/// Reads adapter_config.json and checks that it is of this method. Throws IoError, FormatError, UnsupportedError naming another
+/// peft_type.
+HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type);
+
+/// The keys that every method has: those that must be at their defaults are, those that mean nothing here pass. Throws
+/// UnsupportedError naming a key of `unsupported` that is anything but null, false, 0, "none" or empty.
+void check_config(const HfConfig& config, std::span<const std::string_view> unsupported,
+                  const OnWarning& on_warning);
+
+/// A new configuration with what all methods write.
+HfConfig new_config(std::string_view peft_type, std::string_view base_model_name_or_path);
+
+/// Reads all tensors of an adapter. Throws IoError, FormatError naming a tensor that is missing, has no float type, or belongs
+/// to nothing; ShapeError. `adapter` then is as it was.
+void read_tensors(const std::filesystem::path& directory, nn::Adapter& adapter);
+
+/// Writes both files, both or none of them. Throws as Model::save.
+void save_adapter(const std::filesystem::path& directory, const HfConfig& config, const nn::Adapter& adapter,
+                  std::optional<DType> dtype);
+
+}  // namespace gpt::peft

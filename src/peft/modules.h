@@ -1,0 +1,30 @@
+// The dense layers of a network, as PEFT names them.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gpt/models/gpt2.h"
+#include "gpt/nn/adapter.h"
+
+namespace gpt::peft {
+
+/// What PEFT writes before the name of a module.
+inline constexpr std::string_view kPrefix = "base_model.model.";
+
+struct Module {
+  nn::LinearId id;
+  std::string name;    // transformer.h.0.attn.c_attn
+  std::string matrix;  // h.0.attn.c_attn.weight, as Gpt2::visit has it
+  std::int64_t in = 0, out = 0;
+};
+
+/// All dense layers of the blocks, in the order of LinearId::index.
+std::vector<Module> modules_of(const Gpt2& network);
+
+/// Those that `targets` name (LoraConfig::target_modules). Throws ArgumentError naming a target that there is none for.
+std::vector<Module> targeted(const Gpt2& network, std::span<const std::string> targets);
+
+}  // namespace gpt::peft
