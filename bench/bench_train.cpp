@@ -1,4 +1,4 @@
-// A step of training: forward, backward and AdamW, on a GPT-2 124M with random weights.
+// A step of training: forward, backward and AdamW, on a GPT-2 124M with random weights, or on a LoRA adapter of it.
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,6 +10,7 @@
 #include "gpt/core/error.h"
 #include "gpt/models/initialize.h"
 #include "gpt/models/language_model_loss.h"
+#include "gpt/peft/lora.h"
 #include "gpt/train/adamw.h"
 #include "gpt/train/parameters.h"
 
@@ -18,6 +19,7 @@ namespace {
 
 struct Training {
   Gpt2 network;
+  std::shared_ptr<LoraAdapter> adapter;  // what learns, if there is one
   std::vector<std::vector<TokenId>> tokens;
   std::vector<LabelledSequence> batch;
   Parameters parameters;
@@ -27,8 +29,12 @@ struct Training {
 
   DType dtype;
 
-  Training(std::int64_t sequences, std::int64_t length, DType weights)
-      : network(initialized()), parameters(network, {}, weights), dtype(weights) {
+  /// A rank of 0: without an adapter.
+  Training(std::int64_t sequences, std::int64_t length, DType weights, std::int64_t rank)
+      : network(initialized()),
+        adapter(rank > 0 ? std::make_shared<LoraAdapter>(network, LoraConfig{.r = rank}) : nullptr),
+        parameters(learned(weights)),
+        dtype(weights) {
     for (std::int64_t i = 0; i < sequences; ++i)
       tokens.push_back(
           random_tokens(length + 1, network.config().vocab_size, static_cast<std::uint64_t>(i + 1)));
@@ -42,6 +48,12 @@ struct Training {
     return network;
   }
 
+  Parameters learned(DType weights) {
+    if (adapter == nullptr) return Parameters(network, {}, weights);
+    network.attach(adapter);
+    return Parameters(*adapter, weights);
+  }
+
   void step() {
     parameters.zero_gradients();
     arena.reset();
@@ -52,32 +64,41 @@ struct Training {
   }
 };
 
-Work train_step(const Name& name) {
+Work train_step(const Name& name, std::int64_t rank) {
   const auto dtype = dtype_from_name(name.word());
   if (dtype != DType::f32 && dtype != DType::bf16)
     fail<ArgumentError>(name.text(), "training is in f32 or bf16");
   const std::int64_t sequences = name.number("B"), t = name.number("T");
-  const auto training = std::make_shared<Training>(sequences, t, *dtype);
+  const auto training = std::make_shared<Training>(sequences, t, *dtype, rank);
   Work work;
   work.run = [training] { training->step(); };
   work.rate = "tok_per_s";
   work.amount = static_cast<double>(sequences * t);
-  // A product has two gradients of its own size.
+  // A product has two gradients of its own size; beside an adapter, whose own products do not count, those of the weights
+  // are not computed.
   const Gpt2Config& c = training->network.config();
-  work.flops = 3 * (matrix_ops(c, sequences * t, sequences * t) +
-                    static_cast<double>(sequences) * attention_ops(c, 0, t));
+  const double matrices = matrix_ops(c, sequences * t, sequences * t),
+               attention = static_cast<double>(sequences) * attention_ops(c, 0, t);
+  work.flops = (rank > 0 ? 2 : 3) * matrices + 3 * attention;
   return work;
 }
+
+Work full_step(const Name& name) { return train_step(name, 0); }
+Work lora_step(const Name& name) { return train_step(name, name.number("r")); }
 
 Program program() {
   Program p;
   p.about = R"(bench_train [OPTION]...
 
-A step of training on a GPT-2 124M with random weights: forward, backward, AdamW. What the counters mean is said in
+A step of training on a GPT-2 124M with random weights: forward, backward, AdamW; of all weights, or of a LoRA adapter at
+c_attn. What the counters mean is said in
 bench/README.md.
 
 Example: bench_train --benchmark_filter='BM_TrainStep/f32/B:4/T:256/threads:2')";
-  p.families = {{"BM_TrainStep", {"", "B", "T", "threads"}, train_step}};
+  p.families = {{"BM_TrainStep", {"", "B", "T", "threads"}, full_step},
+                {"BM_LoraStep", {"", "r", "B", "T", "threads"}, lora_step}};
+  for (const int threads : thread_counts())
+    p.names.push_back(concat("BM_LoraStep/f32/r:8/B:4/T:256/threads:", threads));
   for (const int threads : thread_counts())
     for (const auto* dtype : {"f32", "bf16"})
       for (const auto* shape : {"B:4/T:64", "B:1/T:512", "B:4/T:256"})

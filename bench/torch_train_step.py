@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """A training step of a GPT-2 124M in PyTorch, for bench/training_step: forward, backward, AdamW, float32, no dropout.
 
-usage: torch_train_step.py THREADS B T [STEPS]
+usage: torch_train_step.py THREADS B T [STEPS [RANK]]
+
+With a RANK, a LoRA adapter of that rank at c_attn learns alone, as PEFT computes it.
 
 Prints the median rate of STEPS steps (3) after one that is not timed, and the peak memory. Debian's python3-torch is fast with
 the OpenMP build of OpenBLAS (libopenblas0-openmp) first in LD_LIBRARY_PATH. OpenBLAS knows processors by their model: on one
@@ -15,6 +17,7 @@ import time
 
 threads, batch, tokens = (int(a) for a in sys.argv[1:4])
 steps = int(sys.argv[4]) if len(sys.argv) > 4 else 3
+rank = int(sys.argv[5]) if len(sys.argv) > 5 else 0
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
 
 with open("/proc/cpuinfo", encoding="ascii") as cpus:
@@ -28,6 +31,17 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 VOCABULARY, POSITIONS, LAYERS, HEADS, FEATURES = 50257, 1024, 12, 12, 768
+
+
+class Lora(nn.Module):
+    def __init__(self, base):
+        super().__init__()
+        self.base = base
+        self.a, self.b = nn.Linear(base.in_features, rank, bias=False), nn.Linear(rank, base.out_features, bias=False)
+        nn.init.zeros_(self.b.weight)
+
+    def forward(self, x):
+        return self.base(x) + self.b(self.a(x)) * (8 / rank)
 
 
 class Block(nn.Module):
@@ -67,7 +81,13 @@ class Gpt2(nn.Module):
 torch.set_num_threads(threads)
 torch.manual_seed(1)
 network = Gpt2()
-optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+if rank > 0:
+    for p in network.parameters():
+        p.requires_grad = False
+    for block in network.h:
+        block.c_attn = Lora(block.c_attn)
+learned = [p for p in network.parameters() if p.requires_grad]
+optimizer = torch.optim.AdamW(learned, lr=1e-5, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
 ids = torch.randint(0, VOCABULARY, (batch, tokens + 1))
 times = []
 for _ in range(steps + 1):

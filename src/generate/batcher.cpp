@@ -114,7 +114,8 @@ std::span<const TokenId> Batcher::tokens_at(const Job& job, std::int64_t begin, 
 
 PrefixCache::Node* Batcher::use_prefix(Job& job) {
   const std::int64_t length = job.pending();
-  PrefixCache::Node* const last = prefixes_.find(tokens_at(job, 0, length));
+  PrefixCache::Node* const last =
+      prefixes_.find(job.settings.options.adapter.get(), tokens_at(job, 0, length));
   // The last token is computed in any case, for its logits; where it ends a page, the page is shared until it is written to.
   job.context.fed = std::min(PrefixCache::count_to(last) * pool_.page_tokens(), length - 1);
   prefixes_.use(last);
@@ -129,8 +130,8 @@ void Batcher::publish(Job& job) {
   const std::int64_t page_tokens = pool_.page_tokens();
   for (std::int64_t i = PrefixCache::count_to(job.last_published); i < job.context.fed / page_tokens; ++i) {
     const nn::KvPage& page = cache.pages()[static_cast<std::size_t>(i)];
-    job.last_published =
-        prefixes_.insert(job.last_published, tokens_at(job, i * page_tokens, (i + 1) * page_tokens), page);
+    job.last_published = prefixes_.insert(job.last_published, job.settings.options.adapter,
+                                          tokens_at(job, i * page_tokens, (i + 1) * page_tokens), page);
     // Where another request was first, both have computed the same.
     if (const nn::KvPage& kept = PrefixCache::page_of(*job.last_published); kept != page)
       cache.replace(static_cast<std::size_t>(i), kept);
@@ -257,7 +258,10 @@ void Batcher::plan() {
 
 ForwardOutput Batcher::compute(const std::stop_token& stop) {
   batch_.clear();
-  for (const Feed& feed : feeds_) batch_.push_back({.ids = feed.ids, .cache = &feed.job->context.cache});
+  for (const Feed& feed : feeds_)
+    batch_.push_back({.ids = feed.ids,
+                      .cache = &feed.job->context.cache,
+                      .adapter = feed.job->settings.options.adapter.get()});
   const bool any_completes =
       std::any_of(feeds_.begin(), feeds_.end(), [](const Feed& feed) { return feed.completes; });
   const auto forward = [&] {

@@ -108,7 +108,8 @@ void BeamSession::prefill(Work& work) {
     const std::int64_t count = std::min(length - fed, kTokensPerPass);
     const Chunk chunk{
         .ids = work.prompt.subspan(static_cast<std::size_t>(fed), static_cast<std::size_t>(count)),
-        .cache = &work.prompt_cache};
+        .cache = &work.prompt_cache,
+        .adapter = settings_.options.adapter.get()};
     fed += count;
     arena_.reset();
     logits_ = model_->network()
@@ -125,7 +126,9 @@ void BeamSession::feed(Work& work) {
   for (Group& group : work.groups) {
     const auto beams = group.search.beams();
     for (std::size_t b = 0; !group.search.done() && b < beams.size(); ++b)
-      batch.push_back({.ids = std::span(beams[b].tokens).last(1), .cache = &group.caches[b]});
+      batch.push_back({.ids = std::span(beams[b].tokens).last(1),
+                       .cache = &group.caches[b],
+                       .adapter = settings_.options.adapter.get()});
   }
   arena_.reset();
   logits_ = model_->network()
@@ -247,7 +250,9 @@ void BeamSession::add_log_probs(GenerateResult& result) {
     const bool in_prompt = fed + 1 < prompt;
     const std::size_t end = in_prompt ? std::min(prompt - 1, fed + static_cast<std::size_t>(kTokensPerPass))
                                       : std::min(tokens.size(), fed + kRowsPerPass);
-    const Chunk chunk{.ids = std::span(tokens).subspan(fed, end - fed), .cache = &cache};
+    const Chunk chunk{.ids = std::span(tokens).subspan(fed, end - fed),
+                      .cache = &cache,
+                      .adapter = settings_.options.adapter.get()};
     arena_.reset();
     const ForwardOutput output = model_->network().forward(
         std::span(&chunk, 1), arena_, {.logits = in_prompt ? LogitsRows::kNone : LogitsRows::kAll});

@@ -110,7 +110,8 @@ void ContrastiveSession::prefill(Work& work) {
     const std::int64_t count = std::min(length - fed, kTokensPerPass);
     const Chunk chunk{
         .ids = std::span(work.tokens).subspan(static_cast<std::size_t>(fed), static_cast<std::size_t>(count)),
-        .cache = &work.caches[0]};
+        .cache = &work.caches[0],
+        .adapter = settings_.options.adapter.get()};
     arena_.reset();
     const ForwardOutput output = model_->network().forward(
         std::span(&chunk, 1), arena_,
@@ -172,7 +173,9 @@ bool ContrastiveSession::choose(Work& work) {
     if (cache.capacity() == 0) cache = model_->network().make_cache(right.capacity(), right.dtype());
     // Its last token is a candidate that was not taken.
     if (i != work.chosen) cache.copy_from(right, std::max<std::int64_t>(cache.length() - 1, 0));
-    batch.push_back({.ids = std::span(&candidates_[i].id, 1), .cache = &cache});
+    batch.push_back({.ids = std::span(&candidates_[i].id, 1),
+                     .cache = &cache,
+                     .adapter = settings_.options.adapter.get()});
   }
   if (work.chosen >= candidates_.size()) {  // its cache is not fed: the others have its tokens
     work.caches[work.chosen].truncate(0);

@@ -4,10 +4,6 @@
 
 namespace gpt::generate {
 
-PrefixCache::Children& PrefixCache::children_of(Node* parent) noexcept {
-  return parent == nullptr ? first_ : parent->children;
-}
-
 const nn::KvPage& PrefixCache::page_of(const Node& node) noexcept { return node.page; }
 
 void PrefixCache::use_one(Node& node) noexcept {
@@ -23,10 +19,12 @@ PrefixCache::Node* PrefixCache::leave(Node& last) noexcept {
   return last.parent;
 }
 
-PrefixCache::Node* PrefixCache::find(std::span<const TokenId> tokens) noexcept {
+PrefixCache::Node* PrefixCache::find(const nn::Adapter* adapter, std::span<const TokenId> tokens) noexcept {
+  const auto first = first_.find(adapter);
+  if (first == first_.end()) return nullptr;
   Node* last = nullptr;
   for (; tokens.size() >= page_tokens_; tokens = tokens.subspan(page_tokens_)) {
-    Children& children = children_of(last);
+    Children& children = last == nullptr ? first->second : last->children;
     const auto child = children.find(tokens.first(page_tokens_));
     if (child == children.end()) break;
     last = child->second;
@@ -42,14 +40,15 @@ std::vector<nn::KvPage> PrefixCache::pages_to(const Node* last) {
   return pages;
 }
 
-PrefixCache::Node* PrefixCache::insert(Node* parent, std::span<const TokenId> tokens,
-                                       const nn::KvPage& page) {
-  Children& children = children_of(parent);
+PrefixCache::Node* PrefixCache::insert(Node* parent, const std::shared_ptr<const nn::Adapter>& adapter,
+                                       std::span<const TokenId> tokens, const nn::KvPage& page) {
+  Children& children = parent == nullptr ? first_[adapter.get()] : parent->children;
   auto child = children.find(tokens);
   if (child == children.end()) {
     std::list<Node> made;
     Node& node = made.emplace_back();
     node.parent = parent;
+    node.adapter = adapter;
     node.count = count_to(parent) + 1;
     node.page = page;
     child = children.emplace(std::vector<TokenId>(tokens.begin(), tokens.end()), &node).first;
@@ -64,7 +63,12 @@ PrefixCache::Node* PrefixCache::insert(Node* parent, std::span<const TokenId> to
 bool PrefixCache::evict() noexcept {
   if (unused_.empty()) return false;
   const Node& node = unused_.front();
-  children_of(node.parent).erase(node.place);
+  if (node.parent != nullptr) {
+    node.parent->children.erase(node.place);
+  } else if (const auto first = first_.find(node.adapter.get()); first != first_.end()) {
+    first->second.erase(node.place);
+    if (first->second.empty()) first_.erase(first);  // before the adapter's address may be another's
+  }
   unused_.pop_front();
   return true;
 }

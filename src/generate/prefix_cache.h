@@ -6,16 +6,18 @@
 #include <cstdint>
 #include <list>
 #include <map>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "gpt/core/token.h"
+#include "gpt/nn/adapter.h"
 #include "gpt/nn/kv_cache.h"
 
 namespace gpt::generate {
 
 /// A tree: a node is a full page of tokens, and stands below that of the page before. What lies in a page depends on all
-/// tokens up to its end, and on nothing else. Who uses a node uses those before it, too; a node lives as long as it is used.
+/// tokens up to its end, on the adapter, and on nothing else. Who uses a node uses those before it, too; a node lives as long as it is used.
 class PrefixCache {
  public:
   struct Node;
@@ -24,15 +26,18 @@ class PrefixCache {
   PrefixCache(const PrefixCache&) = delete;  // nodes point to each other
   PrefixCache& operator=(const PrefixCache&) = delete;
 
-  /// The node of the last page of the longest beginning of `tokens` that is there, null without any.
-  Node* find(std::span<const TokenId> tokens) noexcept;
+  /// The node of the last page of the longest beginning of `tokens` that is there for the adapter (null: none), null without
+  /// any.
+  Node* find(const nn::Adapter* adapter, std::span<const TokenId> tokens) noexcept;
   /// The pages up to a node (null: none), first page first, and how many they are.
   static std::vector<nn::KvPage> pages_to(const Node* last);
   static std::int64_t count_to(const Node* last) noexcept;
 
   /// Keeps a page behind `parent` (null: a sequence's first), which the caller uses, and returns its node: the one that is
   /// there already, or a new one. The caller uses it from now on. Throws std::bad_alloc.
-  Node* insert(Node* parent, std::span<const TokenId> tokens, const nn::KvPage& page);
+  /// An adapter lives as long as a page of its own.
+  Node* insert(Node* parent, const std::shared_ptr<const nn::Adapter>& adapter,
+               std::span<const TokenId> tokens, const nn::KvPage& page);
   static const nn::KvPage& page_of(const Node& node) noexcept;
 
   /// One more uses the nodes up to `last` (null: none).
@@ -57,17 +62,17 @@ class PrefixCache {
   };
   using Children = std::map<std::vector<TokenId>, Node*, Less>;
 
-  Children& children_of(Node* parent) noexcept;
   void use_one(Node& node) noexcept;
 
   std::size_t page_tokens_;
   std::list<Node> used_;
   std::list<Node> unused_;  // that was left first comes first, and so each before its parent
-  Children first_;          // of those without a parent
+  std::map<const nn::Adapter*, Children> first_;  // of those without a parent
 };
 
 struct PrefixCache::Node {
   Node* parent = nullptr;
+  std::shared_ptr<const nn::Adapter> adapter = {};
   std::int64_t count = 0;  // of the nodes up to this one
   nn::KvPage page = {};
   Children children = {};

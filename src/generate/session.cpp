@@ -132,7 +132,7 @@ void Session::plan_feed(std::size_t index, bool unconditional, std::int64_t& roo
                     .count = count,
                     .completes = context.pending(tokens.size()) == count,
                     .unconditional = unconditional});
-  batch_.push_back({.ids = ids, .cache = &context.cache});
+  batch_.push_back({.ids = ids, .cache = &context.cache, .adapter = settings_.options.adapter.get()});
 }
 
 bool Session::plan_guesses(std::size_t index, std::int64_t& room) {
@@ -153,7 +153,8 @@ bool Session::plan_guesses(std::size_t index, std::int64_t& room) {
                     .count = static_cast<std::int64_t>(guesses) + 1,
                     .guesses = guesses,
                     .completes = true});
-  batch_.push_back({.ids = member.proposal, .cache = &member.context.cache});
+  batch_.push_back(
+      {.ids = member.proposal, .cache = &member.context.cache, .adapter = settings_.options.adapter.get()});
   return true;
 }
 

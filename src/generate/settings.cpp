@@ -242,6 +242,7 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
     }
   }
   check_token_ids(options, vocab_size);
+  if (options.adapter != nullptr) model.network().check(*options.adapter);
   if (options.logprobs && *options.logprobs > vocab_size)
     fail<ArgumentError>("generate", "logprobs is ", *options.logprobs, ", the vocabulary has ", vocab_size,
                         " tokens");
@@ -250,6 +251,7 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
   GenerateOptions& merged = settings.options;
   const GenerateOptions& file = defaults.options;
   take_defaults(merged, file);
+  if (merged.adapter == nullptr) merged.adapter = model.network().adapter();  // whatever is attached later
   if (!options.eos_token_id)  // the network never says the file's that are outside the vocabulary
     std::erase_if(*merged.eos_token_id, [&](TokenId id) { return id >= vocab_size; });
   if (!*merged.do_sample) check_sampling_options(options, merged.penalty_alpha.value_or(0.0) > 0.0);

@@ -232,11 +232,11 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
 }
 
 void Gpt2::attach(std::shared_ptr<nn::Adapter> adapter) {
-  if (adapter != nullptr) check_adapter(*adapter, "the adapter");
+  if (adapter != nullptr) check(*adapter);
   adapter_ = std::move(adapter);
 }
 
-void Gpt2::check_adapter(const nn::Adapter& adapter, std::string_view what) const {
+void Gpt2::check(const nn::Adapter& adapter, std::string_view what) const {
   const nn::AdaptedShape mine = adapted_shape(), its = adapter.shape();
   if (its != mine)
     fail<ArgumentError>("gpt2", what, " is for n_layer = ", its.n_layer, ", n_embd = ", its.features,
@@ -250,7 +250,7 @@ std::int64_t Gpt2::check_batch(std::span<const Chunk> batch) const {
   std::int64_t rows = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const auto& [ids, cache, adapter] = batch[i];
-    if (adapter != nullptr) check_adapter(*adapter, concat("the adapter of chunk ", i));
+    if (adapter != nullptr) check(*adapter, concat("the adapter of chunk ", i));
     const auto count = static_cast<std::int64_t>(ids.size());
     if (count == 0) fail<ArgumentError>(where, "chunk ", i, " has no tokens");
     if (cache != nullptr && cache->shape() != shape)

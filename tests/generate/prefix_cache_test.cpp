@@ -17,7 +17,7 @@ nn::KvPage page() { return std::make_shared<std::byte>(); }
 PrefixCache::Node* insert(PrefixCache& cache, const Tokens& tokens) {
   PrefixCache::Node* node = nullptr;
   for (std::size_t i = 0; i + 2 <= tokens.size(); i += 2)
-    node = cache.insert(node, std::span(tokens).subspan(i, 2), page());
+    node = cache.insert(node, nullptr, std::span(tokens).subspan(i, 2), page());
   return node;
 }
 
@@ -26,7 +26,7 @@ void leave_all(PrefixCache& cache, PrefixCache::Node* last) {
 }
 
 std::int64_t found(PrefixCache& cache, const Tokens& tokens) {
-  return PrefixCache::count_to(cache.find(tokens));
+  return PrefixCache::count_to(cache.find(nullptr, tokens));
 }
 
 TEST(PrefixCache, FindsTheLongestBeginning) {
@@ -39,7 +39,7 @@ TEST(PrefixCache, FindsTheLongestBeginning) {
   EXPECT_EQ(found(cache, {1, 2, 3, 4, 5}), 2);
   EXPECT_EQ(found(cache, {1, 2, 7, 8, 5, 6}), 2);
   EXPECT_EQ(found(cache, {3, 4}), 0) << "the same tokens behind others are another page";
-  EXPECT_EQ(cache.find(Tokens{9, 9}), nullptr);
+  EXPECT_EQ(cache.find(nullptr, Tokens{9, 9}), nullptr);
 }
 
 TEST(PrefixCache, GivesThePagesUpToANode) {
@@ -47,7 +47,7 @@ TEST(PrefixCache, GivesThePagesUpToANode) {
   PrefixCache::Node* const last = insert(cache, {1, 2, 3, 4});
   const std::vector<nn::KvPage> pages = PrefixCache::pages_to(last);
   ASSERT_EQ(pages.size(), 2u);
-  EXPECT_EQ(pages[0], PrefixCache::page_of(*cache.find(Tokens{1, 2})));
+  EXPECT_EQ(pages[0], PrefixCache::page_of(*cache.find(nullptr, Tokens{1, 2})));
   EXPECT_EQ(pages[1], PrefixCache::page_of(*last));
   EXPECT_TRUE(PrefixCache::pages_to(nullptr).empty());
 }
@@ -55,8 +55,8 @@ TEST(PrefixCache, GivesThePagesUpToANode) {
 TEST(PrefixCache, KeepsThePageThatIsThere) {
   PrefixCache cache(2);
   const nn::KvPage first = page();
-  PrefixCache::Node* const node = cache.insert(nullptr, Tokens{1, 2}, first);
-  EXPECT_EQ(cache.insert(nullptr, Tokens{1, 2}, page()), node);
+  PrefixCache::Node* const node = cache.insert(nullptr, nullptr, Tokens{1, 2}, first);
+  EXPECT_EQ(cache.insert(nullptr, nullptr, Tokens{1, 2}, page()), node);
   EXPECT_EQ(PrefixCache::page_of(*node), first);
   EXPECT_EQ(cache.leave(*node), nullptr);
   EXPECT_EQ(cache.unused(), 0) << "it was inserted twice";
@@ -83,7 +83,7 @@ TEST(PrefixCache, KeepsWhatSomebodyUses) {
   PrefixCache cache(2);
   leave_all(cache, insert(cache, {1, 2, 3, 4}));
   leave_all(cache, insert(cache, {5, 6}));
-  PrefixCache::Node* const last = cache.find(Tokens{1, 2, 3, 4});
+  PrefixCache::Node* const last = cache.find(nullptr, Tokens{1, 2, 3, 4});
   cache.use(last);
   EXPECT_EQ(cache.unused(), 1);
   EXPECT_TRUE(cache.evict());

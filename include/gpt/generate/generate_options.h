@@ -23,6 +23,9 @@ namespace gpt {
 
 class CompiledGrammar;
 class Model;
+namespace nn {
+class Adapter;
+}
 
 /// A token and the logarithm of the probability that the network gave it: log softmax of the raw logits,
 /// before any processor (so -infinity stands for no token that a filter dropped, and temperature does not
@@ -109,6 +112,9 @@ struct GenerateOptions {
   const Model* assistant_model = nullptr;
   std::optional<std::int64_t> num_assistant_tokens = {};      // 20
   std::optional<double> assistant_confidence_threshold = {};  // 0.4
+  /// libgpt's: the adapter that the sequence has, in the place of the one attached to the model. Sequences with different ones
+  /// share a batch, and each has the bits that it has alone. Not for the assistant_model, which has its own.
+  std::shared_ptr<const nn::Adapter> adapter = nullptr;
   // Beam search, see Generator::generate; with do_sample the candidates are drawn. What belongs to it needs num_beams above 1.
   std::optional<std::int64_t> num_beams = {};  // 1 = off
   /// A hypothesis of n new tokens has the score sum / n^length_penalty.

@@ -93,9 +93,11 @@ class Gpt2 {
   /// The matrix from the final hidden state to the logits: wte when it is tied.
   const ops::Weight& head() const noexcept { return lm_head_ ? lm_head_->weight() : wte_.weight(); }
 
-  /// Lets every sequence have this adapter that is not given another; null: none. Throws ArgumentError for an adapter of
-  /// another network.
+  /// Lets every sequence have this adapter that is not given another; null: none. What runs with the network meanwhile must have
+  /// come to its end; to serve several, give each sequence its own. Throws ArgumentError for an adapter of another network.
   void attach(std::shared_ptr<nn::Adapter> adapter);
+  /// Throws ArgumentError, beginning with `what`, when the adapter is of another network.
+  void check(const nn::Adapter& adapter, std::string_view what = "the adapter") const;
   const std::shared_ptr<nn::Adapter>& adapter() const noexcept { return adapter_; }
   /// What an adapter must fit.
   nn::AdaptedShape adapted_shape() const noexcept {
@@ -174,7 +176,6 @@ class Gpt2 {
   }
 
   std::int64_t check_batch(std::span<const Chunk> batch) const;  // returns the number of tokens
-  void check_adapter(const nn::Adapter& adapter, std::string_view what) const;
 
   Gpt2Config config_;
   nn::Embedding wte_;
