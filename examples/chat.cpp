@@ -12,6 +12,7 @@
 
 #include <gpt/gpt.h>
 
+#include "adapter_options.h"
 #include "chat_input.h"
 #include "chat_session.h"
 #include "generation_options.h"
@@ -22,6 +23,7 @@ namespace {
 
 struct Request {
   std::string model;
+  std::optional<std::string> adapter;
   std::optional<std::string> system, load;
   std::string chat_template = "zephyr";
   gpt::GenerateOptions options;
@@ -237,6 +239,7 @@ class Chat {
 void add_chat_options(program::App& app, Request& request) {
   app.add_text("--model", request.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
       .required();
+  program::add_adapter_option(app, request.adapter);
   app.add_text(
       "--chat-template", request.chat_template, "NAME",
       "The form in which the model was tuned: " + program::listed(gpt::ChatTemplate::names()) + " (zephyr)");
@@ -258,7 +261,8 @@ int chat(Request& request) {
   load.stop = interrupt.token();
   load.on_warning = program::warn;
   load.pack = request.machine.pack.value_or(true);
-  const gpt::Model model = gpt::Model::load(request.model, load);
+  gpt::Model model = gpt::Model::load(request.model, load);
+  program::attach_adapter(model, request.adapter);
   program::ChatSession session(model, *form, request.options, program::warn);
   if (request.system) session.set_system(gpt::replace_invalid_utf8(*request.system));
   if (request.load) session.load(*request.load);

@@ -33,7 +33,7 @@ std::string_view title_of(Format format) { return kFormats[static_cast<std::size
 
 struct Request {
   std::string model, output;
-  std::optional<std::string> to, dtype, tokenizer;
+  std::optional<std::string> adapter, to, dtype, tokenizer;
   bool no_tied_head = false;
   int threads = 0;
   bool json = false;
@@ -44,6 +44,7 @@ constexpr const char* kFooter = R"(Examples:
   gpt-convert --model gpt2 --output gpt2-q8_0.gguf --dtype q8_0
   gpt-convert --model gpt2-Q4_K_M.gguf --output gpt2-again
   gpt-convert --model gpt2_124M.bin --tokenizer gpt2 --output gpt2-again
+  gpt-convert --model gpt2 --adapter tuned --output merged
   gpt-convert --model old --output new                          # from pytorch_model.bin to model.safetensors
 
 What --model is, it tells by itself: a directory with model.safetensors, or else with pytorch_model.bin (of PyTorch 1.6 or
@@ -52,6 +53,7 @@ later; nothing in it is executed), single or in shards; a GGUF file; a checkpoin
 void add_options(program::App& app, Request& request) {
   app.add_text("--model", request.model, "PATH", "Directory or file to read").required();
   app.add_text("--output", request.output, "PATH", "Directory or file to write").required();
+  app.add_text("--adapter", request.adapter, "DIR", "Directory of a PEFT adapter to merge into the model");
   app.add_text("--to", request.to, "NAME",
                "hf, gguf or llmc (gguf for an output called *.gguf, llmc for *.bin, else hf)");
   app.add_text(
@@ -207,6 +209,8 @@ int convert(const Request& request) {
   const auto start = Clock::now();
   const Format from = input_format(request.model);
   gpt::Model model = load(from, request, {.on_warning = program::warn, .stop = interrupt.token()});
+  if (request.adapter)
+    gpt::LoraAdapter::load(model.network(), *request.adapter, program::warn)->merge(model.network());
   if (request.tokenizer) model.set_tokenizer(gpt::load_tokenizer(*request.tokenizer));
   if (!model.has_tokenizer() && plan.to != Format::kLlmc)
     program::warn("there is no tokenizer: --tokenizer DIR gives one");

@@ -16,6 +16,7 @@
 
 #include <gpt/gpt.h>
 
+#include "adapter_options.h"
 #include "program.h"
 
 namespace {
@@ -78,6 +79,7 @@ int finish(bool json, Json object, const std::string& text) {
 /// What all commands that run a model take.
 struct ModelRequest {
   std::string model, file;
+  std::optional<std::string> adapter;
   int threads = 0;
   bool json = false;
 };
@@ -90,13 +92,17 @@ void add_common_options(program::App& app, int& threads, bool& json) {
 void add_model_options(program::App& app, ModelRequest& request, const std::string& file) {
   app.add_text("--model", request.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
       .required();
+  program::add_adapter_option(app, request.adapter);
   app.add_text("--file", request.file, "FILE", file).required();
   add_common_options(app, request.threads, request.json);
 }
 
 /// The weights are streamed many times: packing pays.
-gpt::Model load(const std::string& directory, const program::Interrupt& interrupt) {
-  return gpt::Model::load(directory, {.pack = true, .on_warning = program::warn, .stop = interrupt.token()});
+gpt::Model load(const ModelRequest& request, const program::Interrupt& interrupt) {
+  gpt::Model model =
+      gpt::Model::load(request.model, {.pack = true, .on_warning = program::warn, .stop = interrupt.token()});
+  program::attach_adapter(model, request.adapter);
+  return model;
 }
 
 // gpt-evaluate perplexity
@@ -128,7 +134,7 @@ int run(const PerplexityRequest& request) {
   const std::string text = program::read_all(request.file);
   const program::Interrupt interrupt;
   auto start = Clock::now();
-  const gpt::Model model = load(request.model, interrupt);
+  const gpt::Model model = load(request, interrupt);
   const double load_s = seconds_since(start);
   start = Clock::now();
   const std::vector<gpt::TokenId> ids = model.tokenizer().encode(text);
@@ -176,7 +182,7 @@ int run(const ModelRequest& request) {
   const program::Interrupt interrupt;
   const std::vector<gpt::ChoiceQuestion> questions = gpt::parse_choice_questions(text, request.file);
   auto start = Clock::now();
-  const gpt::Model model = load(request.model, interrupt);
+  const gpt::Model model = load(request, interrupt);
   const double load_s = seconds_since(start);
   start = Clock::now();
   std::vector<gpt::ChoiceRanking> rankings;

@@ -15,6 +15,7 @@
 
 #include <gpt/gpt.h>
 
+#include "adapter_options.h"
 #include "program.h"
 #include "training_records.h"
 #include "training_report.h"
@@ -36,6 +37,7 @@ struct Request {
   std::optional<float> resid_pdrop, embd_pdrop, attn_pdrop;
   std::string lr_scheduler_type = "linear";
   gpt::TrainingArguments arguments;
+  program::LoraRequest lora;
   std::string report_to = "all";
   std::optional<std::string> logging_dir;
   std::vector<std::string> sample_prompts;
@@ -49,11 +51,12 @@ struct Request {
 constexpr const char* kFooter = R"(Examples:
   gpt-finetune --model gpt2 --train-file corpus.txt --validation-fraction 0.1 --output-dir tuned
   gpt-finetune --model gpt2 --train-file dialogues.jsonl --output-dir tuned --num-train-epochs 2 --learning-rate 2e-5
+  gpt-finetune --model gpt2 --use-peft --lora-r 16 --train-file corpus.txt --output-dir adapter --learning-rate 3e-4
   gpt-finetune --config config.json --tokenizer gpt2 --train-file corpus.txt --output-dir new --max-steps 1000
 
 A file named *.jsonl holds samples, one JSON object a line: {"prompt", "completion"}, {"messages"} or {"text"}; any other
 file is one text. Options have the names and meaning of transformers' TrainingArguments, and the defaults in brackets. <|endoftext|> in a file is that token.
-OUTPUT_DIR gets the tuned checkpoint, and checkpoint-<step> directories, one also when interrupted, from which --resume goes on
+OUTPUT_DIR gets the tuned checkpoint (with --use-peft an adapter, which other programs take with --adapter), and checkpoint-<step> directories, one also when interrupted, from which --resume goes on
 to the same bits; of the run metrics.jsonl, report.html with curves and samples, and runs/ for TensorBoard.)";
 
 /// "a, b or c".
@@ -108,6 +111,7 @@ void add_options(program::App& app, Request& r) {
                "Compute activations again instead of keeping them: less memory, a third more time");
   app.add_flag("--bf16", a.bf16,
                "Keep weights and activations as bfloat16, and learn in float32: less memory");
+  program::add_lora_options(app, r.lora);
   app.add_number("--seed", a.seed, "Of the order of samples, and of new weights (42)");
   app.add_number("--resid-pdrop", r.resid_pdrop, "Dropout rate (the checkpoint's)");
   app.add_number("--embd-pdrop", r.embd_pdrop, "Dropout rate (the checkpoint's)");
@@ -211,6 +215,7 @@ void check(Request& r) {
     if (prompt.empty()) throw program::UsageError("--sample-prompt is empty: expected a text");
   r.arguments.output_dir = r.output_dir;
   r.arguments.resume_from_checkpoint = r.resume;
+  r.arguments.lora = program::lora_config(r.lora, r.model.value_or(""));
   program::check_usage([&] { r.arguments.validate(); });
   program::check_usage([&] { chat_template_of(r); });
   const bool has_samples =
@@ -357,7 +362,8 @@ void require_own_directory(const Request& r) {
   for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
     const std::string name = entry.path().filename().string();
     if (name.starts_with("checkpoint-")) return;  // a run; the trainer says whose
-    model = model || (name.starts_with("model") && name.find(".safetensors") != std::string::npos);
+    model = model || ((name.starts_with("model") || name.starts_with("adapter_model")) &&
+                      name.find(".safetensors") != std::string::npos);
   }
   if (model)
     gpt::fail<gpt::ArgumentError>(r.output_dir,

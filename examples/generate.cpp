@@ -14,6 +14,7 @@
 
 #include <gpt/gpt.h>
 
+#include "adapter_options.h"
 #include "generation_options.h"
 #include "grammar_options.h"
 #include "machine_options.h"
@@ -25,6 +26,7 @@ using Json = nlohmann::ordered_json;
 
 struct Request {
   std::string model;
+  std::optional<std::string> adapter;
   std::optional<std::string> prompt;
   std::optional<std::string> prompt_file;
   std::optional<std::vector<gpt::TokenId>> input_ids;
@@ -50,6 +52,7 @@ generation_config.json.)";
 void add_input_options(program::App& app, Request& request) {
   app.add_text("--model", request.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
       .required();
+  program::add_adapter_option(app, request.adapter);
   app.add_text("--prompt", request.prompt, "TEXT", "Text to continue");
   app.add_text("--prompt-file", request.prompt_file, "FILE",
                "File or pipe whose whole content is the prompt, - for standard input");
@@ -218,7 +221,8 @@ int generate(Request& request) {
       std::max(request.options.max_new_tokens.value_or(0), request.options.max_length.value_or(0)) >=
       kTokensThatPayForPacking);
   const auto start = std::chrono::steady_clock::now();
-  const gpt::Model model = gpt::Model::load(request.model, load);
+  gpt::Model model = gpt::Model::load(request.model, load);
+  program::attach_adapter(model, request.adapter);
   const double load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::optional<gpt::Model> assistant;
   if (request.assistant_model) {

@@ -125,7 +125,8 @@ Mlp::Mlp(std::int64_t features, std::int64_t inner, ops::Activation f, std::int6
       activation_(f) {}
 
 void Mlp::forward(Context& context, ConstTensorView x, ConstTensorView residual, TensorView y) const {
-  const TensorView inner = context.take({x.dim(0), c_fc_.out_features()});
+  const TensorView inner =
+      context.take({x.dim(0), c_fc_.out_features()}, c_proj_.keeps_input(context), context.passing.inner);
   c_fc_.forward(context, x, inner, activation_);
   c_proj_.forward_dropped(context, inner, residual, y);
 }
@@ -135,10 +136,12 @@ Block::Block(LayerNorm ln_1, Attention attn, LayerNorm ln_2, Mlp mlp)
 
 void Block::forward(Context& context, ConstTensorView x, std::span<const Segment> batch, TensorView y) const {
   const TensorView h = context.arena.take(x.shape());
-  const TensorView normal_1 = context.take(x.shape());
+  const TensorView normal_1 = context.take(x.shape(), attn_.keeps_input(context), context.passing.normal);
   ln_1_.forward(context, x, normal_1);
   attn_.forward(context, normal_1, batch, x, h);
-  const TensorView normal_2 = context.tape == nullptr ? normal_1 : context.take(x.shape());
+  const TensorView normal_2 =
+      context.tape == nullptr ? normal_1
+                              : context.take(x.shape(), mlp_.keeps_input(context), context.passing.normal);
   ln_2_.forward(context, h, normal_2);
   mlp_.forward(context, normal_2, h, y);
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -122,6 +123,47 @@ TEST_F(FinetuneProgram, WritesOverNoModelOfAnothers) {
   expect_failure(1, command(options("out", {"--max-steps", "1"})),
                  "out] holds a model, and no run to resume: choose another --output-dir");
   EXPECT_EQ(before, content(dir_ / "out/model.safetensors"));
+}
+
+TEST_F(FinetuneProgram, TrainsAnAdapterThatOtherProgramsTake) {
+  const std::vector<std::string> how{"--model",         kDemo,
+                                     "--train-file",    dir_ / "corpus.txt",
+                                     "--block-size",    "32",
+                                     "--max-steps",     "2",
+                                     "--learning-rate", "0.05",
+                                     "--report-to",     "none",
+                                     "--output-dir",    dir_ / "adapter"};
+  std::vector<std::string> with = how;
+  with.insert(with.end(), {"--use-peft", "--lora-r", "4", "--lora-target-modules", "c_attn",
+                           "--lora-target-modules", "mlp.c_proj"});
+  const ProcessResult result = run(with);
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_TRUE(fs::exists(dir_ / "adapter/adapter_model.safetensors"));
+  EXPECT_FALSE(fs::exists(dir_ / "adapter/model.safetensors"));
+  EXPECT_THAT(
+      content(dir_ / "adapter/adapter_config.json"),
+      AllOf(HasSubstr("\"base_model_name_or_path\": \"" + std::string(kDemo)), HasSubstr("\"r\": 4")));
+  // Attached or merged, it is the same model, and another than before.
+  const auto loss = [&](std::vector<std::string> model) {
+    std::vector<std::string> command{GPT_EVALUATE, "perplexity", "--file", dir_ / "corpus.txt", "--json"};
+    command.insert(command.end(), model.begin(), model.end());
+    const ProcessResult evaluated = Process(command).wait();
+    EXPECT_EQ(evaluated.status, 0) << evaluated.err;
+    return Json::parse(evaluated.out).at("perplexity").get<double>();
+  };
+  ASSERT_EQ(
+      Process({GPT_CONVERT, "--model", kDemo, "--adapter", dir_ / "adapter", "--output", dir_ / "merged"})
+          .wait()
+          .status,
+      0);
+  const double attached = loss({"--model", kDemo, "--adapter", dir_ / "adapter"});
+  EXPECT_NEAR(attached, loss({"--model", dir_ / "merged"}), 1e-3 * attached);
+  EXPECT_GT(std::abs(attached - loss({"--model", kDemo})), 0.01 * attached);
+  fs::remove_all(dir_ / "adapter/checkpoint-2");
+  expect_failure(1, command(with), "holds a model, and no run to resume");
+  std::vector<std::string> useless = how;
+  useless.insert(useless.end(), {"--lora-r", "4"});
+  expect_failure(2, command(useless), "--lora-r needs --use-peft");
 }
 
 TEST_F(FinetuneProgram, SaysHowManySamplesWereTooLong) {

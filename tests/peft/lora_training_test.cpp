@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,12 +41,16 @@ std::map<std::string, Tensor> tensors(nn::Adapter& adapter) {
   return all;
 }
 
-std::map<std::string, Tensor> gradients(Gpt2& network, const LossOptions& how) {
+/// The adapter's gradients; with all_learn, those of the network are computed beside them.
+std::map<std::string, Tensor> gradients(Gpt2& network, const LossOptions& how, bool all_learn = false) {
   const Parameters parameters(*network.adapter());
+  std::optional<Parameters> of_network;
+  if (all_learn) of_network.emplace(network);
   const auto ids = tokens(20), others = tokens(9, 50);
   const LabelledSequence batch[] = {{ids}, {others}};
   Tape tape;
   parameters.watch(tape);
+  if (all_learn) of_network->watch(tape);
   Arena arena;
   LossOptions options = how;
   options.tape = &tape;
@@ -71,6 +76,17 @@ TEST(LoraTraining, HasTheSameGradientsWithRecomputedActivations) {
   EXPECT_TRUE(same(kept, gradients(network, again)));
   EXPECT_FALSE(same(kept, gradients(network, {.dropout = DropoutSeed{6, 0}})));  // its dropout has a seed
   EXPECT_FALSE(same(kept, gradients(network, {})));
+}
+
+// A frozen layer does not keep what it is given, and its memory is used again: in every place that an adapter can be.
+TEST(LoraTraining, HasTheSameGradientsWhetherTheNetworkIsFrozenOrNot) {
+  for (const char* target :
+       {"c_attn", "attn.c_proj", "c_fc", "mlp.c_proj", "h.0.mlp.c_fc", "h.1.attn.c_proj"}) {
+    Gpt2 network = test::random_network(test::tiny_config(), 1);
+    network.attach(random_lora(network, {.r = 4, .target_modules = {target}}, 1));
+    const auto alone = gradients(network, {});
+    EXPECT_TRUE(same(alone, gradients(network, {}, true))) << target;
+  }
 }
 
 TEST(LoraTraining, LearnsAndLeavesTheNetworkAsItIs) {

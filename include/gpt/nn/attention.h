@@ -28,6 +28,8 @@ class Attention {
   void forward(Context& context, ConstTensorView x, std::span<const Segment> batch, ConstTensorView residual,
                TensorView y) const;
 
+  bool keeps_input(const Context& context) const { return c_attn_.keeps_input(context); }
+
   template <class Visitor>
   void visit(const std::string& prefix, Visitor& f) {
     visit_parameters(*this, prefix, f);

@@ -21,6 +21,11 @@ class Linear {
   const ops::Weight& weight() const noexcept { return weight_; }
   ConstTensorView bias() const noexcept { return has_bias_ ? bias_.view() : ConstTensorView(); }
 
+  /// Whether a gradient needs what the layer is given.
+  bool keeps_input(const Context& context) const {
+    return context.tape != nullptr && (context.tape->wants(weight_.values) || is_adapted(context));
+  }
+
   /// y = residual + f(x W + b), where rows with an adapter have what that makes of x and x W + b; x [R, in] and y [R, out] float32 or bfloat16, residual (none when empty) float32 [R, out].
   void forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f = ops::Activation::kNone,
                ConstTensorView residual = {}) const;

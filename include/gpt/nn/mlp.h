@@ -17,6 +17,8 @@ class Mlp {
   /// y = residual + c_proj(f(c_fc(x))), all float32 [R, features].
   void forward(Context& context, ConstTensorView x, ConstTensorView residual, TensorView y) const;
 
+  bool keeps_input(const Context& context) const { return c_fc_.keeps_input(context); }
+
   template <class Visitor>
   void visit(const std::string& prefix, Visitor& f) {
     visit_parameters(*this, prefix, f);

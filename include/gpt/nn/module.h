@@ -51,8 +51,20 @@ struct Context {
   DType activations = DType::f32;             // how results inside a block are kept: see ForwardOptions
   std::span<const AdaptedRows> adapted = {};  // in the order of the rows
 
+  /// Room for what no gradient needs, on a tape: one block after another uses it. Each address is known to the tape once
+  /// in a block, and its gradient is made and used up there.
+  struct Passing {
+    TensorView normal, inner;
+  } passing = {};
+
   /// Room for a result inside a block.
   TensorView take(const Shape& shape) const { return arena.take(shape, activations); }
+  /// The same for a result that is kept for a gradient, or else may share its room with those of other blocks.
+  TensorView take(const Shape& shape, bool is_kept, TensorView& shared) const {
+    if (is_kept || tape == nullptr) return take(shape);
+    if (shared.raw() == nullptr) shared = take(shape);
+    return shared;
+  }
   void throw_if_stopped() const {
     if (stop.stop_requested()) fail<CancelledError>("forward", "the pass was cancelled");
   }
