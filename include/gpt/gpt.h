@@ -54,6 +54,7 @@
 #include "gpt/models/language_model_loss.h"
 #include "gpt/models/llmc.h"
 #include "gpt/models/model.h"
+#include "gpt/models/prune.h"
 #include "gpt/models/quantize.h"
 #include "gpt/nn/adapter.h"
 #include "gpt/nn/attention.h"

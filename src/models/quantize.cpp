@@ -6,10 +6,10 @@
 
 #include "core/float_environment.h"
 #include "core/memory.h"
-#include "gpt/core/arena.h"
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 #include "gpt/ops/quantize.h"
+#include "models/input_squares.h"
 #include "models/non_finite.h"
 
 namespace gpt {
@@ -38,78 +38,6 @@ void check(const Gpt2& network, const QuantizeOptions& options) {
     });
     if (!found) fail<ArgumentError>(kQuantize, "the network has no matrix \"", matrix, "\" to override");
   }
-}
-
-/// The mean squares of what the matrices are multiplied by, over a text.
-class InputSquares {
- public:
-  /// Adds the rows of x, one after another: the order of a sum does not depend on how many threads there are.
-  void add(const ops::Weight& weight, ConstTensorView x) {
-    Sums& sums = sums_[&weight];
-    const std::int64_t k = x.dim(1), rows = x.dim(0);
-    sums.squares.resize(static_cast<std::size_t>(k));
-    sums.rows += rows;
-    const float* values = x.data<float>();
-    double* squares = sums.squares.data();
-    constexpr std::int64_t kGrain = 64;
-    parallel_for(k, kGrain, [&](std::int64_t begin, std::int64_t end) noexcept {
-      for (std::int64_t r = 0; r < rows; ++r)
-        for (std::int64_t i = begin; i < end; ++i) {
-          const auto v = static_cast<double>(values[r * k + i]);
-          squares[i] += v * v;
-        }
-    });
-  }
-
-  /// Empty for a matrix that was never used.
-  std::vector<float> means(const ops::Weight& weight) const {
-    std::vector<float> out;
-    if (const auto found = sums_.find(&weight); found != sums_.end())
-      for (const double square : found->second.squares)
-        out.push_back(static_cast<float>(square / static_cast<double>(found->second.rows)));
-    return out;
-  }
-
- private:
-  struct Sums {
-    std::vector<double> squares;
-    std::int64_t rows = 0;
-  };
-  std::map<const ops::Weight*, Sums> sums_;
-};
-
-const ops::Weight* head_of(const Gpt2& network) {
-  const ops::Weight* head = nullptr;
-  network.visit_matrices([&](const std::string& name, const ops::Weight& weight) {
-    if (name == "lm_head.weight" || (name == "wte.weight" && network.config().tie_word_embeddings))
-      head = &weight;
-  });
-  return head;
-}
-
-InputSquares read_text(const Gpt2& network, const QuantizeOptions& options) {
-  InputSquares squares;
-  Arena arena;
-  const auto total = static_cast<std::int64_t>(options.calibration.size());
-  const std::int64_t length = network.config().n_positions;
-  for (std::int64_t done = 0; done < total;) {
-    const std::int64_t count = std::min(length, total - done);
-    arena.reset();
-    nn::KvCache cache = network.make_cache(count);
-    const Chunk chunk{
-        options.calibration.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)), &cache};
-    const ForwardOutput out =
-        network.forward({&chunk, 1}, arena,
-                        {.logits = LogitsRows::kNone,
-                         .hidden_states = true,
-                         .stop = options.stop,
-                         .on_product = [&](const ops::Weight& w, ConstTensorView x) { squares.add(w, x); }});
-    // The head's inputs, without a product with all of the vocabulary.
-    squares.add(*head_of(network), out.hidden_states.back());
-    done += count;
-    if (options.on_progress) options.on_progress({"", done, total});
-  }
-  return squares;
 }
 
 /// sqrt(sum (w - q)^2 / sum w^2), 0 for a matrix of zeros. Sums over blocks of 4096 elements, in order.
@@ -147,7 +75,11 @@ std::vector<QuantizedMatrix> quantize_all(Gpt2& network, const QuantizeOptions& 
   // Before the work, whose last matrix it may be; and the calibration would spread it to the inputs of others.
   if (const auto found = find_non_finite(network, options.stop))
     fail<NumericError>(found->name, "element ", found->element, ", expected a finite number");
-  const InputSquares squares = read_text(network, options);
+  const auto total = static_cast<std::int64_t>(options.calibration.size());
+  const InputSquares squares =
+      InputSquares::over(network, options.calibration, options.stop, [&](std::int64_t done) {
+        if (options.on_progress) options.on_progress({"", done, total});
+      });
   std::vector<QuantizedMatrix> report;
   std::map<const ops::Weight*, ops::Weight> results;
   for (const auto& [name, weight] : todo) {

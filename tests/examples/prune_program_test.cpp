@@ -1,0 +1,104 @@
+// gpt-prune as its user meets it: files, output, exit status and messages.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "examples/process.h"
+#include "gpt/gpt.h"
+#include "support/temp_dir.h"
+
+namespace gpt::test {
+namespace {
+
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+
+std::vector<std::string> prune_command(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), {GPT_PRUNE, "--model", kDemo});
+  return arguments;
+}
+
+class PruneProgram : public testing::Test {
+ protected:
+  PruneProgram() {
+    std::string text;
+    for (int i = 0; i < 40; ++i)
+      text += concat("FIRST CITIZEN:\nBefore we proceed any further, hear me speak, number ", i, ".\n\n");
+    write_file(dir_ / "text.txt", text);
+  }
+  Json json_of(std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--output-dir", dir_ / "out", "--json"});
+    const ProcessResult result = Process(prune_command(std::move(arguments))).wait();
+    EXPECT_EQ(result.status, 0) << result.err;
+    return Json::parse(result.out);
+  }
+  TempDir dir_;
+};
+
+TEST_F(PruneProgram, WritesACheckpointWithZeros) {
+  const Json report = json_of({"--sparsity", "0.5", "--method", "wanda", "--calibration-file",
+                               dir_ / "text.txt", "--evaluate-file", dir_ / "text.txt"});
+  EXPECT_EQ(report.at("sparsity"), 0.5);
+  EXPECT_NE(report.at("perplexity_after"), report.at("perplexity_before"));
+  EXPECT_GT(report.at("perplexity_after"), 1.0);
+  std::int64_t zeros = 0, weights = 0;
+  const Model model = Model::load(dir_ / "out");
+  for (const PrunedMatrix& m : count_zeros(model.network())) {
+    zeros += m.zeros;
+    weights += m.weights;
+  }
+  EXPECT_EQ(2 * zeros, weights);
+  EXPECT_TRUE(model.has_tokenizer());
+}
+
+TEST_F(PruneProgram, LeavesOutTheLayersThatChangeLeast) {
+  const Json report =
+      json_of({"--drop-layers", "1", "--pattern", "2:4", "--calibration-file", dir_ / "text.txt"});
+  const std::vector<double> importance = report.at("layer_importance");
+  const std::vector<std::size_t> dropped = report.at("dropped_layers");
+  ASSERT_EQ(dropped.size(), 1u);
+  for (const double each : importance) EXPECT_GE(each, importance.at(dropped[0]));
+  const Model model = Model::load(dir_ / "out");
+  EXPECT_EQ(model.config().n_layer, std::ssize(importance) - 1);
+  EXPECT_EQ(report.at("n_layer"), model.config().n_layer);
+  EXPECT_EQ(report.at("sparsity"), 0.5);
+  EXPECT_TRUE(report.at("perplexity_after").is_null());
+}
+
+TEST_F(PruneProgram, LeavesOutTheLayersThatAreNamed) {
+  const ProcessResult result =
+      Process(prune_command({"--layers", "1,2", "--output-dir", dir_ / "out"})).wait();
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.err, HasSubstr(" layers; 0.00 % of the weights in their matrices are zero"));
+  EXPECT_EQ(Model::load(dir_ / "out").config().n_layer, Model::load(kDemo).config().n_layer - 2);
+}
+
+TEST_F(PruneProgram, RefusesAWrongCommandLine) {
+  const auto refused = [&](std::vector<std::string> arguments, const std::string& message, int status = 2) {
+    arguments.insert(arguments.end(), {"--output-dir", dir_ / "out"});
+    expect_failure(status, prune_command(std::move(arguments)), message);
+  };
+  refused({}, "nothing is to be pruned");
+  refused({"--sparsity", "1.5"}, "--sparsity is 1.5, expected 0 to 1");
+  refused({"--sparsity", "0.5", "--pattern", "2:4"}, "--sparsity and --pattern");
+  refused({"--pattern", "4:2"}, "is not N:M");
+  refused({"--pattern", "2"}, "is not N:M");
+  refused({"--sparsity", "0.5", "--method", "sparsegpt"}, "none of magnitude, wanda");
+  refused({"--layers", "1", "--method", "wanda"}, "--method needs");
+  refused({"--layers", "1", "--drop-layers", "1"}, "both given");
+  refused({"--drop-layers", "1"}, "need --calibration-file");
+  refused({"--sparsity", "0.5", "--calibration-file", dir_ / "text.txt"}, "--calibration-file is for");
+  refused({"--layers", "99"}, "layer 99 is outside", 1);
+  refused({"--drop-layers", "99", "--calibration-file", dir_ / "text.txt"}, "of which one must stay", 1);
+  write_file(dir_ / "empty.txt", "");
+  refused({"--sparsity", "0.5", "--evaluate-file", dir_ / "empty.txt"}, "has 0 tokens", 1);
+}
+
+}  // namespace
+}  // namespace gpt::test
