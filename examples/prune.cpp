@@ -40,7 +40,8 @@ Weights that go become zeros: the file keeps its size. Layers that go make the c
 gpt-finetune brings much of what was lost back. Embeddings and head stay.)";
 
 void add_options(program::App& app, Request& r) {
-  app.add_text("--model", r.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
+  app.add_text("--model", r.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
+      .required();
   app.add_text("--output-dir", r.output_dir, "DIR", "Directory to write, made if it is not there").required();
   app.add_number("--sparsity", r.sparsity, "Part of the weights of every output that become zero, 0 to 1");
   app.add_text("--pattern", r.pattern, "N:M", "Or keep N of every M inputs in a row, such as 2:4");
