@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/float_environment.h"
 #include "core/memory.h"
@@ -51,11 +53,27 @@ struct Scored {
   std::int64_t fed() const noexcept { return static_cast<std::int64_t>(ids.size()) - 1; }
 };
 
+/// The tokens with the largest logits, of equal ones the lower id first, with the logits in the place of log-probabilities.
+std::vector<RankedToken> most_probable(std::span<const float> logits, std::size_t count) {
+  std::vector<TokenId> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), TokenId{0});
+  const auto end = ids.begin() + static_cast<std::ptrdiff_t>(count);
+  std::partial_sort(ids.begin(), end, ids.end(), [&](TokenId a, TokenId b) {
+    const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
+    return x != y ? x > y : a < b;
+  });
+  std::vector<RankedToken> top;
+  for (auto id = ids.begin(); id != end; ++id)
+    top.push_back({*id, static_cast<double>(logits[static_cast<std::size_t>(*id)])});
+  return top;
+}
+
 /// Collects sequences, and scores them when there are enough of them.
 class Scorer {
  public:
-  Scorer(std::string_view where, const Gpt2& network, const std::stop_token& stop)
-      : where_(where), network_(network), stop_(stop) {}
+  /// `top` tokens are ranked beside each that is scored.
+  Scorer(std::string_view where, const Gpt2& network, const std::stop_token& stop, std::int64_t top = 0)
+      : where_(where), network_(network), stop_(stop), top_(static_cast<std::size_t>(top)) {}
 
   bool is_full_before(const Scored& next) const noexcept {
     return !batch_.empty() && fed_ + next.fed() > kBatchTokens;
@@ -65,7 +83,7 @@ class Scorer {
     batch_.push_back(std::move(sequence));
   }
 
-  /// Calls sink(sequence of the batch, index of a scored token in it, -log p) in order, and empties the batch.
+  /// Calls sink(sequence of the batch, index of a scored token in it, -log p, top tokens) in order, and empties the batch.
   template <class Sink>
   void run(Sink&& sink) {
     if (batch_.empty()) return;
@@ -79,8 +97,15 @@ class Scorer {
     // The sum that the loss returns is not enough: what each row loses is kept on its way.
     std::vector<double> losses(static_cast<std::size_t>(fed_));
     const ops::CrossEntropy cross_entropy;
-    const ops::RowLoss keep = [&losses, &cross_entropy](const ops::LossRow& row) {
-      return losses[static_cast<std::size_t>(row.index)] = cross_entropy(row);
+    std::vector<std::vector<RankedToken>> ranked(losses.size());
+    const ops::RowLoss keep = [&](const ops::LossRow& row) {
+      const auto index = static_cast<std::size_t>(row.index);
+      const auto label = static_cast<double>(row.logits[static_cast<std::size_t>(row.label)]);
+      if (top_ > 0) ranked[index] = most_probable(row.logits, top_);
+      losses[index] = cross_entropy(row);
+      for (RankedToken& token : ranked[index])  // which have logits yet; log p = logit - log sum exp
+        token.log_prob = token.id == row.label ? -losses[index] : token.log_prob - (label + losses[index]);
+      return losses[index];
     };
     arena_.reset();
     language_model_loss(network_, sequences, arena_, {.stop = stop_, .loss = keep});
@@ -89,7 +114,7 @@ class Scorer {
       for (std::size_t t = 1; t < batch_[i].ids.size(); ++t, ++row) {
         if (t < batch_[i].first_scored) continue;
         require_finite(batch_[i].ids, t, losses[row]);
-        sink(i, t, losses[row]);
+        sink(i, t, losses[row], std::move(ranked[row]));
       }
     batch_.clear();
     fed_ = 0;
@@ -106,20 +131,24 @@ class Scorer {
   std::string_view where_;
   const Gpt2& network_;
   const std::stop_token& stop_;
+  std::size_t top_;
   Arena arena_;
   std::vector<Scored> batch_;
   std::int64_t fed_ = 0;
 };
 
-/// Calls sink(-log p) of every scored token, in order; returns the number of windows.
+/// Calls sink(-log p, the `top` most probable tokens) of every scored token, in order; returns the number of windows.
 template <class Sink>
 std::int64_t score_windows(std::string_view where, const Gpt2& network, std::span<const TokenId> ids,
-                           const Windows& windows, const ScoreOptions& options, Sink&& sink) {
+                           const Windows& windows, const ScoreOptions& options, Sink&& sink,
+                           std::int64_t top = 0) {
   const auto size = static_cast<std::int64_t>(ids.size());
-  Scorer scorer(where, network, options.stop);
+  Scorer scorer(where, network, options.stop, top);
   std::int64_t count = 0, scored_to = 0;
   const auto run = [&] {
-    scorer.run([&sink](std::size_t, std::size_t, double loss) { sink(loss); });
+    scorer.run([&sink](std::size_t, std::size_t, double loss, std::vector<RankedToken>&& ranked) {
+      sink(loss, std::move(ranked));
+    });
     if (options.on_progress) options.on_progress({scored_to, size});
   };
   for (std::int64_t begin = 0; scored_to < size; begin += windows.stride) {
@@ -142,27 +171,34 @@ Perplexity perplexity_of(const Gpt2& network, std::span<const TokenId> ids, cons
   require_tokens(where, ids, network);
   Perplexity result;
   result.tokens = static_cast<std::int64_t>(ids.size());
-  result.windows = score_windows(where, network, ids, windows, options, [&result](double loss) {
+  result.windows = score_windows(where, network, ids, windows, options, [&result](double loss, auto&&) {
     result.nll += loss;
     ++result.scored;
   });
   return result;
 }
 
-std::vector<double> log_probs_of(const Gpt2& network, std::span<const TokenId> ids,
-                                 const ScoreOptions& options) {
-  constexpr std::string_view where = "token_log_probs";
+std::vector<ScoredToken> scored_tokens(std::string_view where, const Gpt2& network,
+                                       std::span<const TokenId> ids, std::int64_t top,
+                                       const ScoreOptions& options) {
+  if (top < 0 || top > network.config().vocab_size)
+    fail<ArgumentError>(where, "top_n is ", top,
+                        ", expected 0 to vocab_size = ", network.config().vocab_size);
   const Windows windows = windows_of(where, network, options);
   require_tokens(where, ids, network);
   if (windows.stride == windows.max_length && static_cast<std::int64_t>(ids.size()) > windows.max_length)
     fail<ArgumentError>(where, "stride is ", windows.stride,
                         ", expected less than max_length = ", windows.max_length,
                         " for a log-probability of every token");
-  std::vector<double> log_probs;
-  log_probs.reserve(ids.size() - 1);
-  score_windows(where, network, ids, windows, options,
-                [&log_probs](double loss) { log_probs.push_back(-loss); });
-  return log_probs;
+  std::vector<ScoredToken> tokens;
+  tokens.reserve(ids.size() - 1);
+  score_windows(
+      where, network, ids, windows, options,
+      [&](double loss, std::vector<RankedToken>&& ranked) {
+        tokens.push_back({{ids[tokens.size() + 1], -loss}, std::move(ranked)});
+      },
+      top);
+  return tokens;
 }
 
 /// The tokens of a pair that fit.
@@ -193,7 +229,7 @@ std::vector<double> sums_of(const Gpt2& network, std::span<const ScoredContinuat
   Scorer scorer(where, network, options.stop);
   std::size_t first = 0;  // pair of the batch
   const auto run = [&](std::size_t end) {
-    scorer.run([&](std::size_t i, std::size_t, double loss) { sums[first + i] -= loss; });
+    scorer.run([&](std::size_t i, std::size_t, double loss, auto&&) { sums[first + i] -= loss; });
     first = end;
     if (options.on_progress)
       options.on_progress({static_cast<std::int64_t>(end), static_cast<std::int64_t>(pairs.size())});
@@ -232,7 +268,20 @@ Perplexity perplexity(const Gpt2& network, std::span<const TokenId> ids, const S
 std::vector<double> token_log_probs(const Gpt2& network, std::span<const TokenId> ids,
                                     const ScoreOptions& options) {
   const DefaultFloatEnvironment environment;
-  return with_memory_errors("token_log_probs", [&] { return log_probs_of(network, ids, options); });
+  constexpr std::string_view where = "token_log_probs";
+  return with_memory_errors(where, [&] {
+    std::vector<double> log_probs;
+    for (const ScoredToken& scored : scored_tokens(where, network, ids, 0, options))
+      log_probs.push_back(scored.token.log_prob);
+    return log_probs;
+  });
+}
+
+std::vector<ScoredToken> score_tokens(const Gpt2& network, std::span<const TokenId> ids, std::int64_t top_n,
+                                      const ScoreOptions& options) {
+  const DefaultFloatEnvironment environment;
+  constexpr std::string_view where = "score_tokens";
+  return with_memory_errors(where, [&] { return scored_tokens(where, network, ids, top_n, options); });
 }
 
 std::vector<double> continuation_log_probs(const Gpt2& network, std::span<const ScoredContinuation> pairs,

@@ -262,5 +262,37 @@ TEST(ContinuationLogProbs, RefuseWhatHasNoScore) {
   EXPECT_TRUE(continuation_log_probs(network, {}).empty());
 }
 
+TEST(ScoreTokens, RanksWhatTheModelWouldRatherHaveHad) {
+  const Gpt2 network = random_network(tiny_config(), 1);
+  const auto ids = tokens(40);  // more than a window
+  const std::vector<double> log_probs = token_log_probs(network, ids);
+  const std::vector<ScoredToken> scored = score_tokens(network, ids, 5);
+  ASSERT_EQ(scored.size(), 39u);
+  for (std::size_t t = 0; t < scored.size(); ++t) {
+    EXPECT_EQ(scored[t].token, (RankedToken{ids[t + 1], log_probs[t]}));
+    ASSERT_EQ(scored[t].top.size(), 5u);
+    for (std::size_t i = 1; i < 5; ++i) EXPECT_GE(scored[t].top[i - 1].log_prob, scored[t].top[i].log_prob);
+    EXPECT_GE(scored[t].top[0].log_prob, log_probs[t]);
+  }
+  std::vector<TokenId> other = ids;  // each of the first window's is what it would be as the text's own
+  for (const RankedToken& top : scored[20].top) {
+    other[21] = top.id;
+    EXPECT_NEAR(top.log_prob, -plain_nll(network, other, 0, 21), kTolerance);
+  }
+  EXPECT_EQ(score_tokens(network, ids, 97).front().top.size(), 97u);
+  EXPECT_TRUE(score_tokens(network, ids, 0).front().top.empty());
+  expect_error<ArgumentError>([&] { score_tokens(network, ids, 98); }, {"top_n is 98", "97"});
+  expect_error<ArgumentError>([&] { score_tokens(network, ids, -1); }, {"top_n is -1"});
+}
+
+TEST(ScoreTokens, RanksEqualTokensByTheirIds) {
+  Gpt2 network = random_network(tiny_config(), 1);
+  network.visit([](const std::string& name, Tensor& tensor, const Shape&) {
+    if (name == "wte.weight") std::fill_n(tensor.data<float>(), tensor.numel(), 0.5f);
+  });
+  const auto scored = score_tokens(network, tokens(3), 4);
+  for (TokenId id = 0; id < 4; ++id) EXPECT_EQ(scored[0].top[static_cast<std::size_t>(id)].id, id);
+}
+
 }  // namespace
 }  // namespace gpt

@@ -60,6 +60,23 @@ Perplexity perplexity(const Gpt2& network, std::span<const TokenId> ids, const S
 std::vector<double> token_log_probs(const Gpt2& network, std::span<const TokenId> ids,
                                     const ScoreOptions& options = {});
 
+struct RankedToken {
+  TokenId id = 0;
+  double log_prob = 0;  // nats
+
+  friend bool operator==(const RankedToken&, const RankedToken&) = default;
+};
+
+/// A token of a text, and what the model would rather have had in its place.
+struct ScoredToken {
+  RankedToken token;
+  std::vector<RankedToken> top;  // the most probable ones, of equal ones the lower id first
+};
+
+/// token_log_probs with the top_n most probable tokens beside each. Throws as that, and ArgumentError for a top_n outside [0, V].
+std::vector<ScoredToken> score_tokens(const Gpt2& network, std::span<const TokenId> ids, std::int64_t top_n,
+                                      const ScoreOptions& options = {});
+
 /// What is continued, and by what.
 struct ScoredContinuation {
   std::span<const TokenId> context;       // at least 1 token; the last ones count when all do not fit
