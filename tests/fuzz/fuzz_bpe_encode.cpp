@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "fuzzer.h"
 #include "gpt/text/byte_bpe.h"
 #include "gpt/text/stream_decoder.h"
 #include "gpt/text/utf8.h"
@@ -13,7 +14,7 @@
 
 namespace {
 
-gpt::ByteBpe make_tokenizer() {
+gpt::ByteBpe overlapping_merges() {
   gpt::ByteBpeModel model;
   const auto add = [&](std::string token) {
     model.vocab.emplace_back(std::move(token), static_cast<gpt::TokenId>(model.vocab.size()));
@@ -37,37 +38,33 @@ gpt::ByteBpe make_tokenizer() {
   return gpt::ByteBpe(std::move(model));
 }
 
-void require(bool condition) {
-  if (!condition) __builtin_trap();
-}
-
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const gpt::ByteBpe tokenizer = make_tokenizer();
+GPT_FUZZER(bpe_encode) {
+  static const gpt::ByteBpe tokenizer = overlapping_merges();
   const std::string text(data, data + size);
 
   const auto ids = tokenizer.encode(text);
-  require(tokenizer.decode(ids) == text);
-  require(tokenizer.decode(tokenizer.encode(text, {.parse_special_tokens = false})) == text);
-  require(tokenizer.decode(tokenizer.encode_piece(text)) == text);
+  gpt::fuzz::require(tokenizer.decode(ids) == text);
+  gpt::fuzz::require(tokenizer.decode(tokenizer.encode(text, {.parse_special_tokens = false})) == text);
+  gpt::fuzz::require(tokenizer.decode(tokenizer.encode_piece(text)) == text);
 
   for (const std::string_view seen : {std::string_view(text), std::string_view(text).substr(0, size / 2)}) {
     const std::size_t cut = tokenizer.last_cut(seen);
     auto parts = tokenizer.encode(std::string_view(text).substr(0, cut));
     const auto rest = tokenizer.encode(std::string_view(text).substr(cut));
     parts.insert(parts.end(), rest.begin(), rest.end());
-    require(parts == ids);
+    gpt::fuzz::require(parts == ids);
   }
 
   gpt::StreamDecoder decoder(tokenizer);
   std::string streamed;
   for (const gpt::TokenId id : ids) {
     const std::string chunk = decoder.push(id);
-    require(gpt::is_valid_utf8(chunk));
+    gpt::fuzz::require(gpt::is_valid_utf8(chunk));
     streamed += chunk;
   }
   streamed += decoder.flush();
-  require(streamed == gpt::replace_invalid_utf8(text));
+  gpt::fuzz::require(streamed == gpt::replace_invalid_utf8(text));
   return 0;
 }

@@ -4,36 +4,25 @@
 #include <cstdint>
 #include <string>
 
+#include "fuzzer.h"
 #include "gpt/core/error.h"
 #include "gpt/io/hf_config.h"
 
-namespace {
-
-template <class Getter>
-void ask(Getter getter) {
-  try {
-    static_cast<void>(getter());
-  } catch (const gpt::FormatError&) {
-  }
-}
-
-}  // namespace
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+GPT_FUZZER(config) {
   const std::string text(data, data + size);
   try {
     const gpt::HfConfig config = gpt::HfConfig::parse(text, "fuzz");
     for (const std::string& key : config.keys()) {
-      ask([&] { return config.get_bool(key); });
-      ask([&] { return config.get_int(key); });
-      ask([&] { return config.get_float(key); });
-      ask([&] { return config.get_string(key); });
-      ask([&] { return config.get_int_list(key); });
-      ask([&] { return config.get_string_list(key); });
-      ask([&] { return config.get_string_map(key); });
-      ask([&] { return config.get_int_map(key); });
-      ask([&] { return config.get_json(key); });
-      ask([&] { return config.get_object(key); });
+      gpt::fuzz::ask([&] { return config.get_bool(key); });
+      gpt::fuzz::ask([&] { return config.get_int(key); });
+      gpt::fuzz::ask([&] { return config.get_float(key); });
+      gpt::fuzz::ask([&] { return config.get_string(key); });
+      gpt::fuzz::ask([&] { return config.get_int_list(key); });
+      gpt::fuzz::ask([&] { return config.get_string_list(key); });
+      gpt::fuzz::ask([&] { return config.get_string_map(key); });
+      gpt::fuzz::ask([&] { return config.get_int_map(key); });
+      gpt::fuzz::ask([&] { return config.get_json(key); });
+      gpt::fuzz::ask([&] { return config.get_object(key); });
     }
     if (!config.unread_keys().empty()) __builtin_trap();
     const std::string dumped = config.dump();

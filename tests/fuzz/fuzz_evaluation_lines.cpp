@@ -3,11 +3,12 @@
 #include <cstdint>
 #include <string_view>
 
+#include "fuzzer.h"
 #include "gpt/core/error.h"
 #include "gpt/evaluate/choices.h"
 #include "gpt/evaluate/generations.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+GPT_FUZZER(evaluation_lines) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   try {
     for (const gpt::ChoiceQuestion& question : gpt::parse_choice_questions(text, "fuzz"))

@@ -3,11 +3,12 @@
 #include <cstdint>
 #include <string>
 
+#include "fuzzer.h"
 #include "gpt/core/error.h"
 #include "gpt/generate/generate_options.h"
 #include "gpt/io/hf_config.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+GPT_FUZZER(generation_config) {
   const std::string text(data, data + size);
   try {
     gpt::GenerateOptions::from_config(gpt::HfConfig::parse(text, "fuzz")).validate();

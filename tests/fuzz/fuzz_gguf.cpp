@@ -7,21 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "fuzzer.h"
 #include "gpt/core/error.h"
 #include "gpt/io/gguf.h"
 #include "models/load_gguf.h"
 
 namespace {
 
-template <class Getter>
-void ask(Getter getter) {
-  try {
-    static_cast<void>(getter());
-  } catch (const gpt::FormatError&) {
-  }
-}
-
-void load(const gpt::GgufFile& file) {
+void load_and_run(const gpt::GgufFile& file) {
   try {
     const gpt::Model model = gpt::load_gguf(file, {});
     if (model.has_tokenizer()) static_cast<void>(model.tokenizer().token_of(0));
@@ -35,18 +28,18 @@ void load(const gpt::GgufFile& file) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+GPT_FUZZER(gguf) {
   // A copy of exactly this size, so that the sanitizer sees a read beyond it.
   const auto bytes = std::make_shared<std::vector<std::uint8_t>>(data, data + size);
   try {
     const gpt::GgufFile file(bytes, std::as_writable_bytes(std::span(*bytes)), "fuzz");
     for (const std::string& key : file.keys()) {
-      ask([&] { return file.get_unsigned(key); });
-      ask([&] { return file.get_float(key); });
-      ask([&] { return file.get_bool(key); });
-      ask([&] { return file.get_string(key); });
-      ask([&] { return file.get_strings(key); });
-      ask([&] { return file.get_ints(key); });
+      gpt::fuzz::ask([&] { return file.get_unsigned(key); });
+      gpt::fuzz::ask([&] { return file.get_float(key); });
+      gpt::fuzz::ask([&] { return file.get_bool(key); });
+      gpt::fuzz::ask([&] { return file.get_string(key); });
+      gpt::fuzz::ask([&] { return file.get_strings(key); });
+      gpt::fuzz::ask([&] { return file.get_ints(key); });
     }
     std::size_t total = 0;
     for (const std::string& name : file.names()) {
@@ -57,7 +50,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         __builtin_trap();
     }
     if (total > size) __builtin_trap();  // without overlaps the tensors fit into the file
-    load(file);
+    load_and_run(file);
   } catch (const gpt::FormatError&) {
   } catch (const gpt::UnsupportedError&) {
   }

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "fuzzer.h"
 #include "gpt/core/error.h"
 #include "gpt/text/byte_bpe.h"
 #include "text/byte_map.h"
@@ -12,7 +13,7 @@
 namespace {
 
 // All bytes but one, so that a text can also be one that the vocabulary lacks.
-gpt::ByteBpe make_tokenizer(bool has_eos) {
+gpt::ByteBpe bytes_without_q(bool has_eos) {
   gpt::ByteBpeModel model;
   for (int byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);
@@ -25,8 +26,8 @@ gpt::ByteBpe make_tokenizer(bool has_eos) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const gpt::ByteBpe with_eos = make_tokenizer(true), without = make_tokenizer(false);
+GPT_FUZZER(jsonl_line) {
+  static const gpt::ByteBpe with_eos = bytes_without_q(true), without = bytes_without_q(false);
   const std::string line(data, data + size);
   for (const gpt::ByteBpe* tokenizer : {&with_eos, &without}) {
     try {

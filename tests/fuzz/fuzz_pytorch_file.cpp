@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 
+#include "fuzzer.h"
 #include "gpt/core/error.h"
 #include "io/pickle.h"
 #include "io/pytorch_file.h"
@@ -30,7 +31,7 @@ class MemoryFile {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+GPT_FUZZER(pytorch_file) {
   try {
     static_cast<void>(gpt::read_state_dict({reinterpret_cast<const char*>(data), size}, "fuzz"));
   } catch (const gpt::FormatError&) {

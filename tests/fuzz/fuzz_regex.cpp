@@ -3,9 +3,10 @@
 #include <cstdint>
 #include <string>
 
+#include "fuzzer.h"
 #include "grammar_masks.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+GPT_FUZZER(regex) {
   return gpt::fuzz::check_grammar(data, size,
                                   [](const std::string& text) { return gpt::Grammar::from_regex(text); });
 }

@@ -6,10 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "fuzzer.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+GPT_FUZZER(safetensors) {
   // A copy of exactly this size, so that the sanitizer sees a read beyond it.
   const auto bytes = std::make_shared<std::vector<std::uint8_t>>(data, data + size);
   try {

@@ -7,12 +7,13 @@
 #include <string_view>
 #include <vector>
 
+#include "fuzzer.h"
 #include "gpt/core/error.h"
 #include "gpt/text/sentencepiece.h"
 #include "gpt/text/stream_decoder.h"
 #include "gpt/text/utf8.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+GPT_FUZZER(sentencepiece) {
   constexpr std::string_view kTexts[] = {"", "Hello  world！42 naïve 😀今天天气很好", "a<sep>b ＡＢ！ \xFF"};
   try {
     const auto tokenizer =

@@ -5,12 +5,13 @@
 #include <string>
 #include <string_view>
 
+#include "fuzzer.h"
 #include "gpt/core/error.h"
 #include "gpt/text/byte_bpe.h"
 
 namespace {
 
-gpt::ByteBpeModel parse(std::string_view text) {
+gpt::ByteBpeModel parse_model(std::string_view text) {
   const std::size_t nul = text.find('\0');
   if (nul == text.npos) return gpt::parse_tokenizer_json(text, "fuzz");
   return gpt::parse_vocab_and_merges(text.substr(0, nul), text.substr(nul + 1));
@@ -28,10 +29,10 @@ void use(const gpt::ByteBpe& tokenizer) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+GPT_FUZZER(tokenizer_json) {
   const std::string text(data, data + size);
   try {
-    use(gpt::ByteBpe(parse(text)));
+    use(gpt::ByteBpe(parse_model(text)));
   } catch (const gpt::FormatError&) {
   } catch (const gpt::UnsupportedError&) {
   }

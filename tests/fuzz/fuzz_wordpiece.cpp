@@ -2,10 +2,10 @@
 // decoded the same at once and token by token, and encoded the same in parts.
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <string_view>
 #include <vector>
 
+#include "fuzzer.h"
 #include "gpt/core/error.h"
 #include "gpt/text/stream_decoder.h"
 #include "gpt/text/utf8.h"
@@ -13,27 +13,23 @@
 
 namespace {
 
-void require(bool condition) {
-  if (!condition) std::abort();
-}
-
-void check(const gpt::WordPiece& tokenizer, std::string_view text) {
+void check_wordpiece(const gpt::WordPiece& tokenizer, std::string_view text) {
   const std::vector<gpt::TokenId> ids = tokenizer.encode(text);
   gpt::StreamDecoder decoder(tokenizer);
   std::string joined;
   for (const gpt::TokenId id : ids) joined += decoder.push(id);
   joined += decoder.flush();
-  require(joined == gpt::replace_invalid_utf8(tokenizer.decode(ids)));
+  gpt::fuzz::require(joined == gpt::replace_invalid_utf8(tokenizer.decode(ids)));
   const std::size_t cut = tokenizer.last_cut(text);
   std::vector<gpt::TokenId> parts = tokenizer.encode(text.substr(0, cut));
   const std::vector<gpt::TokenId> rest = tokenizer.encode(text.substr(cut));
   parts.insert(parts.end(), rest.begin(), rest.end());
-  require(parts == ids);
+  gpt::fuzz::require(parts == ids);
 }
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+GPT_FUZZER(wordpiece) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   constexpr std::string_view kBetween = "\n===\n";
   const std::size_t middle = input.find(kBetween);
@@ -46,7 +42,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       model.do_lower_case = lower;
       model.clean_up_tokenization_spaces = !lower;
       model.added_tokens = {{.content = model.vocab.back()}};
-      check(gpt::WordPiece(std::move(model)), text);
+      check_wordpiece(gpt::WordPiece(std::move(model)), text);
     } catch (const gpt::Error&) {
     }
   }

@@ -1,7 +1,5 @@
-// Runs a fuzzer's function on the empty input and on every file of the folders given: what libFuzzer's own main does, for
-// compilers without libFuzzer.
-#include <cstddef>
-#include <cstdint>
+// fuzz_replay NAME FOLDER...: runs the fuzzer NAME on the empty input and on every file of the folders: what libFuzzer's own main
+// does, for compilers without libFuzzer.
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -10,15 +8,15 @@
 #include <stdexcept>
 #include <string>
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+#include "fuzzer.h"
 
 namespace {
 
-void replay(const std::string& bytes) {
-  LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+void replay(gpt::fuzz::Fuzzer fuzzer, const std::string& bytes) {
+  fuzzer(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
 }
 
-int replay_folder(const std::filesystem::path& folder) {
+int replay_folder(gpt::fuzz::Fuzzer fuzzer, const std::filesystem::path& folder) {
   int count = 0;
   if (!std::filesystem::exists(folder)) return count;  // a fuzzer may start without seeds
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
@@ -26,7 +24,7 @@ int replay_folder(const std::filesystem::path& folder) {
     std::printf("%s\n", entry.path().c_str());  // before the run: the last line names the input that crashes
     std::fflush(stdout);
     std::ifstream file(entry.path(), std::ios::binary);
-    replay({std::istreambuf_iterator<char>(file), {}});
+    replay(fuzzer, {std::istreambuf_iterator<char>(file), {}});
     if (!file) throw std::runtime_error("cannot read " + entry.path().string());
     ++count;
   }
@@ -37,9 +35,13 @@ int replay_folder(const std::filesystem::path& folder) {
 
 int main(int argc, char** argv) {
   try {
-    replay("");
+    const std::string name = argc > 1 ? argv[1] : "";
+    const auto found = gpt::fuzz::fuzzers().find(name);
+    if (found == gpt::fuzz::fuzzers().end())
+      throw std::runtime_error("no fuzzer has the name '" + name + "'");
+    replay(found->second, "");
     int count = 0;
-    for (int i = 1; i < argc; ++i) count += replay_folder(argv[i]);
+    for (int i = 2; i < argc; ++i) count += replay_folder(found->second, argv[i]);
     std::printf("replayed %d inputs\n", count);
     return 0;
   } catch (const std::exception& e) {
