@@ -131,12 +131,11 @@ if [ $all = yes ]; then
   # Work is divided among threads above the kernels, in code that all instruction sets share: one of them shows its races, and
   # the tests of what has no threads show none.
   section 'Build: ThreadSanitizer'
-  threaded='core_test ops_test nn_test autograd_test models_test generate_test evaluate_test train_test generate_program_test
-    finetune_program_test'
-  (targets=$threaded; build tsan)
+  threaded='core_test ops_test nn_test autograd_test models_test generate_test evaluate_test train_test'
+  (targets="$threaded program_test"; build tsan)
   section 'Tests: ThreadSanitizer'
   without_randomization ctest --preset tsan -j "$jobs" -LE "$(other_isas)" \
-    -R "^($(echo $threaded | tr ' ' '|'))"
+    -R "^($(echo $threaded generate_program finetune_program other_program | tr ' ' '|'))"
 
   section 'Fuzzers'
   running=0

@@ -13,7 +13,7 @@
 #include "support/json.h"
 #include "support/temp_dir.h"
 
-namespace gpt::test {
+namespace gpt::test::chat_program {
 namespace {
 
 using ::testing::HasSubstr;
@@ -371,4 +371,4 @@ TEST(ChatProgram, HelpsOnRequestAndTellsItsVersion) {
 }
 
 }  // namespace
-}  // namespace gpt::test
+}  // namespace gpt::test::chat_program

@@ -22,7 +22,7 @@
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
 
-namespace gpt::test {
+namespace gpt::test::chat_session {
 namespace {
 
 using ::testing::ElementsAre;
@@ -392,4 +392,4 @@ TEST(ReplyFilter, HoldsBackWhatMayBecomeAStopString) {
 }
 
 }  // namespace
-}  // namespace gpt::test
+}  // namespace gpt::test::chat_session

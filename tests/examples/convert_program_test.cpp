@@ -3,22 +3,21 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "examples/process.h"
 #include "gpt/gpt.h"
+#include "support/json.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
 #include "support/temp_dir.h"
 
-namespace gpt::test {
+namespace gpt::test::convert_program {
 namespace {
 
 using ::testing::HasSubstr;
-using Json = nlohmann::json;
 
 const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
 
@@ -70,7 +69,7 @@ TEST(ConvertProgram, KnowsACheckpointOfLlmcByItsFirstBytes) {
   ASSERT_EQ(run({"--model", kDemo, "--output", dir / "demo", "--to", "llmc"}).status, 0);
   const ProcessResult result = run({"--model", dir / "demo", "--output", dir / "back", "--json"});
   ASSERT_EQ(result.status, 0) << result.err;
-  EXPECT_EQ(Json::parse(result.out).at("from"), "llmc");
+  EXPECT_EQ(parse_json(result.out).at("from"), "llmc");
 }
 
 TEST(ConvertProgram, WritesWhatTheLibraryMakes) {
@@ -139,7 +138,7 @@ TEST(ConvertProgram, ReportsInJson) {
   const TempDir dir;
   const ProcessResult result = run({"--model", kDemo, "--output", dir / "x.gguf", "--json"});
   ASSERT_EQ(result.status, 0) << result.err;
-  const Json object = Json::parse(result.out);
+  const Json object = parse_json(result.out);
   EXPECT_EQ(object.at("from"), "hf");
   EXPECT_EQ(object.at("to"), "gguf");
   EXPECT_EQ(object.at("parameters"), 3111936);
@@ -208,4 +207,4 @@ TEST(ConvertProgram, ReportsWorkThatFailsWithStatusOne) {
 }
 
 }  // namespace
-}  // namespace gpt::test
+}  // namespace gpt::test::convert_program

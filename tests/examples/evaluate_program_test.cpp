@@ -2,22 +2,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "examples/process.h"
 #include "gpt/gpt.h"
+#include "support/json.h"
 #include "support/random_model.h"
 #include "support/temp_dir.h"
 
-namespace gpt::test {
+namespace gpt::test::evaluate_program {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-using Json = nlohmann::json;
 
 const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
 
@@ -42,7 +41,7 @@ TEST(EvaluateProgram, GivesThePerplexityThatTheLibraryComputes) {
   const Model model = Model::load(kDemo);
   const auto ids = model.tokenizer().encode(kText);
   const Perplexity expected = perplexity(model.network(), ids, {.max_length = 16, .stride = 5});
-  const Json object = Json::parse(result.out);
+  const Json object = parse_json(result.out);
   EXPECT_EQ(object.at("perplexity").get<double>(), expected.value());
   EXPECT_EQ(object.at("mean_nll").get<double>(), expected.mean_nll());
   EXPECT_EQ(object.at("nll").get<double>(), expected.nll);
@@ -78,7 +77,7 @@ TEST(EvaluateProgram, CountsTheQuestionsAnsweredRightly) {
   const auto questions = parse_choice_questions(lines, "q");
   const auto rankings = rank_choices(model.network(), model.tokenizer(), questions);
   const ChoiceCounts counts = count_right(questions, rankings);
-  const Json object = Json::parse(result.out);
+  const Json object = parse_json(result.out);
   EXPECT_EQ(object.at("questions"), 2);
   EXPECT_EQ(object.at("accuracy"), static_cast<double>(counts.right) / 2);
   EXPECT_EQ(object.at("normalized_accuracy"), static_cast<double>(counts.right_per_byte) / 2);
@@ -116,7 +115,7 @@ TEST(EvaluateProgram, MeasuresGeneratedTexts) {
   const std::vector<ReferencedText> texts = {{"the cat sat on the mat", {"the cat sat on a mat"}},
                                              {"a b c d e", {"a b c d e", "a b"}}};
   const std::vector<std::string> predictions = {texts[0].text, texts[1].text};
-  const Json object = Json::parse(result.out);
+  const Json object = parse_json(result.out);
   const Bleu b = bleu(texts);
   EXPECT_EQ(object.at("bleu").at("score").get<double>(), b.score);
   EXPECT_EQ(object.at("bleu").at("precisions").at(2).get<double>(), b.precisions[2]);
@@ -210,4 +209,4 @@ TEST(EvaluateProgram, HelpsOnRequest) {
 }
 
 }  // namespace
-}  // namespace gpt::test
+}  // namespace gpt::test::evaluate_program

@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <string>
 #include <thread>
@@ -18,10 +17,11 @@
 
 #include "examples/process.h"
 #include "gpt/gpt.h"
+#include "support/json.h"
 #include "support/random_tensor.h"
 #include "support/temp_dir.h"
 
-namespace gpt::test {
+namespace gpt::test::finetune_program {
 namespace {
 
 namespace fs = std::filesystem;
@@ -29,7 +29,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
-using Json = nlohmann::json;
 
 const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
 
@@ -88,11 +87,11 @@ TEST_F(FinetuneProgram, TrainsANewNetworkAndWritesACheckpointWithItsRecords) {
   const ProcessResult result =
       run(options("out", {"--validation-fraction", "0.2", "--num-train-epochs", "2", "--json"}));
   ASSERT_EQ(result.status, 0) << result.err;
-  const Json summary = Json::parse(result.out);
+  const Json summary = parse_json(result.out);
   const auto steps = summary.at("global_step").get<std::int64_t>();
   std::vector<Json> records;
   std::ifstream metrics(dir_ / "out/metrics.jsonl");
-  for (std::string line; std::getline(metrics, line);) records.push_back(Json::parse(line));
+  for (std::string line; std::getline(metrics, line);) records.push_back(parse_json(line));
   ASSERT_EQ(records.size(), static_cast<std::size_t>(steps + 2));  // an evaluation after each epoch
   EXPECT_EQ(records.front().at("step"), 1);
   EXPECT_GT(records.front().at("loss"), 7.0);  // ln 2048 = 7.6: nothing is known yet
@@ -149,7 +148,7 @@ TEST_F(FinetuneProgram, TrainsAnAdapterThatOtherProgramsTake) {
     command.insert(command.end(), model.begin(), model.end());
     const ProcessResult evaluated = Process(command).wait();
     EXPECT_EQ(evaluated.status, 0) << evaluated.err;
-    return Json::parse(evaluated.out).at("perplexity").get<double>();
+    return parse_json(evaluated.out).at("perplexity").get<double>();
   };
   ASSERT_EQ(
       Process({GPT_CONVERT, "--model", kDemo, "--adapter", dir_ / "adapter", "--output", dir_ / "merged"})
@@ -316,7 +315,7 @@ TEST_F(FinetuneProgram, ReportsTheWholeRunAfterItWasResumed) {
   EXPECT_THAT(result.err, Not(HasSubstr("begins anew")));
   std::int64_t step = 0;
   std::ifstream metrics(dir_ / "out/metrics.jsonl");
-  for (std::string line; std::getline(metrics, line);) EXPECT_EQ(Json::parse(line).at("step"), ++step);
+  for (std::string line; std::getline(metrics, line);) EXPECT_EQ(parse_json(line).at("step"), ++step);
   EXPECT_GT(step, 3);
   const std::string page = content(dir_ / "out/report.html");
   EXPECT_THAT(page, HasSubstr("<title>step 1\ntraining "));
@@ -410,4 +409,4 @@ TEST_F(FinetuneProgram, NamesWhatIsWrong) {
 }
 
 }  // namespace
-}  // namespace gpt::test
+}  // namespace gpt::test::finetune_program

@@ -15,7 +15,7 @@
 #include "support/random_model.h"
 #include "support/temp_dir.h"
 
-namespace gpt::test {
+namespace gpt::test::generate_program {
 namespace {
 
 using ::testing::HasSubstr;
@@ -539,4 +539,4 @@ TEST(GenerateProgram, SaysThatItsThreadCannotBeStarted) {
 }
 
 }  // namespace
-}  // namespace gpt::test
+}  // namespace gpt::test::generate_program

@@ -12,7 +12,7 @@
 #include "support/json_schema.h"
 #include "support/temp_dir.h"
 
-namespace gpt::test {
+namespace gpt::test::grammar_options {
 namespace {
 
 using ::testing::HasSubstr;
@@ -73,4 +73,4 @@ TEST(GrammarOptions, BlameTheCommandLineOrTheFile) {
 }
 
 }  // namespace
-}  // namespace gpt::test
+}  // namespace gpt::test::grammar_options

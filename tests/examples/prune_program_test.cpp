@@ -2,20 +2,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "examples/process.h"
 #include "gpt/gpt.h"
+#include "support/json.h"
 #include "support/temp_dir.h"
 
-namespace gpt::test {
+namespace gpt::test::prune_program {
 namespace {
 
 using ::testing::HasSubstr;
-using Json = nlohmann::json;
 
 const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
 
@@ -36,7 +35,7 @@ class PruneProgram : public testing::Test {
     arguments.insert(arguments.end(), {"--output-dir", dir_ / "out", "--json"});
     const ProcessResult result = Process(prune_command(std::move(arguments))).wait();
     EXPECT_EQ(result.status, 0) << result.err;
-    return Json::parse(result.out);
+    return parse_json(result.out);
   }
   TempDir dir_;
 };
@@ -101,4 +100,4 @@ TEST_F(PruneProgram, RefusesAWrongCommandLine) {
 }
 
 }  // namespace
-}  // namespace gpt::test
+}  // namespace gpt::test::prune_program

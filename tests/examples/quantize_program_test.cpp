@@ -4,21 +4,20 @@
 
 #include <filesystem>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "examples/process.h"
 #include "gpt/gpt.h"
+#include "support/json.h"
 #include "support/random_model.h"
 #include "support/temp_dir.h"
 
-namespace gpt::test {
+namespace gpt::test::quantize_program {
 namespace {
 
 using ::testing::HasSubstr;
-using Json = nlohmann::json;
 
 const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
 
@@ -57,7 +56,7 @@ TEST(QuantizeProgram, WritesWhatTheLibraryMakes) {
   for (const char* file : {"model.safetensors", "config.json"})
     EXPECT_EQ(read_file(directory / "out" / file), read_file(directory / "expected" / file)) << file;
 
-  const Json object = Json::parse(result.out);
+  const Json object = parse_json(result.out);
   ASSERT_EQ(object.at("matrices").size(), report.size());
   const Json& first = object.at("matrices").at(0);
   EXPECT_EQ(first.at("name"), "wte.weight");
@@ -116,7 +115,7 @@ TEST(QuantizeProgram, TakesAGgufFile) {
   expected.save(directory / "expected");
   EXPECT_EQ(read_file(directory / "out/model.safetensors"),
             read_file(directory / "expected/model.safetensors"));
-  EXPECT_EQ(Json::parse(result.out).at("bytes_before"), std::filesystem::file_size(directory / "demo.gguf"));
+  EXPECT_EQ(parse_json(result.out).at("bytes_before"), std::filesystem::file_size(directory / "demo.gguf"));
 }
 
 TEST(QuantizeProgram, MayReplaceTheCheckpointItReads) {
@@ -138,7 +137,7 @@ TEST(QuantizeProgram, CountsTheBytesOfTheFilesThatHoldTheWeights) {
   const auto before = std::filesystem::file_size(directory / "shard.safetensors");
   const ProcessResult result = run({"--model", directory.path(), "--output-dir", directory.path(), "--json"});
   ASSERT_EQ(result.status, 0) << result.err;
-  const Json object = Json::parse(result.out);
+  const Json object = parse_json(result.out);
   EXPECT_EQ(object.at("bytes_before"), before);
   EXPECT_EQ(object.at("bytes_after"), std::filesystem::file_size(directory / "model.safetensors"));
   EXPECT_FALSE(std::filesystem::exists(directory / "model.safetensors.index.json"));
@@ -229,4 +228,4 @@ TEST(QuantizeProgram, HelpsOnRequest) {
 }
 
 }  // namespace
-}  // namespace gpt::test
+}  // namespace gpt::test::quantize_program

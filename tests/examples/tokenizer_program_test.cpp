@@ -3,19 +3,18 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "examples/process.h"
 #include "gpt/gpt.h"
+#include "support/json.h"
 #include "support/temp_dir.h"
 
-namespace gpt::test {
+namespace gpt::test::tokenizer_program {
 namespace {
 
 using ::testing::HasSubstr;
-using Json = nlohmann::json;
 
 const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
 const std::string kCorpus = std::string(GPT_SOURCE_DIR) + "/tests/golden/training/corpus.txt";
@@ -44,7 +43,7 @@ TEST(TokenizerProgram, TrainsWhatTheLibraryTrains) {
       texts, {.vocab_size = 600, .min_frequency = 3, .special_tokens = {"<pad>", "<|endoftext|>"}}));
   for (const TokenizerFile& file : expected.files())
     EXPECT_EQ(read_file(dir / "new/tokenizer" / file.name), file.text) << file.name;
-  const Json object = Json::parse(result.out);
+  const Json object = parse_json(result.out);
   EXPECT_EQ(object.at("vocab_size"), 600);
   EXPECT_EQ(object.at("merges"), 342);
   EXPECT_EQ(object.at("bytes"), 2 * text.size());
@@ -61,10 +60,10 @@ TEST(TokenizerProgram, EncodesAndDecodes) {
   EXPECT_EQ(run({"decode", "--tokenizer", kDemo, "--ids", line}).out, text);
   EXPECT_EQ(run({"decode", "--tokenizer", kDemo, "--ids", line, "--skip-special-tokens"}).out,
             "ROMEO:\nIs it so?");
-  const Json object = Json::parse(run({"encode", "--tokenizer", kDemo, "--text", text, "--json"}).out);
+  const Json object = parse_json(run({"encode", "--tokenizer", kDemo, "--text", text, "--json"}).out);
   EXPECT_EQ(object.at("ids").get<std::vector<TokenId>>(), ids);
   EXPECT_EQ(object.at("tokens").at(0), tokenizer->token_of(ids[0]));
-  const Json split = Json::parse(
+  const Json split = parse_json(
       run({"encode", "--tokenizer", kDemo, "--text", text, "--json", "--split-special-tokens"}).out);
   EXPECT_EQ(split.at("ids").get<std::vector<TokenId>>(),
             tokenizer->encode(text, {.parse_special_tokens = false}));
@@ -79,11 +78,11 @@ TEST(TokenizerProgram, ReadsFilesLineByLine) {
   write_file(dir / "ids", encoded.out);
   EXPECT_EQ(run({"decode", "--tokenizer", kDemo, "--input-file", dir / "ids", "--lines"}).out,
             "first\n\nthird\xFF\n");
-  const Json object = Json::parse(
-      run({"decode", "--tokenizer", kDemo, "--input-file", dir / "ids", "--lines", "--json"}).out);
+  const Json object =
+      parse_json(run({"decode", "--tokenizer", kDemo, "--input-file", dir / "ids", "--lines", "--json"}).out);
   EXPECT_EQ(object.at("text"), Json({"first", "", "third\uFFFD"}));
   const Json whole =
-      Json::parse(run({"encode", "--tokenizer", kDemo, "--input-file", dir / "text", "--json"}).out);
+      parse_json(run({"encode", "--tokenizer", kDemo, "--input-file", dir / "text", "--json"}).out);
   EXPECT_EQ(whole.at("ids").get<std::vector<TokenId>>(), load_tokenizer(kDemo)->encode("first\n\nthird\xFF"));
 }
 
@@ -131,4 +130,4 @@ TEST(TokenizerProgram, HelpsForEachCommand) {
 }
 
 }  // namespace
-}  // namespace gpt::test
+}  // namespace gpt::test::tokenizer_program
