@@ -30,6 +30,8 @@
 #include "gpt/core/token.h"
 #include "gpt/evaluate/choices.h"
 #include "gpt/evaluate/embed.h"
+#include "gpt/evaluate/explain.h"
+#include "gpt/evaluate/explanation_page.h"
 #include "gpt/evaluate/generations.h"
 #include "gpt/evaluate/postprocess.h"
 #include "gpt/evaluate/score.h"

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,6 +9,7 @@
 #include "core/float_environment.h"
 #include "core/memory.h"
 #include "evaluate/batch_tokens.h"
+#include "evaluate/ranked.h"
 #include "gpt/core/arena.h"
 #include "gpt/core/error.h"
 #include "gpt/core/math.h"
@@ -53,21 +53,6 @@ struct Scored {
   std::int64_t fed() const noexcept { return static_cast<std::int64_t>(ids.size()) - 1; }
 };
 
-/// The tokens with the largest logits, of equal ones the lower id first, with the logits in the place of log-probabilities.
-std::vector<RankedToken> most_probable(std::span<const float> logits, std::size_t count) {
-  std::vector<TokenId> ids(logits.size());
-  std::iota(ids.begin(), ids.end(), TokenId{0});
-  const auto end = ids.begin() + static_cast<std::ptrdiff_t>(count);
-  std::partial_sort(ids.begin(), end, ids.end(), [&](TokenId a, TokenId b) {
-    const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
-    return x != y ? x > y : a < b;
-  });
-  std::vector<RankedToken> top;
-  for (auto id = ids.begin(); id != end; ++id)
-    top.push_back({*id, static_cast<double>(logits[static_cast<std::size_t>(*id)])});
-  return top;
-}
-
 /// Collects sequences, and scores them when there are enough of them.
 class Scorer {
  public:
@@ -101,7 +86,7 @@ class Scorer {
     const ops::RowLoss keep = [&](const ops::LossRow& row) {
       const auto index = static_cast<std::size_t>(row.index);
       const auto label = static_cast<double>(row.logits[static_cast<std::size_t>(row.label)]);
-      if (top_ > 0) ranked[index] = most_probable(row.logits, top_);
+      if (top_ > 0) ranked[index] = evaluate::most_probable(row.logits, top_);
       losses[index] = cross_entropy(row);
       for (RankedToken& token : ranked[index])  // which have logits yet; log p = logit - log sum exp
         token.log_prob = token.id == row.label ? -losses[index] : token.log_prob - (label + losses[index]);

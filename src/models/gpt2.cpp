@@ -118,6 +118,24 @@ void check_dropout(std::size_t sequences, std::int64_t n_layer) {
                         " layers, expected at most ", nn::DropoutState::kMostSequences, " and ", kMostLayers);
 }
 
+/// What is only for a look inside.
+void check_inspection(std::span<const Chunk> batch, const ForwardOptions& options) {
+  if (options.attentions && (batch.size() != 1 || batch.front().cache != nullptr ||
+                             options.activations != DType::f32 || options.gradient_checkpointing))
+    fail<ArgumentError>("gpt2",
+                        "attentions are of a single sequence without a cache, in float32 activations, "
+                        "without gradient_checkpointing");
+  if (options.embedding_gradient.raw() != nullptr && options.tape == nullptr)
+    fail<ArgumentError>("gpt2", "an embedding_gradient without a tape");
+}
+
+const float* given_embeddings(const ForwardOptions& options, const Shape& shape) {
+  if (options.embeddings.shape() != shape || options.embeddings.dtype() != DType::f32)
+    fail<ArgumentError>("gpt2", "embeddings are ", name_of(options.embeddings.dtype()), " ",
+                        options.embeddings.shape().to_string(), ", expected float32 ", shape.to_string());
+  return options.embeddings.data<float>();
+}
+
 }  // namespace
 
 Gpt2::Gpt2(const Gpt2Config& config)
@@ -168,6 +186,7 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   if (options.activations != DType::f32 && (options.activations != DType::bf16 || options.on_product))
     fail<ArgumentError>("gpt2", "activations are ", name_of(options.activations), ", expected float32",
                         options.on_product ? " beside on_product" : " or bfloat16");
+  check_inspection(batch, options);
   for (const Chunk& chunk : batch)
     if (chunk.cache != nullptr)
       chunk.cache->reserve(chunk.cache->length() + static_cast<std::int64_t>(chunk.ids.size()));
@@ -178,10 +197,15 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     fail<ArgumentError>("gpt2", "sequences with different adapters on a tape, expected one for all");
   const auto [ids, positions, segments] = gather(batch, static_cast<std::size_t>(rows), arena);
   ForwardOutput out;
+  if (options.attentions) context.attentions = &out.attentions;
 
   TensorView x = arena.take({rows, config_.n_embd});
   TensorView y = arena.take(x.shape());
-  autograd::embedding(options.tape, ids, positions, wte_.weight(), wpe_.weight(), x);
+  if (options.embeddings.raw() != nullptr)
+    std::copy_n(given_embeddings(options, x.shape()), x.numel(), x.data<float>());
+  else
+    autograd::embedding(options.tape, ids, positions, wte_.weight(), wpe_.weight(), x);
+  if (options.embedding_gradient.raw() != nullptr) options.tape->watch(x, options.embedding_gradient);
   if (options.dropout) {
     context.dropout = {config_.resid_pdrop,   config_.embd_pdrop,      config_.attn_pdrop,
                        options.dropout->seed, options.dropout->stream, true};
@@ -202,7 +226,7 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
       forward_recomputed(block, context, x, segments, y);
     } else {
       std::optional<Arena::Scope> scratch;
-      if (options.tape == nullptr) scratch.emplace(arena);
+      if (options.tape == nullptr && !options.attentions) scratch.emplace(arena);
       block.forward(context, x, segments, y);
     }
     std::swap(x, y);
@@ -229,6 +253,16 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   for (const nn::Segment& s : segments)
     if (s.cache != nullptr) s.cache->advance(s.rows);
   return out;
+}
+
+TensorView Gpt2::logits_of(ConstTensorView hidden, Arena& arena, const std::stop_token& stop) const {
+  const TensorView normal = arena.take(hidden.shape());
+  nn::Context context{arena, stop};
+  context.throw_if_stopped();
+  ln_f_.forward(context, hidden, normal);
+  const TensorView logits = arena.take({hidden.dim(0), config_.vocab_size});
+  ops::linear(normal, head(), {}, logits, arena);
+  return logits;
 }
 
 void Gpt2::attach(std::shared_ptr<nn::Adapter> adapter) {

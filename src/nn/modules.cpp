@@ -114,6 +114,10 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
     if (cache != nullptr) spans[i] = {row, rows, cache->length(), cache->layer(layer_)};
   }
   const TensorView heads = context.take(x.shape());
+  if (context.attentions != nullptr)
+    ops::attention_probabilities(
+        qkv, {n_head_, head_dim_, scale_},
+        context.attentions->emplace_back(context.arena.take({n_head_, x.dim(0), x.dim(0)})));
   const ops::Dropout dropout = context.dropout.take(context.dropout.attn_pdrop);
   autograd::attention(context.tape, qkv, spans, {n_head_, head_dim_, scale_, dropout}, heads, context.arena);
   c_proj_.forward_dropped(context, heads, residual, y);

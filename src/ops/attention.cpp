@@ -1,8 +1,13 @@
 #include "gpt/ops/attention.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <algorithm>
 #include <atomic>
 
+#include "gpt/core/math.h"
 #include "gpt/core/parallel.h"
 #include "ops/checks.h"
 #include "ops/dropout_key.h"
@@ -147,6 +152,38 @@ void attention(ConstTensorView qkv, std::span<const AttentionSpan> spans, const 
                 [&](const AttentionArgs& a, std::int64_t task) noexcept { table.append(a, task, task + 1); });
   for_each_task(batch, tasks, threads_for(work * d), [&](const AttentionArgs& a, std::int64_t task) noexcept {
     table.attention(a, task, task + 1);
+  });
+}
+
+void attention_probabilities(ConstTensorView qkv, const AttentionShape& shape, TensorView probabilities) {
+  constexpr std::string_view op = "attention_probabilities";
+  const std::int64_t h = shape.n_head, width = shape.head_dim, d = h * width;
+  require_rank(op, "qkv", qkv, 2, "[T, 3 D]");
+  require_dtype(op, "qkv", qkv, DType::f32);
+  require_dtype(op, "probabilities", probabilities, DType::f32);
+  const std::int64_t t = qkv.dim(0);
+  require_shape(op, "qkv", qkv, {t, 3 * d}, "[T, 3 D]");
+  require_shape(op, "probabilities", probabilities, {h, t, t}, "[H, T, T]");
+  const float* rows = qkv.data<float>();
+  float* all = probabilities.data<float>();
+  parallel_for(h * t, grain_for(width * t), [&](std::int64_t begin, std::int64_t end) noexcept {
+    for (std::int64_t index = begin; index < end; ++index) {
+      const std::int64_t head = index / t, query = index % t;
+      const float* q = rows + query * 3 * d + head * width;
+      float* p = all + index * t;
+      double most = -std::numeric_limits<double>::infinity(), sum = 0;
+      for (std::int64_t key = 0; key <= query; ++key) {
+        const float* k = rows + key * 3 * d + d + head * width;
+        float score = 0;
+        for (std::int64_t i = 0; i < width; ++i) score = std::fma(q[i], k[i], score);
+        p[key] = score * shape.scale;
+        most = std::max(most, static_cast<double>(p[key]));
+      }
+      for (std::int64_t key = 0; key <= query; ++key) sum += math::exp(static_cast<double>(p[key]) - most);
+      for (std::int64_t key = 0; key <= query; ++key)
+        p[key] = static_cast<float>(math::exp(static_cast<double>(p[key]) - most) / sum);
+      std::fill(p + query + 1, p + t, 0.0f);
+    }
   });
 }
 

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "gpt/core/error.h"
-#include "train/markup.h"
+#include "core/markup.h"
 
 namespace gpt {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "gpt/core/error.h"
 #include "train/chart.h"
-#include "train/markup.h"
+#include "core/markup.h"
 #include "train/report_style.h"
 
 namespace gpt {

@@ -5,7 +5,7 @@
 
 #include "gpt/core/error.h"
 #include "gpt/train/report.h"
-#include "train/markup.h"
+#include "core/markup.h"
 
 namespace gpt {
 namespace {

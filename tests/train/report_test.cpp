@@ -13,7 +13,7 @@
 #include "gpt/core/error.h"
 #include "gpt/text/utf8.h"
 #include "train/chart.h"
-#include "train/markup.h"
+#include "core/markup.h"
 
 namespace gpt::test {
 namespace {

@@ -54,6 +54,8 @@ struct ForwardOptions {
   LogitsRows logits = LogitsRows::kLast;
   bool hidden_states = false;
   bool final_hidden = false;
+  /// The attention's probabilities, of a single whole sequence in float32 activations, without gradient_checkpointing.
+  bool attentions = false;
   std::stop_token stop = {};          // asked before every matrix product
   nn::InputObserver on_product = {};  // sees the inputs of every matrix product
   /// Applies dropout, at the rates of the configuration; sequences then have no caches.
@@ -67,6 +69,10 @@ struct ForwardOptions {
   /// The type that results inside a block are rounded to and kept in, between the operations that make and use them: f32, or
   /// bf16 for half the memory. The sums that go from block to block, the final hidden state and all arithmetic are float32.
   DType activations = DType::f32;
+  /// With a tape, float32 [R, D]: the gradient of the sum of token and position embeddings is added to it.
+  TensorView embedding_gradient = {};
+  /// float32 [R, D], in the place of that sum: for what a network says beside its input. Empty: of the ids.
+  ConstTensorView embeddings = {};
 };
 
 /// Results live in the arena of the call.
@@ -76,6 +82,8 @@ struct ForwardOutput {
   /// When asked for, n_layer + 2 tensors float32 [R, D] over all R tokens: the embedding sum, the output of
   /// each block, and the final layer norm's. (transformers leaves out the last block's raw output.)
   std::vector<TensorView> hidden_states;
+  /// When asked for, n_layer tensors float32 [H, T, T]: how much each token (in the middle) looks at each (last).
+  std::vector<TensorView> attentions;
   /// When asked for, the final layer norm's result for all tokens, float32 [R, D]: what the head is multiplied by.
   TensorView final_hidden;
 };
@@ -109,10 +117,15 @@ class Gpt2 {
   /// chunks. On an exception, the caches keep their lengths. Throws ArgumentError (a token id outside [0, V),
   /// an empty chunk, a position outside n_positions or the cache's capacity, a cache of another shape, or
   /// given twice, or given beside a tape or dropout; an adapter of another network; on a tape, sequences with different adapters;
-  /// dropout for more than DropoutSeed is enough for; activations of another type,
+  /// dropout for more than DropoutSeed is enough for; attentions of anything but a single sequence; embedding_gradient
+  /// without a tape; embeddings of another shape; activations of another type,
   /// or of bfloat16 beside on_product), CancelledError, MemoryError,
   /// ShapeError (weights that were never set).
   ForwardOutput forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options = {}) const;
+
+  /// The logits of hidden states [R, D], such as a block's result: the final layer norm and the head, float32 [R, V] in the arena.
+  /// Throws ShapeError, MemoryError, CancelledError.
+  TensorView logits_of(ConstTensorView hidden, Arena& arena, const std::stop_token& stop = {}) const;
 
   /// Lays every matrix out in panels, as the kernels stream it, and all of them in regions of 2 MiB pages that they share;
   /// elements and results stay the same. A region lives as long as one matrix in it: quantize before packing. Each matrix' old

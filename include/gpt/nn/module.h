@@ -10,6 +10,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "gpt/autograd/tape.h"
 #include "gpt/core/arena.h"
@@ -50,6 +51,8 @@ struct Context {
   DropoutState dropout = {};                  // no rates in inference
   DType activations = DType::f32;             // how results inside a block are kept: see ForwardOptions
   std::span<const AdaptedRows> adapted = {};  // in the order of the rows
+
+  std::vector<TensorView>* attentions = nullptr;  // gets the probabilities of each layer, of a batch of one
 
   /// Room for what no gradient needs, on a tape: one block after another uses it. Each address is known to the tape once
   /// in a block, and its gradient is made and used up there.

@@ -80,6 +80,13 @@ struct AttentionShape {
 void attention(ConstTensorView qkv, std::span<const AttentionSpan> batch, const AttentionShape& shape,
                TensorView y, TensorView statistics = {});
 
+/// The probabilities of a sequence of T tokens without a past, for people to look at: attention does not hold them.
+///   qkv            float32 [T, 3 D]
+///   probabilities  float32 [H, T, T]: softmax over the keys j <= i of scale q[i] . k[j], 0 behind the query
+/// Dropout takes no part. A row: scores as chains of fused multiply-adds over d in float32, the rest in double, in the order of
+/// the keys. Throws ShapeError.
+void attention_probabilities(ConstTensorView qkv, const AttentionShape& shape, TensorView probabilities);
+
 /// The gradient of attention over whole sequences (past = 0) with a float32 cache, which it does not read:
 ///   qkv, y, statistics  as attention left them
 ///   dy                  float32 [R, D], the gradient of y

@@ -1,4 +1,4 @@
-#include "train/markup.h"
+#include "core/markup.h"
 
 #include <charconv>
 #include <cmath>

@@ -1,0 +1,202 @@
+// gpt-explain: one page that shows why a GPT-2 checkpoint says what it says.
+#include <cmath>
+#include <filesystem>
+#include <iomanip>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gpt/gpt.h>
+
+#include "adapter_options.h"
+#include "program.h"
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Request {
+  std::string model;
+  std::optional<std::string> adapter, prompt, prompt_file, target, output;
+  std::string method = "integrated-gradients";
+  std::optional<std::int64_t> steps;
+  std::int64_t top = 3;
+  int threads = 0;
+  bool json = false;
+};
+
+constexpr const char* kFooter = R"(Examples:
+  gpt-explain --model gpt2 --prompt "The capital of France is" --output page.html
+  gpt-explain --model gpt2 --prompt "The capital of France is" --target " London" --output page.html
+  gpt-explain --model gpt2 --prompt-file text.txt --method gradient-times-input --json
+
+What is explained is the log-probability of the token that comes next: the most probable one, or --target. The page shows which tokens
+of the prompt it is due to, what each layer would say (the logit lens), what reaches the last token through the attention of all
+layers (rollout), and where each head looks.)";
+
+void add_options(program::App& app, Request& r) {
+  app.add_text("--model", r.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
+      .required();
+  program::add_adapter_option(app, r.adapter);
+  app.add_text("--prompt", r.prompt, "TEXT", "What comes before the token that is explained");
+  app.add_text("--prompt-file", r.prompt_file, "FILE",
+               "File or pipe whose whole content is the prompt, - for standard input");
+  app.add_text("--target", r.target, "TEXT",
+               "Explain this token instead of the most probable one: \" London\"");
+  app.add_text("--output", r.output, "FILE", "Where the page goes");
+  app.add_text("--method", r.method, "NAME",
+               "integrated-gradients or gradient-times-input (integrated-gradients)");
+  app.add_number("--steps", r.steps, "Of integrated-gradients: more are more exact, and take longer (32)", 1);
+  app.add_number("--top", r.top, "Tokens beside each other in --json's logit lens (3)", 1);
+  app.add_number("--threads", r.threads, "Threads at most, 0 = one per CPU (0)", 0);
+  app.add_flag("--json", r.json, "Print one JSON object with the numbers");
+}
+
+void check(const Request& r) {
+  if (r.prompt.has_value() == r.prompt_file.has_value())
+    throw program::UsageError(r.prompt ? "--prompt and --prompt-file are both given: expected one"
+                                       : "neither --prompt nor --prompt-file is given: expected one");
+  if (!r.output && !r.json)
+    throw program::UsageError("neither --output nor --json is given: nothing would be shown");
+  const bool integrates = r.method == "integrated-gradients";
+  if (!integrates && r.method != "gradient-times-input")
+    throw program::UsageError(gpt::concat("--method: ", program::in_quotes(r.method),
+                                          " is none of integrated-gradients, gradient-times-input"));
+  if (r.steps && !integrates) throw program::UsageError("--steps is for --method integrated-gradients");
+}
+
+struct Explanation {
+  std::vector<gpt::TokenId> prompt;
+  gpt::TokenId target = 0;
+  gpt::Attribution attribution;
+  std::vector<std::vector<std::vector<gpt::RankedToken>>> lens;  // [layer][token]
+  std::vector<gpt::Tensor> attentions;
+  gpt::Tensor rollout;
+};
+
+gpt::TokenId token_of(const std::string& text, const gpt::Tokenizer& tokenizer) {
+  const std::vector<gpt::TokenId> ids = tokenizer.encode(text);
+  if (ids.size() != 1)
+    gpt::fail<gpt::ArgumentError>(
+        "--target", program::in_quotes(text), " is ", ids.size(), " tokens, expected one",
+        ids.size() > 1
+            ? gpt::concat("; the first is ", program::in_quotes(tokenizer.decode(std::span(ids).first(1))))
+            : "");
+  return ids.front();
+}
+
+/// What integrated gradients begin with: the end of a text, which says least of what comes.
+gpt::TokenId baseline_of(const gpt::Model& model) {
+  const auto& eos = model.config().eos_token_id;
+  const bool known = !eos.empty() && eos.front() >= 0 && eos.front() < model.config().vocab_size;
+  return known ? eos.front() : 0;
+}
+
+Explanation explain(const Request& r, const gpt::Model& model, const std::string& prompt,
+                    std::stop_token stop) {
+  const gpt::Gpt2& network = model.network();
+  Explanation e;
+  e.prompt = model.tokenizer().encode_prompt(prompt);
+  if (e.prompt.empty()) gpt::fail<gpt::ArgumentError>("prompt", "has no tokens");
+  e.lens = gpt::logit_lens(network, e.prompt, std::min(r.top, model.config().vocab_size), stop);
+  e.target = r.target ? token_of(*r.target, model.tokenizer()) : e.lens.back().back().front().id;
+  const auto value = gpt::next_token_log_prob(network, e.target);
+  e.attribution = r.method == "integrated-gradients"
+                      ? gpt::integrated_gradients(network, e.prompt, value, baseline_of(model),
+                                                  r.steps.value_or(32), stop)
+                      : gpt::gradient_times_input(network, e.prompt, value, stop);
+  e.attentions = gpt::attentions(network, e.prompt, stop);
+  e.rollout = gpt::attention_rollout(e.attentions);
+  return e;
+}
+
+std::string text_of(const gpt::Model& model, gpt::TokenId id) { return model.tokenizer().decode({&id, 1}); }
+
+/// A token between quotes, with a line break as \n.
+std::string quoted(const gpt::Model& model, gpt::TokenId id) {
+  return Json(text_of(model, id)).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string value_text(const gpt::Model& model, const Explanation& e) {
+  std::ostringstream out;
+  out.imbue(std::locale::classic());
+  out << std::fixed << std::setprecision(4) << "p(" << quoted(model, e.target)
+      << ") = " << std::exp(e.attribution.value);
+  return out.str();
+}
+
+gpt::ExplanationPage page_of(const Request& r, const gpt::Model& model, Explanation& e) {
+  gpt::ExplanationPage page;
+  page.title = gpt::concat("Why ", quoted(model, e.target), "?");
+  page.value = value_text(model, e);
+  page.method = r.method == "integrated-gradients" ? "Integrated gradients" : "Gradient times input";
+  for (const gpt::TokenId id : e.prompt) page.tokens.push_back(text_of(model, id));
+  page.scores = e.attribution.scores;
+  for (const auto& layer : e.lens) {
+    auto& guesses = page.lens.emplace_back();
+    for (const auto& top : layer) guesses.push_back({text_of(model, top[0].id), std::exp(top[0].log_prob)});
+  }
+  page.attentions = std::move(e.attentions);
+  page.rollout = std::move(e.rollout);
+  return page;
+}
+
+std::string to_json(const Request& r, const gpt::Model& model, const Explanation& e) {
+  Json object{{"target", {{"id", e.target}, {"text", text_of(model, e.target)}}}, {"method", r.method}};
+  object["log_prob"] = e.attribution.value;
+  if (r.method == "integrated-gradients") object["baseline"] = e.attribution.baseline;
+  object["tokens"] = Json::array();
+  const auto t = static_cast<std::int64_t>(e.prompt.size());
+  for (std::size_t i = 0; i < e.prompt.size(); ++i)
+    object["tokens"].push_back(
+        {{"id", e.prompt[i]},
+         {"text", text_of(model, e.prompt[i])},
+         {"score", e.attribution.scores[i]},
+         {"rollout", e.rollout.data<float>()[(t - 1) * t + static_cast<std::int64_t>(i)]}});
+  object["logit_lens"] = Json::array();
+  for (const auto& layer : e.lens) {
+    Json tokens = Json::array();
+    for (const auto& top : layer) {
+      Json ranked = Json::array();
+      for (const gpt::RankedToken& token : top)
+        ranked.push_back(
+            {{"id", token.id}, {"text", text_of(model, token.id)}, {"log_prob", token.log_prob}});
+      tokens.push_back(std::move(ranked));
+    }
+    object["logit_lens"].push_back(std::move(tokens));
+  }
+  return object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+int run(const Request& request) {
+  check(request);
+  gpt::set_num_threads(request.threads);
+  // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
+  const std::string prompt = request.prompt ? *request.prompt : program::read_all(*request.prompt_file);
+  const program::Interrupt interrupt;
+  gpt::Model model =
+      gpt::Model::load(request.model, {.on_warning = program::warn, .stop = interrupt.token()});
+  program::attach_adapter(model, request.adapter);
+  Explanation explanation = explain(request, model, prompt, interrupt.token());
+  const std::string json = request.json ? to_json(request, model, explanation) : "";
+  const std::string value = value_text(model, explanation);
+  if (request.output) {
+    gpt::write_file_atomically(*request.output, gpt::to_html(page_of(request, model, explanation)));
+    std::cerr << *request.output << ": " << value << '\n';
+  }
+  if (request.json) program::Output().write(json);
+  return program::kDone;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Request request;
+  program::App app("gpt-explain", "Shows why a GPT-2 checkpoint says what it says.", kFooter);
+  add_options(app, request);
+  return program::run(app, argc, argv, [&request] { return run(request); });
+}

@@ -1,0 +1,198 @@
+#include "gpt/evaluate/explain.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+#include <utility>
+
+#include "core/float_environment.h"
+#include "core/memory.h"
+#include "evaluate/ranked.h"
+#include "gpt/autograd/ops.h"
+#include "gpt/core/error.h"
+#include "gpt/ops/loss.h"
+#include "gpt/ops/softmax.h"
+
+namespace gpt {
+namespace {
+
+constexpr std::string_view kExplain = "explain";
+
+/// The value of a sequence, with these embeddings where there are any. Adds their gradient to `gradient` [T, D], unless null.
+double run_at(const Gpt2& network, std::span<const TokenId> ids, const ExplainedValue& value,
+              const Tensor* embeddings, Tensor* gradient, const std::stop_token& stop) {
+  Tape tape;
+  Arena arena;
+  const Chunk chunk{ids};
+  ForwardOptions options{.logits = LogitsRows::kNone, .final_hidden = true, .stop = stop};
+  if (embeddings != nullptr) options.embeddings = embeddings->view();
+  if (gradient != nullptr) {
+    options.tape = &tape;
+    options.embedding_gradient = gradient->view();
+  }
+  const ForwardOutput out = network.forward({&chunk, 1}, arena, options);
+  const double result = value(out.final_hidden, options.tape, arena);
+  if (gradient != nullptr) tape.backward(stop);
+  return result;
+}
+
+/// The sums of token and position embeddings.
+Tensor embeddings_of(const Gpt2& network, std::span<const TokenId> ids, const std::stop_token& stop) {
+  Arena arena;
+  const Chunk chunk{ids};
+  const ForwardOutput out =
+      network.forward({&chunk, 1}, arena, {.logits = LogitsRows::kNone, .hidden_states = true, .stop = stop});
+  Tensor copy = Tensor::empty(out.hidden_states[0].shape());
+  std::ranges::copy(out.hidden_states[0].span<float>(), copy.data<float>());
+  return copy;
+}
+
+/// The scalar products of the rows, each times factor.
+std::vector<double> row_products(const Tensor& a, const Tensor& b, double factor) {
+  std::vector<double> products;
+  const std::int64_t d = a.dim(1);
+  for (std::int64_t t = 0; t < a.dim(0); ++t) {
+    double sum = 0;
+    for (std::int64_t i = t * d; i < (t + 1) * d; ++i)
+      sum += static_cast<double>(a.data<float>()[i]) * static_cast<double>(b.data<float>()[i]);
+    products.push_back(factor * sum);
+  }
+  return products;
+}
+
+}  // namespace
+
+ExplainedValue next_token_log_prob(const Gpt2& network, TokenId token) {
+  return [&network, token](ConstTensorView hidden, Tape* tape, Arena& arena) {
+    std::vector<TokenId> labels(static_cast<std::size_t>(hidden.dim(0)), kIgnoredLabel);
+    labels.back() = token;
+    std::vector<double> losses(labels.size());
+    autograd::head_loss(tape, hidden, network.head(), labels, ops::CrossEntropy(), -1.0f, losses, arena);
+    return -losses.back();
+  };
+}
+
+Attribution gradient_times_input(const Gpt2& network, std::span<const TokenId> ids,
+                                 const ExplainedValue& value, const std::stop_token& stop) {
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors(kExplain, [&] {
+    const Tensor embeddings = embeddings_of(network, ids, stop);
+    Tensor gradient = Tensor::zeros(embeddings.shape());
+    Attribution result;
+    result.value = run_at(network, ids, value, nullptr, &gradient, stop);
+    result.scores = row_products(embeddings, gradient, 1);
+    return result;
+  });
+}
+
+Attribution integrated_gradients(const Gpt2& network, std::span<const TokenId> ids,
+                                 const ExplainedValue& value, TokenId baseline, std::int64_t steps,
+                                 const std::stop_token& stop) {
+  if (steps < 1) fail<ArgumentError>(kExplain, "steps is ", steps, ", expected 1 or more");
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors(kExplain, [&] {
+    const std::vector<TokenId> nothing(ids.size(), baseline);
+    const Tensor end = embeddings_of(network, ids, stop), begin = embeddings_of(network, nothing, stop);
+    Tensor way = Tensor::empty(end.shape()), point = Tensor::empty(end.shape()),
+           gradient = Tensor::zeros(end.shape());
+    for (std::int64_t i = 0; i < way.numel(); ++i)
+      way.data<float>()[i] = end.data<float>()[i] - begin.data<float>()[i];
+    Attribution result;
+    result.value = run_at(network, ids, value, nullptr, nullptr, stop);
+    result.baseline = run_at(network, ids, value, &begin, nullptr, stop);
+    for (std::int64_t step = 0; step < steps; ++step) {
+      const auto part = static_cast<float>((static_cast<double>(step) + 0.5) / static_cast<double>(steps));
+      for (std::int64_t i = 0; i < way.numel(); ++i)
+        point.data<float>()[i] = std::fma(part, way.data<float>()[i], begin.data<float>()[i]);
+      run_at(network, ids, value, &point, &gradient, stop);
+    }
+    result.scores = row_products(way, gradient, 1 / static_cast<double>(steps));
+    return result;
+  });
+}
+
+std::vector<std::vector<std::vector<RankedToken>>> logit_lens(const Gpt2& network,
+                                                              std::span<const TokenId> ids,
+                                                              std::int64_t top_n,
+                                                              const std::stop_token& stop) {
+  const std::int64_t vocab_size = network.config().vocab_size;
+  if (top_n < 1 || top_n > vocab_size)
+    fail<ArgumentError>(kExplain, "top_n is ", top_n, ", expected 1 to vocab_size = ", vocab_size);
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors(kExplain, [&] {
+    Arena arena;
+    const Chunk chunk{ids};
+    const ForwardOutput out = network.forward(
+        {&chunk, 1}, arena, {.logits = LogitsRows::kNone, .hidden_states = true, .stop = stop});
+    std::vector<std::vector<std::vector<RankedToken>>> layers;
+    std::vector<double> sums(ids.size());
+    for (std::size_t layer = 0; layer + 1 < out.hidden_states.size(); ++layer) {
+      const Arena::Scope scratch(arena);
+      const TensorView logits = network.logits_of(out.hidden_states[layer], arena, stop);
+      ops::log_sum_exp(logits, sums);
+      auto& tokens = layers.emplace_back();
+      for (std::size_t t = 0; t < ids.size(); ++t) {
+        const auto row = logits.span<float>().subspan(t * static_cast<std::size_t>(vocab_size),
+                                                      static_cast<std::size_t>(vocab_size));
+        auto& top = tokens.emplace_back(evaluate::most_probable(row, static_cast<std::size_t>(top_n)));
+        for (RankedToken& token : top) token.log_prob -= sums[t];
+      }
+    }
+    return layers;
+  });
+}
+
+std::vector<Tensor> attentions(const Gpt2& network, std::span<const TokenId> ids,
+                               const std::stop_token& stop) {
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors(kExplain, [&] {
+    Arena arena;
+    const Chunk chunk{ids};
+    const ForwardOutput out =
+        network.forward({&chunk, 1}, arena, {.logits = LogitsRows::kNone, .attentions = true, .stop = stop});
+    std::vector<Tensor> layers;
+    for (const TensorView& probabilities : out.attentions) {
+      layers.push_back(Tensor::empty(probabilities.shape()));
+      std::ranges::copy(probabilities.span<float>(), layers.back().data<float>());
+    }
+    return layers;
+  });
+}
+
+Tensor attention_rollout(std::span<const Tensor> attentions) {
+  constexpr std::string_view where = "attention_rollout";
+  if (attentions.empty()) fail<ArgumentError>(where, "there are no layers");
+  const Shape& shape = attentions.front().shape();
+  for (const Tensor& layer : attentions)
+    if (layer.shape() != shape || shape.rank() != 3 || shape[1] != shape[2] || layer.dtype() != DType::f32)
+      fail<ShapeError>(where, "a layer is ", name_of(layer.dtype()), " ", layer.shape().to_string(),
+                       ", expected float32 [H, T, T] of the first layer, ", shape.to_string());
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors(where, [&] {
+    const std::int64_t heads = shape[0], t = shape[1];
+    const auto at = [t](std::int64_t i, std::int64_t j) { return static_cast<std::size_t>(i * t + j); };
+    std::vector<double> rollout(static_cast<std::size_t>(t * t)), next(rollout.size()),
+        row(static_cast<std::size_t>(t));
+    for (std::int64_t i = 0; i < t; ++i) rollout[at(i, i)] = 1;
+    for (const Tensor& layer : attentions) {
+      std::ranges::fill(next, 0.0);
+      for (std::int64_t i = 0; i < t; ++i) {
+        for (std::int64_t j = 0; j <= i; ++j) {
+          double sum = 0;
+          for (std::int64_t h = 0; h < heads; ++h)
+            sum += static_cast<double>(layer.data<float>()[(h * t + i) * t + j]);
+          row[static_cast<std::size_t>(j)] = (sum / static_cast<double>(heads) + (i == j ? 1 : 0)) / 2;
+        }
+        for (std::int64_t j = 0; j <= i; ++j)
+          for (std::int64_t k = 0; k <= j; ++k)
+            next[at(i, k)] += row[static_cast<std::size_t>(j)] * rollout[at(j, k)];
+      }
+      std::swap(rollout, next);
+    }
+    Tensor result = Tensor::empty({t, t});
+    std::ranges::transform(rollout, result.data<float>(), [](double x) { return static_cast<float>(x); });
+    return result;
+  });
+}
+
+}  // namespace gpt

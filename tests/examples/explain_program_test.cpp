@@ -1,0 +1,96 @@
+// gpt-explain as its user meets it: the page, the numbers, exit status and messages.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "examples/process.h"
+#include "gpt/gpt.h"
+#include "support/json.h"
+#include "support/temp_dir.h"
+
+namespace gpt::test::explain_program {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+
+std::vector<std::string> command(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), {GPT_EXPLAIN, "--model", kDemo});
+  return arguments;
+}
+
+std::string content(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+TEST(ExplainProgram, ShowsWhyOnOnePage) {
+  const TempDir dir;
+  const ProcessResult result =
+      Process(command({"--prompt", "ROMEO:\nI <love> thee", "--output", dir / "page.html", "--steps", "4"}))
+          .wait();
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("page.html: p(\""));
+  const std::string page = content(dir / "page.html");
+  EXPECT_THAT(page, AllOf(HasSubstr("What it is due to"), HasSubstr("What each layer would say"),
+                          HasSubstr("Where the attention goes"), HasSubstr("layer 6"), HasSubstr("&lt;")));
+  EXPECT_THAT(page, AllOf(Not(HasSubstr("<love>")), Not(HasSubstr("<script")), Not(HasSubstr("http"))));
+}
+
+TEST(ExplainProgram, PrintsTheNumbers) {
+  const ProcessResult result =
+      Process(command({"--prompt", "ROMEO:", "--json", "--steps", "64", "--top", "2"})).wait();
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json object = parse_json(result.out);
+  const Model model = Model::load(kDemo);
+  const auto ids = model.tokenizer().encode_prompt("ROMEO:");
+  ASSERT_EQ(object.at("tokens").size(), ids.size());
+  double sum = 0, rollout = 0;
+  for (const Json& token : object.at("tokens")) {
+    sum += token.at("score").get<double>();
+    rollout += token.at("rollout").get<double>();
+  }
+  EXPECT_NEAR(rollout, 1, 1e-6);
+  const double difference = object.at("log_prob").get<double>() - object.at("baseline").get<double>();
+  EXPECT_NEAR(sum, difference, 0.1 * std::abs(difference));
+  const Json& last = object.at("logit_lens").back().back();
+  ASSERT_EQ(last.size(), 2u);
+  EXPECT_EQ(last[0].at("id"), object.at("target").at("id"));
+  EXPECT_NEAR(last[0].at("log_prob").get<double>(), object.at("log_prob").get<double>(), 1e-6);
+  EXPECT_EQ(object.at("logit_lens").size(), static_cast<std::size_t>(model.config().n_layer) + 1);
+}
+
+TEST(ExplainProgram, ExplainsTheTokenThatIsAskedFor) {
+  const ProcessResult result = Process(command({"--prompt", "ROMEO:", "--json", "--target", " the",
+                                                "--method", "gradient-times-input"}))
+                                   .wait();
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(parse_json(result.out).at("target").at("text"), " the");
+  EXPECT_FALSE(parse_json(result.out).contains("baseline"));
+}
+
+TEST(ExplainProgram, NamesWhatIsWrong) {
+  const TempDir dir;
+  expect_failure(2, command({"--json"}), "neither --prompt nor --prompt-file");
+  expect_failure(2, command({"--prompt", "a"}), "neither --output nor --json");
+  expect_failure(2, command({"--prompt", "a", "--json", "--method", "lime"}), "none of integrated-gradients");
+  expect_failure(2, command({"--prompt", "a", "--json", "--method", "gradient-times-input", "--steps", "3"}),
+                 "--steps is for");
+  expect_failure(1, command({"--prompt", "", "--json"}), "no tokens");
+  expect_failure(1, command({"--prompt", "a", "--json", "--target", "two tokens"}),
+                 "expected one; the first is");
+  expect_failure(1, command({"--prompt", "a", "--output", dir.path()}), dir.path().string());
+}
+
+}  // namespace
+}  // namespace gpt::test::explain_program
