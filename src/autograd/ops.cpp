@@ -233,6 +233,69 @@ void embedding(Tape* tape, std::span<const TokenId> ids, std::span<const std::in
   });
 }
 
+void replace_rows(Tape* tape, ConstTensorView rows, std::int64_t from, std::span<const std::int64_t> places,
+                  std::int64_t to, std::int64_t width, TensorView y) {
+  const std::int64_t n = rows.dim(0), all = rows.dim(1), wide = y.dim(1);
+  bool fits = from >= 0 && to >= 0 && width >= 0 && from + width <= all && to + width <= wide;
+  for (const std::int64_t place : places) fits = fits && place >= 0 && place + n <= y.dim(0);
+  if (!fits)
+    fail<ShapeError>("replace_rows", "columns [", from, ", ", from + width, ") of ", rows.shape().to_string(),
+                     " do not fit columns from ", to, " on of ", y.shape().to_string());
+  const auto row = [](auto x, std::int64_t r, std::int64_t column, std::int64_t count) {
+    const std::int64_t offset = (r * x.dim(1) + column) * static_cast<std::int64_t>(size_of(x.dtype()));
+    return decltype(x)(x.raw() + offset, x.dtype(), {count});
+  };
+  for (const std::int64_t place : places)
+    for (std::int64_t i = 0; i < n; ++i) {
+      const ConstTensorView source = row(rows, i, from, width);
+      const TensorView target = row(y, place + i, to, width);
+      if (source.dtype() == target.dtype())
+        std::memcpy(target.raw(), source.raw(), target.nbytes());
+      else
+        ops::convert(source, target);
+    }
+  if (tape == nullptr) return;
+  tape->record({rows, y}, y, [=](Tape& t, TensorView dy) {
+    const bool wants = t.wants(rows);
+    const Tape::Target drows = wants ? t.target(rows) : Tape::Target{};
+    if (wants && !drows.add) std::memset(drows.view.raw(), 0, drows.view.nbytes());
+    for (const std::int64_t place : places)
+      for (std::int64_t i = 0; i < n; ++i) {
+        const TensorView gradient = row(dy, place + i, to, width);
+        if (wants) ops::add(gradient, row(drows.view, i, from, width));
+        std::memset(gradient.raw(), 0, gradient.nbytes());
+      }
+    t.give(y, dy);
+  });
+}
+
+void take_rows(Tape* tape, ConstTensorView x, std::span<const RowRange> ranges, TensorView y) {
+  const std::int64_t d = x.dim(1);
+  std::int64_t end = 0, count = 0;
+  bool fits = y.dim(1) == d && x.dtype() == DType::f32 && y.dtype() == DType::f32;
+  for (const RowRange& range : ranges) {
+    fits = fits && range.first >= end && range.count >= 0;
+    end = range.first + range.count;
+    count += range.count;
+  }
+  if (!fits || end > x.dim(0) || count != y.dim(0))
+    fail<ShapeError>("take_rows", count, " rows of ", x.shape().to_string(), " for ", y.shape().to_string(),
+                     ", expected float32, and ranges that rise");
+  float* to = y.data<float>();
+  for (const RowRange& range : ranges)
+    to = std::copy_n(x.data<float>() + range.first * d, range.count * d, to);
+  if (tape == nullptr) return;
+  tape->record({x}, y, [=](Tape& t, TensorView dy) {
+    const Tape::Target dx = t.target(x);
+    if (!dx.add) std::memset(dx.view.raw(), 0, dx.view.nbytes());
+    const float* from = dy.data<float>();
+    for (const RowRange& range : ranges) {
+      ops::add(ConstTensorView(from, {range.count, d}), stretch(dx.view, range.first, range.count));
+      from += range.count * d;
+    }
+  });
+}
+
 void head_loss(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span<const TokenId> labels,
                const ops::RowLoss& loss, float scale, std::span<double> losses, Arena& arena,
                const std::stop_token& stop) {

@@ -41,7 +41,7 @@ void require_finite(std::span<const float> vector, std::size_t sequence, const G
 
 Tensor embed_all(const Gpt2& network, std::span<const std::vector<TokenId>> sequences,
                  const EmbedOptions& options) {
-  const std::int64_t d = network.config().n_embd, n_positions = network.config().n_positions;
+  const std::int64_t d = network.config().n_embd, n_positions = network.max_tokens();
   if (sequences.empty()) fail<ArgumentError>(kEmbed, "there are no sequences");
   for (std::size_t i = 0; i < sequences.size(); ++i)
     if (sequences[i].empty() || sequences[i].size() > static_cast<std::size_t>(n_positions))

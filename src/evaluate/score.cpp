@@ -26,7 +26,7 @@ struct Windows {
 };
 
 Windows windows_of(std::string_view where, const Gpt2& network, const ScoreOptions& options) {
-  const std::int64_t n_positions = network.config().n_positions;
+  const std::int64_t n_positions = network.max_tokens();
   Windows w{options.max_length, options.stride};
   if (w.max_length == 0) w.max_length = n_positions;
   if (w.max_length < 2 || w.max_length > n_positions)
@@ -201,7 +201,7 @@ std::vector<double> sums_of(const Gpt2& network, std::span<const ScoredContinuat
   if (options.max_length != 0 || options.stride != 0)
     fail<ArgumentError>(where, "max_length is ", options.max_length, " and stride ", options.stride,
                         ", expected 0: a continuation is scored in one window");
-  const std::int64_t n_positions = network.config().n_positions;
+  const std::int64_t n_positions = network.max_tokens();
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     if (pairs[i].context.empty())
       fail<ArgumentError>(where, "the context of pair ", i, " is empty, expected 1 token or more");

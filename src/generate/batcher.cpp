@@ -90,37 +90,54 @@ void Batcher::preempt_last() noexcept {
   insert(waiting_, running_, std::prev(running_.end()));
 }
 
-void Batcher::forget_published(Job& job, std::int64_t tokens) noexcept {
-  while (PrefixCache::count_to(job.last_published) > tokens / pool_.page_tokens())
+std::int64_t Batcher::virtual_tokens(const Job& job) const noexcept {
+  return room_of(*model_, job.settings).virtual_tokens;
+}
+
+std::int64_t Batcher::positions_of(const Job& job) const noexcept {
+  return job.context.fed == 0 ? 0 : virtual_tokens(job) + job.context.fed;
+}
+
+void Batcher::forget_published(Job& job, std::int64_t positions) noexcept {
+  while (PrefixCache::count_to(job.last_published) > positions / pool_.page_tokens())
     job.last_published = prefixes_.leave(*job.last_published);
 }
 
 void Batcher::slide(Job& job) {
   const std::int64_t before = job.context.dropped;
-  job.context.slide(job.sequence.tokens.size(), model_->config().n_positions);
+  job.context.slide(job.sequence.tokens.size(), room_of(*model_, job.settings).tokens);
   if (job.context.dropped == before) return;
-  forget_published(job, job.context.fed);
+  forget_published(job, positions_of(job));
   blocked_ = 0;
 }
 
 std::span<const TokenId> Batcher::tokens_at(const Job& job, std::int64_t begin, std::int64_t end) {
+  constexpr TokenId kVirtual = -1;
   const auto& tokens = job.sequence.tokens;
+  const std::int64_t before = virtual_tokens(job);
   scratch_.clear();
-  for (std::int64_t position = begin; position < end; ++position)
-    scratch_.push_back(tokens[static_cast<std::size_t>(
-        position < job.context.keep ? position : position + job.context.dropped)]);
+  for (std::int64_t position = begin; position < end; ++position) {
+    const std::int64_t t = position - before;
+    scratch_.push_back(
+        t < 0 ? kVirtual
+              : tokens[static_cast<std::size_t>(t < job.context.keep ? t : t + job.context.dropped)]);
+  }
   return scratch_;
 }
 
 PrefixCache::Node* Batcher::use_prefix(Job& job) {
-  const std::int64_t length = job.pending();
-  PrefixCache::Node* const last =
-      prefixes_.find(job.settings.options.adapter.get(), tokens_at(job, 0, length));
+  const std::int64_t length = job.pending(), before = virtual_tokens(job);
+  PrefixCache::Node* last =
+      prefixes_.find(job.settings.options.adapter.get(), tokens_at(job, 0, before + length));
   // The last token is computed in any case, for its logits; where it ends a page, the page is shared until it is written to.
-  job.context.fed = std::min(PrefixCache::count_to(last) * pool_.page_tokens(), length - 1);
+  job.context.fed = std::min(PrefixCache::count_to(last) * pool_.page_tokens() - before, length - 1);
+  if (job.context.fed <= 0) {  // virtual tokens come with a token, or not at all
+    job.context.fed = 0;
+    last = nullptr;
+  }
   prefixes_.use(last);
   job.last_published = last;
-  forget_published(job, job.context.fed);
+  forget_published(job, positions_of(job));
   return last;
 }
 
@@ -128,7 +145,7 @@ void Batcher::publish(Job& job) {
   if (!options_.prefix_cache) return;
   nn::KvCache& cache = job.context.cache;
   const std::int64_t page_tokens = pool_.page_tokens();
-  for (std::int64_t i = PrefixCache::count_to(job.last_published); i < job.context.fed / page_tokens; ++i) {
+  for (std::int64_t i = PrefixCache::count_to(job.last_published); i < positions_of(job) / page_tokens; ++i) {
     const nn::KvPage& page = cache.pages()[static_cast<std::size_t>(i)];
     job.last_published = prefixes_.insert(job.last_published, job.settings.options.adapter,
                                           tokens_at(job, i * page_tokens, (i + 1) * page_tokens), page);
@@ -176,7 +193,8 @@ bool Batcher::feed(Job& job) {
 }
 
 bool Batcher::make_room(const Job& job, std::int64_t length) {
-  const std::int64_t needed = pool_.pages_for(length) - PrefixCache::count_to(job.last_published);
+  const std::int64_t needed =
+      pool_.pages_for(virtual_tokens(job) + length) - PrefixCache::count_to(job.last_published);
   auto left = static_cast<std::int64_t>(running_.size());  // that would go on running
   std::int64_t given = 0;                                  // pages that nobody but the others has
   const auto is_enough = [&] {
@@ -212,7 +230,8 @@ bool Batcher::admit() {
     const PrefixCache::Node* const last = options_.prefix_cache ? use_prefix(job) : nullptr;
     bool has_room = make_room(job, length);
     if (has_room) {
-      context.cache = pool_.make_cache(job.most_tokens(model_->config().n_positions));
+      context.cache =
+          pool_.make_cache(job.most_tokens(room_of(*model_, job.settings).tokens), virtual_tokens(job));
       context.cache.share(PrefixCache::pages_to(last), context.fed);
       has_room = reserve(job, length);
     }

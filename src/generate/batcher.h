@@ -58,7 +58,10 @@ class Batcher {
   PrefixCache::Node* use_prefix(Job& job);
   /// Makes the full pages of a job known to the prefix cache.
   void publish(Job& job);
-  void forget_published(Job& job, std::int64_t tokens) noexcept;  // but those of its first `tokens`
+  void forget_published(Job& job, std::int64_t positions) noexcept;  // but those of its first `positions`
+  std::int64_t virtual_tokens(const Job& job) const noexcept;
+  /// What its cache holds, virtual tokens included.
+  std::int64_t positions_of(const Job& job) const noexcept;
   void slide(Job& job);
   void preempt_last() noexcept;  // of those that run
   void release(Job& job) noexcept;
@@ -67,7 +70,7 @@ class Batcher {
   ForwardOutput compute(const std::stop_token& stop);
   void choose(Feed& feed, std::span<const float> logits) noexcept;
   static void tell(const Feed& feed) noexcept;  // the caller of the token, if there is one
-  /// The tokens at the positions [begin, end) of a job's context; valid until the next call.
+  /// The tokens at the positions [begin, end) of a job's context, -1 for virtual ones; valid until the next call.
   std::span<const TokenId> tokens_at(const Job& job, std::int64_t begin, std::int64_t end);
 
   const Model* model_;

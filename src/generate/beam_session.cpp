@@ -45,7 +45,7 @@ BeamSession::BeamSession(const Model& model, Settings settings, std::vector<std:
   for (const std::vector<TokenId>& prompt : prompts_) {
     check_prompt(prompt, config);
     max_new_tokens_.push_back(
-        max_new_tokens(settings_, static_cast<std::int64_t>(prompt.size()), config.n_positions));
+        max_new_tokens(settings_, static_cast<std::int64_t>(prompt.size()), room_of(model, settings_)));
   }
 }
 
@@ -102,8 +102,8 @@ void BeamSession::search(std::size_t index, std::vector<GenerateResult>& results
 
 void BeamSession::prefill(Work& work) {
   const auto length = static_cast<std::int64_t>(work.prompt.size());
-  work.prompt_cache =
-      model_->network().make_cache(length + work.max_new_tokens - 1, settings_.options.kv_cache_dtype);
+  work.prompt_cache = model_->network().make_cache(
+      length + work.max_new_tokens - 1, settings_.options.kv_cache_dtype, settings_.options.adapter.get());
   for (std::int64_t fed = 0; fed < length;) {
     const std::int64_t count = std::min(length - fed, kTokensPerPass);
     const Chunk chunk{
@@ -190,7 +190,8 @@ void BeamSession::hand_on(Work& work, Group& group, std::span<const BeamSearch::
   std::vector<nn::KvCache> caches(beams.size());
   if (group.caches.empty()) {  // behind the prompt: one set of rows for all
     for (nn::KvCache& cache : caches) {
-      cache = model_->network().make_cache(work.prompt_cache.capacity(), work.prompt_cache.dtype());
+      cache = model_->network().make_cache(work.prompt_cache.capacity(), work.prompt_cache.dtype(),
+                                           settings_.options.adapter.get());
       cache.copy_from(work.prompt_cache, 0);
     }
     group.caches = std::move(caches);
@@ -212,7 +213,8 @@ void BeamSession::hand_on(Work& work, Group& group, std::span<const BeamSearch::
       same = common_prefix(before[spare].tokens, before[parent].tokens);
       caches[b] = std::move(group.caches[spare++]);
     } else {
-      caches[b] = model_->network().make_cache(work.prompt_cache.capacity(), work.prompt_cache.dtype());
+      caches[b] = model_->network().make_cache(work.prompt_cache.capacity(), work.prompt_cache.dtype(),
+                                               settings_.options.adapter.get());
     }
     caches[b].copy_from(caches[*heir[parent]], static_cast<std::int64_t>(same));
   }
@@ -244,8 +246,9 @@ void BeamSession::add_log_probs(GenerateResult& result) {
   const auto vocab_size = static_cast<std::size_t>(model_->config().vocab_size);
   constexpr std::size_t kRowsPerPass = 32;  // logits of all of them are held at once
   const std::size_t prompt = result.prompt_ids.size();
-  nn::KvCache cache = model_->network().make_cache(static_cast<std::int64_t>(tokens.size()),
-                                                   settings_.options.kv_cache_dtype);
+  nn::KvCache cache =
+      model_->network().make_cache(static_cast<std::int64_t>(tokens.size()), settings_.options.kv_cache_dtype,
+                                   settings_.options.adapter.get());
   for (std::size_t fed = 0; fed < tokens.size();) {
     const bool in_prompt = fed + 1 < prompt;
     const std::size_t end = in_prompt ? std::min(prompt - 1, fed + static_cast<std::size_t>(kTokensPerPass))

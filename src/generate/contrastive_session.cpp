@@ -38,10 +38,10 @@ ContrastiveSession::ContrastiveSession(const Model& model, Settings settings,
   for (const std::vector<TokenId>& prompt : prompts_) {
     check_prompt(prompt, config);
     const auto length = static_cast<std::int64_t>(prompt.size());
-    max_new_tokens_.push_back(max_new_tokens(settings_, length, config.n_positions));
-    if (length + max_new_tokens_.back() > config.n_positions)
+    max_new_tokens_.push_back(max_new_tokens(settings_, length, room_of(model, settings_)));
+    if (length + max_new_tokens_.back() > room_of(model, settings_).tokens)
       fail<ArgumentError>("generate", "the prompt's ", length, " tokens and ", max_new_tokens_.back(),
-                          " new ones do not fit the context, n_positions = ", config.n_positions,
+                          " new ones do not fit the context, ", room_of(model, settings_).text(),
                           ": with penalty_alpha the last one is fed too");
   }
 }
@@ -104,8 +104,8 @@ void ContrastiveSession::search(Work& work) {
 
 void ContrastiveSession::prefill(Work& work) {
   const auto length = static_cast<std::int64_t>(work.tokens.size());
-  work.caches.push_back(
-      model_->network().make_cache(length + work.max_new_tokens, settings_.options.kv_cache_dtype));
+  work.caches.push_back(model_->network().make_cache(
+      length + work.max_new_tokens, settings_.options.kv_cache_dtype, settings_.options.adapter.get()));
   for (std::int64_t fed = 0; fed < length;) {
     const std::int64_t count = std::min(length - fed, kTokensPerPass);
     const Chunk chunk{
@@ -170,7 +170,8 @@ bool ContrastiveSession::choose(Work& work) {
   for (std::size_t i = 0; i < candidates_.size(); ++i) {
     nn::KvCache& cache = work.caches[i];
     const nn::KvCache& right = work.caches[work.chosen];
-    if (cache.capacity() == 0) cache = model_->network().make_cache(right.capacity(), right.dtype());
+    if (cache.capacity() == 0)
+      cache = model_->network().make_cache(right.capacity(), right.dtype(), settings_.options.adapter.get());
     // Its last token is a candidate that was not taken.
     if (i != work.chosen) cache.copy_from(right, std::max<std::int64_t>(cache.length() - 1, 0));
     batch.push_back({.ids = std::span(&candidates_[i].id, 1),

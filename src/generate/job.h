@@ -26,8 +26,7 @@ struct Job {
         sequence(model, settings, sampler, prompt, 0),
         priority(request.priority),
         on_done(std::move(request.on_done)) {
-    context.keep =
-        kept_tokens(settings, static_cast<std::int64_t>(prompt.size()), model.config().n_positions);
+    context.keep = kept_tokens(settings, static_cast<std::int64_t>(prompt.size()), room_of(model, settings));
   }
   Job(const Job&) = delete;  // the sequence points into the settings
   Job& operator=(const Job&) = delete;
@@ -38,10 +37,10 @@ struct Job {
   }
   std::int64_t pending() const noexcept { return context.pending(sequence.tokens.size()); }
   /// The most tokens that its cache holds at once.
-  std::int64_t most_tokens(std::int64_t n_positions) const noexcept {
+  std::int64_t most_tokens(std::int64_t max_tokens) const noexcept {
     const std::int64_t all =
         static_cast<std::int64_t>(sequence.result.prompt_ids.size()) + sequence.max_new_tokens - 1;
-    return all < n_positions ? all : n_positions;
+    return all < max_tokens ? all : max_tokens;
   }
 
   RequestId id = 0;

@@ -103,8 +103,9 @@ RequestId Scheduler::State::submit(std::span<const TokenId> prompt, const Genera
   generate::Job& job = made.emplace_back(
       *model, std::move(resolved), std::vector<TokenId>(prompt.begin(), prompt.end()), std::move(settings));
   const nn::KvPool& pool = batcher.pool();
-  const std::int64_t tokens = job.most_tokens(model->config().n_positions);
-  if (const std::int64_t pages = pool.pages_for(tokens); pages > pool.total_pages())
+  const generate::Room room = room_of(*model, job.settings);
+  const std::int64_t tokens = job.most_tokens(room.tokens);
+  if (const std::int64_t pages = pool.pages_for(room.virtual_tokens + tokens); pages > pool.total_pages())
     fail<ArgumentError>(kWhere, "the request may need keys and values of ", tokens, " tokens, ", pages,
                         " pages of ", pool.page_bytes(),
                         " bytes, and kv_cache_bytes = ", options.kv_cache_bytes, " allows ",

@@ -13,8 +13,8 @@ Sequence::Sequence(const Model& model, const Settings& settings, const Sampler& 
                    const std::vector<TokenId>& prompt, std::size_t number) {
   check_prompt(prompt, model.config());
   const GenerateOptions& options = settings.options;
-  max_new_tokens = generate::max_new_tokens(settings, static_cast<std::int64_t>(prompt.size()),
-                                            model.config().n_positions);
+  max_new_tokens =
+      generate::max_new_tokens(settings, static_cast<std::int64_t>(prompt.size()), room_of(model, settings));
   if (*options.do_sample) rng.emplace(options.seed, options.stream + number);
   tokens.reserve(prompt.size() + static_cast<std::size_t>(max_new_tokens));
   tokens = prompt;

@@ -20,10 +20,10 @@ constexpr std::int64_t kGuessesPerPass = 64;
 Sampler make_sampler(Settings& settings) { return Sampler(std::move(settings.processors)); }
 
 // Throws ArgumentError when the negative prompt and the new tokens do not fit the context.
-void check_negative_prompt(std::size_t length, std::int64_t max_new_tokens, std::int64_t n_positions) {
-  if (static_cast<std::int64_t>(length) + max_new_tokens > n_positions + 1)
+void check_negative_prompt(std::size_t length, std::int64_t max_new_tokens, const Room& room) {
+  if (static_cast<std::int64_t>(length) + max_new_tokens > room.tokens + 1)
     fail<ArgumentError>("generate", "negative_prompt_ids holds ", length, " tokens, which with ",
-                        max_new_tokens, " new ones do not fit the context: n_positions = ", n_positions);
+                        max_new_tokens, " new ones do not fit the context: ", room.text());
 }
 
 }  // namespace
@@ -45,12 +45,13 @@ void Session::add_sequence(const std::vector<TokenId>& prompt, std::size_t promp
                       .leader = index - number});
   Member& member = members_.back();
   const std::int64_t most = member.sequence.max_new_tokens;
-  member.context.keep = kept_tokens(settings_, static_cast<std::int64_t>(prompt.size()), config.n_positions);
+  member.context.keep =
+      kept_tokens(settings_, static_cast<std::int64_t>(prompt.size()), room_of(*model_, settings_));
   if (is_guided(options)) {
     member.unconditional = Unconditional();
     std::vector<TokenId>& tokens = member.unconditional->tokens;
     tokens = options.negative_prompt_ids.value_or(std::vector<TokenId>{prompt.back()});
-    check_negative_prompt(tokens.size(), most, config.n_positions);
+    check_negative_prompt(tokens.size(), most, room_of(*model_, settings_));
     tokens.reserve(tokens.size() + static_cast<std::size_t>(most));
   }
   member.drafter = make_drafter(options, static_cast<std::size_t>(config.vocab_size),
@@ -96,7 +97,7 @@ void Session::plan() {
   std::int64_t room = kTokensPerPass;
   for (const std::size_t index : running_) {
     Member& member = members_[index];
-    member.context.slide(member.sequence.tokens.size(), model_->config().n_positions);
+    member.context.slide(member.sequence.tokens.size(), room_of(*model_, settings_).tokens);
   }
   // Guesses need the logits of every token that is fed: not beside a prompt, be it of one token.
   const auto decodes = [this](std::size_t index) {
@@ -126,7 +127,7 @@ void Session::plan_feed(std::size_t index, bool unconditional, std::int64_t& roo
   if (context.cache.capacity() == 0)
     context.cache = model_->network().make_cache(
         static_cast<std::int64_t>(tokens.size()) + member.sequence.max_new_tokens - 1,
-        settings_.options.kv_cache_dtype);
+        settings_.options.kv_cache_dtype, settings_.options.adapter.get());
   room -= count;
   feeds_.push_back({.sequence = index,
                     .count = count,
@@ -141,7 +142,7 @@ bool Session::plan_guesses(std::size_t index, std::int64_t& room) {
   // Before the last token, and before the window would move.
   const std::int64_t most =
       std::min({room, sequence.max_new_tokens - static_cast<std::int64_t>(sequence.result.ids.size()) - 1,
-                model_->config().n_positions - member.context.fed - 1});
+                room_of(*model_, settings_).tokens - member.context.fed - 1});
   if (most <= 0) return false;
   member.proposal.assign(1, sequence.tokens.back());
   member.drafter->propose(sequence.tokens, static_cast<std::size_t>(most),
@@ -227,7 +228,8 @@ void Session::choose_guessed(const Feed& feed, std::span<const float> logits) {
 }
 
 nn::KvCache Session::copy_of(const nn::KvCache& cache) const {
-  nn::KvCache copy = model_->network().make_cache(cache.capacity(), cache.dtype());
+  nn::KvCache copy =
+      model_->network().make_cache(cache.capacity(), cache.dtype(), settings_.options.adapter.get());
   copy.copy_from(cache, 0);
   return copy;
 }

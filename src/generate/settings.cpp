@@ -286,15 +286,25 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
   return settings;
 }
 
-std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length, std::int64_t n_positions) {
+std::string Room::text() const {
+  return concat("n_positions = ", tokens + virtual_tokens,
+                virtual_tokens > 0 ? concat(", less ", virtual_tokens, " virtual tokens") : "");
+}
+
+Room room_of(const Model& model, const Settings& settings) noexcept {
+  const nn::Adapter* const adapter = settings.options.adapter.get();
+  return {model.network().max_tokens(adapter), model.network().virtual_tokens(adapter)};
+}
+
+std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length, const Room& room) {
   const GenerateOptions& options = settings.options;
   const bool slides = options.sliding_window.value_or(false);
-  if (prompt_length > n_positions && !slides)
-    fail<ArgumentError>("generate", "the prompt has ", prompt_length,
-                        " tokens, the context holds n_positions = ", n_positions);
+  if (prompt_length > room.tokens && !slides)
+    fail<ArgumentError>("generate", "the prompt has ", prompt_length, " tokens, the context holds ",
+                        room.text());
   if (!options.max_new_tokens && !options.max_length) {
     const auto count =
-        slides ? kDefaultLength : std::clamp<std::int64_t>(n_positions - prompt_length, 1, kDefaultLength);
+        slides ? kDefaultLength : std::clamp<std::int64_t>(room.tokens - prompt_length, 1, kDefaultLength);
     check_room(options, count);
     return count;
   }
@@ -303,22 +313,21 @@ std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length
                         ", which leaves no room for a new token after the prompt's ", prompt_length);
   const std::int64_t count =
       options.max_new_tokens ? *options.max_new_tokens : *options.max_length - prompt_length;
-  if (!slides && count > n_positions + 1 - prompt_length)
+  if (!slides && count > room.tokens + 1 - prompt_length)
     fail<ArgumentError>("generate", "the prompt's ", prompt_length, " tokens and ", count, " new ones",
-                        settings.length_source, " do not fit the context: n_positions = ", n_positions,
-                        " leaves room for ", n_positions + 1 - prompt_length, " new tokens");
+                        settings.length_source, " do not fit the context: ", room.text(), " leaves room for ",
+                        room.tokens + 1 - prompt_length, " new tokens");
   check_room(options, count);
   return count;
 }
 
-std::int64_t kept_tokens(const Settings& settings, std::int64_t prompt_length, std::int64_t n_positions) {
+std::int64_t kept_tokens(const Settings& settings, std::int64_t prompt_length, const Room& room) {
   if (!settings.options.sliding_window.value_or(false)) return 0;
   const std::int64_t wanted = settings.options.n_keep.value_or(0);
   const std::int64_t keep = wanted < 0 ? prompt_length : std::min(wanted, prompt_length);
-  if (keep >= n_positions)
-    fail<ArgumentError>(
-        "generate", "n_keep is ", wanted, " and keeps ", keep,
-        " tokens of the prompt, which leaves nothing to slide in n_positions = ", n_positions);
+  if (keep >= room.tokens)
+    fail<ArgumentError>("generate", "n_keep is ", wanted, " and keeps ", keep,
+                        " tokens of the prompt, which leaves nothing to slide in ", room.text());
   return keep;
 }
 

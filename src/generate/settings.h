@@ -31,11 +31,20 @@ void check_values(const GenerateOptions& options);
 /// Throws as Generator::check.
 Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defaults, const Model& model);
 
+/// Where a sequence's tokens go: n_positions, of which the virtual tokens of its adapter take the first.
+struct Room {
+  std::int64_t tokens = 0;
+  std::int64_t virtual_tokens = 0;
+
+  std::string text() const;  // "n_positions = 32", "n_positions = 32, less 8 virtual tokens"
+};
+Room room_of(const Model& model, const Settings& settings) noexcept;
+
 /// How many tokens may follow a prompt, at least 1. Throws ArgumentError when the context cannot hold the
 /// prompt and them, and does not slide.
-std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length, std::int64_t n_positions);
+std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length, const Room& room);
 
 /// How many of a sequence's first tokens a sliding window keeps. Throws ArgumentError when that is all it holds.
-std::int64_t kept_tokens(const Settings& settings, std::int64_t prompt_length, std::int64_t n_positions);
+std::int64_t kept_tokens(const Settings& settings, std::int64_t prompt_length, const Room& room);
 
 }  // namespace gpt::generate

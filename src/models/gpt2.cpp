@@ -10,6 +10,7 @@
 #include "core/float_environment.h"
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
+#include "models/gpt2_rows.h"
 #include "ops/pack.h"
 
 namespace gpt {
@@ -31,43 +32,6 @@ nn::Block make_block(const Gpt2Config& c, std::int64_t layer) {
           nn::Mlp(c.n_embd, c.inner_dim(), c.activation_function, layer)};
 }
 
-/// A ragged batch, row by row.
-struct Rows {
-  std::span<TokenId> ids;
-  std::span<std::int32_t> positions;
-  std::span<nn::Segment> segments;
-};
-
-/// Tokens of the sequence that came before.
-std::int64_t past_of(const Chunk& chunk) noexcept {
-  return chunk.cache == nullptr ? 0 : chunk.cache->length();
-}
-
-Rows gather(std::span<const Chunk> batch, std::size_t rows, Arena& arena) {
-  const Rows all{arena.take_span<TokenId>(rows), arena.take_span<std::int32_t>(rows),
-                 arena.take_span<nn::Segment>(batch.size())};
-  std::size_t row = 0;
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    const auto& [ids, cache, adapter] = batch[i];
-    all.segments[i] = {static_cast<std::int64_t>(row), static_cast<std::int64_t>(ids.size()), cache};
-    for (std::size_t t = 0; t < ids.size(); ++t, ++row) {
-      all.ids[row] = ids[t];
-      all.positions[row] = static_cast<std::int32_t>(past_of(batch[i]) + static_cast<std::int64_t>(t));
-    }
-  }
-  return all;
-}
-
-TensorView last_rows(ConstTensorView x, std::span<const nn::Segment> segments, Arena& arena) {
-  const std::int64_t d = x.dim(1);
-  const TensorView last = arena.take({static_cast<std::int64_t>(segments.size()), d});
-  for (std::size_t i = 0; i < segments.size(); ++i) {
-    const std::int64_t row = segments[i].row + segments[i].rows - 1;
-    std::copy_n(x.data<float>() + row * d, d, last.data<float>() + static_cast<std::int64_t>(i) * d);
-  }
-  return last;
-}
-
 /// Keeps nothing but y, and records how to compute the rest again.
 void forward_recomputed(const nn::Block& block, nn::Context& context, ConstTensorView x,
                         std::span<const nn::Segment> segments, TensorView y) {
@@ -84,28 +48,6 @@ void forward_recomputed(const nn::Block& block, nn::Context& context, ConstTenso
   context.tape = nullptr;
   block.forward(context, x, segments, y);
   context.tape = &tape;
-}
-
-/// The rows of sequences that follow each other with the same adapter, as one.
-std::span<const nn::AdaptedRows> adapted_rows(std::span<const Chunk> batch, const nn::Adapter* attached,
-                                              Arena& arena) {
-  const auto all = arena.take_span<nn::AdaptedRows>(batch.size());
-  std::size_t count = 0;
-  std::int64_t row = 0;
-  for (const Chunk& chunk : batch) {
-    const nn::Adapter* adapter = chunk.adapter != nullptr ? chunk.adapter : attached;
-    const auto rows = static_cast<std::int64_t>(chunk.ids.size());
-    if (adapter != nullptr) {
-      const bool follows =
-          count > 0 && all[count - 1].adapter == adapter && all[count - 1].row + all[count - 1].rows == row;
-      if (follows)
-        all[count - 1].rows += rows;
-      else
-        all[count++] = {row, rows, adapter};
-    }
-    row += rows;
-  }
-  return all.first(count);
 }
 
 /// Two uses of the same random numbers would be one mask. A layer has three of its own, and one for each adapted linear layer.
@@ -167,9 +109,10 @@ void Gpt2::pack() {
   });
 }
 
-nn::KvCache Gpt2::make_cache(std::int64_t capacity, DType dtype) const {
+nn::KvCache Gpt2::make_cache(std::int64_t capacity, DType dtype, const nn::Adapter* adapter) const {
   const nn::KvShape shape{config_.n_layer, config_.n_head, config_.head_dim()};
-  return {shape, capacity > 0 ? std::min(capacity, config_.n_positions) : config_.n_positions, dtype};
+  const std::int64_t most = max_tokens(adapter);
+  return {shape, capacity > 0 ? std::min(capacity, most) : most, dtype, virtual_tokens(adapter)};
 }
 
 nn::KvPool Gpt2::make_pool(std::size_t budget, std::int64_t page_tokens, DType dtype) const {
@@ -177,7 +120,7 @@ nn::KvPool Gpt2::make_pool(std::size_t budget, std::int64_t page_tokens, DType d
 }
 
 ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options) const {
-  const std::int64_t rows = check_batch(batch);
+  check_batch(batch);
   if (options.tape != nullptr || options.dropout)
     for (const Chunk& chunk : batch)
       if (chunk.cache != nullptr)
@@ -186,26 +129,37 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   if (options.activations != DType::f32 && (options.activations != DType::bf16 || options.on_product))
     fail<ArgumentError>("gpt2", "activations are ", name_of(options.activations), ", expected float32",
                         options.on_product ? " beside on_product" : " or bfloat16");
+  if (options.virtual_rows < 0)
+    fail<ArgumentError>("gpt2", "virtual_rows is ", options.virtual_rows, ", expected 0 or more");
   check_inspection(batch, options);
   for (const Chunk& chunk : batch)
     if (chunk.cache != nullptr)
       chunk.cache->reserve(chunk.cache->length() + static_cast<std::int64_t>(chunk.ids.size()));
   nn::Context context{arena, options.stop, options.on_product ? &options.on_product : nullptr, options.tape};
   context.activations = options.activations;
-  context.adapted = adapted_rows(batch, adapter_.get(), arena);
-  if (options.tape != nullptr && !context.adapted.empty() && context.adapted.front().rows != rows)
+  const BatchRows all = gather(batch, adapter_.get(), arena);
+  const std::span<const nn::Segment> segments = all.segments;
+  context.adapted = all.adapted;
+  if (options.tape != nullptr && !context.adapted.empty() && context.adapted.front().rows != all.rows)
     fail<ArgumentError>("gpt2", "sequences with different adapters on a tape, expected one for all");
-  const auto [ids, positions, segments] = gather(batch, static_cast<std::size_t>(rows), arena);
+  if (all.virtual_rows > 0 && (options.attentions || options.embeddings.raw() != nullptr ||
+                               options.embedding_gradient.raw() != nullptr))
+    fail<UnsupportedError>("gpt2", "a look inside a sequence that begins with virtual tokens");
+  const auto shown = [&](TensorView of) {
+    return all.virtual_rows == 0 ? of
+                                 : without_virtual_rows(options.tape, of, all, options.virtual_rows, arena);
+  };
   ForwardOutput out;
   if (options.attentions) context.attentions = &out.attentions;
 
-  TensorView x = arena.take({rows, config_.n_embd});
+  TensorView x = arena.take({all.rows, config_.n_embd});
   TensorView y = arena.take(x.shape());
   if (options.embeddings.raw() != nullptr)
     std::copy_n(given_embeddings(options, x.shape()), x.numel(), x.data<float>());
   else
-    autograd::embedding(options.tape, ids, positions, wte_.weight(), wpe_.weight(), x);
+    autograd::embedding(options.tape, all.ids, all.positions, wte_.weight(), wpe_.weight(), x);
   if (options.embedding_gradient.raw() != nullptr) options.tape->watch(x, options.embedding_gradient);
+  embed_virtual_tokens(context, all, wpe_.weight(), x);
   if (options.dropout) {
     context.dropout = {config_.resid_pdrop,   config_.embd_pdrop,      config_.attn_pdrop,
                        options.dropout->seed, options.dropout->stream, true};
@@ -217,7 +171,7 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   std::shared_ptr<Arena::Mark> end;  // of the blocks
   if (options.tape != nullptr) end = std::make_shared<Arena::Mark>();
   for (const nn::Block& block : blocks_) {
-    if (options.hidden_states) out.hidden_states.push_back(x);
+    if (options.hidden_states) out.hidden_states.push_back(shown(x));
     // With its gradients a block grows what it has kept shrinks: both at once would be the most memory of a step.
     if (options.tape != nullptr && !options.hidden_states)
       options.tape->record_end_of_use([&arena, from = arena.mark(), to = end] { arena.release(from, *to); });
@@ -233,6 +187,8 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   }
   if (end != nullptr) *end = arena.mark();
   context.throw_if_stopped();
+  const TensorView last = x;
+  if (options.hidden_states || options.final_hidden || options.logits == LogitsRows::kAll) x = shown(x);
   if (options.hidden_states || options.final_hidden) {
     out.final_hidden = arena.take(x.shape());
     ln_f_.forward(context, x, out.final_hidden);
@@ -242,7 +198,7 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     out.hidden_states.push_back(out.final_hidden);
   }
   if (options.logits != LogitsRows::kNone) {
-    if (options.logits == LogitsRows::kLast) x = last_rows(x, segments, arena);
+    if (options.logits == LogitsRows::kLast) x = last_rows(last, segments, arena);
     const TensorView normal = arena.take(x.shape());
     nn::Context untaped{arena, options.stop};
     ln_f_.forward(untaped, x, normal);
@@ -251,7 +207,7 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     ops::linear(normal, head(), {}, out.logits, arena);
   }
   for (const nn::Segment& s : segments)
-    if (s.cache != nullptr) s.cache->advance(s.rows);
+    if (s.cache != nullptr) s.cache->advance(s.tokens());
   return out;
 }
 
@@ -278,34 +234,45 @@ void Gpt2::check(const nn::Adapter& adapter, std::string_view what) const {
                         mine.inner);
 }
 
-std::int64_t Gpt2::check_batch(std::span<const Chunk> batch) const {
+std::int64_t Gpt2::virtual_tokens(const nn::Adapter* adapter) const noexcept {
+  if (adapter == nullptr) adapter = adapter_.get();
+  return adapter == nullptr ? 0 : adapter->virtual_tokens();
+}
+
+std::int64_t Gpt2::max_tokens(const nn::Adapter* adapter) const noexcept {
+  return std::max<std::int64_t>(0, config_.n_positions - virtual_tokens(adapter));
+}
+
+void Gpt2::check_batch(std::span<const Chunk> batch) const {
   constexpr std::string_view where = "gpt2";
+  if (batch.empty()) fail<ArgumentError>(where, "the batch is empty");
   const nn::KvShape shape{config_.n_layer, config_.n_head, config_.head_dim()};
-  std::int64_t rows = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const auto& [ids, cache, adapter] = batch[i];
     if (adapter != nullptr) check(*adapter, concat("the adapter of chunk ", i));
     const auto count = static_cast<std::int64_t>(ids.size());
+    const std::int64_t before = virtual_tokens(adapter), past = cache == nullptr ? 0 : cache->length();
     if (count == 0) fail<ArgumentError>(where, "chunk ", i, " has no tokens");
     if (cache != nullptr && cache->shape() != shape)
       fail<ArgumentError>(where, "the cache of chunk ", i, " was made for another network");
     for (std::size_t j = 0; cache != nullptr && j < i; ++j)
       if (batch[j].cache == cache)
         fail<ArgumentError>(where, "chunks ", j, " and ", i, " have the same cache");
-    if (past_of(batch[i]) + count > config_.n_positions)
-      fail<ArgumentError>(where, "chunk ", i, ": ", past_of(batch[i]), " cached and ", count,
-                          " new tokens do not fit into n_positions = ", config_.n_positions);
-    if (cache != nullptr && cache->length() + count > cache->capacity())
-      fail<ArgumentError>(where, "chunk ", i, ": ", cache->length(), " cached and ", count,
+    if (cache != nullptr && cache->virtual_tokens() != before)
+      fail<ArgumentError>(where, "the cache of chunk ", i, " was made for ", cache->virtual_tokens(),
+                          " virtual tokens, expected ", before, ", as its adapter has");
+    if (past + count > config_.n_positions - before)
+      fail<ArgumentError>(where, "chunk ", i, ": ", past, " cached and ", count, " new tokens",
+                          before > 0 ? concat(" behind ", before, " virtual ones") : "",
+                          " do not fit into n_positions = ", config_.n_positions);
+    if (cache != nullptr && past + count > cache->capacity())
+      fail<ArgumentError>(where, "chunk ", i, ": ", past, " cached and ", count,
                           " new tokens do not fit into the cache's capacity of ", cache->capacity());
     for (std::size_t t = 0; t < ids.size(); ++t)
       if (ids[t] < 0 || ids[t] >= config_.vocab_size)
         fail<ArgumentError>(where, "token id ", ids[t], " at index ", t, " of chunk ", i, " is outside [0, ",
                             config_.vocab_size, ")");
-    rows += count;
   }
-  if (rows == 0) fail<ArgumentError>(where, "the batch is empty");
-  return rows;
 }
 
 std::uint64_t Gpt2::fingerprint(const std::stop_token& stop) const {

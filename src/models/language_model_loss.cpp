@@ -20,6 +20,8 @@ LossSum loss_of(const Gpt2& network, std::span<const LabelledSequence> batch, Ar
                 const LossOptions& options) {
   std::vector<Chunk> chunks;
   std::vector<TokenId> labels;
+  const std::size_t first =
+      options.first_tokens && network.virtual_tokens() > 0 ? 0 : 1;  // that is predicted
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const LabelledSequence& s = batch[i];
     if (s.ids.size() < 2)
@@ -28,11 +30,12 @@ LossSum loss_of(const Gpt2& network, std::span<const LabelledSequence> batch, Ar
       fail<ArgumentError>(kWhere, "sequence ", i, " has ", s.labels.size(), " labels for ", s.ids.size(),
                           " tokens");
     chunks.push_back({s.ids.first(s.ids.size() - 1)});
-    for (std::size_t t = 1; t < s.ids.size(); ++t) labels.push_back(label_of(s, t));
+    for (std::size_t t = first; t < s.ids.size(); ++t) labels.push_back(label_of(s, t));
   }
   const ForwardOutput out = network.forward(chunks, arena,
                                             {.logits = LogitsRows::kNone,
                                              .final_hidden = true,
+                                             .virtual_rows = first == 0 ? 1 : 0,
                                              .stop = options.stop,
                                              .dropout = options.dropout,
                                              .tape = options.tape,
@@ -48,7 +51,7 @@ LossSum loss_of(const Gpt2& network, std::span<const LabelledSequence> batch, Ar
   std::size_t row = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     LossSum sum;
-    for (std::size_t t = 1; t < batch[i].ids.size(); ++t, ++row) {
+    for (std::size_t t = first; t < batch[i].ids.size(); ++t, ++row) {
       sum.sum += losses[row];
       sum.count += labels[row] != kIgnoredLabel;
     }
@@ -61,9 +64,10 @@ LossSum loss_of(const Gpt2& network, std::span<const LabelledSequence> batch, Ar
 
 }  // namespace
 
-std::int64_t count_labels(const LabelledSequence& sequence) noexcept {
+std::int64_t count_labels(const LabelledSequence& sequence, bool first_token) noexcept {
   std::int64_t count = 0;
-  for (std::size_t t = 1; t < sequence.ids.size(); ++t) count += label_of(sequence, t) != kIgnoredLabel;
+  for (std::size_t t = first_token ? 0 : 1; t < sequence.ids.size(); ++t)
+    count += label_of(sequence, t) != kIgnoredLabel;
   return count;
 }
 

@@ -54,21 +54,33 @@ void detail::check_extents(const KvShape& shape, std::int64_t capacity, DType dt
                         ", expected float32, float16, bfloat16 or int8");
 }
 
-KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype)
-    : shape_(shape), dtype_(dtype), capacity_(capacity) {
+void detail::check_virtual_tokens(std::int64_t virtual_tokens) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 40;
+  if (virtual_tokens < 0 || virtual_tokens > kMost)
+    fail<ArgumentError>("kv_cache", virtual_tokens, " virtual tokens, expected 0 to ", kMost);
+}
+
+KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype, std::int64_t virtual_tokens)
+    : shape_(shape), dtype_(dtype), capacity_(capacity), virtual_tokens_(virtual_tokens) {
   detail::check_extents(shape, capacity, dtype);
-  layout_ = detail::KvLayout(shape, ops::whole_groups(capacity), dtype);
+  detail::check_virtual_tokens(virtual_tokens);
+  layout_ = detail::KvLayout(shape, ops::whole_groups(virtual_tokens + capacity), dtype);
   with_memory_errors("kv_cache", [&] {
     pages_.push_back(allocate_bytes(static_cast<std::size_t>(layout_.bytes), "kv_cache"));
     data_.push_back(pages_.back().get());
   });
 }
 
-KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype, const detail::KvLayout& layout,
-                 std::shared_ptr<detail::KvPoolState> pool)
-    : shape_(shape), dtype_(dtype), capacity_(capacity), layout_(layout), pool_(std::move(pool)) {
+KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype, std::int64_t virtual_tokens,
+                 const detail::KvLayout& layout, std::shared_ptr<detail::KvPoolState> pool)
+    : shape_(shape),
+      dtype_(dtype),
+      capacity_(capacity),
+      virtual_tokens_(virtual_tokens),
+      layout_(layout),
+      pool_(std::move(pool)) {
   // So that tokens that arrive allocate pages alone.
-  const auto most = static_cast<std::size_t>((capacity + layout.page_tokens - 1) / layout.page_tokens);
+  const std::size_t most = pages_for(capacity);
   pages_.reserve(most);
   data_.reserve(most);
 }
@@ -92,8 +104,8 @@ bool KvCache::try_reserve(std::int64_t length) {
                         capacity_, " are held");
   if (pool_ == nullptr || length == length_) return true;
   return with_memory_errors("kv_cache", [&] {
-    const auto first = static_cast<std::size_t>(length_ / layout_.page_tokens);
-    const auto end = static_cast<std::size_t>((length + layout_.page_tokens - 1) / layout_.page_tokens);
+    const auto first = static_cast<std::size_t>(positions() / layout_.page_tokens);
+    const std::size_t end = pages_for(length);
     for (std::size_t i = first; i < end; ++i) {
       const bool is_there = i < pages_.size();
       if (is_there && is_own(pages_[i])) continue;
@@ -104,7 +116,7 @@ bool KvCache::try_reserve(std::int64_t length) {
         pages_.push_back(std::move(page));
         continue;
       }
-      if (i == first && length_ % layout_.page_tokens != 0)
+      if (i == first && positions() % layout_.page_tokens != 0)
         std::memcpy(page.get(), data_[i], static_cast<std::size_t>(layout_.bytes));
       data_[i] = page.get();
       pages_[i] = std::move(page);
@@ -123,18 +135,19 @@ KvCache KvCache::clone() const {
   if (capacity_ == 0) return {};
   return with_memory_errors("kv_cache", [&] {
     if (pool_ == nullptr) {
-      KvCache copy(shape_, capacity_, dtype_);
+      KvCache copy(shape_, capacity_, dtype_, virtual_tokens_);
       copy.copy_from(*this, 0);
       return copy;
     }
-    KvCache copy(shape_, capacity_, dtype_, layout_, pool_);
+    KvCache copy(shape_, capacity_, dtype_, virtual_tokens_, layout_, pool_);
     copy.copy_from(*this, 0);
     return copy;
   });
 }
 
 void KvCache::copy_from(const KvCache& from, std::int64_t same) {
-  if (shape_ != from.shape_ || capacity_ != from.capacity_ || dtype_ != from.dtype_ || pool_ != from.pool_)
+  if (shape_ != from.shape_ || capacity_ != from.capacity_ || dtype_ != from.dtype_ ||
+      virtual_tokens_ != from.virtual_tokens_ || pool_ != from.pool_)
     fail<ArgumentError>("kv_cache",
                         "cannot take the tokens of a cache of another shape, capacity or type, or of "
                         "another pool");
@@ -143,23 +156,22 @@ void KvCache::copy_from(const KvCache& from, std::int64_t same) {
                         same, " in common");
   if (&from == this) return;
   if (pool_ != nullptr) {
-    const std::size_t count =
-        static_cast<std::size_t>((from.length_ + layout_.page_tokens - 1) / layout_.page_tokens);
+    const std::size_t count = pages_for(from.length_);
     // Into what is reserved already, so that nothing throws.
     pages_.assign(from.pages_.begin(), from.pages_.begin() + static_cast<std::ptrdiff_t>(count));
     data_.assign(from.data_.begin(), from.data_.begin() + static_cast<std::ptrdiff_t>(count));
   } else if (!pages_.empty()) {
     // A group of keys that is shared in part is copied whole: its first tokens are the same.
-    const std::int64_t group = same / ops::kKeyGroup,
-                       groups = ops::whole_groups(from.length_) / ops::kKeyGroup;
+    const std::int64_t begin = positions_of(same), end = from.positions();
+    const std::int64_t group = begin / ops::kKeyGroup, groups = ops::whole_groups(end) / ops::kKeyGroup;
     const std::int64_t heads = shape_.n_layer * shape_.n_head, tokens = layout_.page_tokens;
     const std::byte* const source = from.data_[0];
     std::byte* const target = data_[0];
     const std::int64_t values = shape_.n_layer * layout_.part, scales = 2 * values;
     copy_rows(source, target, layout_.row * ops::kKeyGroup, heads, tokens / ops::kKeyGroup, group, groups);
-    copy_rows(source + values, target + values, layout_.row, heads, tokens, same, from.length_);
+    copy_rows(source + values, target + values, layout_.row, heads, tokens, begin, end);
     if (layout_.scales != 0)
-      copy_rows(source + scales, target + scales, sizeof(float), 2 * heads, tokens, same, from.length_);
+      copy_rows(source + scales, target + scales, sizeof(float), 2 * heads, tokens, begin, end);
   }
   length_ = from.length_;
 }
@@ -168,8 +180,7 @@ void KvCache::share(std::span<const KvPage> pages, std::int64_t length) {
   if (pool_ == nullptr || !pages_.empty())
     fail<ArgumentError>("kv_cache", "a cache that ", pool_ == nullptr ? "has no pool" : "holds pages",
                         " cannot share others, expected an empty one of a pool");
-  if (length < 0 || length > capacity_ ||
-      static_cast<std::int64_t>(pages.size()) != (length + layout_.page_tokens - 1) / layout_.page_tokens)
+  if (length < 0 || length > capacity_ || pages.size() != pages_for(length))
     fail<ArgumentError>("kv_cache", pages.size(), " pages of ", layout_.page_tokens, " tokens for ", length,
                         " tokens in a cache of ", capacity_, ", expected as many as these take");
   for (const KvPage& page : pages) {  // into what is reserved already
@@ -191,6 +202,7 @@ void KvCache::swap(KvCache& other) noexcept {
   std::swap(shape_, other.shape_);
   std::swap(dtype_, other.dtype_);
   std::swap(capacity_, other.capacity_);
+  std::swap(virtual_tokens_, other.virtual_tokens_);
   std::swap(length_, other.length_);
   std::swap(layout_, other.layout_);
   std::swap(pool_, other.pool_);
@@ -210,8 +222,7 @@ void KvCache::truncate(std::int64_t length) {
   if (length < 0 || length > length_)
     fail<ArgumentError>("kv_cache", "cannot truncate ", length_, " tokens to ", length);
   length_ = length;
-  if (pool_ != nullptr)
-    drop_pages(static_cast<std::size_t>((length + layout_.page_tokens - 1) / layout_.page_tokens));
+  if (pool_ != nullptr) drop_pages(pages_for(length));
 }
 
 void KvCache::advance(std::int64_t count) {

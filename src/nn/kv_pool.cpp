@@ -102,9 +102,11 @@ KvPool::KvPool(const KvShape& shape, std::int64_t page_tokens, std::size_t budge
   });
 }
 
-KvCache KvPool::make_cache(std::int64_t capacity) const {
+KvCache KvPool::make_cache(std::int64_t capacity, std::int64_t virtual_tokens) const {
   detail::check_extents(shape_, capacity, dtype_);
-  return with_memory_errors("kv_cache", [&] { return KvCache(shape_, capacity, dtype_, layout_, state_); });
+  detail::check_virtual_tokens(virtual_tokens);
+  return with_memory_errors(
+      "kv_cache", [&] { return KvCache(shape_, capacity, dtype_, virtual_tokens, layout_, state_); });
 }
 
 std::int64_t KvPool::total_pages() const noexcept { return state_->total; }

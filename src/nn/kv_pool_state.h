@@ -48,5 +48,6 @@ class KvPoolState {
 
 /// Throws ArgumentError, as KvCache, when nothing of that kind can be held.
 void check_extents(const KvShape& shape, std::int64_t capacity, DType dtype);
+void check_virtual_tokens(std::int64_t virtual_tokens);
 
 }  // namespace gpt::nn::detail

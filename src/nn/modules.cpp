@@ -25,6 +25,23 @@ View rows_of(View x, const AdaptedRows& adapted) {
 
 ConstTensorView LinearAdapter::input(Context&, ConstTensorView x) const { return x; }
 
+void Adapter::embed_virtual_tokens(Context&, const ops::Weight&, std::span<const std::int64_t>,
+                                   TensorView) const {}
+
+void Adapter::set_keys_and_values(Context&, std::int64_t, std::span<const std::int64_t>, TensorView) const {}
+
+void for_virtual_tokens(const Context& context, std::span<const Segment> batch,
+                        const std::function<void(const Adapter&, std::span<const std::int64_t> rows)>& f) {
+  for (std::size_t i = 0; i < batch.size();) {
+    const Adapter* const adapter = batch[i].adapter;
+    const auto rows = context.arena.take_span<std::int64_t>(batch.size() - i);
+    std::size_t count = 0;
+    for (; i < batch.size() && batch[i].adapter == adapter; ++i)
+      if (batch[i].virtual_rows > 0) rows[count++] = batch[i].row;
+    if (count > 0) f(*adapter, rows.first(count));
+  }
+}
+
 void Linear::forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f,
                      ConstTensorView residual) const {
   context.throw_if_stopped();
@@ -107,11 +124,14 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
                         ConstTensorView residual, TensorView y) const {
   const TensorView qkv = context.take({x.dim(0), c_attn_.out_features()});
   c_attn_.forward(context, x, qkv);
+  for_virtual_tokens(context, batch, [&](const Adapter& adapter, std::span<const std::int64_t> rows) {
+    adapter.set_keys_and_values(context, layer_, rows, qkv);
+  });
   const auto spans = context.arena.take_span<ops::AttentionSpan>(batch.size());
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    const auto& [row, rows, cache] = batch[i];
-    spans[i] = {row, rows, 0, {}};
-    if (cache != nullptr) spans[i] = {row, rows, cache->length(), cache->layer(layer_)};
+    const Segment& s = batch[i];
+    spans[i] = {s.row, s.rows, 0, {}};
+    if (s.cache != nullptr) spans[i] = {s.row, s.rows, s.cache->positions(), s.cache->layer(layer_)};
   }
   const TensorView heads = context.take(x.shape());
   if (context.attentions != nullptr)

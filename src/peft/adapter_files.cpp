@@ -27,15 +27,23 @@ bool is_default(const HfConfig& config, std::string_view key) {
   return std::ranges::find(kNothing, value) != kNothing.end();
 }
 
-}  // namespace
-
-HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type) {
+/// adapter_config.json, and the peft_type in it.
+std::pair<HfConfig, std::string> config_of(const std::filesystem::path& directory) {
   require_directory(directory, "an adapter's");
   HfConfig config = HfConfig::load(directory / kConfigFile);
-  const auto type = config.get_string("peft_type");
+  auto type = config.get_string("peft_type");
   if (!type) fail<FormatError>(config.source(), "has no peft_type");
-  if (*type != peft_type)
-    fail<UnsupportedError>(config.source(), "peft_type is ", *type, ", expected ", peft_type);
+  return {std::move(config), std::move(*type)};
+}
+
+}  // namespace
+
+std::string peft_type_of(const std::filesystem::path& directory) { return config_of(directory).second; }
+
+HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type) {
+  auto [config, type] = config_of(directory);
+  if (type != peft_type)
+    fail<UnsupportedError>(config.source(), "peft_type is ", type, ", expected ", peft_type);
   return config;
 }
 

@@ -20,6 +20,9 @@ inline constexpr std::string_view kWeightsFile = "adapter_model.safetensors";
 
 using OnWarning = std::function<void(std::string_view message)>;
 
+/// The peft_type of a directory's adapter_config.json. Throws IoError, FormatError.
+std::string peft_type_of(const std::filesystem::path& directory);
+
 /// Reads adapter_config.json and checks that it is of this method. Throws IoError, FormatError, UnsupportedError naming another
 /// peft_type.
 HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type);

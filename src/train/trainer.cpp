@@ -104,19 +104,25 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
 
 /// Samples of a data set, and the sequences that show them to the loss.
 struct Batch {
-  Batch(const Dataset& data, std::span<const std::int64_t> indices) {
+  Batch(const Dataset& data, std::span<const std::int64_t> indices, bool first) : first_tokens(first) {
     for (const std::int64_t i : indices) samples.push_back(data.at(i));
     for (const Sample& s : samples) {
       sequences.push_back({s.ids, s.labels});
-      labels += count_labels(sequences.back());
+      labels += count_labels(sequences.back(), first_tokens);
       tokens += static_cast<std::int64_t>(s.ids.size()) - 1;
     }
   }
 
   std::vector<Sample> samples;
   std::vector<LabelledSequence> sequences;
+  bool first_tokens;                    // are predicted, too
   std::int64_t labels = 0, tokens = 0;  // that are learned, that are fed
 };
+
+/// Whether virtual tokens predict the first ones. A loss of its own knows the rows by their tokens.
+bool has_first_tokens(const Model& model, const BatchLoss& own) {
+  return model.network().virtual_tokens() > 0 && !own;
+}
 
 ops::RowLoss loss_of(const Batch& batch, const BatchLoss& own, const TrainingArguments& a) {
   return own ? own(batch.samples) : ops::CrossEntropy(a.label_smoothing_factor);
@@ -262,7 +268,8 @@ class Run {
     const auto start = std::chrono::steady_clock::now();
     std::vector<Batch> batches;
     std::int64_t labels = 0;
-    for (const auto& indices : planned) labels += batches.emplace_back(train_, indices).labels;
+    for (const auto& indices : planned)
+      labels += batches.emplace_back(train_, indices, has_first_tokens(model_, loss_)).labels;
     parameters_.zero_gradients();
     double loss = 0;
     std::int64_t tokens = 0;
@@ -274,6 +281,7 @@ class Run {
                                 .gradient_checkpointing = a_.gradient_checkpointing,
                                 .activations = a_.bf16 ? DType::bf16 : DType::f32,
                                 .stop = stop_,
+                                .first_tokens = batches[i].first_tokens,
                                 .loss = loss_of(batches[i], loss_, a_)};
       const LossSum sum = language_model_loss(model_.network(), batches[i].sequences, arena_, options);
       loss_is_finite_ = std::isfinite(sum.sum);
@@ -540,10 +548,13 @@ EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const
     Arena arena;
     for (const auto& indices : batches) {
       arena.reset();
-      const Batch batch(data, indices);
+      const Batch batch(data, indices, has_first_tokens(model_, loss_));
       std::vector<LossSum> sums(batch.sequences.size());
       language_model_loss(model_.network(), batch.sequences, arena,
-                          {.stop = stop, .per_sequence = sums, .loss = loss_of(batch, loss_, arguments_)});
+                          {.stop = stop,
+                           .first_tokens = batch.first_tokens,
+                           .per_sequence = sums,
+                           .loss = loss_of(batch, loss_, arguments_)});
       for (const LossSum& sum : sums) {  // one by one: the result does not depend on the batches
         total.sum += sum.sum;
         total.count += sum.count;

@@ -75,7 +75,8 @@ std::span<const float> ForwardChecks::row(std::int64_t r) const {
 }
 
 Outcome ForwardChecks::logits(const Entry& entry) {
-  const auto expected = expected_.reals(entry.name, {rows_, row_length_, network_.config().vocab_size});
+  const auto expected = expected_.reals(
+      entry.name, {rows_, network_.virtual_tokens() + row_length_, network_.config().vocab_size});
   return compare_reals(std::span<const float>(run_->output.logits.span<float>()), expected,
                        kActivationTolerance * expected_.scale(entry.name));
 }
@@ -154,7 +155,15 @@ Outcome ForwardChecks::sequence_log_prob(const Entry& entry) {
 
 double ForwardChecks::loss() {
   run();
-  return shifted_loss(run_->output.logits, expected_.ints("labels", {rows_, row_length_}), rows_).mean();
+  const auto of_tokens = expected_.ints("labels", {rows_, row_length_});
+  std::vector<std::int64_t> labels;  // none at virtual tokens
+  for (std::int64_t b = 0; b < rows_; ++b) {
+    constexpr std::int64_t kIgnored = -100;
+    labels.insert(labels.end(), static_cast<std::size_t>(network_.virtual_tokens()), kIgnored);
+    const auto row = of_tokens.begin() + b * row_length_;
+    labels.insert(labels.end(), row, row + row_length_);
+  }
+  return shifted_loss(run_->output.logits, labels, rows_).mean();
 }
 
 Outcome ForwardChecks::loss_tensor(const Entry& entry) {

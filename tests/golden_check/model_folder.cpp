@@ -9,7 +9,7 @@
 #include "folders.h"
 #include "forward_checks.h"
 #include "gpt/models/model.h"
-#include "gpt/peft/lora.h"
+#include "gpt/peft/load_adapter.h"
 #include "training_checks.h"
 
 namespace gpt::golden {
@@ -102,19 +102,20 @@ void check_adapter(const fs::path& folder, const fs::path& checkpoint, const std
   read_json(folder / adapter / "adapter_config.json");
   const Document document = read_expected(folder, stem);
   std::vector<Rule> tensor_rules = input_rules(kInputTensors), json_rules = input_rules(kInputValues);
-  if (adapter != "lora" || !document.tensors) {
+  if (!document.tensors) {
     judge_document(document, name + "/" + adapter, tensor_rules, json_rules, report);
     return;
   }
   const auto load = [&] {
     Model model = Model::load(checkpoint);
-    model.network().attach(LoraAdapter::load(model.network(), folder / adapter));
+    model.network().attach(load_adapter(model.network(), folder / adapter));
     return model;
   };
   const Model model = load();
   ForwardChecks forward(model.network(), *document.tensors);
   TrainingChecks training(load, *document.tensors, recipe);
-  append(tensor_rules, merged_tensor_rules(checkpoint, folder / adapter, *document.tensors));
+  if (adapter == "lora")
+    append(tensor_rules, merged_tensor_rules(checkpoint, folder / adapter, *document.tensors));
   append(tensor_rules, forward.tensor_rules());
   append(tensor_rules, training.tensor_rules());
   append(json_rules, forward.json_rules());

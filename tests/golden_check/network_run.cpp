@@ -16,7 +16,9 @@ BatchRun run_batch(const Gpt2& network, std::span<const TokenId> ids, std::int64
     batch.push_back({ids.subspan(b * row_length, row_length), &caches.back()});
   }
   BatchRun run;
-  run.output = network.forward(batch, run.arena, {.logits = LogitsRows::kAll, .hidden_states = true});
+  run.output = network.forward(
+      batch, run.arena,
+      {.logits = LogitsRows::kAll, .hidden_states = true, .virtual_rows = network.virtual_tokens()});
   return run;
 }
 

@@ -67,12 +67,14 @@ Parameters learned(Gpt2& network) {
 double add_gradients(const Gpt2& network, const Parameters& parameters, Arena& arena,
                      std::span<const LabelledSequence> batch) {
   std::int64_t count = 0;
-  for (const LabelledSequence& sequence : batch) count += count_labels(sequence);
+  const bool first_tokens = network.virtual_tokens() > 0;
+  for (const LabelledSequence& sequence : batch) count += count_labels(sequence, first_tokens);
   arena.reset();
   Tape tape;
   parameters.watch(tape);
   const gpt::LossSum loss =
-      language_model_loss(network, batch, arena, {.tape = &tape, .scale = 1.0 / static_cast<double>(count)});
+      language_model_loss(network, batch, arena,
+                          {.tape = &tape, .scale = 1.0 / static_cast<double>(count), .first_tokens = true});
   tape.backward();
   return loss.mean();
 }

@@ -55,6 +55,22 @@ void attention(Tape* tape, ConstTensorView qkv, std::span<const ops::AttentionSp
 void embedding(Tape* tape, std::span<const TokenId> ids, std::span<const std::int32_t> positions,
                const ops::Weight& wte, const ops::Weight& wpe, TensorView y);
 
+/// In y [R, W], in place, the N rows from each of `places` on become the columns [from, from + width) of `rows`, in y's
+/// columns [to, to + width); of y no gradient flows back from there, and each place's is added to that of `rows`, in order.
+///   rows  float32, bfloat16 or float16 [N, ...]; y float32, or bfloat16, which they are rounded to
+/// With a tape the places must live as long as its operations. Throws ShapeError.
+void replace_rows(Tape* tape, ConstTensorView rows, std::int64_t from, std::span<const std::int64_t> places,
+                  std::int64_t to, std::int64_t width, TensorView y);
+
+/// Rows [first, first + count) of a matrix.
+struct RowRange {
+  std::int64_t first = 0, count = 0;
+};
+
+/// y = the rows of x in these ranges, which rise and do not overlap, one after another; and the gradient of x. All float32. With
+/// a tape the ranges must live as long as its operations. Throws ShapeError.
+void take_rows(Tape* tape, ConstTensorView x, std::span<const RowRange> ranges, TensorView y);
+
 /// The losses of the logits h W^T of rows h, without ever holding all logits: kLossRows rows at a time, logits, losses and
 /// gradients are made in one visit.
 ///   h       float32 [R, D]

@@ -27,7 +27,7 @@
 
 namespace gpt {
 
-/// Tokens to append to one sequence: ids for the positions cache->length(), cache->length() + 1, ... Without a cache they are
+/// Tokens to append to one sequence: ids for the positions behind what the cache holds. Without a cache they are
 /// a whole sequence, to which nothing will be appended.
 struct Chunk {
   std::span<const TokenId> ids;
@@ -40,7 +40,7 @@ struct Chunk {
 enum class LogitsRows {
   kNone,
   kLast,  // the last token of every chunk
-  kAll,   // every token
+  kAll,   // every token, and virtual ones as ForwardOptions::virtual_rows says
 };
 
 /// Where a training pass takes the random numbers of dropout from: 2^32 streams from `stream` on, which
@@ -56,6 +56,9 @@ struct ForwardOptions {
   bool final_hidden = false;
   /// The attention's probabilities, of a single whole sequence in float32 activations, without gradient_checkpointing.
   bool attentions = false;
+  /// Of a sequence that begins with an adapter's virtual tokens, logits of all rows and hidden states have rows for its tokens,
+  /// and before them for so many of the last virtual ones: 1 to predict the first token.
+  std::int64_t virtual_rows = 0;
   std::stop_token stop = {};          // asked before every matrix product
   nn::InputObserver on_product = {};  // sees the inputs of every matrix product
   /// Applies dropout, at the rates of the configuration; sequences then have no caches.
@@ -112,10 +115,16 @@ class Gpt2 {
     return {config_.n_layer, config_.n_embd, config_.inner_dim()};
   }
 
+  /// Tokens that an adapter (null: the attached one, if there is any) puts before a sequence, and those that then fit into
+  /// n_positions.
+  std::int64_t virtual_tokens(const nn::Adapter* adapter = nullptr) const noexcept;
+  std::int64_t max_tokens(const nn::Adapter* adapter = nullptr) const noexcept;
+
   /// Runs the network over several sequences at once (a ragged batch: no padding) and appends the tokens to
   /// their caches. A sequence's results do not depend on what else is in the batch or on how it was cut into
   /// chunks. On an exception, the caches keep their lengths. Throws ArgumentError (a token id outside [0, V),
-  /// an empty chunk, a position outside n_positions or the cache's capacity, a cache of another shape, or
+  /// an empty chunk, a position outside n_positions or the cache's capacity, a cache of another shape, or for another number of
+  /// virtual tokens, or
   /// given twice, or given beside a tape or dropout; an adapter of another network; on a tape, sequences with different adapters;
   /// dropout for more than DropoutSeed is enough for; attentions of anything but a single sequence; embedding_gradient
   /// without a tape; embeddings of another shape; activations of another type,
@@ -134,9 +143,10 @@ class Gpt2 {
   /// Whether pack() concerns the matrix of that name: not the positions, which are only ever looked up.
   static bool packs(std::string_view matrix) noexcept;
 
-  /// Room for `capacity` tokens of this network (at most n_positions; that many when 0), held as float32, float16,
-  /// bfloat16 or int8. Throws as nn::KvCache.
-  nn::KvCache make_cache(std::int64_t capacity = 0, DType dtype = DType::f32) const;
+  /// Room for `capacity` tokens of this network (at most max_tokens(); that many when 0), held as float32, float16,
+  /// bfloat16 or int8, and for the virtual tokens of the adapter (null: the attached one). Throws as nn::KvCache.
+  nn::KvCache make_cache(std::int64_t capacity = 0, DType dtype = DType::f32,
+                         const nn::Adapter* adapter = nullptr) const;
   /// Pages for the caches of many sequences of this network, of `page_tokens` tokens each and together of at most `budget`
   /// bytes. Throws as nn::KvPool.
   nn::KvPool make_pool(std::size_t budget, std::int64_t page_tokens, DType dtype = DType::f32) const;
@@ -188,7 +198,7 @@ class Gpt2 {
     if (self.lm_head_) self.lm_head_->visit("lm_head.", f);
   }
 
-  std::int64_t check_batch(std::span<const Chunk> batch) const;  // returns the number of tokens
+  void check_batch(std::span<const Chunk> batch) const;
 
   Gpt2Config config_;
   nn::Embedding wte_;

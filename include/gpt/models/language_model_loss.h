@@ -36,13 +36,16 @@ struct LossOptions {
   bool gradient_checkpointing = false;      // as ForwardOptions
   DType activations = DType::f32;           // as ForwardOptions
   std::stop_token stop = {};                // asked before every matrix product
-  std::span<LossSum> per_sequence = {};     // receives the sum of each sequence, unless empty
-  /// Of each row with a label. Rows are numbered (LossRow::index) by what is fed, the first sequence's first.
+  /// Where virtual tokens stand before a sequence, the last of them predicts its first token, as in PEFT: labels[0] counts.
+  bool first_tokens = false;
+  std::span<LossSum> per_sequence = {};  // receives the sum of each sequence, unless empty
+  /// Of each row with a label. Rows are numbered (LossRow::index) by what is fed, the first sequence's first; with first_tokens,
+  /// a sequence has a row more, which comes first.
   ops::RowLoss loss = ops::CrossEntropy();
 };
 
-/// The number of labels that a sequence's loss is about.
-std::int64_t count_labels(const LabelledSequence& sequence) noexcept;
+/// The number of labels that a sequence's loss is about; first_token: labels[0] may be one, as LossOptions::first_tokens says.
+std::int64_t count_labels(const LabelledSequence& sequence, bool first_token = false) noexcept;
 
 /// The loss over sequences of 2 to n_positions + 1 tokens, of any lengths; the last token of each is predicted, not fed.
 /// Throws as Gpt2::forward, ArgumentError for a label that is no token, and what the loss of a row throws.

@@ -6,10 +6,12 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "gpt/core/dtype.h"
 #include "gpt/core/tensor.h"
+#include "gpt/ops/weight.h"
 
 namespace gpt::nn {
 
@@ -63,6 +65,16 @@ class Adapter {
   virtual AdaptedShape shape() const noexcept = 0;
   /// Its part in a layer; null when it has none there.
   virtual const LinearAdapter* linear(LinearId id) const noexcept = 0;
+  /// Tokens that it puts before every sequence, which take the first positions; the token's own come behind them.
+  virtual std::int64_t virtual_tokens() const noexcept { return 0; }
+  /// Sets the sums of embeddings of the virtual tokens of sequences that begin at these rows of x, float32 [R, D], where
+  /// any others stand. wpe are the embeddings of positions, from D to n_positions.
+  virtual void embed_virtual_tokens(Context& context, const ops::Weight& wpe,
+                                    std::span<const std::int64_t> rows, TensorView x) const;
+  /// Sets the keys and values of the virtual tokens that begin at these rows of qkv, float32 or bfloat16 [R, 3 D], or leaves
+  /// them as they come from the layer before.
+  virtual void set_keys_and_values(Context& context, std::int64_t layer, std::span<const std::int64_t> rows,
+                                   TensorView qkv) const;
   /// Shows every tensor that is learned, with its name in the files.
   virtual void visit(const Visitor& f) = 0;
   /// What it is and how it was made, as JSON: what two runs that shall be the same have in common.

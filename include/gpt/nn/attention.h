@@ -16,7 +16,17 @@ struct Segment {
   std::int64_t row = 0;
   std::int64_t rows = 0;
   KvCache* cache = nullptr;
+  std::int64_t virtual_rows = 0;     // the first of them, of virtual tokens of a sequence that begins
+  const Adapter* adapter = nullptr;  // of the sequence; null: none
+
+  /// The rows of tokens.
+  std::int64_t tokens() const noexcept { return rows - virtual_rows; }
 };
+
+/// Calls f(adapter, rows) for the virtual tokens of a batch, `rows` being where those of each sequence begin: once for
+/// sequences that follow each other with the same adapter.
+void for_virtual_tokens(const Context& context, std::span<const Segment> batch,
+                        const std::function<void(const Adapter&, std::span<const std::int64_t> rows)>& f);
 
 class Attention {
  public:

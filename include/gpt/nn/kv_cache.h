@@ -46,6 +46,9 @@ struct KvLayout {
 /// arrive. Made by a KvPool, it takes pages from there as tokens arrive, and may share them. The results are the same to
 /// the bit.
 ///
+/// Where an adapter puts virtual tokens before a sequence, the cache is made for as many, and the model's forward writes them
+/// together with the first tokens. Lengths and capacities are of tokens alone; pages hold both.
+///
 /// Its elements are float32, float16, bfloat16, or int8 with one float32 scale per layer, head and token for the key and
 /// one for the value. Narrower ones are read faster and round what they hold: ops/attention.h says how, and how
 /// everything lies. A result depends on the type, like on any other option.
@@ -57,14 +60,16 @@ class KvCache {
     KvCache(std::move(other)).swap(*this);
     return *this;
   }
-  /// Room for `capacity` tokens. Throws ArgumentError on a non-positive extent or another type, MemoryError.
-  KvCache(const KvShape& shape, std::int64_t capacity, DType dtype = DType::f32);
+  /// Room for `capacity` tokens behind the virtual ones. Throws ArgumentError on a non-positive extent or another type,
+  /// MemoryError.
+  KvCache(const KvShape& shape, std::int64_t capacity, DType dtype = DType::f32,
+          std::int64_t virtual_tokens = 0);
 
   /// A second cache with the same tokens, which goes its own way. Of a pool's, it has the same pages, until one of the two
   /// writes to one. Throws MemoryError.
   KvCache clone() const;
   /// Makes this hold the tokens of `from`, where both agree in the first `same` tokens: those are not copied. Throws
-  /// ArgumentError when the caches differ in shape, capacity, type or pool, or do not both hold `same` tokens.
+  /// ArgumentError when the caches differ in shape, capacity, type, virtual tokens or pool, or do not both hold `same` tokens.
   void copy_from(const KvCache& from, std::int64_t same);
   /// Makes the cache of a pool hold the first `length` tokens of these pages of the same pool, which it shares from then on.
   /// Throws ArgumentError when it holds any already, has no pool, or they are not as many as that takes.
@@ -80,6 +85,9 @@ class KvCache {
   std::int64_t capacity() const noexcept { return capacity_; }
   /// Tokens held.
   std::int64_t length() const noexcept { return length_; }
+  std::int64_t virtual_tokens() const noexcept { return virtual_tokens_; }
+  /// What is held with the virtual tokens: where the next token goes, unless the sequence only begins.
+  std::int64_t positions() const noexcept { return positions_of(length_); }
   /// Takes the pages that tokens up to `length` need, and a copy of each that they would be written to while others see it,
   /// so that a forward up to there takes none. False when the pool cannot give them all; what it gave is kept. Throws
   /// ArgumentError when `length` is below length() or above the capacity, MemoryError when there is no memory for a page
@@ -105,8 +113,15 @@ class KvCache {
 
  private:
   friend class KvPool;
-  KvCache(const KvShape& shape, std::int64_t capacity, DType dtype, const detail::KvLayout& layout,
-          std::shared_ptr<detail::KvPoolState> pool);
+  KvCache(const KvShape& shape, std::int64_t capacity, DType dtype, std::int64_t virtual_tokens,
+          const detail::KvLayout& layout, std::shared_ptr<detail::KvPoolState> pool);
+
+  std::int64_t positions_of(std::int64_t length) const noexcept {
+    return length == 0 ? 0 : virtual_tokens_ + length;
+  }
+  std::size_t pages_for(std::int64_t length) const noexcept {
+    return static_cast<std::size_t>((positions_of(length) + layout_.page_tokens - 1) / layout_.page_tokens);
+  }
 
   void swap(KvCache& other) noexcept;
   void drop_pages(std::size_t count) noexcept;  // all but the first `count`
@@ -114,6 +129,7 @@ class KvCache {
   KvShape shape_;
   DType dtype_ = DType::f32;
   std::int64_t capacity_ = 0;
+  std::int64_t virtual_tokens_ = 0;
   std::int64_t length_ = 0;
   detail::KvLayout layout_;
   std::shared_ptr<detail::KvPoolState> pool_;  // null: the cache is one page of its own

@@ -20,8 +20,8 @@ class KvPool {
   /// refuses, a page_tokens that is no positive multiple of 16, and a budget too small for a page.
   KvPool(const KvShape& shape, std::int64_t page_tokens, std::size_t budget, DType dtype = DType::f32);
 
-  /// An empty cache of at most `capacity` tokens. Throws ArgumentError when that is not positive.
-  KvCache make_cache(std::int64_t capacity) const;
+  /// An empty cache of at most `capacity` tokens behind the virtual ones. Throws as KvCache.
+  KvCache make_cache(std::int64_t capacity, std::int64_t virtual_tokens = 0) const;
 
   const KvShape& shape() const noexcept { return shape_; }
   DType dtype() const noexcept { return dtype_; }
