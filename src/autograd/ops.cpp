@@ -30,6 +30,15 @@ void rounded(TensorView y, Arena& arena, const F& compute) {
   ops::convert(wide, y);
 }
 
+/// A vector as float32: itself, empty, or widened in the arena.
+ConstTensorView widened_vector(ConstTensorView v, Arena& arena) {
+  if (v.raw() == nullptr || v.dtype() != DType::f16) return v.raw() == nullptr ? v : widened(v, arena);
+  const TensorView wide = arena.take({v.numel()});
+  for (std::int64_t i = 0; i < v.numel(); ++i)
+    wide.data<float>()[i] = static_cast<float>(v.data<Float16>()[i]);
+  return wide;
+}
+
 /// The gradients of y = x W + bias that are wanted.
 void linear_backward(Tape& tape, ConstTensorView x, const ops::Weight& weight, ConstTensorView bias,
                      ConstTensorView dy) {
@@ -164,6 +173,48 @@ void scale(Tape* tape, ConstTensorView x, float factor, TensorView y) {
   if (tape == nullptr) return;
   tape->record({x}, y, [=](Tape& t, TensorView dy) {
     ops::scale(dy, factor, dy);
+    t.give(x, dy);
+  });
+}
+
+void add_columns(Tape* tape, ConstTensorView x, ConstTensorView v, TensorView y, Arena& arena) {
+  {
+    const Arena::Scope scope(arena);
+    const ConstTensorView wide_x = widened(x, arena), wide_v = widened_vector(v, arena);
+    rounded(y, arena, [&](TensorView wide) { ops::add_columns(wide_x, wide_v, wide); });
+  }
+  if (tape == nullptr) return;
+  tape->record({x, v}, y, [=](Tape& t, TensorView dy) {
+    if (t.wants(v)) {
+      const Tape::Target dv = t.target(v);
+      if (!dv.add) std::memset(dv.view.raw(), 0, dv.view.nbytes());
+      ops::add_column_sums(dy, dv.view);
+    }
+    t.give(x, dy);
+  });
+}
+
+void scale_columns(Tape* tape, ConstTensorView x, ConstTensorView v, ConstTensorView center, TensorView y,
+                   Arena& arena) {
+  {
+    const Arena::Scope scope(arena);
+    const ConstTensorView wide_x = widened(x, arena), wide_v = widened_vector(v, arena),
+                          wide_center = widened_vector(center, arena);
+    rounded(y, arena, [&](TensorView wide) { ops::scale_columns(wide_x, wide_v, wide_center, wide); });
+  }
+  if (tape == nullptr) return;
+  tape->record({x, v}, y, [=](Tape& t, TensorView dy) {
+    {
+      const Arena::Scope scope(t.scratch());
+      const ConstTensorView wide_v = widened_vector(v, t.scratch());
+      if (t.wants(v)) {
+        const Tape::Target dv = t.target(v);
+        if (!dv.add) std::memset(dv.view.raw(), 0, dv.view.nbytes());
+        ops::scale_columns_backward(widened(x, t.scratch()), widened_vector(center, t.scratch()), dy,
+                                    dv.view);
+      }
+      if (t.wants(x)) ops::scale_columns(dy, wide_v, {}, dy);
+    }
     t.give(x, dy);
   });
 }

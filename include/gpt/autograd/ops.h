@@ -38,6 +38,14 @@ void add(Tape* tape, ConstTensorView x, ConstTensorView residual, TensorView y, 
 /// y = factor x, float32, and the gradient of x. y may be x, as above.
 void scale(Tape* tape, ConstTensorView x, float factor, TensorView y);
 
+/// ops::add_columns, and the gradients of x and v, which may be bfloat16 or float16. y may be x, as in add.
+void add_columns(Tape* tape, ConstTensorView x, ConstTensorView v, TensorView y, Arena& arena);
+
+/// ops::scale_columns, and the gradients of x and v; v and center, which has none, may be bfloat16 or float16. With a tape, y is
+/// not x.
+void scale_columns(Tape* tape, ConstTensorView x, ConstTensorView v, ConstTensorView center, TensorView y,
+                   Arena& arena);
+
 /// ops::dropout, and the gradients of x and the residual; y is not x.
 void dropout(Tape* tape, ConstTensorView x, const ops::Dropout& dropout, ConstTensorView residual,
              TensorView y, Arena& arena);
