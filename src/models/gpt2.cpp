@@ -27,8 +27,9 @@ namespace {
 
 nn::Block make_block(const Gpt2Config& c, std::int64_t layer) {
   const DefaultFloatEnvironment environment;
-  const nn::LayerNorm layer_norm(c.n_embd, c.layer_norm_epsilon);
-  return {layer_norm, nn::Attention(c.n_embd, c.n_head, attention_scale(c, layer), layer), layer_norm,
+  return {nn::LayerNorm(c.n_embd, c.layer_norm_epsilon, {layer, false}),
+          nn::Attention(c.n_embd, c.n_head, attention_scale(c, layer), layer),
+          nn::LayerNorm(c.n_embd, c.layer_norm_epsilon, {layer, true}),
           nn::Mlp(c.n_embd, c.inner_dim(), c.activation_function, layer)};
 }
 
@@ -188,7 +189,12 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   if (end != nullptr) *end = arena.mark();
   context.throw_if_stopped();
   const TensorView last = x;
-  if (options.hidden_states || options.final_hidden || options.logits == LogitsRows::kAll) x = shown(x);
+  if (options.hidden_states || options.final_hidden || options.logits == LogitsRows::kAll) {
+    x = shown(x);
+    context.adapted = adapted_rows(segments, arena, [&](const nn::Segment& s) {
+      return s.tokens() + std::min(s.virtual_rows, options.virtual_rows);
+    });
+  }
   if (options.hidden_states || options.final_hidden) {
     out.final_hidden = arena.take(x.shape());
     ln_f_.forward(context, x, out.final_hidden);
@@ -198,9 +204,13 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     out.hidden_states.push_back(out.final_hidden);
   }
   if (options.logits != LogitsRows::kNone) {
-    if (options.logits == LogitsRows::kLast) x = last_rows(last, segments, arena);
-    const TensorView normal = arena.take(x.shape());
     nn::Context untaped{arena, options.stop};
+    untaped.adapted = context.adapted;
+    if (options.logits == LogitsRows::kLast) {
+      x = last_rows(last, segments, arena);
+      untaped.adapted = adapted_rows(segments, arena, [](const nn::Segment&) { return 1; });
+    }
+    const TensorView normal = arena.take(x.shape());
     ln_f_.forward(untaped, x, normal);
     out.logits = arena.take({x.dim(0), config_.vocab_size});
     context.observe(head(), normal);

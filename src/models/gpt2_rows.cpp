@@ -14,25 +14,16 @@ std::int64_t virtual_rows_of(const Chunk& chunk, const nn::Adapter* adapter) noe
 BatchRows gather(std::span<const Chunk> batch, const nn::Adapter* attached, Arena& arena) {
   BatchRows all;
   all.segments = arena.take_span<nn::Segment>(batch.size());
-  all.adapted = arena.take_span<nn::AdaptedRows>(batch.size());
-  std::size_t adapted = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const Chunk& chunk = batch[i];
     const nn::Adapter* const adapter = chunk.adapter != nullptr ? chunk.adapter : attached;
     const std::int64_t before = virtual_rows_of(chunk, adapter);
     const nn::Segment& s = all.segments[i] = {all.rows, before + static_cast<std::int64_t>(chunk.ids.size()),
                                               chunk.cache, before, adapter};
-    if (adapter != nullptr) {
-      const bool follows = i > 0 && all.segments[i - 1].adapter == adapter;
-      if (follows)
-        all.adapted[adapted - 1].rows += s.rows;
-      else
-        all.adapted[adapted++] = {s.row, s.rows, adapter};
-    }
     all.rows += s.rows;
     all.virtual_rows += before;
   }
-  all.adapted = all.adapted.first(adapted);
+  all.adapted = adapted_rows(all.segments, arena, [](const nn::Segment& s) { return s.rows; });
   all.ids = arena.take_span<TokenId>(static_cast<std::size_t>(all.rows));
   all.positions = arena.take_span<std::int32_t>(static_cast<std::size_t>(all.rows));
   std::size_t row = 0;

@@ -25,22 +25,20 @@ View rows_of(View x, const AdaptedRows& adapted) {
 
 ConstTensorView LinearAdapter::input(Context&, ConstTensorView x) const { return x; }
 
+void Adapter::begin_training(std::int64_t) {}
+
+void Adapter::add_penalty(std::span<const LearnedTensor>) const {}
+
+void Adapter::after_update(std::span<const LearnedTensor>, const UpdateInfo&) {}
+
+void Adapter::visit_state(const Visitor&) {}
+
+TensorView Adapter::norm_output(Context&, NormId, TensorView y) const { return y; }
+
 void Adapter::embed_virtual_tokens(Context&, const ops::Weight&, std::span<const std::int64_t>,
                                    TensorView) const {}
 
 void Adapter::set_keys_and_values(Context&, std::int64_t, std::span<const std::int64_t>, TensorView) const {}
-
-void for_virtual_tokens(const Context& context, std::span<const Segment> batch,
-                        const std::function<void(const Adapter&, std::span<const std::int64_t> rows)>& f) {
-  for (std::size_t i = 0; i < batch.size();) {
-    const Adapter* const adapter = batch[i].adapter;
-    const auto rows = context.arena.take_span<std::int64_t>(batch.size() - i);
-    std::size_t count = 0;
-    for (; i < batch.size() && batch[i].adapter == adapter; ++i)
-      if (batch[i].virtual_rows > 0) rows[count++] = batch[i].row;
-    if (count > 0) f(*adapter, rows.first(count));
-  }
-}
 
 void Linear::forward(Context& context, ConstTensorView x, TensorView y, ops::Activation f,
                      ConstTensorView residual) const {
@@ -79,7 +77,13 @@ void Linear::forward_adapted(Context& context, ConstTensorView x, TensorView y, 
                              ConstTensorView residual) const {
   std::optional<Arena::Scope> scratch;
   if (context.tape == nullptr) scratch.emplace(context.arena);
-  const bool in_place = f == ops::Activation::kNone && y.dtype() == DType::f32 && y.raw() != residual.raw();
+  // On a tape, y is written to again when a part has made another tensor of z.
+  const auto needs_z = [&](const AdaptedRows& a) {
+    const LinearAdapter* part = a.adapter->linear(id_);
+    return part != nullptr && !part->in_place();
+  };
+  const bool in_place = f == ops::Activation::kNone && y.dtype() == DType::f32 && y.raw() != residual.raw() &&
+                        (context.tape == nullptr || std::ranges::none_of(context.adapted, needs_z));
   TensorView z = in_place ? y : context.arena.take(y.shape());
   autograd::linear(context.tape, adapted_input(context, x), weight_, {.bias = bias()}, z, context.arena);
   for (const AdaptedRows& a : context.adapted) {
@@ -110,6 +114,12 @@ void Linear::forward_dropped(Context& context, ConstTensorView x, ConstTensorVie
 
 void LayerNorm::forward(Context& context, ConstTensorView x, TensorView y) const {
   autograd::layer_norm(context.tape, x, weight_, bias_, epsilon_, y, context.arena);
+  for (const AdaptedRows& a : context.adapted) {
+    if (!a.adapter->changes_norms()) continue;
+    const TensorView rows = context.tape == nullptr ? rows_of(y, a) : y;  // of all, where there is a tape
+    const TensorView changed = a.adapter->norm_output(context, id_, rows);
+    if (changed.raw() != rows.raw()) autograd::add(context.tape, changed, {}, rows, context.arena);
+  }
 }
 
 Attention::Attention(std::int64_t features, std::int64_t n_head, float scale, std::int64_t layer)

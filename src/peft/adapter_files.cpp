@@ -27,22 +27,22 @@ bool is_default(const HfConfig& config, std::string_view key) {
   return std::ranges::find(kNothing, value) != kNothing.end();
 }
 
-/// adapter_config.json, and the peft_type in it.
-std::pair<HfConfig, std::string> config_of(const std::filesystem::path& directory) {
-  require_directory(directory, "an adapter's");
-  HfConfig config = HfConfig::load(directory / kConfigFile);
-  auto type = config.get_string("peft_type");
-  if (!type) fail<FormatError>(config.source(), "has no peft_type");
-  return {std::move(config), std::move(*type)};
-}
-
 }  // namespace
 
-std::string peft_type_of(const std::filesystem::path& directory) { return config_of(directory).second; }
+std::string peft_type_of(const HfConfig& config) {
+  auto type = config.get_string("peft_type");
+  if (!type) fail<FormatError>(config.source(), "has no peft_type");
+  return std::move(*type);
+}
+
+HfConfig read_config(const std::filesystem::path& directory) {
+  require_directory(directory, "an adapter's");
+  return HfConfig::load(directory / kConfigFile);
+}
 
 HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type) {
-  auto [config, type] = config_of(directory);
-  if (type != peft_type)
+  HfConfig config = read_config(directory);
+  if (const std::string type = peft_type_of(config); type != peft_type)
     fail<UnsupportedError>(config.source(), "peft_type is ", type, ", expected ", peft_type);
   return config;
 }
@@ -56,6 +56,26 @@ void check_config(const HfConfig& config, std::span<const std::string_view> unsu
     if (std::ranges::find(kHarmless, key) != kHarmless.end() || is_default(config, key)) continue;
     if (on_warning) on_warning(concat("[", config.source(), "] unknown key ", key, " has no effect"));
   }
+}
+
+std::optional<HfConfig> pattern_of(const HfConfig& config, std::string_view key) {
+  if (is_default(config, key)) return std::nullopt;
+  auto patterns = config.get_object(key);
+  if (!patterns) return std::nullopt;
+  for (const std::string& name : patterns->keys()) {
+    if (name.find_first_of("^$*+?()[]{}|\\") != name.npos)
+      fail<UnsupportedError>(config.source(), key, " has the expression ", name,
+                             ", expected a module's name or its last parts");
+    if (!patterns->get_float(name)) fail<FormatError>(config.source(), key, ": ", name, " is no number");
+  }
+  return patterns;
+}
+
+std::vector<std::string> names_in(const HfConfig& config, std::string_view key,
+                                  std::vector<std::string> otherwise) {
+  if (config.is_null(key)) return otherwise;
+  if (config.is_list(key)) return *config.get_string_list(key);
+  return {*config.get_string(key)};
 }
 
 HfConfig new_config(std::string_view peft_type, std::string_view base_model_name_or_path) {
@@ -89,7 +109,8 @@ void read_tensors(const std::filesystem::path& directory, nn::Adapter& adapter) 
     if (!used.contains(name))
       fail<FormatError>(file.source(), "tensor ", name, " belongs to no part of the adapter that ",
                         kConfigFile, " describes");
-  for (auto& [place, tensor] : all) *place = std::move(tensor);
+  for (auto& [place, tensor] : all)  // what learns is float32 or bfloat16
+    *place = tensor.dtype() == DType::f16 ? tensor.to(DType::f32) : std::move(tensor);
 }
 
 void save_adapter(const std::filesystem::path& directory, const HfConfig& config, const nn::Adapter& adapter,

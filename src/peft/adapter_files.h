@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "gpt/io/hf_config.h"
 #include "gpt/io/safetensors.h"
@@ -20,17 +21,26 @@ inline constexpr std::string_view kWeightsFile = "adapter_model.safetensors";
 
 using OnWarning = std::function<void(std::string_view message)>;
 
-/// The peft_type of a directory's adapter_config.json. Throws IoError, FormatError.
-std::string peft_type_of(const std::filesystem::path& directory);
+/// What a configuration says that it is of. Throws FormatError.
+std::string peft_type_of(const HfConfig& config);
 
-/// Reads adapter_config.json and checks that it is of this method. Throws IoError, FormatError, UnsupportedError naming another
-/// peft_type.
+/// Reads adapter_config.json, and checks that it is of this method, if one is given. Throws IoError, FormatError,
+/// UnsupportedError naming another peft_type.
+HfConfig read_config(const std::filesystem::path& directory);
 HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type);
 
 /// The keys that every method has: those that must be at their defaults are, those that mean nothing here pass. Throws
 /// UnsupportedError naming a key of `unsupported` that is anything but null, false, 0, "none" or empty.
 void check_config(const HfConfig& config, std::span<const std::string_view> unsupported,
                   const OnWarning& on_warning);
+
+/// An object of the configuration that gives each of some modules, by name, a number; none when it is empty or null. Throws
+/// FormatError for anything else, UnsupportedError for a name that is an expression.
+std::optional<HfConfig> pattern_of(const HfConfig& config, std::string_view key);
+
+/// The list of names, or the one name, of a key, or what it is without. Throws FormatError.
+std::vector<std::string> names_in(const HfConfig& config, std::string_view key,
+                                  std::vector<std::string> otherwise);
 
 /// A new configuration with what all methods write.
 HfConfig new_config(std::string_view peft_type, std::string_view base_model_name_or_path);

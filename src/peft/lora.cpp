@@ -2,31 +2,31 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 
 #include "core/float_environment.h"
 #include "core/memory.h"
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
 #include "gpt/core/math.h"
-#include "gpt/core/parallel.h"
-#include "gpt/core/rng.h"
 #include "gpt/nn/linear.h"
 #include "gpt/nn/module.h"
+#include "gpt/ops/elementwise.h"
 #include "peft/adapter_files.h"
+#include "peft/dora.h"
+#include "peft/initialize.h"
+#include "peft/merging.h"
 #include "peft/modules.h"
 
 namespace gpt {
 namespace {
 
-constexpr std::string_view kType = "LORA";
+constexpr std::string_view kType = "LORA", kWhere = "lora";
 
 /// Keys of PEFT's LoraConfig that change what is computed.
 constexpr std::string_view kUnsupported[] = {"bias",
                                              "lora_bias",
-                                             "rank_pattern",
-                                             "alpha_pattern",
                                              "layers_to_transform",
-                                             "use_dora",
                                              "modules_to_save",
                                              "exclude_modules",
                                              "layer_replication",
@@ -36,23 +36,12 @@ constexpr std::string_view kUnsupported[] = {"bias",
                                              "trainable_token_indices",
                                              "alora_invocation_tokens"};
 
-/// dW = scaling (B A)^T, added to a matrix in its file's layout.
-Tensor with_product(const ops::Weight& weight, const Tensor& a, const Tensor& b, float scaling) {
-  Tensor sum = ops::unpack(weight, ops::WeightLayout::kInOut).to(DType::f32).clone();
-  const Tensor wide_a = a.to(DType::f32), wide_b = b.to(DType::f32);
-  const std::int64_t in = weight.in, out = weight.out, r = a.dim(0);
-  const float *from_a = wide_a.data<float>(), *from_b = wide_b.data<float>();
-  float* to = sum.data<float>();
-  parallel_for(in, 1, [&](std::int64_t begin, std::int64_t end) noexcept {
-    for (std::int64_t i = begin; i < end; ++i)
-      for (std::int64_t o = 0; o < out; ++o) {
-        float product = 0;
-        for (std::int64_t k = 0; k < r; ++k)
-          product = std::fma(from_b[o * r + k], from_a[k * in + i], product);
-        to[i * out + o] = std::fma(scaling, product, to[i * out + o]);
-      }
-  });
-  return sum;
+/// The value of the first pattern that is a module's name or its last parts, or the default.
+template <class T>
+T of_pattern(const std::map<std::string, T>& patterns, const std::string& module, T otherwise) {
+  for (const auto& [pattern, value] : patterns)
+    if (peft::is_named(module, pattern)) return value;
+  return otherwise;
 }
 
 }  // namespace
@@ -73,22 +62,53 @@ void LoraConfig::validate() const {
 struct LoraAdapter::Part final : nn::LinearAdapter {
   peft::Module module;
   ops::Weight a, b;
-  float scaling = 1;
+  float unweighted = 1, scaling = 1;
   float dropout = 0;
+  std::optional<Tensor> magnitude = {};  // with use_dora
+  peft::InverseNorms inverse_norms = {};
 
-  TensorView output(nn::Context& context, const nn::Linear&, ConstTensorView x, TensorView z) const override {
+  bool in_place() const noexcept override { return !magnitude; }
+  TensorView output(nn::Context& context, const nn::Linear& layer, ConstTensorView x,
+                    TensorView z) const override {
     std::optional<Arena::Scope> scratch;
     if (context.tape == nullptr) scratch.emplace(context.arena);
-    if (dropout > 0 && context.dropout.on) {
+    const bool drops = dropout > 0 && context.dropout.on;
+    if (drops) {
       const TensorView dropped = context.arena.take(x.shape(), x.dtype());
       autograd::dropout(context.tape, x, context.dropout.take(dropout), {}, dropped, context.arena);
       x = dropped;
     }
+    if (!magnitude) return add_product(context, x, z, z);
+    const TensorView lengths = context.arena.take({1, b.out});
+    const Tensor inverse = inverse_norms.of(layer.weight(), a, b, scaling);
+    const TensorView kept = context.arena.take({1, b.out});  // as long as the tape
+    std::memcpy(kept.raw(), inverse.view().raw(), kept.nbytes());
+    autograd::scale_columns(context.tape, kept, *magnitude, {}, lengths, context.arena);
+    const TensorView y = context.tape == nullptr ? z : context.arena.take(z.shape());
+    if (!drops) {
+      add_product(context, x, z, z);
+      autograd::scale_columns(context.tape, z, lengths, layer.bias(), y, context.arena);
+      return y;
+    }
+    const TensorView base = context.arena.take(z.shape()), sum = context.arena.take(z.shape()),
+                     scaled = context.arena.take(z.shape());
+    autograd::linear(context.tape, x, layer.weight(), {}, base, context.arena);
+    add_product(context, x, base, sum);
+    autograd::scale_columns(context.tape, sum, lengths, {}, scaled, context.arena);
+    autograd::scale(context.tape, base, -1, sum);
+    autograd::add(context.tape, scaled, sum, scaled, context.arena);
+    autograd::add(context.tape, scaled, z, y, context.arena);
+    return y;
+  }
+
+  /// y = residual + scaling (x A^T) B^T.
+  TensorView add_product(nn::Context& context, ConstTensorView x, ConstTensorView residual,
+                         TensorView y) const {
     const TensorView inner = context.arena.take({x.dim(0), a.out});
     autograd::linear(context.tape, x, a, {}, inner, context.arena);
     autograd::scale(context.tape, inner, scaling, inner);
-    autograd::linear(context.tape, inner, b, {.residual = z}, z, context.arena);
-    return z;
+    autograd::linear(context.tape, inner, b, {.residual = residual}, y, context.arena);
+    return y;
   }
 };
 
@@ -97,29 +117,37 @@ LoraAdapter::LoraAdapter(const Gpt2& network, LoraConfig config, std::nullptr_t)
   config_.validate();
   parts_.resize(static_cast<std::size_t>(shape_.n_layer * nn::kLinearPlaces));
   for (peft::Module& module : peft::targeted(network, config_.target_modules)) {
+    LoraConfig own{.r = of_pattern(config_.rank_pattern, module.name, config_.r),
+                   .lora_alpha = of_pattern(config_.alpha_pattern, module.name, config_.lora_alpha),
+                   .use_rslora = config_.use_rslora};
+    own.validate();
     auto part = std::make_unique<Part>();
-    part->a = {.in = module.in, .out = config_.r, .layout = ops::WeightLayout::kOutIn};
-    part->b = {.in = config_.r, .out = module.out, .layout = ops::WeightLayout::kOutIn};
+    part->a = {.in = module.in, .out = own.r, .layout = ops::WeightLayout::kOutIn};
+    part->b = {.in = own.r, .out = module.out, .layout = ops::WeightLayout::kOutIn};
     part->dropout = static_cast<float>(config_.lora_dropout);
+    part->unweighted = part->scaling = static_cast<float>(own.scaling());
+    if (config_.use_dora) part->magnitude.emplace();
     const auto index = static_cast<std::size_t>(module.id.index());
     part->module = std::move(module);
     parts_[index] = std::move(part);
   }
-  set_weight(1);
 }
 
 LoraAdapter::LoraAdapter(const Gpt2& network, LoraConfig config, std::uint64_t seed)
     : LoraAdapter(network, std::move(config), nullptr) {
-  const DefaultFloatEnvironment environment;
-  std::uint64_t stream = std::uint64_t{14} << 60;  // far from those that training takes from the same seed
-  visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
-    tensor = Tensor::zeros(shape);
-    const CounterRng rng(seed, stream++);
-    if (name.ends_with("lora_B.weight")) return;
-    const double bound = 1 / math::sqrt(static_cast<double>(shape[1]));
-    for (std::int64_t i = 0; i < shape.numel(); ++i)
-      tensor.data<float>()[i] =
-          static_cast<float>(bound * (2 * rng.uniform(static_cast<std::uint64_t>(i)) - 1));
+  std::uint64_t number = 0;
+  for (const auto& part : parts_) {
+    if (part == nullptr) continue;
+    part->a.values = Tensor::zeros(part->a.file_shape());
+    peft::fill_uniform(part->a.values, 1 / math::sqrt(static_cast<double>(part->a.in)), seed, number);
+    part->b.values = Tensor::zeros(part->b.file_shape());
+    number += 2;
+  }
+  if (!config_.use_dora) return;
+  network.visit_matrices([&](const std::string& name, const ops::Weight& weight) {
+    for (const auto& part : parts_)
+      if (part != nullptr && part->module.matrix == name)
+        part->magnitude = peft::column_norms(ops::dequantize(weight, ops::WeightLayout::kInOut));
   });
 }
 
@@ -128,23 +156,31 @@ LoraAdapter::~LoraAdapter() = default;
 std::shared_ptr<LoraAdapter> LoraAdapter::load(const Gpt2& network, const std::filesystem::path& directory,
                                                const std::function<void(std::string_view)>& on_warning) {
   return with_memory_errors(directory.native(), [&] {
-    const HfConfig file = peft::read_config(directory, kType);
+    auto adapter = from_config(network, peft::read_config(directory, kType), on_warning);
+    peft::read_tensors(directory, *adapter);
+    return adapter;
+  });
+}
+
+std::shared_ptr<LoraAdapter> LoraAdapter::from_config(
+    const Gpt2& network, const HfConfig& file, const std::function<void(std::string_view)>& on_warning) {
+  return with_memory_errors(file.source(), [&] {
     LoraConfig config;
     config.r = file.get_int("r").value_or(config.r);
     config.lora_alpha = file.get_float("lora_alpha").value_or(config.lora_alpha);
     config.lora_dropout = file.get_float("lora_dropout").value_or(config.lora_dropout);
     config.use_rslora = file.get_bool("use_rslora").value_or(false);
+    config.use_dora = file.get_bool("use_dora").value_or(false);
+    if (const auto ranks = peft::pattern_of(file, "rank_pattern"))
+      for (const std::string& name : ranks->keys()) config.rank_pattern[name] = *ranks->get_int(name);
+    if (const auto alphas = peft::pattern_of(file, "alpha_pattern"))
+      for (const std::string& name : alphas->keys()) config.alpha_pattern[name] = *alphas->get_float(name);
     config.base_model_name_or_path = file.get_string("base_model_name_or_path").value_or("");
-    if (file.is_list("target_modules"))
-      config.target_modules = *file.get_string_list("target_modules");
-    else if (const auto pattern = file.get_string("target_modules"))
-      config.target_modules = {*pattern};
+    config.target_modules = peft::names_in(file, "target_modules", std::move(config.target_modules));
     file.get_bool("fan_in_fan_out");     // says how the base model's matrices lie, which is known
     file.get_json("init_lora_weights");  // is over
     peft::check_config(file, kUnsupported, on_warning);
-    std::shared_ptr<LoraAdapter> adapter(new LoraAdapter(network, std::move(config), nullptr));
-    peft::read_tensors(directory, *adapter);
-    return adapter;
+    return std::shared_ptr<LoraAdapter>(new LoraAdapter(network, std::move(config), nullptr));
   });
 }
 
@@ -158,6 +194,7 @@ void LoraAdapter::visit(const Visitor& f) {
     const std::string name = concat(peft::kPrefix, part->module.name);
     f(name + ".lora_A.weight", part->a.values, part->a.file_shape());
     f(name + ".lora_B.weight", part->b.values, part->b.file_shape());
+    if (part->magnitude) f(name + ".lora_magnitude_vector", *part->magnitude, {part->b.out});
   }
 }
 
@@ -170,6 +207,12 @@ HfConfig LoraAdapter::to_hf() const {
   config.set_bool("fan_in_fan_out", true);
   config.set_string("bias", "none");
   config.set_bool("use_rslora", config_.use_rslora);
+  if (config_.use_dora) config.set_bool("use_dora", true);
+  HfConfig ranks, alphas;
+  for (const auto& [name, r] : config_.rank_pattern) ranks.set_int(name, r);
+  for (const auto& [name, alpha] : config_.alpha_pattern) alphas.set_float(name, alpha);
+  if (!config_.rank_pattern.empty()) config.set_object("rank_pattern", ranks);
+  if (!config_.alpha_pattern.empty()) config.set_object("alpha_pattern", alphas);
   config.set_bool("init_lora_weights", true);
   config.set_null("modules_to_save");
   return config;
@@ -185,43 +228,24 @@ void LoraAdapter::set_weight(double weight) {
   if (!std::isfinite(weight)) fail<ArgumentError>("lora", "weight is ", weight, ", expected a number");
   const DefaultFloatEnvironment environment;
   for (const auto& part : parts_)
-    if (part != nullptr) part->scaling = static_cast<float>(weight * config_.scaling());
+    if (part != nullptr) part->scaling = static_cast<float>(weight * static_cast<double>(part->unweighted));
 }
 
 LoraAdapter::Originals LoraAdapter::merge(Gpt2& network) const {
-  constexpr std::string_view where = "lora";
-  if (network.adapted_shape() != shape_)
-    fail<ArgumentError>(where, "cannot be merged into a network of another shape");
-  return with_memory_errors(where, [&] {
-    const DefaultFloatEnvironment environment;
-    Originals originals, merged;
-    network.visit_matrices([&](const std::string& name, ops::Weight& weight) {
-      for (const auto& part : parts_) {
-        if (part == nullptr || part->module.matrix != name) continue;
-        if (weight.quantized())
-          fail<UnsupportedError>(where, "matrix ", name, " is quantized, and nothing can be merged into it");
-        ops::Weight sum = weight;
-        sum.layout = ops::WeightLayout::kInOut;
-        sum.values = with_product(weight, part->a.values, part->b.values, part->scaling);
-        if (weight.layout == ops::WeightLayout::kPanels) sum = ops::pack(sum);
-        if (weight.layout == ops::WeightLayout::kOutIn) {
-          sum.values = ops::unpack(sum, ops::WeightLayout::kOutIn);
-          sum.layout = ops::WeightLayout::kOutIn;
-        }
-        originals.emplace_back(name, weight);
-        merged.emplace_back(name, std::move(sum));
-      }
-    });
-    restore(network, std::move(merged));
-    return originals;
-  });
-}
-
-void restore(Gpt2& network, LoraAdapter::Originals originals) {
-  network.visit_matrices([&](const std::string& name, ops::Weight& weight) {
-    for (auto& [of, original] : originals)
-      if (of == name) weight = std::move(original);
-  });
+  peft::MergePlan plan;
+  for (const auto& part : parts_) {
+    if (part == nullptr) continue;
+    plan.matrices[part->module.matrix] = [&part](Tensor& sum) {
+      peft::add_product(part->a.values, part->b.values, part->scaling, sum);
+      if (!part->magnitude) return;
+      const Tensor norms = peft::column_norms(sum), lengths = part->magnitude->to(DType::f32);
+      Tensor factors = Tensor::empty(norms.shape());
+      for (std::int64_t o = 0; o < factors.numel(); ++o)
+        factors.data<float>()[o] = lengths.data<float>()[o] / norms.data<float>()[o];
+      ops::scale_columns(sum, factors, {}, sum);
+    };
+  }
+  return peft::merge(network, kWhere, shape_, plan);
 }
 
 }  // namespace gpt

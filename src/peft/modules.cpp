@@ -6,7 +6,6 @@
 #include "models/parameter_names.h"
 
 namespace gpt::peft {
-namespace {
 
 bool is_named(std::string_view module, std::string_view target) {
   if (!module.ends_with(target)) return false;
@@ -14,7 +13,10 @@ bool is_named(std::string_view module, std::string_view target) {
   return rest == 0 || module[rest - 1] == '.';
 }
 
-}  // namespace
+std::string bias_of(const Module& module) {
+  constexpr std::string_view kWeight = "weight";
+  return module.matrix.substr(0, module.matrix.size() - kWeight.size()) + "bias";
+}
 
 std::vector<Module> modules_of(const Gpt2& network) {
   const auto [n_layer, features, inner] = network.adapted_shape();

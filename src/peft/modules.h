@@ -21,8 +21,14 @@ struct Module {
   std::int64_t in = 0, out = 0;
 };
 
+/// h.0.attn.c_attn.bias, as Gpt2::visit has it.
+std::string bias_of(const Module& module);
+
 /// All dense layers of the blocks, in the order of LinearId::index.
 std::vector<Module> modules_of(const Gpt2& network);
+
+/// Whether `target` is a module's whole name, or its last parts.
+bool is_named(std::string_view module, std::string_view target);
 
 /// Those that `targets` name (LoraConfig::target_modules). Throws ArgumentError naming a target that there is none for.
 std::vector<Module> targeted(const Gpt2& network, std::span<const std::string> targets);

@@ -90,16 +90,22 @@ PromptTuning::PromptTuning(const Gpt2& network, VirtualTokensConfig config, std:
 std::shared_ptr<PromptTuning> PromptTuning::load(const Gpt2& network, const std::filesystem::path& directory,
                                                  const std::function<void(std::string_view)>& on_warning) {
   return with_memory_errors(directory.native(), [&] {
-    const HfConfig file = peft::read_config(directory, kPromptType);
+    auto adapter = from_config(network, peft::read_config(directory, kPromptType), on_warning);
+    peft::read_tensors(directory, *adapter);
+    return adapter;
+  });
+}
+
+std::shared_ptr<PromptTuning> PromptTuning::from_config(
+    const Gpt2& network, const HfConfig& file, const std::function<void(std::string_view)>& on_warning) {
+  return with_memory_errors(file.source(), [&] {
     VirtualTokensConfig config = read_virtual_tokens(file, network);
     // Where they began does not matter any more.
     for (const char* key : {"prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path",
                             "tokenizer_kwargs", "num_attention_heads", "num_layers"})
       file.get_json(key);
     peft::check_config(file, {}, on_warning);
-    std::shared_ptr<PromptTuning> adapter(new PromptTuning(network, std::move(config), nullptr));
-    peft::read_tensors(directory, *adapter);
-    return adapter;
+    return std::shared_ptr<PromptTuning>(new PromptTuning(network, std::move(config), nullptr));
   });
 }
 
@@ -146,15 +152,20 @@ PrefixTuning::PrefixTuning(const Gpt2& network, VirtualTokensConfig config, std:
 std::shared_ptr<PrefixTuning> PrefixTuning::load(const Gpt2& network, const std::filesystem::path& directory,
                                                  const std::function<void(std::string_view)>& on_warning) {
   return with_memory_errors(directory.native(), [&] {
-    const HfConfig file = peft::read_config(directory, kPrefixType);
+    auto adapter = from_config(network, peft::read_config(directory, kPrefixType), on_warning);
+    peft::read_tensors(directory, *adapter);
+    return adapter;
+  });
+}
+
+std::shared_ptr<PrefixTuning> PrefixTuning::from_config(
+    const Gpt2& network, const HfConfig& file, const std::function<void(std::string_view)>& on_warning) {
+  return with_memory_errors(file.source(), [&] {
     VirtualTokensConfig config = read_virtual_tokens(file, network);
     file.get_json("encoder_hidden_size");  // of the projection
     file.get_json("prefix_projection");
     peft::check_config(file, {}, on_warning);
-    std::shared_ptr<PrefixTuning> adapter(new PrefixTuning(network, std::move(config), nullptr));
-    peft::read_tensors(directory, *adapter);
-    if (adapter->values_.dtype() == DType::f16) adapter->values_ = adapter->values_.to(DType::f32);
-    return adapter;
+    return std::shared_ptr<PrefixTuning>(new PrefixTuning(network, std::move(config), nullptr));
   });
 }
 

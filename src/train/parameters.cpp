@@ -29,7 +29,7 @@ Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view 
   take_places();
 }
 
-Parameters::Parameters(nn::Adapter& adapter, DType dtype) : of_adapter_(true) {
+Parameters::Parameters(nn::Adapter& adapter, DType dtype) : adapter_(&adapter) {
   adapter.visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
     require_shape(name, tensor, shape);
     add(name, tensor, shape, dtype);
@@ -88,6 +88,12 @@ void Parameters::join() {
 
 void Parameters::exchange(std::vector<Tensor>& tensors) noexcept {
   for (std::size_t i = 0; i < tensors.size(); ++i) std::swap(*places_[i], tensors[i]);
+}
+
+std::vector<nn::LearnedTensor> Parameters::learned() const {
+  std::vector<nn::LearnedTensor> tensors;
+  for (const Parameter& p : all_) tensors.push_back({p.value, p.gradient, p.rest});
+  return tensors;
 }
 
 void Parameters::watch(Tape& tape) const {

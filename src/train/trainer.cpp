@@ -185,6 +185,7 @@ class Run {
         average_(parameters_, a_.ema_decay),
         identity_(run_of(train, evaluation, arguments, loss, model.network(), total_steps_)) {
     parameters_.watch(tape_);
+    if (parameters_.adapter() != nullptr) parameters_.adapter()->begin_training(total_steps_);
     schedule_ = {.type = a_.lr_scheduler_type,
                  .warmup_steps = a_.warmup_steps,
                  .total_steps = total_steps_,
@@ -290,12 +291,16 @@ class Run {
       loss += sum.sum;
       tokens += batches[i].tokens;
     }
+    if (parameters_.adapter() != nullptr) parameters_.adapter()->add_penalty(parameters_.learned());
     grad_norm_ = parameters_.gradient_norm();
     require_finite("gradient norm", grad_norm_);
     remove_old_checkpoints();
     learning_rate_ = a_.learning_rate * learning_rate_factor(schedule_, state_.global_step);
-    optimizer_.step(learning_rate_, clip_factor(grad_norm_, a_.max_grad_norm));
+    const double clip = clip_factor(grad_norm_, a_.max_grad_norm);
+    optimizer_.step(learning_rate_, clip);
     ++state_.global_step;
+    if (parameters_.adapter() != nullptr)
+      parameters_.adapter()->after_update(parameters_.learned(), {state_.global_step, clip});
     average_.update(state_.global_step);
     state_.loss_sum += loss;
     state_.loss_labels += labels;

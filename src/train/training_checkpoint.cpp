@@ -41,6 +41,14 @@ std::string rest_of(const Parameter& p) { return "rest." + p.name; }
 
 std::string average_of(const Parameter& p) { return "ema." + p.name; }
 
+/// Calls f(name, tensor) for what an adapter's training has beside its tensors.
+template <class F>
+void for_state(const Parameters& parameters, const F& f) {
+  if (parameters.adapter() == nullptr) return;
+  parameters.adapter()->visit_state(
+      [&](const std::string& name, Tensor& tensor, const Shape&) { f("state." + name, tensor.view()); });
+}
+
 /// What is read from files, checked as a whole before the first element changes.
 class Copies {
  public:
@@ -53,7 +61,7 @@ class Copies {
     all_.push_back({from, to});
   }
   void add_weights(const fs::path& checkpoint, const Parameters& parameters, WeightAverage& average) {
-    if (parameters.of_adapter())
+    if (parameters.adapter() != nullptr)
       add_weights(SafetensorsFile(checkpoint / peft::kWeightsFile), checkpoint, parameters, average,
                   [](const auto&, const std::string& name) { return name; });
     else
@@ -160,6 +168,9 @@ void save_checkpoint(const fs::path& output_dir, const TrainingState& state, con
       moments.push_back({"exp_avg." + name, optimizer.first_moments()[i].view()});
       moments.push_back({"exp_avg_sq." + name, optimizer.second_moments()[i].view()});
     }
+    for_state(parameters, [&](const std::string& name, TensorView tensor) {
+      moments.push_back({name, tensor});
+    });
     save_safetensors(unfinished / kOptimizer, moments);
     to_json(state, run).save(unfinished / kState);
     remove_checkpoint(output_dir, state.global_step);  // of a run that was resumed before it
@@ -198,6 +209,8 @@ TrainingState load_checkpoint(const fs::path& checkpoint, const HfConfig& run, c
     copies.add(moments, "exp_avg." + name, optimizer.first_moments()[i].view());
     copies.add(moments, "exp_avg_sq." + name, optimizer.second_moments()[i].view());
   }
+  for_state(parameters,
+            [&](const std::string& name, TensorView tensor) { copies.add(moments, name, tensor); });
   copies.add_weights(checkpoint, parameters, average);
   copies.make();
   optimizer.set_steps(s.global_step);

@@ -32,6 +32,12 @@ struct LinearId {
   }
 };
 
+/// Which layer norm of a network one is: the first or second of a layer, or below layer 0 the one behind the blocks.
+struct NormId {
+  std::int64_t layer = -1;
+  bool second = false;
+};
+
 /// What the networks have in common that an adapter fits.
 struct AdaptedShape {
   std::int64_t n_layer = 0;
@@ -50,9 +56,24 @@ class LinearAdapter {
   virtual bool changes_input() const noexcept { return false; }
   /// What the layer multiplies in the place of x, float32 or bfloat16 [R, in]: another tensor of that type.
   virtual ConstTensorView input(Context& context, ConstTensorView x) const;
+  /// Whether output() gives z itself, and on a tape needs nothing of what it was.
+  virtual bool in_place() const noexcept { return false; }
   /// What the layer gives in the place of z = input(x) W + b, float32 [R, out]. Without a tape it is z, changed; with one it
   /// may be z, when it is z and something added, or another tensor.
   virtual TensorView output(Context& context, const Linear& layer, ConstTensorView x, TensorView z) const = 0;
+};
+
+/// A tensor of an adapter while it is trained.
+struct LearnedTensor {
+  TensorView value;     // float32; or bfloat16, what the network computes with
+  TensorView gradient;  // float32
+  TensorView rest;      // int16, what a bfloat16 value lacks of what is learned (ops::split); else empty
+};
+
+/// An update of the optimizer that has been made.
+struct UpdateInfo {
+  std::int64_t step = 0;      // from 1
+  double gradient_scale = 1;  // what the gradients were multiplied by, to clip them
 };
 
 /// An adapter as a network and its trainer see it. Const and shareable between threads while it is not trained.
@@ -75,8 +96,23 @@ class Adapter {
   /// them as they come from the layer before.
   virtual void set_keys_and_values(Context& context, std::int64_t layer, std::span<const std::int64_t> rows,
                                    TensorView qkv) const;
+  /// Whether norm_output() gives anything but y.
+  virtual bool changes_norms() const noexcept { return false; }
+  /// What a layer norm gives in the place of y, float32 or bfloat16 [R, D]: y, changed, or another tensor of that type.
+  virtual TensorView norm_output(Context& context, NormId id, TensorView y) const;
   /// Shows every tensor that is learned, with its name in the files.
   virtual void visit(const Visitor& f) = 0;
+
+  /// Before a run of so many updates, also one that is resumed.
+  virtual void begin_training(std::int64_t total_steps);
+  /// Adds the gradients of what the method adds to the loss. `learned` are the tensors that visit() shows, in its order.
+  virtual void add_penalty(std::span<const LearnedTensor> learned) const;
+  /// After each update; may change values, and what they lack.
+  virtual void after_update(std::span<const LearnedTensor> learned, const UpdateInfo& update);
+  /// Shows the tensors that a training run has beside those that are learned, float32, with names of their own: a checkpoint
+  /// keeps them.
+  virtual void visit_state(const Visitor& f);
+
   /// What it is and how it was made, as JSON: what two runs that shall be the same have in common.
   virtual std::string describe() const = 0;
   /// Writes a directory from which it can be loaded again, the tensors as `dtype`, or as they are. Throws as Model::save.

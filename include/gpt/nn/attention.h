@@ -25,8 +25,21 @@ struct Segment {
 
 /// Calls f(adapter, rows) for the virtual tokens of a batch, `rows` being where those of each sequence begin: once for
 /// sequences that follow each other with the same adapter.
-void for_virtual_tokens(const Context& context, std::span<const Segment> batch,
-                        const std::function<void(const Adapter&, std::span<const std::int64_t> rows)>& f);
+template <class F>
+void for_virtual_tokens(const Context& context, std::span<const Segment> batch, const F& f) {
+  for (std::size_t i = 0; i < batch.size();) {
+    const Adapter* const adapter = batch[i].adapter;
+    const std::size_t first = i;
+    std::size_t count = 0;
+    for (; i < batch.size() && batch[i].adapter == adapter; ++i) count += batch[i].virtual_rows > 0;
+    if (count == 0) continue;
+    const auto rows = context.arena.take_span<std::int64_t>(count);
+    auto next = rows.begin();
+    for (const Segment& s : batch.subspan(first, i - first))
+      if (s.virtual_rows > 0) *next++ = s.row;
+    f(*adapter, std::span<const std::int64_t>(rows));
+  }
+}
 
 class Attention {
  public:

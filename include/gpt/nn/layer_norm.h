@@ -11,11 +11,13 @@ namespace gpt::nn {
 
 class LayerNorm {
  public:
-  LayerNorm(std::int64_t features, float epsilon) noexcept : features_(features), epsilon_(epsilon) {}
+  /// `id` is how adapters know it.
+  LayerNorm(std::int64_t features, float epsilon, NormId id = {}) noexcept
+      : features_(features), epsilon_(epsilon), id_(id) {}
 
   std::int64_t features() const noexcept { return features_; }
 
-  /// x, y float32 [R, features]; y may be x where there is no tape.
+  /// x, y float32 [R, features]; y may be x where there is no tape. Rows with an adapter have what that makes of y.
   void forward(Context& context, ConstTensorView x, TensorView y) const;
 
   template <class Visitor>
@@ -36,6 +38,7 @@ class LayerNorm {
 
   std::int64_t features_;
   float epsilon_;
+  NormId id_;
   Tensor weight_;
   Tensor bias_;
 };

@@ -4,17 +4,17 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "gpt/io/hf_config.h"
 #include "gpt/models/gpt2.h"
 #include "gpt/nn/adapter.h"
-#include "gpt/ops/weight.h"
+#include "gpt/peft/merge.h"
 
 namespace gpt {
 
@@ -27,6 +27,11 @@ struct LoraConfig {
   /// both the attention's and the feed-forward half's; "all-linear" alone means all.
   std::vector<std::string> target_modules = {"c_attn"};
   bool use_rslora = false;  // scale by lora_alpha / sqrt(r) (arXiv 2312.03732)
+  bool use_dora = false;    // learn the lengths of the weights' columns, too (arXiv 2402.09353)
+  /// r and lora_alpha of dense layers whose whole names, or their last parts, are these: the first that fits, in the order of
+  /// the alphabet.
+  std::map<std::string, std::int64_t> rank_pattern = {};
+  std::map<std::string, double> alpha_pattern = {};
   /// What the base model is called in the files: a path or a name that people find it by.
   std::string base_model_name_or_path = {};
 
@@ -38,6 +43,10 @@ struct LoraConfig {
 
 /// y = x W + b + scaling (dropout(x) A^T) B^T in every target layer; A [r, in] and B [out, r] float32, unless they are loaded as
 /// something else or trained with bf16. Dropout only where a pass has any (ForwardOptions::dropout).
+///
+/// With use_dora, y = m / |W + scaling (B A)^T| (x W + scaling (x A^T) B^T) + b, m learned and | | the length of each output's
+/// column, through which no gradient flows. As PEFT computes it: with dropout, x W stays what it is but for
+/// (m / | | - 1) dropout(x) W. The lengths are computed again when A, B or W have changed.
 class LoraAdapter final : public nn::Adapter {
  public:
   /// A new one: A uniform within 1 / sqrt(in) (kaiming_uniform with a = sqrt 5), B zero, so that it changes nothing yet.
@@ -47,12 +56,17 @@ class LoraAdapter final : public nn::Adapter {
   /// key of the configuration that would change results and is not computed here; ShapeError for another network's.
   static std::shared_ptr<LoraAdapter> load(const Gpt2& network, const std::filesystem::path& directory,
                                            const std::function<void(std::string_view)>& on_warning = {});
+  /// Of this configuration, with tensors that are still to be set through visit().
+  static std::shared_ptr<LoraAdapter> from_config(
+      const Gpt2& network, const HfConfig& file,
+      const std::function<void(std::string_view)>& on_warning = {});
   ~LoraAdapter() override;
 
   const LoraConfig& config() const noexcept { return config_; }
   nn::AdaptedShape shape() const noexcept override { return shape_; }
   const nn::LinearAdapter* linear(nn::LinearId id) const noexcept override;
-  /// base_model.model.transformer.h.0.attn.c_attn.lora_A.weight, ....lora_B.weight, layer after layer.
+  /// base_model.model.transformer.h.0.attn.c_attn.lora_A.weight, ....lora_B.weight, and ....lora_magnitude_vector with use_dora,
+  /// layer after layer.
   void visit(const Visitor& f) override;
   std::string describe() const override;
   void save(const std::filesystem::path& directory, std::optional<DType> dtype = {}) const override;
@@ -60,11 +74,11 @@ class LoraAdapter final : public nn::Adapter {
   /// Multiplies what it adds by `weight`: for adapters that are stacked, or for less of one. Not saved.
   void set_weight(double weight);
 
-  /// The matrices of a network before an adapter was merged into them, by name.
-  using Originals = std::vector<std::pair<std::string, ops::Weight>>;
-  /// Adds scaling (B A)^T to the matrices themselves, which become float32: the network then computes the same without the
-  /// adapter, to float32 rounding and at no cost. Returns them as they were: restore() puts them back. Throws UnsupportedError
-  /// naming a quantized matrix; ArgumentError for another network; the network then is as it was.
+  /// Adds scaling (B A)^T to the matrices themselves, which become float32, and gives their columns the lengths of use_dora: the
+  /// network then computes the same without the adapter, to float32 rounding and at no cost. Returns them as they were:
+  /// restore() puts them back. Throws UnsupportedError naming a quantized matrix; ArgumentError for another network; the network
+  /// then is as it was.
+  using Originals = gpt::Originals;
   Originals merge(Gpt2& network) const;
 
  private:
@@ -76,8 +90,5 @@ class LoraAdapter final : public nn::Adapter {
   nn::AdaptedShape shape_;
   std::vector<std::unique_ptr<Part>> parts_;  // by LinearId::index; null: not a target
 };
-
-/// Takes a merged adapter out of the network again: the matrices have the bits they had.
-void restore(Gpt2& network, LoraAdapter::Originals originals);
 
 }  // namespace gpt

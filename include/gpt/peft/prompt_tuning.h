@@ -38,6 +38,10 @@ class PromptTuning final : public nn::Adapter {
   /// LoraAdapter::load.
   static std::shared_ptr<PromptTuning> load(const Gpt2& network, const std::filesystem::path& directory,
                                             const std::function<void(std::string_view)>& on_warning = {});
+  /// Of this configuration, with tensors that are still to be set through visit().
+  static std::shared_ptr<PromptTuning> from_config(
+      const Gpt2& network, const HfConfig& file,
+      const std::function<void(std::string_view)>& on_warning = {});
 
   const VirtualTokensConfig& config() const noexcept { return config_; }
   nn::AdaptedShape shape() const noexcept override { return shape_; }
@@ -68,6 +72,10 @@ class PrefixTuning final : public nn::Adapter {
   /// As PromptTuning. A prefix that was learned with a projection is read as what the projection made of it.
   static std::shared_ptr<PrefixTuning> load(const Gpt2& network, const std::filesystem::path& directory,
                                             const std::function<void(std::string_view)>& on_warning = {});
+  /// Of this configuration, with tensors that are still to be set through visit().
+  static std::shared_ptr<PrefixTuning> from_config(
+      const Gpt2& network, const HfConfig& file,
+      const std::function<void(std::string_view)>& on_warning = {});
 
   const VirtualTokensConfig& config() const noexcept { return config_; }
   nn::AdaptedShape shape() const noexcept override { return shape_; }

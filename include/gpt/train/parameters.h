@@ -39,7 +39,10 @@ class Parameters {
   Parameters& operator=(const Parameters&) = delete;
 
   const std::vector<Parameter>& all() const noexcept { return all_; }
-  bool of_adapter() const noexcept { return of_adapter_; }
+  /// Whose they are, where that is an adapter; else null.
+  nn::Adapter* adapter() const noexcept { return adapter_; }
+  /// The same as the adapter is shown them.
+  std::vector<nn::LearnedTensor> learned() const;
   /// Makes the tape add gradients to those here.
   void watch(Tape& tape) const;
   /// Until they are added to, gradients take no memory then, where the system can make zeros on demand.
@@ -57,7 +60,7 @@ class Parameters {
   void add(const std::string& name, Tensor& tensor, const Shape& shape, DType dtype);
   void take_places();
 
-  bool of_adapter_ = false;
+  nn::Adapter* adapter_ = nullptr;
   std::vector<Parameter> all_;
   std::vector<Tensor*> places_;    // in the network or adapter
   std::vector<Tensor> values_;     // theirs, once all are there
