@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <gpt/core/error.h>
+#include <gpt/peft/load_adapter.h>
 
 #include "program.h"
 
@@ -13,7 +14,7 @@ void add_adapter_option(App& app, std::optional<std::string>& directory) {
 }
 
 void attach_adapter(gpt::Model& model, const std::optional<std::string>& directory) {
-  if (directory) model.network().attach(gpt::LoraAdapter::load(model.network(), *directory, warn));
+  if (directory) model.network().attach(gpt::load_adapter(model.network(), *directory, warn));
 }
 
 void add_lora_options(App& app, LoraRequest& request) {

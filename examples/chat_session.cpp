@@ -42,7 +42,7 @@ GenerateOptions reply_options(const gpt::Model& model, const gpt::ChatTemplate& 
   constexpr std::int64_t kMostByDefault = 256;
   if (!options.max_new_tokens)
     options.max_new_tokens = defaults.max_new_tokens.value_or(
-        std::min(kMostByDefault, std::max<std::int64_t>(1, model.config().n_positions / 2)));
+        std::min(kMostByDefault, std::max<std::int64_t>(1, model.network().max_tokens() / 2)));
   if (*options.max_new_tokens > model.config().n_positions)
     gpt::fail<gpt::ArgumentError>("chat", "max_new_tokens is ", *options.max_new_tokens,
                                   ", expected at most n_positions = ", model.config().n_positions);
@@ -87,9 +87,9 @@ gpt::Completion ChatSession::run(std::span<const TokenId> prompt, const Generate
 
 Turn ChatSession::reply(Conversation before, std::string message, const TurnCallbacks& callbacks,
                         std::stop_token stop) {
-  const std::int64_t n_positions = model_->config().n_positions;
+  const std::int64_t n_positions = model_->config().n_positions, room = model_->network().max_tokens();
   const auto fits = [&](std::span<const TokenId> prompt) {  // the last token is not fed
-    return std::ssize(prompt) <= n_positions + 1 - max_new_tokens();
+    return std::ssize(prompt) <= room + 1 - max_new_tokens();
   };
   std::vector<TokenId> prompt = before.prompt(message);
   std::size_t forgotten = 0;

@@ -210,7 +210,7 @@ int convert(const Request& request) {
   const Format from = input_format(request.model);
   gpt::Model model = load(from, request, {.on_warning = program::warn, .stop = interrupt.token()});
   if (request.adapter)
-    gpt::LoraAdapter::load(model.network(), *request.adapter, program::warn)->merge(model.network());
+    gpt::merge_adapter(*gpt::load_adapter(model.network(), *request.adapter, program::warn), model.network());
   if (request.tokenizer) model.set_tokenizer(gpt::load_tokenizer(*request.tokenizer));
   if (!model.has_tokenizer() && plan.to != Format::kLlmc)
     program::warn("there is no tokenizer: --tokenizer DIR gives one");

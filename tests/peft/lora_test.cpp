@@ -233,8 +233,9 @@ class LoraFiles : public ::testing::Test {
 };
 
 TEST_F(LoraFiles, RefusesKeysThatWouldChangeTheResult) {
-  set("rank_pattern", R"({"c_attn": 2})");
-  expect_error<UnsupportedError>([&] { load(); }, {"adapter_config.json", "rank_pattern", "not supported"});
+  set("layer_replication", "[[0, 2]]");
+  expect_error<UnsupportedError>([&] { load(); },
+                                 {"adapter_config.json", "layer_replication", "not supported"});
 }
 
 TEST_F(LoraFiles, NamesKeysItDoesNotKnow) {

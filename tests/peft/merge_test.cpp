@@ -14,6 +14,7 @@
 #include "gpt/io/safetensors.h"
 #include "gpt/models/quantize.h"
 #include "gpt/peft/load_adapter.h"
+#include "gpt/peft/merge.h"
 #include "peft/methods.h"
 #include "support/expect_error.h"
 #include "support/random_tensor.h"
@@ -36,13 +37,6 @@ double difference(const Tensor& a, const Tensor& b) {
   for (std::int64_t i = 0; i < a.numel(); ++i)
     largest = std::max(largest, static_cast<double>(std::abs(a.data<float>()[i] - b.data<float>()[i])));
   return largest;
-}
-
-Originals merge(const nn::Adapter& adapter, Gpt2& network) {
-  if (const auto* lora = dynamic_cast<const LoraAdapter*>(&adapter)) return lora->merge(network);
-  if (const auto* ada = dynamic_cast<const AdaLoraAdapter*>(&adapter)) return ada->merge(network);
-  if (const auto* ia3 = dynamic_cast<const Ia3Adapter*>(&adapter)) return ia3->merge(network);
-  return dynamic_cast<const BitFitAdapter&>(adapter).merge(network);
 }
 
 std::vector<Method> mergeable() {
@@ -70,7 +64,7 @@ TEST_P(Mergeable, ComputesTheSameWhenMerged) {
     EXPECT_GT(difference(attached, before), 1e-2);
     for (const bool packed : {false, true}) {
       if (packed) network.pack();
-      Originals originals = merge(*adapter, network);
+      Originals originals = merge_adapter(*adapter, network);
       EXPECT_LT(difference(logits_with(network, nullptr, ids, 20), attached), 1e-4);
       restore(network, std::move(originals));
       EXPECT_TRUE(same_bits(before, logits_with(network, nullptr, ids, 20)));
@@ -83,15 +77,15 @@ TEST_P(Mergeable, IsMergedIntoItsOwnNetworkAlone) {
   other.n_layer = 3;
   Gpt2 larger = random_network(other, 1), network = random_network(tiny_config(), 1);
   const auto adapter = learned_adapter(GetParam(), network, 1);
-  expect_error<ArgumentError>([&] { merge(*adapter, larger); }, {"another shape"});
+  expect_error<ArgumentError>([&] { merge_adapter(*adapter, larger); }, {"another shape"});
   quantize(network, {});
   const auto ids = tokens(9);
   const Tensor attached = logits_with(network, adapter.get(), ids, 9);
   if (GetParam().name != "bitfit") {
-    expect_error<UnsupportedError>([&] { merge(*adapter, network); }, {"h.0.attn", "quantized"});
+    expect_error<UnsupportedError>([&] { merge_adapter(*adapter, network); }, {"h.0.attn", "quantized"});
     return;
   }
-  merge(*adapter, network);
+  merge_adapter(*adapter, network);
   // Where a sum's last bit is another, an activation may be rounded to the next of 2^16 steps.
   EXPECT_LT(difference(logits_with(network, nullptr, ids, 9), attached), 1e-3);
 }
@@ -107,7 +101,7 @@ TEST(LoraWithDora, BeginsAsTheNetworkAndKeepsTheLengthsItHas) {
     if (name.ends_with("lora_magnitude_vector")) lengths.emplace(name, tensor.clone());
   });
   ASSERT_EQ(lengths.size(), 8u);
-  merge(*learned, network);
+  merge_adapter(*learned, network);
   network.visit_matrices([&](const std::string& name, const ops::Weight& weight) {
     const auto found =
         lengths.find("base_model.model.transformer." +
@@ -190,10 +184,23 @@ TEST(StackedAdapter, ComputesWhatItsPartsDoOneAfterTheOther) {
     const StackedAdapter stacked(parts);
     const Tensor attached = logits_with(network, &stacked, ids, 20);
     std::vector<Originals> originals;
-    for (const auto& adapter : order) originals.push_back(merge(*adapter, network));
+    for (const auto& adapter : order) originals.push_back(merge_adapter(*adapter, network));
     EXPECT_LT(difference(logits_with(network, nullptr, ids, 20), attached), 1e-4);
     for (; !originals.empty(); originals.pop_back()) restore(network, std::move(originals.back()));
   }
+  const StackedAdapter weighted({{lora, 0.5}, {ia3, 0.75}, {bitfit, -1.5}});
+  const Tensor attached = logits_with(network, &weighted, ids, 20),
+               before = logits_with(network, nullptr, ids, 20);
+  for (const bool packed : {false, true}) {
+    if (packed) network.pack();
+    Originals originals = merge_adapter(weighted, network);
+    EXPECT_LT(difference(logits_with(network, nullptr, ids, 20), attached), 1e-4);
+    restore(network, std::move(originals));
+    EXPECT_TRUE(same_bits(before, logits_with(network, nullptr, ids, 20)));
+  }
+  const StackedAdapter part_way({{lora}, {find("bottleneck")}});
+  expect_error<UnsupportedError>([&] { merge_adapter(part_way, network); }, {"cannot be part"});
+  EXPECT_TRUE(same_bits(before, logits_with(network, nullptr, ids, 20)));
   // One part of weight 1 is that part, and a part of weight 0 is none.
   EXPECT_TRUE(same_bits(
       logits_with(network, ia3.get(), ids, 20),
