@@ -149,8 +149,8 @@ void KvCache::copy_from(const KvCache& from, std::int64_t same) {
   if (shape_ != from.shape_ || capacity_ != from.capacity_ || dtype_ != from.dtype_ ||
       virtual_tokens_ != from.virtual_tokens_ || pool_ != from.pool_)
     fail<ArgumentError>("kv_cache",
-                        "cannot take the tokens of a cache of another shape, capacity or type, or of "
-                        "another pool");
+                        "cannot take the tokens of a cache of another shape, capacity or type, with other "
+                        "virtual tokens, or of another pool");
   if (same < 0 || same > length_ || same > from.length_)
     fail<ArgumentError>("kv_cache", "caches of ", length_, " and ", from.length_, " tokens cannot have ",
                         same, " in common");

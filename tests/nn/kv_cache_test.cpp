@@ -54,27 +54,28 @@ TEST(KvCache, ClonesGoTheirOwnWay) {
 }
 
 TEST(KvCache, TakesAnothersTokensAndCopiesOnlyWhatDiffers) {
-  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
-    for (const std::int64_t same : {0, 1, 15, 16, 17, 32, 37}) {
-      KvCache from({2, 3, 8}, 50, dtype);
-      fill(from, 1);
-      from.advance(37);
-      KvCache other({2, 3, 8}, 50, dtype);  // agrees with `from` in nothing
-      fill(other, 2);
-      other.advance(same);
-      const auto kept = content_of(other, same / 16 * 16);
-      other.copy_from(from, same);
-      EXPECT_EQ(other.length(), 37);
-      EXPECT_EQ(content_of(other, same / 16 * 16), kept) << "what both have in common was copied";
-      KvCache head = from.clone(), to({2, 3, 8}, 50, dtype);
-      head.truncate(same);
-      fill(to, 3);
-      to.copy_from(head, 0);
-      EXPECT_EQ(to.length(), same);
-      to.copy_from(from, same);
-      EXPECT_EQ(content_of(to, 37), content_of(from, 37)) << same;
-    }
-  }
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::i8})
+    for (const std::int64_t before : {0, 5})  // virtual tokens
+      for (const std::int64_t same : {0, 1, 15, 16, 17, 32, 37}) {
+        KvCache from({2, 3, 8}, 50, dtype, before);
+        fill(from, 1);
+        from.advance(37);
+        KvCache other({2, 3, 8}, 50, dtype, before);  // agrees with `from` in nothing
+        fill(other, 2);
+        other.advance(same);
+        const std::int64_t whole_groups = other.positions() / 16 * 16;
+        const auto kept = content_of(other, whole_groups);
+        other.copy_from(from, same);
+        EXPECT_EQ(other.length(), 37);
+        EXPECT_EQ(content_of(other, whole_groups), kept) << "what both have in common was copied";
+        KvCache head = from.clone(), to({2, 3, 8}, 50, dtype, before);
+        head.truncate(same);
+        fill(to, 3);
+        to.copy_from(head, 0);
+        EXPECT_EQ(to.length(), same);
+        to.copy_from(from, same);
+        EXPECT_EQ(content_of(to, to.positions()), content_of(from, from.positions())) << same;
+      }
 }
 
 TEST(KvCache, MayBeCopiedToItself) {

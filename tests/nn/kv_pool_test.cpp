@@ -45,6 +45,35 @@ TEST(KvPool, HasAsManyPagesAsItsBudgetAllows) {
   EXPECT_EQ(int8.pages_for(17), 2);
 }
 
+TEST(KvPool, KeepsVirtualTokensBeforeTheOthers) {
+  const KvPool pool(kShape, 16, 4 * kPage);
+  KvCache cache = pool.make_cache(40, 10);
+  EXPECT_EQ(cache.virtual_tokens(), 10);
+  EXPECT_EQ(cache.capacity(), 40);
+  EXPECT_EQ(cache.positions(), 0);  // a sequence begins with both
+  extend(cache, 6);
+  EXPECT_EQ(cache.length(), 6);
+  EXPECT_EQ(cache.positions(), 16);
+  EXPECT_EQ(pool.used_pages(), 1);
+  extend(cache, 1);
+  EXPECT_EQ(pool.used_pages(), 2);
+  KvCache shares = pool.make_cache(40, 10);
+  shares.share(cache.pages().first(1), 6);
+  EXPECT_EQ(shares.positions(), 16);
+  EXPECT_EQ(pool.used_pages(), 2);
+  const KvCache same = cache.clone();
+  EXPECT_EQ(same.positions(), 17);
+  cache.truncate(6);
+  EXPECT_EQ(cache.pages().size(), 1u);
+  cache.truncate(0);
+  EXPECT_EQ(cache.pages().size(), 0u);
+  KvCache without = pool.make_cache(40);
+  EXPECT_THAT(message_of<ArgumentError>([&] { without.copy_from(same, 0); }), HasSubstr("virtual tokens"));
+  EXPECT_THAT(message_of<ArgumentError>([&] { pool.make_cache(40, -1); }), HasSubstr("-1 virtual tokens"));
+  KvCache late = pool.make_cache(40, 10);
+  EXPECT_THROW(late.share(same.pages().first(1), 7), ArgumentError);
+}
+
 TEST(KvPool, GivesPagesAsTokensArriveAndTakesThemBack) {
   const KvPool pool(kShape, 16, 4 * kPage);
   std::optional<KvCache> cache(pool.make_cache(100));

@@ -15,6 +15,7 @@
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 #include "gpt/models/language_model_loss.h"
+#include "gpt/models/quantize.h"
 #include "gpt/peft/load_adapter.h"
 #include "gpt/train/parameters.h"
 #include "gpt/train/trainer.h"
@@ -119,6 +120,34 @@ TEST_P(EveryMethod, GivesTheSameBitsOnATape) {
   }
 }
 
+TEST_P(EveryMethod, HasTheSameGradientsWhenBlocksAreComputedAgain) {
+  const auto adapter = learned(1);
+  network_.attach(adapter);
+  const auto ids = tokens(20), others = tokens(9, 50);
+  const LabelledSequence batch[] = {{ids}, {others}};
+  const auto gradients = [&](const LossOptions& how) {
+    const Parameters parameters(*adapter);
+    Tape tape;
+    parameters.watch(tape);
+    Arena arena;
+    LossOptions options = how;
+    options.tape = &tape;
+    language_model_loss(network_, batch, arena, options);
+    tape.backward();
+    std::vector<float> all;
+    for (const Parameter& p : parameters.all())
+      all.insert(all.end(), p.gradient.span<float>().begin(), p.gradient.span<float>().end());
+    return all;
+  };
+  for (const DType activations : {DType::f32, DType::bf16}) {
+    const LossOptions kept{
+        .dropout = DropoutSeed{3, 1 << 20}, .activations = activations, .first_tokens = true};
+    LossOptions again = kept;
+    again.gradient_checkpointing = true;
+    EXPECT_EQ(gradients(kept), gradients(again));
+  }
+}
+
 // The slope of the loss along each tensor's gradient is the length of the gradient.
 TEST_P(EveryMethod, HasGradientsThatAreSlopes) {
   const auto adapter = learned(1);
@@ -177,6 +206,20 @@ TEST_P(EveryMethod, LearnsWhatHelpsWithOtherTextsAndNothingElseChanges) {
     EXPECT_LT(trainer.evaluate(held_out).eval_loss, at_first - 0.1);
     EXPECT_TRUE(test::same(before, test::weights(model)));
   }
+}
+
+TEST_P(EveryMethod, LearnsOverAQuantizedNetwork) {
+  Model model = test::small_model();
+  quantize(model.network(), {});
+  model.network().attach(GetParam().fresh(model.network(), 5));
+  TrainingArguments arguments = test::arguments();
+  arguments.learning_rate = 3e-2;
+  arguments.num_train_epochs = 4;
+  Trainer trainer(model, arguments);
+  const TextDataset train = text_from(0, 400);
+  const double at_first = trainer.evaluate(train).eval_loss;
+  trainer.fit(train);
+  EXPECT_LT(trainer.evaluate(train).eval_loss, at_first - 0.1);
 }
 
 TEST_P(EveryMethod, EndsAResumedRunWithTheSameBits) {

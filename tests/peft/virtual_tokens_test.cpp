@@ -28,7 +28,9 @@ using test::tokens;
 
 std::vector<Method> with_virtual_tokens() {
   std::vector<Method> all = test::methods();
-  std::erase_if(all, [](const Method& m) { return m.name != "prompt_tuning" && m.name != "prefix_tuning"; });
+  std::erase_if(all, [](const Method& m) {
+    return m.name != "prompt_tuning" && m.name != "prefix_tuning" && m.name != "stacked";
+  });
   return all;
 }
 
@@ -105,11 +107,50 @@ TEST_P(VirtualTokens, ShareThePagesOfAScheduler) {
   EXPECT_GT(scheduler.statistics().prefix_hits, 0);
 }
 
+TEST_P(VirtualTokens, AreThoseOfEachRequest) {
+  const std::shared_ptr<const nn::Adapter> mine = model_.network().adapter(),
+                                           other = learned_adapter(GetParam(), model_.network(), 9),
+                                           lora =
+                                               learned_adapter(test::methods().front(), model_.network(), 3);
+  const auto prompt = tokens(20);
+  std::vector<std::vector<TokenId>> expected;
+  for (const auto& adapter : {mine, other, lora}) {
+    model_.network().attach(std::const_pointer_cast<nn::Adapter>(adapter));
+    expected.push_back(greedy(prompt, 4));
+  }
+  EXPECT_NE(expected[0], expected[1]);
+  for (const bool attached : {false, true}) {
+    model_.network().attach(attached ? std::const_pointer_cast<nn::Adapter>(other) : nullptr);
+    const Generator generator(model_);
+    Scheduler scheduler(model_, {.max_tokens_per_step = 24});
+    std::vector<RequestId> ids;
+    for (int round = 0; round < 2; ++round)
+      for (const auto& adapter : {mine, other, lora})
+        ids.push_back(scheduler.submit(prompt, {.max_new_tokens = 4, .adapter = adapter}));
+    scheduler.run();
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      EXPECT_EQ(scheduler.take(ids[i])->get().ids, expected[i % 3]) << i;
+    EXPECT_EQ(generator.generate(prompt, {.max_new_tokens = 4, .adapter = mine}).ids, expected[0]);
+    const GenerateOptions beams{.max_new_tokens = 4, .adapter = lora, .num_beams = 3};
+    GenerateOptions other_beams = beams;
+    other_beams.adapter = mine;
+    const auto of_lora = generator.generate(prompt, beams), of_mine = generator.generate(prompt, other_beams);
+    EXPECT_NE(of_lora.ids, of_mine.ids);
+    model_.network().attach(std::const_pointer_cast<nn::Adapter>(mine));
+    EXPECT_EQ(generator.generate(prompt, {.max_new_tokens = 4, .num_beams = 3}).ids, of_mine.ids);
+    EXPECT_EQ(
+        generator.generate(prompt, {.max_new_tokens = 4, .top_k = 3, .penalty_alpha = 1e-12, .adapter = mine})
+            .ids,
+        expected[0]);
+  }
+}
+
 TEST_P(VirtualTokens, LeaveARoomThatASequenceMayFill) {
   const Generator generator(model_);
   const auto prompt = tokens(static_cast<std::size_t>(room()) - 3);
   EXPECT_EQ(generator.generate(prompt, {.max_new_tokens = 4}).ids, greedy(prompt, 4));
-  expect_error<ArgumentError>([&] { generator.generate(prompt, {.max_new_tokens = 5}); }, {"do not fit"});
+  expect_error<ArgumentError>([&] { generator.generate(prompt, {.max_new_tokens = 5}); },
+                              {"do not fit", "n_positions = 32, less", "virtual tokens"});
   Scheduler scheduler(model_);
   expect_error<ArgumentError>([&] { scheduler.submit(prompt, {.max_new_tokens = 5}); }, {"do not fit"});
   const auto too_long = tokens(static_cast<std::size_t>(room()) + 1);
