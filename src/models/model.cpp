@@ -14,6 +14,7 @@
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
 #include "models/load_gguf.h"
+#include "models/model_head.h"
 #include "models/parameter_names.h"
 #include "models/quantization_config.h"
 #include "ops/pack.h"
@@ -65,7 +66,7 @@ void compare_tied_head(const Checkpoint& file, const std::string& head, const Lo
 }
 
 Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, QuantizedMatrices quantized,
-                  const LoadOptions& options) {
+                  const LoadOptions& options, std::string_view head) {
   // Before memory is spent on as many layers as config.json claims.
   name_in(file, concat("h.", config.n_layer - 1, ".ln_1.weight"));
   const auto is_unused_head = [&](const std::string& name) {
@@ -109,7 +110,7 @@ Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, QuantizedMat
     fail<FormatError>(file.source(), "config.json says that ", quantized.begin()->first,
                       " is quantized, but the network has no such matrix");
   for (const std::string& name : file.names()) {
-    if (used.contains(name) || is_mask_buffer(name) || is_unused_head(name)) continue;
+    if (used.contains(name) || is_mask_buffer(name) || is_unused_head(name) || name == head) continue;
     warn(options,
          concat("[", file.source(), "] tensor ", name, " is not part of the network and has no effect"));
   }
@@ -163,13 +164,23 @@ Model Model::load_pytorch(const std::filesystem::path& directory, const LoadOpti
   });
 }
 
-Model Model::load_files(const std::filesystem::path& directory, const LoadOptions& options, bool pickled) {
+Model Model::load_with_head(const std::filesystem::path& directory, const LoadOptions& options,
+                            const HeadReader& head) {
+  require_weight_dtype(options.dtype);
+  return load_files(directory, options, false, &head);
+}
+
+Model Model::load_files(const std::filesystem::path& directory, const LoadOptions& options, bool pickled,
+                        const HeadReader* head) {
   require_directory(directory, "a Hugging Face checkpoint's");
   HfConfig file = HfConfig::load(directory / "config.json");
-  const Gpt2Config config = Gpt2Config::from_hf(file, options.on_warning);
+  Gpt2Config config = Gpt2Config::from_hf(file, options.on_warning);
+  if (head != nullptr) config.tie_word_embeddings = true;  // there is no other head
   const auto mode = options.map ? MappedFile::Mode::kMap : MappedFile::Mode::kRead;
   const Checkpoint weights = pickled ? Checkpoint::pickled(directory, mode) : Checkpoint(directory, mode);
-  Gpt2 network = load_network(weights, config, read_quantization(file), options);
+  if (head != nullptr) head->read(file, weights);
+  Gpt2 network = load_network(weights, config, read_quantization(file), options,
+                              head != nullptr ? head->tensor : std::string_view());
   std::shared_ptr<const Tokenizer> tokenizer;
   if (gpt::has_tokenizer(directory)) {
     tokenizer = load_tokenizer(directory);
@@ -185,7 +196,8 @@ void Model::save(const std::filesystem::path& directory, const SaveOptions& opti
   with_memory_errors(directory.native(), [&] { save_files(directory, options); });
 }
 
-void Model::save_files(const std::filesystem::path& directory, const SaveOptions& options) const {
+void Model::save_files(const std::filesystem::path& directory, const SaveOptions& options,
+                       const HeadWriter* head) const {
   if (network_.adapter() != nullptr) return network_.adapter()->save(directory, options.dtype);
   const DefaultFloatEnvironment environment;  // of conversions
   require_weight_dtype(options.dtype);
@@ -217,9 +229,11 @@ void Model::save_files(const std::filesystem::path& directory, const SaveOptions
                                 add_plain(name, weight.values, weight.file_shape());
                               }
                             }});
+  if (head != nullptr) tensors.push_back({std::string(head->tensor), head->values, options.dtype});
   HfConfig config = config_;
   network_.config().to_hf(config);
   write_quantization(quantized, config);
+  if (head != nullptr) head->describe(config);
   const std::vector<std::string> architecture{"GPT2LMHeadModel"};
   if (!config.has("architectures")) config.set_string_list("architectures", architecture);
   const std::string_view dtype = name_of(options.dtype.value_or(weight_dtype(network_)));

@@ -74,4 +74,10 @@ std::optional<NonFiniteParameter> find_non_finite(const Gpt2& network, const std
   return found;
 }
 
+std::optional<NonFiniteParameter> find_non_finite(const std::string& name, const Tensor& tensor) {
+  std::string element = describe_non_finite(tensor);
+  if (element.empty()) return std::nullopt;
+  return NonFiniteParameter{name, std::move(element)};
+}
+
 }  // namespace gpt

@@ -18,4 +18,7 @@ struct NonFiniteParameter {
 /// when `stop` was requested before one of them.
 std::optional<NonFiniteParameter> find_non_finite(const Gpt2& network, const std::stop_token& stop = {});
 
+/// The same of one tensor.
+std::optional<NonFiniteParameter> find_non_finite(const std::string& name, const Tensor& tensor);
+
 }  // namespace gpt

@@ -11,6 +11,7 @@
 #include "core/memory.h"
 #include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
+#include "peft/modules.h"
 
 namespace gpt::peft {
 namespace {
@@ -35,13 +36,21 @@ std::string peft_type_of(const HfConfig& config) {
   return std::move(*type);
 }
 
-HfConfig read_config(const std::filesystem::path& directory) {
+HfConfig read_config(const std::filesystem::path& directory, SavedModules modules) {
   require_directory(directory, "an adapter's");
-  return HfConfig::load(directory / kConfigFile);
+  HfConfig config = HfConfig::load(directory / kConfigFile);
+  if (is_default(config, "modules_to_save")) return config;
+  const auto saved = config.get_string_list("modules_to_save").value_or(std::vector<std::string>());
+  for (const std::string& module : saved)
+    if (std::ranges::find(modules, module) == modules.end())
+      fail<UnsupportedError>(config.source(), "modules_to_save has ", module, ", which is not supported here",
+                             module == "score" ? ": it is a classifier's (attach_adapter)" : "");
+  return config;
 }
 
-HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type) {
-  HfConfig config = read_config(directory);
+HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type,
+                     SavedModules modules) {
+  HfConfig config = read_config(directory, modules);
   if (const std::string type = peft_type_of(config); type != peft_type)
     fail<UnsupportedError>(config.source(), "peft_type is ", type, ", expected ", peft_type);
   return config;
@@ -90,7 +99,7 @@ HfConfig new_config(std::string_view peft_type, std::string_view base_model_name
   return config;
 }
 
-void read_tensors(const std::filesystem::path& directory, nn::Adapter& adapter) {
+void read_tensors(const std::filesystem::path& directory, nn::Adapter& adapter, SavedModules modules) {
   const SafetensorsFile file(directory / kWeightsFile);
   std::vector<std::pair<Tensor*, Tensor>> all;
   std::set<std::string, std::less<>> used;
@@ -105,6 +114,7 @@ void read_tensors(const std::filesystem::path& directory, nn::Adapter& adapter) 
     all.emplace_back(&tensor, file.tensor(name));
     used.insert(name);
   });
+  for (const std::string_view module : modules) used.insert(concat(kPrefix, module, ".weight"));
   for (const std::string& name : file.names())
     if (!used.contains(name))
       fail<FormatError>(file.source(), "tensor ", name, " belongs to no part of the adapter that ",

@@ -24,10 +24,14 @@ using OnWarning = std::function<void(std::string_view message)>;
 /// What a configuration says that it is of. Throws FormatError.
 std::string peft_type_of(const HfConfig& config);
 
+/// Modules that a directory may hold whole (modules_to_save), because the caller reads them.
+using SavedModules = std::span<const std::string_view>;
+
 /// Reads adapter_config.json, and checks that it is of this method, if one is given. Throws IoError, FormatError,
-/// UnsupportedError naming another peft_type.
-HfConfig read_config(const std::filesystem::path& directory);
-HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type);
+/// UnsupportedError naming another peft_type, or a module of modules_to_save that is none of `modules`.
+HfConfig read_config(const std::filesystem::path& directory, SavedModules modules = {});
+HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type,
+                     SavedModules modules = {});
 
 /// The keys that every method has: those that must be at their defaults are, those that mean nothing here pass. Throws
 /// UnsupportedError naming a key of `unsupported` that is anything but null, false, 0, "none" or empty.
@@ -46,8 +50,8 @@ std::vector<std::string> names_in(const HfConfig& config, std::string_view key,
 HfConfig new_config(std::string_view peft_type, std::string_view base_model_name_or_path);
 
 /// Reads all tensors of an adapter. Throws IoError, FormatError naming a tensor that is missing, has no float type, or belongs
-/// to nothing; ShapeError. `adapter` then is as it was.
-void read_tensors(const std::filesystem::path& directory, nn::Adapter& adapter);
+/// to nothing, nor to one of `modules`; ShapeError. `adapter` then is as it was.
+void read_tensors(const std::filesystem::path& directory, nn::Adapter& adapter, SavedModules modules = {});
 
 /// Writes both files, both or none of them. Throws as Model::save.
 void save_adapter(const std::filesystem::path& directory, const HfConfig& config, const nn::Adapter& adapter,

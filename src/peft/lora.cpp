@@ -27,7 +27,6 @@ constexpr std::string_view kType = "LORA", kWhere = "lora";
 constexpr std::string_view kUnsupported[] = {"bias",
                                              "lora_bias",
                                              "layers_to_transform",
-                                             "modules_to_save",
                                              "exclude_modules",
                                              "layer_replication",
                                              "megatron_config",
@@ -154,10 +153,11 @@ LoraAdapter::LoraAdapter(const Gpt2& network, LoraConfig config, std::uint64_t s
 LoraAdapter::~LoraAdapter() = default;
 
 std::shared_ptr<LoraAdapter> LoraAdapter::load(const Gpt2& network, const std::filesystem::path& directory,
-                                               const std::function<void(std::string_view)>& on_warning) {
+                                               const std::function<void(std::string_view)>& on_warning,
+                                               std::span<const std::string_view> modules_to_save) {
   return with_memory_errors(directory.native(), [&] {
-    auto adapter = from_config(network, peft::read_config(directory, kType), on_warning);
-    peft::read_tensors(directory, *adapter);
+    auto adapter = from_config(network, peft::read_config(directory, kType, modules_to_save), on_warning);
+    peft::read_tensors(directory, *adapter, modules_to_save);
     return adapter;
   });
 }

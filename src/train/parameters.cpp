@@ -37,14 +37,35 @@ Parameters::Parameters(nn::Adapter& adapter, DType dtype) : adapter_(&adapter) {
   take_places();
 }
 
+Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns, DType dtype,
+                       const Visit& objective)
+    : of_adapter_(network.adapter() != nullptr) {
+  const auto add_learned = [&](const std::string& name, Tensor& tensor, const Shape& shape) {
+    require_shape(name, tensor, shape);
+    if (!learns || learns(name)) add(name, tensor, shape, dtype);
+  };
+  if (of_adapter_)
+    network.adapter()->visit(add_learned);
+  else
+    network.visit(add_learned);
+  if (objective)
+    objective([&](const std::string& name, Tensor& tensor, const Shape& shape) {
+      require_shape(name, tensor, shape);
+      add(name, tensor, shape, DType::f32);
+      all_.back().of_objective = true;
+    });
+  take_places();
+}
+
 void Parameters::add(const std::string& name, Tensor& tensor, const Shape& shape, DType dtype) {
   if (dtype != DType::f32 && dtype != DType::bf16)
     fail<ArgumentError>("train", "weights are to be ", name_of(dtype), ", expected float32 or bfloat16");
   Parameter& p = all_.emplace_back();
   p.name = name;
+  rests_.emplace_back();
   if (dtype == DType::bf16) {
     values_.push_back(Tensor::empty(shape, DType::bf16));
-    p.rest = rests_.emplace_back(Tensor::empty(shape, DType::i16));
+    p.rest = rests_.back() = Tensor::empty(shape, DType::i16);
     ops::split(tensor.to(DType::f32), values_.back(), p.rest);
   } else {
     values_.push_back(tensor.dtype() == DType::f32 ? tensor.clone() : tensor.to(DType::f32));

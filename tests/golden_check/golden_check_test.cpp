@@ -49,6 +49,10 @@ TEST(GoldenCheckModel, FailsOnTheOneTensorThatIsBeyondItsTolerance) {
              "loss", "pad_left_logits", "pad_right_logits", "pad_left_loss", "pad_right_loss"}},
            {"wide",
             {"logits_sel", "logits_lse", "logits_last", "pad_left_logits_sel", "pad_right_logits_sel"}},
+           {"tiny_seqcls",
+            {"right_logits", "left_logits", "right_loss", "left_loss_multi", "right_loss_regression",
+             "left_grad.h.1.attn.c_attn.weight", "right_grad.score.weight", "right_grad_multi.ln_f.weight",
+             "left_grad_regression.wpe.weight"}},
        }) {
     FolderCopy folder(committed("models") / name);
     const Verdict untouched = folder.judge();
@@ -116,6 +120,19 @@ TEST(GoldenCheckModel, FailsOnANumberInGoldenJson) {
                         std::string(pointer) == "/loss" ? "loss" : "greedy[0].min_top1_margin");
     folder.restore();
   }
+}
+
+TEST(GoldenCheckModel, FailsOnANumberOfAClassifier) {
+  FolderCopy folder(committed("models/tiny_seqcls"));
+  for (const char* loss : {"right_loss", "left_loss_multi"}) {
+    edit_json(folder / "golden.json", [&](Json& json) { json[loss] = json[loss].get<double>() + 0.001; });
+    expect_only_failure(folder.judge(), loss);
+    folder.restore();
+  }
+}
+
+TEST(GoldenCheckModel, LeavesNothingOfAClassifierOut) {
+  EXPECT_THAT(judge_paths({committed("models/tiny_seqcls")}).with_status("skip"), IsEmpty());
 }
 
 TEST(GoldenCheckModel, FailsOnABeamOfAnotherTokenLengthOrScore) {

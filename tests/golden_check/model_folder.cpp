@@ -3,6 +3,7 @@
 #include <array>
 
 #include "adapter_checks.h"
+#include "classification_checks.h"
 #include "corpus.h"
 #include "decoding_checks.h"
 #include "expected.h"
@@ -158,7 +159,12 @@ void check_model_folder(const fs::path& folder, const std::string& name, const S
   std::vector<Rule> json_rules = input_rules(kInputValues);
   const fs::path& checkpoint = checkpoint_of(folder, settings);
   if (is_classifier(read_json(checkpoint / "config.json"))) {
-    const Checkpoint weights(checkpoint);  // only read: the library has no classification yet
+    std::optional<ClassificationChecks> classification;
+    if (document.tensors) {
+      classification.emplace(checkpoint, *document.tensors);
+      append(tensor_rules, classification->tensor_rules());
+      append(json_rules, classification->json_rules());
+    }
     judge_document(document, name, tensor_rules, json_rules, report);
     return;
   }

@@ -40,6 +40,10 @@ struct SaveOptions {
   std::optional<DType> dtype = {};
 };
 
+class Classifier;
+struct HeadReader;
+struct HeadWriter;
+
 /// A loaded checkpoint. Const and shareable between threads while generating; copying shares the weights.
 class Model {
  public:
@@ -87,8 +91,17 @@ class Model {
   const std::optional<HfConfig>& generation_config() const noexcept { return generation_config_; }
 
  private:
-  static Model load_files(const std::filesystem::path& directory, const LoadOptions& options, bool pickled);
-  void save_files(const std::filesystem::path& directory, const SaveOptions& options) const;
+  friend class Classifier;  // whose files are these and a head
+  static Model load_files(const std::filesystem::path& directory, const LoadOptions& options, bool pickled,
+                          const HeadReader* head = nullptr);
+  static Model load_with_head(const std::filesystem::path& directory, const LoadOptions& options,
+                              const HeadReader& head);
+  void save_files(const std::filesystem::path& directory, const SaveOptions& options,
+                  const HeadWriter* head = nullptr) const;
+  void save_with_head(const std::filesystem::path& directory, const SaveOptions& options,
+                      const HeadWriter& head) const {
+    save_files(directory, options, &head);
+  }
 
   Gpt2 network_;
   HfConfig config_;  // as read, so that save() keeps the keys libgpt does not know

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,9 +54,11 @@ class LoraAdapter final : public nn::Adapter {
   /// Throws as LoraConfig::validate; ArgumentError for a target that the network has no layer for.
   LoraAdapter(const Gpt2& network, LoraConfig config, std::uint64_t seed = 0);
   /// PEFT's directory: adapter_config.json and adapter_model.safetensors. Throws IoError, FormatError; UnsupportedError naming a
-  /// key of the configuration that would change results and is not computed here; ShapeError for another network's.
+  /// key of the configuration that would change results and is not computed here; ShapeError for another network's. Modules that
+  /// are stored whole beside it are an error, unless the caller reads them: `modules_to_save` names them.
   static std::shared_ptr<LoraAdapter> load(const Gpt2& network, const std::filesystem::path& directory,
-                                           const std::function<void(std::string_view)>& on_warning = {});
+                                           const std::function<void(std::string_view)>& on_warning = {},
+                                           std::span<const std::string_view> modules_to_save = {});
   /// Of this configuration, with tensors that are still to be set through visit().
   static std::shared_ptr<LoraAdapter> from_config(
       const Gpt2& network, const HfConfig& file,

@@ -18,6 +18,7 @@ struct Parameter {
   TensorView gradient;  // float32 of the same shape
   TensorView rest =
       {};  // int16, what a bfloat16 value lacks of the float32 that is learned: see ops::split; else empty
+  bool of_objective = false;  // neither the network's nor its adapter's
 };
 
 /// The learned parameters of a network with room for their gradients. The network keeps the values: it must stay where it is,
@@ -33,6 +34,12 @@ class Parameters {
                       DType dtype = DType::f32);
   /// Those of an adapter, which must stay where it is and outlive this; the network is not touched. Throws likewise.
   explicit Parameters(nn::Adapter& adapter, DType dtype = DType::f32);
+  /// Calls its argument for tensors, as nn::Adapter::visit.
+  using Visit = std::function<void(const nn::Adapter::Visitor& f)>;
+  /// What is learned in a training: the parameters of the adapter, if one is attached to the network, or else its own, those for whose
+  /// names `learns` holds where it is set; and all that `objective` visits, as float32 whatever the dtype. Throws likewise.
+  Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns, DType dtype,
+             const Visit& objective);
   /// Joins, where there is memory for it; else the network stays in bfloat16.
   ~Parameters();
   Parameters(const Parameters&) = delete;

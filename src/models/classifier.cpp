@@ -1,0 +1,306 @@
+#include "gpt/models/classifier.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "core/float_environment.h"
+#include "core/memory.h"
+#include "gpt/autograd/ops.h"
+#include "gpt/core/error.h"
+#include "gpt/core/math.h"
+#include "gpt/core/rng.h"
+#include "gpt/ops/linear.h"
+
+namespace gpt {
+namespace {
+
+constexpr std::string_view kClassifier = "classifier";
+constexpr std::array<std::string_view, 3> kProblemTypes{"regression", "single_label_classification",
+                                                        "multi_label_classification"};
+
+template <class... F>
+struct HeadOverloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+HeadOverloaded(F...) -> HeadOverloaded<F...>;
+
+/// The network without a head of its own.
+Gpt2 without_head(Gpt2 network) {
+  if (network.config().tie_word_embeddings) return network;
+  Gpt2Config config = network.config();
+  config.tie_word_embeddings = true;
+  Gpt2 tied(config);
+  std::vector<Tensor> tensors;
+  std::vector<ops::Weight> matrices;
+  network.visit(HeadOverloaded{
+      [&](const std::string&, Tensor& tensor, const Shape&) { tensors.push_back(std::move(tensor)); },
+      [&](const std::string&, ops::Weight& weight) { matrices.push_back(std::move(weight)); }});
+  std::size_t next_tensor = 0, next_matrix = 0;  // the head is the last of its network
+  tied.visit(HeadOverloaded{
+      [&](const std::string&, Tensor& tensor, const Shape&) { tensor = std::move(tensors[next_tensor++]); },
+      [&](const std::string&, ops::Weight& weight) { weight = std::move(matrices[next_matrix++]); }});
+  tied.attach(network.adapter());
+  return tied;
+}
+
+std::vector<TokenId> first_of(std::vector<TokenId> ids, std::int64_t most) {
+  if (ids.size() > static_cast<std::size_t>(most)) ids.resize(static_cast<std::size_t>(most));
+  return ids;
+}
+
+/// max(x, 0) - x y + log(1 + e^-|x|), PyTorch's binary_cross_entropy_with_logits.
+double binary_cross_entropy(double x, double y) noexcept {
+  return std::max(x, 0.0) - x * y + math::log(1 + math::exp(-std::fabs(x)));
+}
+
+double sigmoid(double x) noexcept {
+  const double e = math::exp(-std::fabs(x));
+  return x >= 0 ? 1 / (1 + e) : e / (1 + e);
+}
+
+void check_targets(const Classifier& classifier, const TargetedSequence& sequence, std::size_t index) {
+  const auto labels = static_cast<std::size_t>(classifier.num_labels());
+  const bool single = classifier.problem_type() == ProblemType::kSingleLabel;
+  if (sequence.ids.empty()) fail<ArgumentError>(kClassifier, "sequence ", index, " has no tokens");
+  if (sequence.targets.size() != (single ? 1 : labels))
+    fail<ArgumentError>(kClassifier, "sequence ", index, " has ", sequence.targets.size(),
+                        " targets, expected ", single ? 1 : labels);
+  for (const float target : sequence.targets) {
+    const bool good = classifier.problem_type() == ProblemType::kRegression ? std::isfinite(target)
+                      : single
+                          ? target >= 0 && target < static_cast<float>(labels) && target == std::floor(target)
+                          : target >= 0 && target <= 1;
+    if (!good)
+      fail<ArgumentError>(kClassifier, "a target of sequence ", index, " is ", target, ", expected ",
+                          single ? concat("the number of a label below ", labels)
+                          : classifier.problem_type() == ProblemType::kMultiLabel ? std::string("0 to 1")
+                                                                                  : std::string("a number"));
+  }
+}
+
+/// The losses of the rows of logits that sequences end with.
+class SequenceLoss {
+ public:
+  SequenceLoss(const Classifier& classifier, std::span<const TargetedSequence> batch,
+               std::span<const std::int32_t> sequence_of, const ClassificationLossOptions& options)
+      : type_(classifier.problem_type()),
+        batch_(batch),
+        sequence_of_(sequence_of),
+        options_(options),
+        cross_entropy_(options.label_smoothing_factor) {}
+
+  double operator()(const ops::LossRow& row) const {
+    const auto sequence = static_cast<std::size_t>(sequence_of_[static_cast<std::size_t>(row.index)]);
+    if (options_.logits.raw() != nullptr)
+      std::ranges::copy(row.logits, options_.logits.data<float>() + sequence * row.logits.size());
+    if (type_ == ProblemType::kSingleLabel) {
+      const double weight = weight_of(static_cast<std::size_t>(row.label));
+      ops::LossRow weighted = row;
+      weighted.scale = static_cast<float>(static_cast<double>(row.scale) * weight);
+      return weight * cross_entropy_(weighted);
+    }
+    double loss = 0;
+    for (std::size_t c = 0; c < row.logits.size(); ++c) {
+      const auto x = static_cast<double>(row.logits[c]);
+      const auto y = static_cast<double>(batch_[sequence].targets[c]);
+      double term = 0, gradient = 0;
+      if (type_ == ProblemType::kMultiLabel) {
+        term = weight_of(c) * binary_cross_entropy(x, y);
+        gradient = weight_of(c) * (sigmoid(x) - y);
+      } else {
+        term = (x - y) * (x - y);
+        gradient = 2 * (x - y);
+      }
+      loss += term;
+      row.logits[c] = static_cast<float>(static_cast<double>(row.scale) * gradient);
+    }
+    return loss;
+  }
+
+ private:
+  double weight_of(std::size_t label) const noexcept {
+    return options_.class_weights.empty() ? 1 : options_.class_weights[label];
+  }
+
+  ProblemType type_;
+  std::span<const TargetedSequence> batch_;
+  std::span<const std::int32_t> sequence_of_;
+  const ClassificationLossOptions& options_;
+  ops::CrossEntropy cross_entropy_;
+};
+
+void check_options(const Classifier& classifier, std::size_t sequences,
+                   const ClassificationLossOptions& options) {
+  if (!options.class_weights.empty()) {
+    if (classifier.problem_type() == ProblemType::kRegression)
+      fail<ArgumentError>(kClassifier, "class_weights are given, but a regression has no classes");
+    if (options.class_weights.size() != static_cast<std::size_t>(classifier.num_labels()))
+      fail<ArgumentError>(kClassifier, options.class_weights.size(),
+                          " class_weights, expected one for each of ", classifier.num_labels(), " labels");
+  }
+  if (options.label_smoothing_factor != 0 && classifier.problem_type() != ProblemType::kSingleLabel)
+    fail<ArgumentError>(kClassifier, "label_smoothing_factor is ", options.label_smoothing_factor,
+                        ", which is for ", name_of(ProblemType::kSingleLabel), " alone");
+  if (!options.per_sequence.empty() && options.per_sequence.size() != sequences)
+    fail<ArgumentError>(kClassifier, "room for ", options.per_sequence.size(), " sums of ", sequences,
+                        " sequences");
+  const Shape expected{static_cast<std::int64_t>(sequences), classifier.num_labels()};
+  if (options.logits.raw() != nullptr &&
+      (options.logits.shape() != expected || options.logits.dtype() != DType::f32))
+    fail<ShapeError>(kClassifier, "logits are ", name_of(options.logits.dtype()), " ",
+                     options.logits.shape().to_string(), ", expected float32 ", expected.to_string());
+}
+
+LossSum loss_over(const Classifier& classifier, std::span<const TargetedSequence> batch, Arena& arena,
+                  const ClassificationLossOptions& options) {
+  check_options(classifier, batch.size(), options);
+  std::vector<Chunk> chunks;
+  std::vector<TokenId> labels;            // of rows: kIgnoredLabel but for the last of each sequence
+  std::vector<std::int32_t> sequence_of;  // of rows
+  const bool single = classifier.problem_type() == ProblemType::kSingleLabel;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    check_targets(classifier, batch[i], i);
+    chunks.push_back({classifier.used(batch[i].ids)});
+    labels.resize(labels.size() + chunks.back().ids.size(), kIgnoredLabel);
+    sequence_of.resize(labels.size(), static_cast<std::int32_t>(i));
+    labels.back() = single ? static_cast<TokenId>(batch[i].targets.front()) : 0;
+  }
+  const ForwardOutput out =
+      classifier.model().network().forward(chunks, arena,
+                                           {.logits = LogitsRows::kNone,
+                                            .final_hidden = true,
+                                            .stop = options.stop,
+                                            .dropout = options.dropout,
+                                            .tape = options.tape,
+                                            .gradient_checkpointing = options.gradient_checkpointing,
+                                            .activations = options.activations});
+  std::vector<double> losses(labels.size());
+  const SequenceLoss loss(classifier, batch, sequence_of, options);
+  autograd::head_loss(options.tape, out.final_hidden, classifier.score(), labels, loss,
+                      static_cast<float>(options.scale), losses, arena, options.stop);
+  LossSum total;
+  std::size_t row = 0;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    row += chunks[i].ids.size();
+    const LossSum sum{losses[row - 1], single ? 1 : classifier.num_labels()};
+    if (!options.per_sequence.empty()) options.per_sequence[i] = sum;
+    total.sum += sum.sum;
+    total.count += sum.count;
+  }
+  return total;
+}
+
+}  // namespace
+
+std::string_view name_of(ProblemType type) noexcept { return kProblemTypes[static_cast<std::size_t>(type)]; }
+
+std::optional<ProblemType> problem_type_from_name(std::string_view name) noexcept {
+  const auto found = std::ranges::find(kProblemTypes, name);
+  if (found == kProblemTypes.end()) return std::nullopt;
+  return static_cast<ProblemType>(found - kProblemTypes.begin());
+}
+
+Classifier::Classifier(Model model, std::vector<std::string> labels, ProblemType problem_type,
+                       std::uint64_t seed)
+    : model_(std::move(model)), problem_type_(problem_type), labels_(std::move(labels)) {
+  if (labels_.empty()) fail<ArgumentError>(kClassifier, "there are no labels");
+  if (labels_.size() == 1 && problem_type_ == ProblemType::kSingleLabel)
+    fail<ArgumentError>(kClassifier, "there is only the label ", labels_.front(), ", expected two or more");
+  if (std::set<std::string>(labels_.begin(), labels_.end()).size() != labels_.size())
+    fail<ArgumentError>(kClassifier, "two labels have the same name");
+  const DefaultFloatEnvironment environment;
+  model_.network() = without_head(std::move(model_.network()));
+  const Gpt2Config& config = model_.config();
+  pad_token_id_ = config.pad_token_id;
+  if (!pad_token_id_ && !config.eos_token_id.empty() && config.eos_token_id.front() >= 0 &&
+      config.eos_token_id.front() < config.vocab_size)
+    pad_token_id_ = config.eos_token_id.front();
+  score_ = {.in = config.n_embd,
+            .out = static_cast<std::int64_t>(labels_.size()),
+            .layout = ops::WeightLayout::kOutIn,
+            .values = Tensor::empty({static_cast<std::int64_t>(labels_.size()), config.n_embd})};
+  const CounterRng rng(seed,
+                       std::uint64_t{13} << 60);  // far from those that training takes from the same seed
+  for (std::int64_t i = 0; i < score_.values.numel(); ++i)
+    score_.values.data<float>()[i] = static_cast<float>(static_cast<double>(config.initializer_range) *
+                                                        rng.normal(static_cast<std::uint64_t>(i)));
+}
+
+std::span<const TokenId> Classifier::used(std::span<const TokenId> ids) const noexcept {
+  if (!pad_token_id_) return ids;
+  while (ids.size() > 1 && ids.back() == *pad_token_id_) ids = ids.first(ids.size() - 1);
+  return ids;
+}
+
+std::vector<TokenId> Classifier::encode(std::string_view text, std::int64_t max_length) const {
+  const std::int64_t n_positions = model_.config().n_positions;
+  std::vector<TokenId> ids = first_of(model_.tokenizer().encode(text, {.parse_special_tokens = false}),
+                                      max_length > 0 ? std::min(max_length, n_positions) : n_positions);
+  if (ids.empty()) ids.push_back(pad_token_id_.value_or(0));
+  return ids;
+}
+
+Tensor Classifier::logits(std::span<const std::vector<TokenId>> sequences,
+                          const std::stop_token& stop) const {
+  constexpr std::int64_t kBatchTokens = 2048;  // results do not depend on it
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors(kClassifier, [&] {
+    if (sequences.empty()) fail<ArgumentError>(kClassifier, "there are no sequences");
+    const std::int64_t d = score_.in;
+    Tensor hidden = Tensor::empty({static_cast<std::int64_t>(sequences.size()), d});
+    Arena arena;
+    std::vector<Chunk> batch;
+    for (std::size_t i = 0; i < sequences.size();) {
+      batch.clear();
+      std::int64_t rows = 0;
+      for (std::size_t j = i; j < sequences.size(); ++j) {
+        const std::span<const TokenId> ids = used(sequences[j]);
+        if (!batch.empty() && rows + static_cast<std::int64_t>(ids.size()) > kBatchTokens) break;
+        batch.push_back({ids});
+        rows += static_cast<std::int64_t>(ids.size());
+      }
+      arena.reset();
+      const ForwardOutput out = model_.network().forward(
+          batch, arena, {.logits = LogitsRows::kNone, .final_hidden = true, .stop = stop});
+      const float* row = out.final_hidden.data<float>();
+      for (const Chunk& chunk : batch) {
+        row += static_cast<std::int64_t>(chunk.ids.size()) * d;
+        std::copy_n(row - d, d, hidden.data<float>() + static_cast<std::int64_t>(i++) * d);
+      }
+    }
+    Tensor result = Tensor::empty({static_cast<std::int64_t>(sequences.size()), score_.out});
+    arena.reset();
+    ops::linear(hidden, score_, {}, result, arena);
+    return result;
+  });
+}
+
+LossSum classification_loss(const Classifier& classifier, std::span<const TargetedSequence> batch,
+                            Arena& arena, const ClassificationLossOptions& options) {
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors(kClassifier, [&] { return loss_over(classifier, batch, arena, options); });
+}
+
+std::vector<double> probabilities(ProblemType type, std::span<const float> logits, double temperature) {
+  if (!(temperature > 0) || !std::isfinite(temperature))
+    fail<ArgumentError>(kClassifier, "temperature is ", temperature, ", expected more than 0");
+  const DefaultFloatEnvironment environment;
+  std::vector<double> p;
+  for (const float logit : logits)
+    p.push_back(type == ProblemType::kRegression ? static_cast<double>(logit)
+                                                 : static_cast<double>(logit) / temperature);
+  if (type == ProblemType::kMultiLabel)
+    for (double& x : p) x = sigmoid(x);
+  if (type != ProblemType::kSingleLabel || p.empty()) return p;
+  const double most = *std::ranges::max_element(p);
+  double sum = 0;
+  for (double& x : p) sum += x = math::exp(x - most);
+  for (double& x : p) x /= sum;
+  return p;
+}
+
+}  // namespace gpt
