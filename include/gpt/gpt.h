@@ -29,6 +29,7 @@
 #include "gpt/core/tensor.h"
 #include "gpt/core/token.h"
 #include "gpt/evaluate/choices.h"
+#include "gpt/evaluate/classification.h"
 #include "gpt/evaluate/embed.h"
 #include "gpt/evaluate/explain.h"
 #include "gpt/evaluate/explanation_page.h"
