@@ -112,7 +112,10 @@ void Progress::on_log(const gpt::TrainingLog& log) const {
 void Progress::on_evaluate(const gpt::EvaluationLog& log) {
   std::ostringstream out = line();
   out << "step " << log.step << "  eval_loss " << std::fixed << std::setprecision(4) << log.eval_loss
-      << "  perplexity " << std::setprecision(3) << log.perplexity << (log.best ? "  (best)" : "");
+      << std::setprecision(log.metrics.empty() ? 3 : 4);
+  for (const auto& [name, value] : log.metrics) out << "  " << name << ' ' << value;
+  if (log.metrics.empty()) out << "  perplexity " << log.perplexity;
+  out << (log.best ? "  (best)" : "");
   std::cerr << (bar_is_there_ ? "\r\x1b[K" : "") << out.str() << '\n';
   bar_is_there_ = false;
 }

@@ -108,6 +108,7 @@
 #include "gpt/train/dataset.h"
 #include "gpt/train/jsonl_dataset.h"
 #include "gpt/train/metrics.h"
+#include "gpt/train/objectives.h"
 #include "gpt/train/parameters.h"
 #include "gpt/train/report.h"
 #include "gpt/train/schedule.h"

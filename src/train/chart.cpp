@@ -6,8 +6,8 @@
 #include <map>
 #include <utility>
 
-#include "gpt/core/error.h"
 #include "core/markup.h"
+#include "gpt/core/error.h"
 
 namespace gpt {
 namespace {

@@ -17,7 +17,9 @@
 namespace gpt {
 namespace {
 
+constexpr std::string_view kEval = "eval_";
 constexpr std::string_view kEvalLoss = "eval_loss";
+constexpr std::string_view kBest = "best";
 
 /// A line of names and numbers.
 class MetricsLine {
@@ -79,12 +81,14 @@ void MetricsFile::add(const TrainingLog& log) {
 
 void MetricsFile::add(const EvaluationLog& log) {
   begin(log.step, true);
-  file_->append(MetricsLine()
-                    .add("step", log.step)
-                    .add("epoch", log.epoch)
-                    .add(kEvalLoss, log.eval_loss)
-                    .add("perplexity", log.perplexity)
-                    .text());
+  MetricsLine line;
+  line.add("step", log.step).add("epoch", log.epoch).add(kEvalLoss, log.eval_loss);
+  for (const auto& [name, value] : log.metrics) line.add(concat(kEval, name), value);
+  if (log.metrics.empty())
+    line.add("perplexity", log.perplexity);
+  else
+    line.add(kBest, std::int64_t{log.best});
+  file_->append(line.text());
 }
 
 void MetricsFile::begin(std::int64_t step, bool evaluation) {
@@ -115,9 +119,14 @@ TrainingHistory MetricsFile::read(const std::filesystem::path& path) {
       return;
     }
     const double loss = number(line, kEvalLoss);
-    const bool is_best = std::isfinite(loss) && (!best || loss < *best);
-    if (is_best) best = loss;
-    history.evaluations.push_back({step, epoch, loss, number(line, "perplexity"), is_best});
+    const bool least = std::isfinite(loss) && (!best || loss < *best);
+    if (least) best = loss;
+    const auto known = line.get_int(kBest);
+    EvaluationLog& log = history.evaluations.emplace_back();
+    log = {step, epoch, loss, number(line, "perplexity"), known ? *known != 0 : least};
+    for (const std::string& key : line.keys())
+      if (key.starts_with(kEval) && key != kEvalLoss)
+        log.metrics.emplace_back(key.substr(kEval.size()), number(line, key));
   });
   return history;
 }

@@ -39,13 +39,13 @@ Parameters::Parameters(nn::Adapter& adapter, DType dtype) : adapter_(&adapter) {
 
 Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns, DType dtype,
                        const Visit& objective)
-    : of_adapter_(network.adapter() != nullptr) {
+    : adapter_(network.adapter().get()) {
   const auto add_learned = [&](const std::string& name, Tensor& tensor, const Shape& shape) {
     require_shape(name, tensor, shape);
     if (!learns || learns(name)) add(name, tensor, shape, dtype);
   };
-  if (of_adapter_)
-    network.adapter()->visit(add_learned);
+  if (adapter_ != nullptr)
+    adapter_->visit(add_learned);
   else
     network.visit(add_learned);
   if (objective)
@@ -113,7 +113,8 @@ void Parameters::exchange(std::vector<Tensor>& tensors) noexcept {
 
 std::vector<nn::LearnedTensor> Parameters::learned() const {
   std::vector<nn::LearnedTensor> tensors;
-  for (const Parameter& p : all_) tensors.push_back({p.value, p.gradient, p.rest});
+  for (const Parameter& p : all_)
+    if (!p.of_objective) tensors.push_back({p.value, p.gradient, p.rest});
   return tensors;
 }
 

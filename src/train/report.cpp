@@ -5,9 +5,9 @@
 #include <string_view>
 #include <utility>
 
+#include "core/markup.h"
 #include "gpt/core/error.h"
 #include "train/chart.h"
-#include "core/markup.h"
 #include "train/report_style.h"
 
 namespace gpt {
@@ -70,13 +70,39 @@ std::string evaluations(const std::vector<EvaluationLog>& logs) {
   if (logs.empty()) return {};
   const auto best =
       std::find_if(logs.rbegin(), logs.rend(), [](const EvaluationLog& log) { return log.best; });
-  std::string rows = "<tr><th>Step</th><th>Epoch</th><th>Loss</th><th>Perplexity</th></tr>\n";
+  const Metrics::Values& metrics = logs.front().metrics;
+  std::string header = metrics.empty() ? "<th>Perplexity</th>" : "";
+  for (const auto& [name, value] : metrics) header += concat("<th>", escape_markup(name), "</th>");
+  std::string rows = concat("<tr><th>Step</th><th>Epoch</th><th>Loss</th>", header, "</tr>\n");
+  const auto judged = [](const EvaluationLog& log) {
+    if (log.metrics.empty()) return concat("<td>", significant(log.perplexity, 5), "</td>");
+    std::string cells;
+    for (const auto& [name, value] : log.metrics) cells += concat("<td>", fixed(value, 4), "</td>");
+    return cells;
+  };
   for (auto log = logs.begin(); log != logs.end(); ++log)
     rows += element("tr", best != logs.rend() && &*log == &*best ? "best" : "",
                     concat("<td>", grouped(log->step), "</td><td>", fixed(log->epoch, 2), "</td><td>",
-                           fixed(log->eval_loss, 4), "</td><td>", significant(log->perplexity, 5), "</td>"));
+                           fixed(log->eval_loss, 4), "</td>", judged(*log)));
   return element("details", "card",
                  concat("<summary>All evaluations</summary>\n", element("table", "", rows)));
+}
+
+std::string grids(const std::vector<TrainingReport::Grid>& all) {
+  std::string cards;
+  for (const TrainingReport::Grid& grid : all) {
+    const auto row = [](std::string_view cell, const std::vector<std::string>& texts) {
+      std::string cells;
+      for (const std::string& text : texts)
+        cells += concat("<", cell, ">", escape_markup(text), "</", cell, ">");
+      return element("tr", "", cells);
+    };
+    std::string rows = row("th", grid.header);
+    for (const auto& texts : grid.rows) rows += row("td", texts);
+    cards += element("div", "card",
+                     concat(element("h3", "", escape_markup(grid.title)), element("table", "", rows)));
+  }
+  return cards.empty() ? cards : element("div", "tables", cards);
 }
 
 /// The line feed after <pre> is HTML's own and no part of the text.
@@ -120,6 +146,7 @@ std::string to_html(const TrainingReport& report) {
       element("h1", "", title));
   if (!report.status.empty()) page += element("p", "status", escape_markup(report.status));
   page += highlights(report.highlights);
+  page += section("Scores", grids(report.scores));
   page += section("Curves", curves(report.history) + evaluations(report.history.evaluations));
   page += section("Samples", samples(report.samples));
   page += section("Details", tables(report.tables));

@@ -3,9 +3,9 @@
 #include <string>
 #include <string_view>
 
+#include "core/markup.h"
 #include "gpt/core/error.h"
 #include "gpt/train/report.h"
-#include "core/markup.h"
 
 namespace gpt {
 namespace {
@@ -43,8 +43,9 @@ TrainingReport::Table table_of(const TrainingArguments& arguments) {
                num_train_epochs, max_steps, per_device_train_batch_size, per_device_eval_batch_size,
                max_tokens_per_batch, gradient_accumulation_steps, weight_decay, adam_beta1, adam_beta2,
                adam_epsilon, max_grad_norm, label_smoothing_factor, ema_decay, seed, gradient_checkpointing,
-               bf16, lora, logging_steps, eval_steps, save_steps, save_total_limit, load_best_model_at_end,
-               early_stopping_patience, output_dir, initial_model, resume_from_checkpoint] = arguments;
+               bf16, lora, learns, logging_steps, eval_steps, save_steps, save_total_limit,
+               load_best_model_at_end, metric_for_best_model, greater_is_better, early_stopping_patience,
+               output_dir, initial_model, resume_from_checkpoint] = arguments;
   return {"Training arguments",
           {{"learning_rate", text_of(learning_rate)},
            {"lr_scheduler_type", text_of(lr_scheduler_type)},
@@ -69,11 +70,14 @@ TrainingReport::Table table_of(const TrainingArguments& arguments) {
            {"gradient_checkpointing", text_of(gradient_checkpointing)},
            {"bf16", text_of(bf16)},
            {"lora", text_of(lora)},
+           {"learns", learns ? "some" : "all"},
            {"logging_steps", text_of(logging_steps)},
            {"eval_steps", text_of(eval_steps)},
            {"save_steps", text_of(save_steps)},
            {"save_total_limit", text_of(save_total_limit)},
            {"load_best_model_at_end", text_of(load_best_model_at_end)},
+           {"metric_for_best_model", metric_for_best_model},
+           {"greater_is_better", text_of(greater_is_better)},
            {"early_stopping_patience", text_of(early_stopping_patience)},
            {"output_dir", text_of(output_dir)},
            {"initial_model", initial_model},

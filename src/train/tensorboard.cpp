@@ -112,8 +112,12 @@ void TensorBoardWriter::add(const TrainingLog& log) {
 
 void TensorBoardWriter::add(const EvaluationLog& log) {
   begin(log.step + 1);  // the updates that it judges were recorded before
-  add(log.step,
-      {{"eval/loss", log.eval_loss}, {"eval/perplexity", log.perplexity}, {"train/epoch", log.epoch}});
+  if (log.metrics.empty())
+    return add(
+        log.step,
+        {{"eval/loss", log.eval_loss}, {"eval/perplexity", log.perplexity}, {"train/epoch", log.epoch}});
+  add(log.step, {{"eval/loss", log.eval_loss}, {"train/epoch", log.epoch}});
+  for (const auto& [name, value] : log.metrics) add(log.step, {{concat("eval/", name), value}});
 }
 
 void TensorBoardWriter::begin(std::int64_t step) {

@@ -3,16 +3,17 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/fingerprint.h"
 #include "core/float_environment.h"
 #include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/core/math.h"
-#include "gpt/models/language_model_loss.h"
 #include "gpt/train/adamw.h"
 #include "gpt/train/parameters.h"
 #include "models/non_finite.h"
@@ -23,6 +24,7 @@ namespace gpt {
 namespace {
 
 constexpr std::string_view kWhere = "trainer";
+constexpr std::string_view kLoss = "loss";
 constexpr std::int64_t kBatchSize = 8;  // per_device_train_batch_size where nothing is said
 
 AdamWOptions optimizer_options(const TrainingArguments& a) noexcept {
@@ -51,9 +53,22 @@ std::int64_t updates_of_epoch(const Dataset& data, const TrainingArguments& a, s
                     a.gradient_accumulation_steps);
 }
 
+/// Stands for the parameters that are learned, so that a run is not resumed with others.
+std::uint64_t learned_names(const Gpt2& network, const std::function<bool(std::string_view)>& learns) {
+  Fingerprint sum;
+  const auto add = [&](const std::string& name, const auto&, const auto&...) {
+    if (learns(name)) sum.add(name);
+  };
+  if (network.adapter() != nullptr)
+    network.adapter()->visit(add);
+  else
+    network.visit(add);
+  return sum.value();
+}
+
 /// Everything that the bits of a run depend on, by name.
 HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingArguments& a,
-                const BatchLoss& loss, const Gpt2& network, std::int64_t steps) {
+                const Objective& objective, const Gpt2& network, std::int64_t steps) {
   const Gpt2Config& config = network.config();
   HfConfig run{"run"};
   const auto set = [&](std::string_view name, const auto& value) { run.set_string(name, concat(value)); };
@@ -95,37 +110,50 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   if (a.label_smoothing_factor != 0) set("label_smoothing_factor", a.label_smoothing_factor);
   set("seed", a.seed);
   if (a.ema_decay != 0) set("ema_decay", a.ema_decay);
-  if (loss) set("loss", "one of its own");
+  if (const std::string loss = objective.describe(); !loss.empty()) set("loss", loss);
+  if (a.metric_for_best_model != kLoss) set("metric_for_best_model", a.metric_for_best_model);
+  if (a.greater_is_better) set("greater_is_better", static_cast<int>(*a.greater_is_better));
+  if (a.learns) set("learns", learned_names(network, a.learns));
   if (!a.initial_model.empty()) set("initial_model", a.initial_model);
   if (network.adapter() != nullptr) set("adapter", network.adapter()->describe());
   if (a.bf16) set("bf16", static_cast<int>(a.bf16));
   return run;
 }
 
-/// Samples of a data set, and the sequences that show them to the loss.
+/// Samples of a data set, as the objective sees them.
 struct Batch {
-  Batch(const Dataset& data, std::span<const std::int64_t> indices, bool first) : first_tokens(first) {
-    for (const std::int64_t i : indices) samples.push_back(data.at(i));
-    for (const Sample& s : samples) {
-      sequences.push_back({s.ids, s.labels});
-      labels += count_labels(sequences.back(), first_tokens);
-      tokens += static_cast<std::int64_t>(s.ids.size()) - 1;
+  Batch(const Dataset& data, std::span<const std::int64_t> indices, const Objective& objective) {
+    for (const std::int64_t i : indices) {
+      const Sample& s = samples.emplace_back(data.at(i));
+      labels += objective.terms(s);
+      tokens += objective.fed(static_cast<std::int64_t>(s.ids.size()));
     }
   }
 
   std::vector<Sample> samples;
-  std::vector<LabelledSequence> sequences;
-  bool first_tokens;                    // are predicted, too
   std::int64_t labels = 0, tokens = 0;  // that are learned, that are fed
 };
 
-/// Whether virtual tokens predict the first ones. A loss of its own knows the rows by their tokens.
-bool has_first_tokens(const Model& model, const BatchLoss& own) {
-  return model.network().virtual_tokens() > 0 && !own;
+/// What an evaluation is judged by. Throws ArgumentError for a metric that the objective does not have.
+double judged(const EvaluationLog& record, const std::string& metric) {
+  if (metric == kLoss) return record.eval_loss;
+  std::string known(kLoss);
+  for (const auto& [name, value] : record.metrics) {
+    if (name == metric) return value;
+    known += ", " + name;
+  }
+  fail<ArgumentError>(kWhere, "metric_for_best_model is ", metric, ", expected one of ", known);
 }
 
-ops::RowLoss loss_of(const Batch& batch, const BatchLoss& own, const TrainingArguments& a) {
-  return own ? own(batch.samples) : ops::CrossEntropy(a.label_smoothing_factor);
+void refuse_label_smoothing(const TrainingArguments& a) {
+  if (a.label_smoothing_factor != 0)
+    fail<ArgumentError>(kWhere, "label_smoothing_factor is ", a.label_smoothing_factor,
+                        ", but a loss of its own is set, expected 0");
+}
+
+bool greater_is_better(const TrainingArguments& a) noexcept {
+  return a.greater_is_better.value_or(a.metric_for_best_model != kLoss &&
+                                      !a.metric_for_best_model.ends_with("error"));
 }
 
 /// The step of the checkpoint to go on from, if there is one.
@@ -152,10 +180,36 @@ std::int64_t checked_steps(const Dataset& train, const TrainingArguments& a) {
   return steps;
 }
 
-/// The parameters of the adapter, if the network has one, and else its own.
-Parameters learned(Gpt2& network, DType dtype) {
-  return network.adapter() != nullptr ? Parameters(*network.adapter(), dtype)
-                                      : Parameters(network, {}, dtype);
+EvaluationLog evaluate_objective(const Gpt2& network, const Objective& objective, const TrainingArguments& a,
+                                 const Dataset& data, const std::stop_token& stop) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(data.size()));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  const Batches batches =
+      plan_batches(data, order, {.per_device_train_batch_size = a.per_device_eval_batch_size});
+  LossSum total;
+  Arena arena;
+  const std::unique_ptr<Metrics> metrics = objective.metrics();
+  std::vector<std::vector<float>> outputs;
+  for (const auto& indices : batches) {
+    arena.reset();
+    const Batch batch(data, indices, objective);
+    std::vector<LossSum> sums(batch.samples.size());
+    objective.loss(network, batch.samples, arena,
+                   {.stop = stop, .per_sample = sums, .outputs = metrics != nullptr ? &outputs : nullptr});
+    for (std::size_t i = 0; i < sums.size(); ++i) {  // one by one: the result does not depend on the batches
+      total.sum += sums[i].sum;
+      total.count += sums[i].count;
+      if (metrics != nullptr) metrics->add(batch.samples[i], outputs.at(i));
+    }
+  }
+  EvaluationLog record;
+  record.eval_loss = total.mean();
+  record.perplexity = math::exp(record.eval_loss);
+  if (metrics != nullptr) {
+    record.perplexity = std::numeric_limits<double>::quiet_NaN();
+    record.metrics = metrics->values();
+  }
+  return record;
 }
 
 /// How fast updates are.
@@ -169,21 +223,22 @@ struct Pace {
 /// One call of fit().
 class Run {
  public:
-  Run(Model& model, const TrainingArguments& arguments, const BatchLoss& loss, const Dataset& train,
+  Run(Model& model, const TrainingArguments& arguments, Objective& objective, const Dataset& train,
       const Dataset* evaluation, const TrainingCallbacks& callbacks, std::stop_token stop)
       : model_(model),
         a_(arguments),
-        loss_(loss),
+        objective_(objective),
         train_(train),
         evaluation_(evaluation),
         callbacks_(callbacks),
         stop_(std::move(stop)),
         resumed_(step_to_resume(arguments)),
         total_steps_(checked_steps(train, arguments)),
-        parameters_(learned(model.network(), a_.bf16 ? DType::bf16 : DType::f32)),
+        parameters_(model.network(), a_.learns, a_.bf16 ? DType::bf16 : DType::f32,
+                    [&](const nn::Adapter::Visitor& f) { objective.visit(f); }),
         optimizer_(parameters_, optimizer_options(a_)),
         average_(parameters_, a_.ema_decay),
-        identity_(run_of(train, evaluation, arguments, loss, model.network(), total_steps_)) {
+        identity_(run_of(train, evaluation, arguments, objective, model.network(), total_steps_)) {
     parameters_.watch(tape_);
     if (parameters_.adapter() != nullptr) parameters_.adapter()->begin_training(total_steps_);
     schedule_ = {.type = a_.lr_scheduler_type,
@@ -216,8 +271,9 @@ class Run {
     arena_ = {};
     parameters_.join();
     average_.keep();
-    return {state_.global_step, run_loss_ / static_cast<double>(std::max<std::int64_t>(1, run_labels_)),
-            state_.best_eval_loss, state_.best_step, stopped_early_ && state_.global_step < total_steps_};
+    return {state_.global_step,    run_loss_ / static_cast<double>(std::max<std::int64_t>(1, run_labels_)),
+            state_.best_eval_loss, state_.best_metric,
+            state_.best_step,      stopped_early_ && state_.global_step < total_steps_};
   }
 
  private:
@@ -269,22 +325,19 @@ class Run {
     const auto start = std::chrono::steady_clock::now();
     std::vector<Batch> batches;
     std::int64_t labels = 0;
-    for (const auto& indices : planned)
-      labels += batches.emplace_back(train_, indices, has_first_tokens(model_, loss_)).labels;
+    for (const auto& indices : planned) labels += batches.emplace_back(train_, indices, objective_).labels;
     parameters_.zero_gradients();
     double loss = 0;
     std::int64_t tokens = 0;
     for (std::size_t i = 0; i < batches.size(); ++i) {
       arena_.reset();
-      const LossOptions options{.tape = &tape_,
-                                .scale = 1 / static_cast<double>(std::max<std::int64_t>(1, labels)),
-                                .dropout = dropout_of(static_cast<std::int64_t>(i)),
-                                .gradient_checkpointing = a_.gradient_checkpointing,
-                                .activations = a_.bf16 ? DType::bf16 : DType::f32,
-                                .stop = stop_,
-                                .first_tokens = batches[i].first_tokens,
-                                .loss = loss_of(batches[i], loss_, a_)};
-      const LossSum sum = language_model_loss(model_.network(), batches[i].sequences, arena_, options);
+      const ObjectiveOptions options{.tape = &tape_,
+                                     .scale = 1 / static_cast<double>(std::max<std::int64_t>(1, labels)),
+                                     .dropout = dropout_of(static_cast<std::int64_t>(i)),
+                                     .gradient_checkpointing = a_.gradient_checkpointing,
+                                     .activations = a_.bf16 ? DType::bf16 : DType::f32,
+                                     .stop = stop_};
+      const LossSum sum = objective_.loss(model_.network(), batches[i].samples, arena_, options);
       loss_is_finite_ = std::isfinite(sum.sum);
       require_finite("loss", sum.sum);
       tape_.backward(stop_);
@@ -321,7 +374,7 @@ class Run {
 
   void require_finite(std::string_view what, double value) {
     if (std::isfinite(value)) return;
-    const auto parameter = find_non_finite(model_.network());
+    const auto parameter = non_finite();
     fail<NumericError>(
         kWhere, "the ", what, " after step ", state_.global_step, " is ", value,
         parameter ? concat("; parameter ", parameter->name, ": element ", parameter->element) : "",
@@ -365,14 +418,17 @@ class Run {
   /// Of the weights themselves where there is no average. Returns whether it is the best so far.
   bool evaluate_average() {
     const WeightAverage::InNetwork in_network(average_);
-    EvaluationLog record = Trainer(model_, a_, loss_).evaluate(*evaluation_, stop_);
+    EvaluationLog record = evaluate_objective(model_.network(), objective_, a_, *evaluation_, stop_);
     loss_is_finite_ = std::isfinite(record.eval_loss);
     require_finite("evaluation loss", record.eval_loss);
     record.step = state_.last_evaluation = state_.global_step;
     record.epoch = epoch();
-    record.best = !state_.best_eval_loss || record.eval_loss < *state_.best_eval_loss;
+    const double metric = judged(record, a_.metric_for_best_model);
+    record.best = !state_.best_metric ||
+                  (greater_is_better(a_) ? metric > *state_.best_metric : metric < *state_.best_metric);
     if (record.best) {
       state_.best_eval_loss = record.eval_loss;
+      state_.best_metric = metric;
       state_.best_step = state_.global_step;
     }
     state_.evaluations_without_best = record.best ? 0 : state_.evaluations_without_best + 1;
@@ -382,20 +438,28 @@ class Run {
 
   void save_if_finite() {
     if (a_.output_dir.empty() || saved_ == state_.global_step) return;
-    if (!find_non_finite(model_.network())) write_checkpoint();
+    if (!non_finite()) write_checkpoint();
+  }
+
+  std::optional<NonFiniteParameter> non_finite() {
+    auto found = find_non_finite(model_.network());
+    objective_.visit([&](const std::string& name, const Tensor& tensor, const Shape&) {
+      if (!found) found = find_non_finite(name, tensor);
+    });
+    return found;
   }
 
   /// Throws NumericError for weights that are not finite: what was saved before is better.
   void save() {
     if (saved_ == state_.global_step) return;
-    if (const auto parameter = find_non_finite(model_.network()))
+    if (const auto parameter = non_finite())
       fail<NumericError>(kWhere, "parameter ", parameter->name, ": element ", parameter->element,
                          " after step ", state_.global_step, ", which is not saved");
     write_checkpoint();
   }
 
   void write_checkpoint() {
-    save_checkpoint(a_.output_dir, state_, identity_, model_, parameters_, optimizer_, average_);
+    save_checkpoint(a_.output_dir, state_, identity_, model_, objective_, parameters_, optimizer_, average_);
     saved_ = state_.global_step;
     if (callbacks_.on_save) callbacks_.on_save(checkpoint_path(a_.output_dir, saved_));
     too_many_ = true;
@@ -416,7 +480,7 @@ class Run {
 
   Model& model_;
   const TrainingArguments& a_;
-  const BatchLoss& loss_;
+  Objective& objective_;
   const Dataset& train_;
   const Dataset* evaluation_;
   const TrainingCallbacks& callbacks_;
@@ -444,51 +508,6 @@ class Run {
 
 }  // namespace
 
-void TrainingArguments::validate() const {
-  const auto require = [](std::string_view name, auto value, bool holds, std::string_view expected) {
-    if (!holds) fail<ArgumentError>(kWhere, name, " is ", value, ", expected ", expected);
-  };
-  const auto at_least = [&](std::string_view name, std::int64_t value, std::int64_t least) {
-    require(name, value, value >= least, concat(least, " or more"));
-  };
-  require("learning_rate", learning_rate, learning_rate >= 0 && std::isfinite(learning_rate), "0 or more");
-  require("warmup_ratio", warmup_ratio, warmup_ratio >= 0 && warmup_ratio <= 1, "0 to 1");
-  require("num_train_epochs", num_train_epochs, num_train_epochs > 0 && num_train_epochs <= 1e9,
-          "more than 0, at most 1e9");
-  require("label_smoothing_factor", label_smoothing_factor,
-          label_smoothing_factor >= 0 && label_smoothing_factor <= 1, "0 to 1");
-  require("ema_decay", ema_decay, ema_decay >= 0 && ema_decay < 1, "0 or more, and less than 1");
-  require("max_grad_norm", max_grad_norm, max_grad_norm >= 0, "0 or more");
-  require("max_steps", max_steps, max_steps == -1 || max_steps > 0, "-1, or 1 or more");
-  at_least("warmup_steps", warmup_steps, 0);
-  at_least("num_decay_steps", num_decay_steps, 0);
-  if (per_device_train_batch_size) at_least("per_device_train_batch_size", *per_device_train_batch_size, 1);
-  at_least("per_device_eval_batch_size", per_device_eval_batch_size, 1);
-  at_least("gradient_accumulation_steps", gradient_accumulation_steps, 1);
-  at_least("logging_steps", logging_steps, 1);
-  at_least("eval_steps", eval_steps, 0);
-  at_least("save_steps", save_steps, 0);
-  at_least("early_stopping_patience", early_stopping_patience, 0);
-  if (max_tokens_per_batch) at_least("max_tokens_per_batch", *max_tokens_per_batch, 1);
-  if (save_total_limit) at_least("save_total_limit", *save_total_limit, 1);
-  const bool has_minimum = lr_scheduler_type == LrScheduler::kCosineWithMinLr ||
-                           lr_scheduler_type == LrScheduler::kWarmupStableDecay;
-  if (min_lr_rate != 0 && !has_minimum)
-    fail<ArgumentError>(kWhere, "min_lr_rate is set, but ", name_of(lr_scheduler_type), " has no minimum");
-  if ((warmup_steps != 0 || warmup_ratio != 0) && lr_scheduler_type == LrScheduler::kConstant)
-    fail<ArgumentError>(kWhere, warmup_steps != 0 ? "warmup_steps" : "warmup_ratio",
-                        " is set, but constant has no warmup: constant_with_warmup has");
-  if (num_decay_steps != 0 && lr_scheduler_type != LrScheduler::kWarmupStableDecay)
-    fail<ArgumentError>(kWhere, "num_decay_steps is set, but ", name_of(lr_scheduler_type),
-                        " does not take it");
-  learning_rate_factor({.type = lr_scheduler_type, .min_lr_rate = min_lr_rate}, 0);  // which checks it
-  gpt::check(optimizer_options(*this));
-  if (load_best_model_at_end && output_dir.empty())
-    fail<ArgumentError>(kWhere, "load_best_model_at_end needs an output_dir");
-  if (resume_from_checkpoint && output_dir.empty())
-    fail<ArgumentError>(kWhere, "resume_from_checkpoint needs an output_dir");
-}
-
 std::int64_t total_steps(const Dataset& train, const TrainingArguments& a) {
   if (a.max_steps > 0) return a.max_steps;
   if (!a.max_tokens_per_batch)  // all epochs are alike
@@ -504,23 +523,38 @@ std::int64_t total_steps(const Dataset& train, const TrainingArguments& a) {
 }
 
 Trainer::Trainer(Model& model, TrainingArguments arguments, BatchLoss loss)
-    : model_(model), arguments_(std::move(arguments)), loss_(std::move(loss)) {
+    : model_(model), arguments_(std::move(arguments)) {
   arguments_.validate();
-  if (loss_ && arguments_.label_smoothing_factor != 0)
-    fail<ArgumentError>(kWhere, "label_smoothing_factor is ", arguments_.label_smoothing_factor,
-                        ", but a loss of its own is set, expected 0");
-  const Gpt2Config& c = model.config();
+  if (loss) refuse_label_smoothing(arguments_);
+  // Virtual tokens predict the first ones; a loss of its own knows the rows by their tokens.
+  const bool first_tokens = model.network().virtual_tokens() > 0 && !loss;
+  objective_ = std::make_shared<LanguageModelObjective>(std::move(loss), arguments_.label_smoothing_factor,
+                                                        first_tokens);
+  prepare();
+}
+
+Trainer::Trainer(Model& model, TrainingArguments arguments, std::shared_ptr<Objective> objective)
+    : model_(model), arguments_(std::move(arguments)), objective_(std::move(objective)) {
+  arguments_.validate();
+  if (objective_ == nullptr) fail<ArgumentError>(kWhere, "there is no objective");
+  refuse_label_smoothing(arguments_);
+  prepare();
+}
+
+void Trainer::prepare() {
+  const Gpt2Config& c = model_.config();
   for (const auto& [name, rate] :
        {std::pair("resid_pdrop", c.resid_pdrop), {"embd_pdrop", c.embd_pdrop}, {"attn_pdrop", c.attn_pdrop}})
     if (rate >= 1) fail<ArgumentError>(kWhere, name, " is ", rate, ", expected less than 1");
   if (arguments_.lora) {
-    if (model.network().adapter() != nullptr)
+    if (model_.network().adapter() != nullptr)
       fail<ArgumentError>(kWhere, "lora is set, but the model has an adapter, which is what is trained");
-    model.network().attach(std::make_shared<LoraAdapter>(model.network(), *arguments_.lora, arguments_.seed));
+    model_.network().attach(
+        std::make_shared<LoraAdapter>(model_.network(), *arguments_.lora, arguments_.seed));
     arguments_.lora.reset();  // from now on it is the model's
   }
-  if (model.network().adapter() != nullptr) return;  // the network itself is only read
-  model.network().visit_matrices([](const std::string& name, ops::Weight& weight) {
+  if (model_.network().adapter() != nullptr) return;  // the network itself is only read
+  model_.network().visit_matrices([](const std::string& name, ops::Weight& weight) {
     if (weight.layout == ops::WeightLayout::kPanels)
       fail<UnsupportedError>(kWhere, "matrix ", name, " is ", weight.quantized() ? "quantized" : "packed",
                              ", and cannot be trained: load the original checkpoint, unpacked");
@@ -538,38 +572,14 @@ TrainingResult Trainer::fit(const Dataset& train, const Dataset* evaluation,
         kWhere, "load_best_model_at_end, early_stopping_patience and eval_steps need evaluation data");
   const DefaultFloatEnvironment environment;
   return with_memory_errors(kWhere, [&] {
-    return Run(model_, arguments_, loss_, train, evaluation, callbacks, std::move(stop))();
+    return Run(model_, arguments_, *objective_, train, evaluation, callbacks, std::move(stop))();
   });
 }
 
 EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const {
   const DefaultFloatEnvironment environment;
-  return with_memory_errors(kWhere, [&] {
-    std::vector<std::int64_t> order(static_cast<std::size_t>(data.size()));
-    std::iota(order.begin(), order.end(), std::int64_t{0});
-    const Batches batches =
-        plan_batches(data, order, {.per_device_train_batch_size = arguments_.per_device_eval_batch_size});
-    LossSum total;
-    Arena arena;
-    for (const auto& indices : batches) {
-      arena.reset();
-      const Batch batch(data, indices, has_first_tokens(model_, loss_));
-      std::vector<LossSum> sums(batch.sequences.size());
-      language_model_loss(model_.network(), batch.sequences, arena,
-                          {.stop = stop,
-                           .first_tokens = batch.first_tokens,
-                           .per_sequence = sums,
-                           .loss = loss_of(batch, loss_, arguments_)});
-      for (const LossSum& sum : sums) {  // one by one: the result does not depend on the batches
-        total.sum += sum.sum;
-        total.count += sum.count;
-      }
-    }
-    EvaluationLog record;
-    record.eval_loss = total.mean();
-    record.perplexity = math::exp(record.eval_loss);
-    return record;
-  });
+  return with_memory_errors(
+      kWhere, [&] { return evaluate_objective(model_.network(), *objective_, arguments_, data, stop); });
 }
 
 }  // namespace gpt

@@ -39,6 +39,8 @@ void remove_tree(const fs::path& path) {
 
 std::string rest_of(const Parameter& p) { return "rest." + p.name; }
 
+std::string own_of(const Parameter& p) { return "parameter." + p.name; }
+
 std::string average_of(const Parameter& p) { return "ema." + p.name; }
 
 /// Calls f(name, tensor) for what an adapter's training has beside its tensors.
@@ -79,7 +81,10 @@ class Copies {
     for (std::size_t i = 0; i < parameters.all().size(); ++i) {
       const Parameter& p = parameters.all()[i];
       if (average.is_on()) add(optimizer, average_of(p), average.tensors()[i]);
-      add(weights, name_of_parameter(weights, p.name), p.value);
+      if (p.of_objective)
+        add(optimizer, own_of(p), p.value);
+      else
+        add(weights, name_of_parameter(weights, p.name), p.value);
       if (p.rest.raw() != nullptr) add(optimizer, rest_of(p), p.rest);
     }
   }
@@ -100,6 +105,7 @@ HfConfig to_json(const TrainingState& s, const HfConfig& run) {
     json.set_float("best_eval_loss", *s.best_eval_loss);
   else
     json.set_null("best_eval_loss");
+  if (s.best_metric) json.set_float("best_metric", *s.best_metric);
   json.set_int("best_step", s.best_step);
   json.set_int("last_evaluation", s.last_evaluation);
   json.set_int("evaluations_without_best", s.evaluations_without_best);
@@ -150,20 +156,21 @@ fs::path checkpoint_path(const fs::path& output_dir, std::int64_t step) {
 }
 
 void save_checkpoint(const fs::path& output_dir, const TrainingState& state, const HfConfig& run,
-                     const Model& model, const Parameters& parameters, AdamW& optimizer,
-                     WeightAverage& average) {
+                     const Model& model, const Objective& objective, const Parameters& parameters,
+                     AdamW& optimizer, WeightAverage& average) {
   const fs::path target = checkpoint_path(output_dir, state.global_step);
   const fs::path unfinished = output_dir / concat(kUnfinished, state.global_step);
   remove_tree(unfinished);
   make_directory(unfinished);
   std::error_code error;
   try {
-    model.save(unfinished);
+    objective.save(model, unfinished);
     std::vector<NamedTensor> moments;
     for (std::size_t i = 0; i < parameters.all().size(); ++i) {
       const Parameter& p = parameters.all()[i];
       const std::string& name = p.name;
       if (p.rest.raw() != nullptr) moments.push_back({rest_of(p), p.rest});
+      if (p.of_objective) moments.push_back({own_of(p), p.value});
       if (average.is_on()) moments.push_back({average_of(p), average.tensors()[i].view()});
       moments.push_back({"exp_avg." + name, optimizer.first_moments()[i].view()});
       moments.push_back({"exp_avg_sq." + name, optimizer.second_moments()[i].view()});
@@ -194,6 +201,7 @@ TrainingState load_checkpoint(const fs::path& checkpoint, const HfConfig& run, c
   s.epoch = count_in(json, "epoch");
   s.next_batch = count_in(json, "next_batch");
   s.best_eval_loss = json.get_float("best_eval_loss");
+  s.best_metric = json.has("best_metric") ? json.get_float("best_metric") : s.best_eval_loss;
   s.best_step = count_in(json, "best_step");
   s.last_evaluation = count_in(json, "last_evaluation");
   s.evaluations_without_best = count_in(json, "evaluations_without_best");

@@ -2,7 +2,8 @@
 // one of an adapter, with two files more:
 //   optimizer.safetensors  exp_avg.<name> and exp_avg_sq.<name>, float32, of every learned parameter; with bf16, where the
 //                          model's files have bfloat16, also rest.<name>, int16: together they are float32 (ops::split);
-//                          with ema_decay, ema.<name>, float32: the average
+//                          with ema_decay, ema.<name>, float32: the average;
+//                          of an objective's own parameters, parameter.<name>, float32: themselves
 //   trainer_state.json     where the run stands, and what it was begun with
 #pragma once
 
@@ -15,6 +16,7 @@
 #include "gpt/io/hf_config.h"
 #include "gpt/models/model.h"
 #include "gpt/train/adamw.h"
+#include "gpt/train/objectives.h"
 #include "gpt/train/parameters.h"
 #include "train/weight_average.h"
 
@@ -26,6 +28,7 @@ struct TrainingState {
   std::int64_t epoch = 0;
   std::int64_t next_batch = 0;  // in the epoch
   std::optional<double> best_eval_loss = {};
+  std::optional<double> best_metric = {};
   std::int64_t best_step = 0;
   std::int64_t last_evaluation = 0;  // its step
   std::int64_t evaluations_without_best = 0;
@@ -40,8 +43,8 @@ std::filesystem::path checkpoint_path(const std::filesystem::path& output_dir, s
 
 /// Writes a checkpoint that is there as a whole or not at all. `run` is what the run was begun with. Throws as Model::save.
 void save_checkpoint(const std::filesystem::path& output_dir, const TrainingState& state, const HfConfig& run,
-                     const Model& model, const Parameters& parameters, AdamW& optimizer,
-                     WeightAverage& average);
+                     const Model& model, const Objective& objective, const Parameters& parameters,
+                     AdamW& optimizer, WeightAverage& average);
 
 /// Brings model and optimizer to the checkpoint. Throws as SafetensorsFile and HfConfig, and ArgumentError naming the first
 /// value of `run` that the checkpoint was not made with; model and optimizer then are as they were.

@@ -16,6 +16,8 @@ namespace gpt {
 struct Sample {
   std::vector<TokenId> ids;
   std::vector<TokenId> labels;
+  /// For objectives that learn something of the sequence as a whole, all of whose ids are fed then: see TargetedSequence.
+  std::vector<float> targets = {};
 };
 
 /// Samples by their index. Immutable: shared between threads without locks.
@@ -26,7 +28,7 @@ class Dataset {
   /// How many samples there are, at least 1.
   virtual std::int64_t size() const noexcept = 0;
 
-  /// Sample `index` of 0 to size() - 1, of at least 2 ids. Throws ArgumentError for another index.
+  /// Sample `index` of 0 to size() - 1, of at least 2 ids, or 1 where there are targets. Throws ArgumentError for another index.
   virtual Sample at(std::int64_t index) const = 0;
 
   /// How many ids at(index) has, without making the sample. Throws as at().

@@ -20,6 +20,8 @@ struct TrainingHistory {
 /// metrics.jsonl: one JSON object a line, in the words of transformers' log history.
 ///   {"step": 10, "total_steps": 50, "epoch": 0.2, "loss": 3.1, "grad_norm": 0.9, "learning_rate": 5e-05, "tokens_per_s": 1024}
 ///   {"step": 10, "epoch": 0.2, "eval_loss": 3.2, "perplexity": 24.5}
+/// An objective's metrics stand in the place of the perplexity, and whether they are the best so far, 1 or 0:
+///   {"step": 10, "epoch": 0.2, "eval_loss": 0.4, "eval_accuracy": 0.8, "eval_macro_f1": 0.79, "best": 1}
 /// A number that JSON does not have (the perplexity of a huge loss) is null.
 ///
 ///   gpt::MetricsFile metrics("tuned/metrics.jsonl");
@@ -41,7 +43,7 @@ class MetricsFile {
   const std::filesystem::path& path() const noexcept { return path_; }
 
   /// All records of a file; none when it does not exist. A last line without its end, as a killed process leaves it, is passed over.
-  /// `best` is found anew, `tokens` is 0. Throws IoError; FormatError naming file and line.
+  /// `best` is found anew where it is not there, `tokens` is 0. Throws IoError; FormatError naming file and line.
   static TrainingHistory read(const std::filesystem::path& path);
 
  private:

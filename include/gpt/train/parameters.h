@@ -48,7 +48,7 @@ class Parameters {
   const std::vector<Parameter>& all() const noexcept { return all_; }
   /// Whose they are, where that is an adapter; else null.
   nn::Adapter* adapter() const noexcept { return adapter_; }
-  /// The same as the adapter is shown them.
+  /// Those of the adapter, as it is shown them.
   std::vector<nn::LearnedTensor> learned() const;
   /// Makes the tape add gradients to those here.
   void watch(Tape& tape) const;

@@ -20,6 +20,12 @@ struct TrainingReport {
     std::string title;
     std::vector<Fact> facts;
   };
+  /// Rows under a header, the first column being their names: scores of classes, a confusion matrix.
+  struct Grid {
+    std::string title;
+    std::vector<std::string> header;
+    std::vector<std::vector<std::string>> rows;
+  };
   /// What a prompt was continued with.
   struct Sample {
     std::string prompt;
@@ -29,7 +35,8 @@ struct TrainingReport {
   std::string title;
   std::string status = {};            // the line below: how it ended
   std::vector<Fact> highlights = {};  // few short ones, shown large
-  TrainingHistory history = {};       // the curves
+  std::vector<Grid> scores = {};
+  TrainingHistory history = {};  // the curves
   std::vector<Sample> samples = {};
   std::vector<Table> tables = {};
 };

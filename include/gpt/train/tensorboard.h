@@ -33,7 +33,7 @@ class TensorBoardWriter {
   /// train/loss, train/grad_norm, train/learning_rate, train/epoch (the tags of transformers' TensorBoardCallback) and
   /// train/tokens_per_s. Throws as above.
   void add(const TrainingLog& log);
-  /// eval/loss and eval/perplexity, and train/epoch. Throws as above.
+  /// eval/loss and eval/perplexity, or the objective's metrics (eval/accuracy), and train/epoch. Throws as above.
   void add(const EvaluationLog& log);
 
  private:

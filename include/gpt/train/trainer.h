@@ -5,16 +5,19 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <optional>
-#include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "gpt/models/model.h"
-#include "gpt/ops/loss.h"
 #include "gpt/peft/lora.h"
 #include "gpt/train/batches.h"
 #include "gpt/train/dataset.h"
+#include "gpt/train/objectives.h"
 #include "gpt/train/schedule.h"
 
 namespace gpt {
@@ -57,15 +60,21 @@ struct TrainingArguments {
   bool bf16 = false;
   /// libgpt's: train a new adapter, made from `seed`, instead of the model, whose network it is attached to.
   std::optional<LoraConfig> lora = {};
+  /// libgpt's: the parameters of the network, or of its adapter, that are learned, by name; the others keep their bits, and take no
+  /// memory for gradients and moments. Unset: all. One that holds for none is for an objective with parameters of its own.
+  std::function<bool(std::string_view name)> learns = {};
 
   std::int64_t logging_steps = 500;
   std::int64_t eval_steps = 0;    // 0: at the end of every epoch
   std::int64_t save_steps = 500;  // 0: only at the end
   std::optional<std::int64_t> save_total_limit =
       {};  // of checkpoints; the last stays, and the best with load_best_model_at_end
-  bool load_best_model_at_end = false;  // the one of the smallest evaluation loss
-  std::int64_t early_stopping_patience =
-      0;  // evaluations in a row without a smaller loss; 0: never stop early
+  bool load_best_model_at_end = false;  // see metric_for_best_model
+  /// "loss", of which the smallest is the best, or one of the objective's metrics (accuracy, macro_f1).
+  std::string metric_for_best_model = "loss";
+  std::optional<bool> greater_is_better =
+      {};  // unset: of every metric but the loss, and those that end with "error"
+  std::int64_t early_stopping_patience = 0;  // evaluations in a row without a better one; 0: never stop early
 
   /// Where checkpoints go: <output_dir>/checkpoint-<step>. Empty: none are written.
   std::filesystem::path output_dir = {};
@@ -95,9 +104,10 @@ struct TrainingLog {
 struct EvaluationLog {
   std::int64_t step = 0;
   double epoch = 0;
-  double eval_loss = 0;   // mean over all labels, in nats
-  double perplexity = 0;  // e^eval_loss
-  bool best = false;      // the smallest so far
+  double eval_loss = 0;          // mean over all labels, in nats
+  double perplexity = 0;         // e^eval_loss, of a language model; else NaN
+  bool best = false;             // the best so far, by metric_for_best_model
+  Metrics::Values metrics = {};  // of the objective
 };
 
 /// Called on the thread of fit(), in the default floating-point environment, whatever the host has set; so are the data sets.
@@ -112,20 +122,16 @@ struct TrainingCallbacks {
   std::function<void(const std::filesystem::path& checkpoint)> on_save = {};
 };
 
-/// Makes the loss of one batch, of training or of an evaluation, from its samples: what transformers calls compute_loss_func.
-/// The rows that it gets are those that are fed: LossRow::index counts ids[0..n-1) of all samples, one after the other.
-/// A function of the samples alone; the samples stay until the batch is done.
-using BatchLoss = std::function<ops::RowLoss(std::span<const Sample> samples)>;
-
 struct TrainingResult {
   std::int64_t global_step = 0;
-  double training_loss = 0;  // mean over all labels of the updates of this call
-  std::optional<double> best_eval_loss = {};
+  double training_loss = 0;                   // mean over all labels of the updates of this call
+  std::optional<double> best_eval_loss = {};  // of the best evaluation
+  std::optional<double> best_metric = {};     // of the same, what metric_for_best_model says
   std::int64_t best_step = 0;
   bool stopped_early = false;
 };
 
-/// Trains all parameters of a model, with dropout at the rates of its configuration; or, where an adapter is attached to its
+/// Lowers an objective, a language model's loss unless another is given, in all parameters of a model, with dropout at the rates of its configuration; or, where an adapter is attached to its
 /// network, that alone: the network may be mapped, packed or quantized then, and keeps its bits. The model must outlive it; it becomes
 /// float32 with the first fit() (with TrainingArguments::bf16, when that is left: in bfloat16 where there was no memory for
 /// more).
@@ -147,6 +153,13 @@ class Trainer {
   /// label_smoothing_factor is set beside it. A run is resumed with a loss of one's own where it was begun with one; that it is
   /// the same is the caller's care.
   Trainer(Model& model, TrainingArguments arguments, BatchLoss loss = {});
+  /// With another objective, and the parameters that it has of its own. Throws likewise; ArgumentError where there is none, and for
+  /// label_smoothing_factor, which is the objective's then.
+  ///
+  ///   gpt::Classifier classifier(gpt::Model::load("gpt2"), {"negative", "positive"});
+  ///   gpt::Trainer(classifier.model(), {.learning_rate = 5e-4}, std::make_shared<gpt::ClassificationObjective>(classifier))
+  ///       .fit(train, &validation);
+  Trainer(Model& model, TrainingArguments arguments, std::shared_ptr<Objective> objective);
 
   /// Runs all updates. Every loss is the mean over the labels of all gradient_accumulation_steps batches, as is transformers'.
   /// A stop leaves the model as it was after the last whole update, writes a checkpoint of it where there is an output_dir, and
@@ -159,13 +172,15 @@ class Trainer {
   TrainingResult fit(const Dataset& train, const Dataset* evaluation = nullptr,
                      const TrainingCallbacks& callbacks = {}, std::stop_token stop = {});
 
-  /// The mean loss over all labels of a data set.
+  /// The mean loss over all labels of a data set, and the objective's metrics.
   EvaluationLog evaluate(const Dataset& dataset, std::stop_token stop = {}) const;
 
  private:
+  void prepare();
+
   Model& model_;
   TrainingArguments arguments_;
-  BatchLoss loss_;
+  std::shared_ptr<Objective> objective_;
 };
 
 /// Updates of a whole run over this data set.
