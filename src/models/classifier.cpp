@@ -47,11 +47,6 @@ Gpt2 without_head(Gpt2 network) {
   return tied;
 }
 
-std::vector<TokenId> first_of(std::vector<TokenId> ids, std::int64_t most) {
-  if (ids.size() > static_cast<std::size_t>(most)) ids.resize(static_cast<std::size_t>(most));
-  return ids;
-}
-
 /// max(x, 0) - x y + log(1 + e^-|x|), PyTorch's binary_cross_entropy_with_logits.
 double binary_cross_entropy(double x, double y) noexcept {
   return std::max(x, 0.0) - x * y + math::log(1 + math::exp(-std::fabs(x)));
@@ -236,10 +231,13 @@ std::span<const TokenId> Classifier::used(std::span<const TokenId> ids) const no
   return ids;
 }
 
-std::vector<TokenId> Classifier::encode(std::string_view text, std::int64_t max_length) const {
-  const std::int64_t n_positions = model_.config().n_positions;
-  std::vector<TokenId> ids = first_of(model_.tokenizer().encode(text, {.parse_special_tokens = false}),
-                                      max_length > 0 ? std::min(max_length, n_positions) : n_positions);
+std::vector<TokenId> Classifier::encode(std::string_view text, std::int64_t max_length,
+                                        bool* truncated) const {
+  const std::int64_t positions = model_.config().n_positions;
+  const auto most = static_cast<std::size_t>(max_length > 0 ? std::min(max_length, positions) : positions);
+  std::vector<TokenId> ids = model_.tokenizer().encode(text, {.parse_special_tokens = false});
+  if (truncated != nullptr) *truncated = ids.size() > most;
+  if (ids.size() > most) ids.resize(most);
   if (ids.empty()) ids.push_back(pad_token_id_.value_or(0));
   return ids;
 }

@@ -90,8 +90,10 @@ class Classifier {
   Tensor logits(std::span<const std::vector<TokenId>> sequences, const std::stop_token& stop = {}) const;
 
   /// The ids of a text: those of the tokenizer, at most `max_length` (and n_positions) of its first ones; pad_token_id, or else token
-  /// 0, where there are none. Special tokens in the text are taken for ordinary text.
-  std::vector<TokenId> encode(std::string_view text, std::int64_t max_length = 0) const;
+  /// 0, where there are none. Special tokens in the text are taken for ordinary text. `truncated`, unless null, is told whether there were
+  /// more ids.
+  std::vector<TokenId> encode(std::string_view text, std::int64_t max_length = 0,
+                              bool* truncated = nullptr) const;
 
   /// The ids that the logits depend on: all up to the last that is not pad_token_id.
   std::span<const TokenId> used(std::span<const TokenId> ids) const noexcept;

@@ -1,0 +1,60 @@
+#include "train/delimited.h"
+
+#include <algorithm>
+
+namespace gpt {
+
+bool DelimitedReader::ends_field(std::size_t at) const noexcept {
+  return at >= text_.size() || text_[at] == delimiter_ || text_[at] == '\n' || text_[at] == '\r';
+}
+
+/// Where the quotes that open here are closed; npos where they are not.
+std::size_t DelimitedReader::closing_quote(std::size_t open) noexcept {
+  if (none_closes_) return text_.npos;
+  for (std::size_t at = text_.find('"', open + 1); at != text_.npos; at = text_.find('"', at + 1)) {
+    if (at + 1 < text_.size() && text_[at + 1] == '"') {
+      // Two quotes are one of the text.
+      ++at;
+      continue;
+    }
+    if (ends_field(at + 1)) return at;
+    if (strict_quotes_) return text_.npos;
+  }
+  none_closes_ = true;  // behind here either: else every such field would look through all of the rest
+  return text_.npos;
+}
+
+std::string DelimitedReader::field() {
+  if (at_ < text_.size() && text_[at_] == '"') {
+    if (const std::size_t close = closing_quote(at_); close != text_.npos) {
+      std::string value;
+      for (std::size_t i = at_ + 1; i < close; ++i) {
+        value += text_[i];
+        if (text_[i] == '"' && i + 1 < close && text_[i + 1] == '"') ++i;
+      }
+      next_line_ += std::count(value.begin(), value.end(), '\n');
+      at_ = close + 1;
+      return value;
+    }
+  }
+  const std::size_t begin = at_;
+  while (!ends_field(at_)) ++at_;
+  return std::string(text_.substr(begin, at_ - begin));
+}
+
+bool DelimitedReader::next(std::vector<std::string>& fields) {
+  fields.clear();
+  if (at_ >= text_.size()) return false;
+  line_ = next_line_;
+  while (true) {
+    fields.push_back(field());
+    if (at_ >= text_.size()) return true;
+    const char end = text_[at_++];
+    if (end == delimiter_) continue;
+    if (end == '\r' && at_ < text_.size() && text_[at_] == '\n') ++at_;
+    ++next_line_;
+    return true;
+  }
+}
+
+}  // namespace gpt

@@ -1,0 +1,129 @@
+// Files as people keep them.
+#include "gpt/train/labelled_rows.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "support/expect_error.h"
+#include "support/temp_dir.h"
+
+namespace gpt {
+namespace {
+
+using test::message_of;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+MATCHER_P3(Row, text, label, line, "") {
+  return arg.text == text && arg.labels == std::vector<std::string>{label} && arg.line == line;
+}
+
+LabelledRows parse(std::string_view text, RowFormat format = RowFormat::kCsv) {
+  return parse_labelled_rows(text, "file", {.format = format});
+}
+
+TEST(LabelledRows, AreReadFromCsvWithQuotesAndLinesInThem) {
+  EXPECT_THAT(parse("label,text\n1,plain\n0,\"two, \"\"quoted\"\"\nlines\"\n1,\"\"\n0,last").rows,
+              ElementsAre(Row("plain", "1", 2), Row("two, \"quoted\"\nlines", "0", 3), Row("", "1", 5),
+                          Row("last", "0", 6)));
+}
+
+TEST(LabelledRows, DoNotDependOnLineEndsOrAByteOrderMark) {
+  const auto expected = ElementsAre(Row("a b", "x", 2), Row("c", "y", 3));
+  EXPECT_THAT(parse("text,label\na b,x\nc,y\n").rows, expected);
+  EXPECT_THAT(parse("\xEF\xBB\xBFtext,label\r\na b,x\r\nc,y\r\n").rows, expected);
+  EXPECT_THAT(parse("text,label\ra b,x\rc,y").rows, expected);
+  EXPECT_THAT(parse(" Text , LABEL \na b, x \nc,y\n").rows, expected);
+}
+
+TEST(LabelledRows, AreFoundBehindSemicolonsAndTabs) {
+  EXPECT_THAT(parse("id;text;label\n1;a, b;x\n").rows, ElementsAre(Row("a, b", "x", 2)));
+  EXPECT_THAT(parse("text\tlabel\na, b\tx\n").rows, ElementsAre(Row("a, b", "x", 2)));
+}
+
+TEST(LabelledRows, KeepQuotesThatQuoteNothing) {
+  // Files with tabs often quote nothing, and texts begin with quotes.
+  EXPECT_THAT(
+      parse("label\ttext\n1\t\"Great\" he said\n0\t\"never closed\n1\t\"whole\"\n", RowFormat::kTsv).rows,
+      ElementsAre(Row("\"Great\" he said", "1", 2), Row("\"never closed", "0", 3), Row("whole", "1", 4)));
+  EXPECT_THAT(parse("text,label\n\"a \"b\" c\",x\n5\" wide,y\n\"open,z\n").rows,
+              ElementsAre(Row("a \"b\" c", "x", 2), Row("5\" wide", "y", 3), Row("\"open", "z", 4)));
+}
+
+TEST(LabelledRows, AreReadFromJsonLines) {
+  EXPECT_THAT(
+      parse("{\"text\": \"a\\n\\u00e9\", \"label\": \"x\", \"more\": [1]}\n\n"
+            "{\"text\": \"b\", \"label\": 3}\r\n{\"text\": \"c\", \"label\": true}\n"
+            "{\"text\": \"d\", \"label\": 0.5}\n",
+            RowFormat::kJsonl)
+          .rows,
+      ElementsAre(Row("a\n\u00e9", "x", 1), Row("b", "3", 3), Row("c", "true", 4), Row("d", "0.5", 5)));
+  const LabelledRows several = parse(
+      "{\"text\": \"a\", \"label\": [\"x\", 2]}\n{\"text\": \"b\", \"label\": []}\n", RowFormat::kJsonl);
+  EXPECT_THAT(several.rows[0].labels, ElementsAre("x", "2"));
+  EXPECT_THAT(several.rows[1].labels, ElementsAre());
+}
+
+TEST(LabelledRows, MayHaveSeveralLabels) {
+  const LabelledRows rows =
+      parse_labelled_rows("text,label\na,x; y\nb,\nc,;z;\n", "f.csv", {.label_separator = ";"});
+  EXPECT_THAT(rows.rows[0].labels, ElementsAre("x", "y"));
+  EXPECT_THAT(rows.rows[1].labels, ElementsAre());
+  EXPECT_THAT(rows.rows[2].labels, ElementsAre("z"));
+}
+
+TEST(LabelledRows, KeepBytesThatAreNotUtf8InTexts) {
+  EXPECT_THAT(parse("text,label\n\xC4\xE3\xBA\xC3,x\n").rows, ElementsAre(Row("\xC4\xE3\xBA\xC3", "x", 2)));
+  EXPECT_THAT(message_of<FormatError>([] { parse("text,label\na,\xC4\n"); }),
+              HasSubstr("file:2] the label is not UTF-8"));
+}
+
+TEST(LabelledRows, NameTheLineOfWhatCannotBeUsed) {
+  const auto csv = [](std::string_view text) { return message_of<FormatError>([&] { parse(text); }); };
+  EXPECT_THAT(csv("text,label\na,x\n\"b\nb\", \n"), HasSubstr("[file:3] the label in column label is empty"));
+  EXPECT_THAT(csv("text,label\na,x\nb\n"), HasSubstr("[file:3] has 1 fields, expected 2"));
+  EXPECT_EQ(csv("review,stars\na,x\n"), "[file:1] has no column text, but review, stars");
+  EXPECT_EQ(csv("text,stars\na,x\n"), "[file:1] has no column label, but text, stars");
+  EXPECT_THAT(csv(""), HasSubstr("no column text"));
+  EXPECT_THAT(csv("text,label\n\n"), HasSubstr("[file] has no usable row"));
+  EXPECT_THAT(csv("\xFF\xFEt"), HasSubstr("UTF-16"));
+  const auto json = [](std::string_view text) {
+    return message_of<FormatError>([&] { parse(text, RowFormat::kJsonl); });
+  };
+  EXPECT_THAT(json("{\"text\": \"a\"}\n"), HasSubstr("[file:1] has no label"));
+  EXPECT_THAT(json("\n{\"text\": 3, \"label\": 1}\n"), HasSubstr("[file:2] text is no text"));
+  EXPECT_THAT(json("{\"text\": \"a\", \"label\": null}\n"), HasSubstr("label is null"));
+  EXPECT_THAT(json("{\"text\": \"a\", \n"), HasSubstr("file:1"));
+}
+
+TEST(LabelledRows, LeaveOutAndCountWhatCannotBeUsed) {
+  const LabelledRows rows =
+      parse_labelled_rows("text,label\na,x\nb,\nc\nd,y\n", "f.csv", {.skip_bad_rows = true});
+  EXPECT_THAT(rows.rows, ElementsAre(Row("a", "x", 2), Row("d", "y", 5)));
+  EXPECT_EQ(rows.bad, 2);
+  EXPECT_THAT(rows.first_bad, HasSubstr("f.csv:3"));
+}
+
+TEST(LabelledRows, AreOfTheFormatThatTheFilesNameSays) {
+  const test::TempDir directory;
+  test::write_file(directory / "a.JSONL", "{\"text\": \"a\", \"label\": \"x\"}\n");
+  test::write_file(directory / "a.tsv", "text\tlabel\na\tx\n");
+  test::write_file(directory / "a.txt", "text,label\n\na,x\n");
+  EXPECT_THAT(read_labelled_rows(directory / "a.JSONL").rows, ElementsAre(Row("a", "x", 1)));
+  EXPECT_THAT(read_labelled_rows(directory / "a.tsv").rows, ElementsAre(Row("a", "x", 2)));
+  EXPECT_THAT(read_labelled_rows(directory / "a.txt").rows, ElementsAre(Row("a", "x", 3)));
+  EXPECT_THAT(read_labelled_rows(directory / "a.tsv", {.label_column = {}}).rows.front().labels,
+              ElementsAre());
+  EXPECT_THAT(message_of<IoError>([&] { read_labelled_rows(directory / "none.csv"); }),
+              HasSubstr("none.csv"));
+}
+
+TEST(LabelsOf, AreSortedAsNumbersWhereAllAre) {
+  EXPECT_THAT(labels_of(parse("text,label\na,10\nb,9\nc,-1\nd,9\n").rows), ElementsAre("-1", "9", "10"));
+  EXPECT_THAT(labels_of(parse("text,label\na,10\nb,9\nc,x\n").rows), ElementsAre("10", "9", "x"));
+}
+
+}  // namespace
+}  // namespace gpt
