@@ -1,0 +1,71 @@
+// The commands of classify.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <gpt/train/labelled_rows.h>
+#include <gpt/train/trainer.h>
+
+#include "program.h"
+
+namespace classify {
+
+/// What all commands take.
+struct CommonRequest {
+  std::string model;
+  gpt::RowOptions rows;
+  bool strict = false;
+  int threads = 0;
+  bool json = false;
+};
+
+struct TrainRequest : CommonRequest {
+  std::string train_file, output_dir;
+  std::optional<std::string> validation_file;
+  double validation_fraction = 0.1;
+  std::string problem_type = "single_label_classification";
+  std::string method;  // empty: the default
+  gpt::LoraConfig lora;
+  std::int64_t max_length = 0;
+  std::optional<double> learning_rate;
+  bool balanced = false;
+  double label_smoothing_factor = 0;
+  std::int64_t folds = 0;
+  gpt::TrainingArguments arguments;
+  std::optional<bool> calibrate_flag;  // unset: yes
+};
+
+struct EvaluateRequest : CommonRequest {
+  std::string test_file;
+  std::optional<std::string> report;
+};
+
+struct PredictRequest : CommonRequest {
+  std::optional<std::string> file;
+  std::vector<std::string> texts;
+  bool zero_shot = false;
+  std::string labels;  // with commas between them
+  std::string prompt = "{text} This is";
+};
+
+void add_options(program::App& app, TrainRequest& request);
+void add_options(program::App& app, EvaluateRequest& request);
+void add_options(program::App& app, PredictRequest& request);
+
+int run(TrainRequest& request);
+int run(EvaluateRequest& request);
+int run(PredictRequest& request);
+
+extern const char* const kTrainFooter;
+extern const char* const kEvaluateFooter;
+extern const char* const kPredictFooter;
+
+/// The options of CommonRequest, but for the columns.
+void add_common_options(program::App& app, CommonRequest& request);
+void add_json_option(program::App& app, CommonRequest& request);
+void add_column_options(program::App& app, CommonRequest& request);
+
+}  // namespace classify

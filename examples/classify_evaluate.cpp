@@ -1,0 +1,223 @@
+#include <chrono>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <utility>
+
+#include <gpt/gpt.h>
+
+#include "classification.h"
+#include "classify.h"
+
+namespace classify {
+
+const char* const kEvaluateFooter = R"(Examples:
+  gpt-classify evaluate --model sentiment --test-file test.csv
+  gpt-classify evaluate --model sentiment --test-file test.csv --text-column review --label-column stars --json
+
+Beside the classifier's scores stand those of the class that was most frequent in training, and of logistic regression on words and
+pairs of words that learned from the same rows, where gpt-classify train made the classifier.)";
+
+const char* const kPredictFooter = R"(Examples:
+  gpt-classify predict --model sentiment --file new.csv
+  gpt-classify predict --model sentiment --text "What a waste of time."
+  gpt-classify predict --model gpt2 --zero-shot --labels "about sports,about politics" --text "The match ended 2:1."
+
+Each text becomes one JSON object on a line: its label, and the probability of each. With --zero-shot a plain language model ranks the labels
+by how likely they are to follow the text (--prompt): by the log-probability of a label's bytes, of which the probabilities are a softmax.)";
+
+namespace {
+
+namespace fs = std::filesystem;
+using program::Json;
+using Clock = std::chrono::steady_clock;
+
+Json scores_of_objective(gpt::Classifier& classifier, const gpt::ClassificationDataset& data,
+                         std::stop_token stop) {
+  const auto objective = std::make_shared<gpt::ClassificationObjective>(classifier);
+  const gpt::EvaluationLog log = gpt::Trainer(classifier.model(), {}, objective).evaluate(data, stop);
+  Json object = {{"count", data.size()}, {"loss", log.eval_loss}};
+  for (const auto& [name, value] : log.metrics) object[name] = value;
+  return object;
+}
+
+std::vector<std::string> split_labels(std::string_view list) {
+  std::vector<std::string> labels;
+  while (true) {
+    const std::size_t comma = list.find(',');
+    std::string_view one = list.substr(0, comma);
+    while (one.starts_with(' ')) one.remove_prefix(1);
+    while (one.ends_with(' ')) one.remove_suffix(1);
+    if (one.empty()) throw program::UsageError("--labels has an empty label");
+    labels.emplace_back(one);
+    if (comma == list.npos) break;
+    list.remove_prefix(comma + 1);
+  }
+  if (labels.size() < 2)
+    throw program::UsageError("--labels: one label, expected two or more with commas between them");
+  return labels;
+}
+
+/// Texts to be classified.
+std::vector<gpt::LabelledRow> texts_of(const PredictRequest& r) {
+  std::vector<gpt::LabelledRow> rows;
+  for (const std::string& text : r.texts) rows.push_back({text, {}, 0});
+  if (!r.file) return rows;
+  gpt::RowOptions options = r.rows;
+  options.label_column.reset();
+  options.skip_bad_rows = !r.strict;
+  gpt::LabelledRows read = program::read_rows(*r.file, options);
+  rows.insert(rows.end(), std::make_move_iterator(read.rows.begin()),
+              std::make_move_iterator(read.rows.end()));
+  return rows;
+}
+
+bool write_prediction(program::Output& out, const gpt::LabelledRow& row,
+                      const std::vector<std::string>& labels, const std::vector<double>& p,
+                      gpt::ProblemType type) {
+  Json object = Json::object();
+  if (row.line > 0) object["line"] = row.line;
+  object["text"] = gpt::replace_invalid_utf8(row.text);
+  if (type == gpt::ProblemType::kSingleLabel) {
+    object["label"] = labels[static_cast<std::size_t>(gpt::most_likely(p))];
+  } else if (type == gpt::ProblemType::kMultiLabel) {
+    object["labels"] = Json::array();
+    for (std::size_t i = 0; i < labels.size(); ++i)
+      if (p[i] > 0.5) object["labels"].push_back(labels[i]);
+  }
+  Json& numbers = object[type == gpt::ProblemType::kRegression ? "values" : "probabilities"] = Json::object();
+  for (std::size_t i = 0; i < labels.size(); ++i) numbers[labels[i]] = p[i];
+  return out.write(object.dump() + "\n");
+}
+
+int predict_zero_shot(const PredictRequest& r, std::vector<gpt::LabelledRow> rows, std::stop_token stop) {
+  const std::vector<std::string> labels = split_labels(r.labels);
+  const std::size_t place = r.prompt.find("{text}");
+  const gpt::Model model =
+      gpt::Model::load(r.model, {.pack = true, .on_warning = program::warn, .stop = stop});
+  program::Output out;
+  constexpr std::size_t kAtOnce = 64;
+  for (std::size_t begin = 0; begin < rows.size(); begin += kAtOnce) {
+    std::vector<gpt::ChoiceQuestion> questions;
+    const std::size_t end = std::min(rows.size(), begin + kAtOnce);
+    for (std::size_t i = begin; i < end; ++i) {
+      std::string context = r.prompt;
+      context.replace(place, 6, rows[i].text);
+      questions.push_back({std::move(context), labels, 0});
+    }
+    const auto rankings = gpt::rank_choices(model.network(), model.tokenizer(), questions, {.stop = stop});
+    for (std::size_t i = begin; i < end; ++i) {
+      std::vector<float> scores;
+      for (const gpt::ChoiceScore& score : rankings[i - begin].scores)
+        scores.push_back(static_cast<float>(score.log_prob));
+      const auto p = gpt::probabilities(gpt::ProblemType::kSingleLabel, scores);
+      if (!write_prediction(out, rows[i], labels, p, gpt::ProblemType::kSingleLabel)) return program::kDone;
+    }
+  }
+  return program::kDone;
+}
+
+}  // namespace
+
+void add_options(program::App& app, EvaluateRequest& r) {
+  app.add_text("--model", r.model, "DIR", "Directory of a classifier").required();
+  app.add_text("--test-file", r.test_file, "FILE", "Rows with their labels").required();
+  add_column_options(app, r);
+  app.add_text("--report", r.report, "FILE", "Write the scores as a page of HTML, too");
+  add_common_options(app, r);
+  add_json_option(app, r);
+}
+
+void add_options(program::App& app, PredictRequest& r) {
+  app.add_text("--model", r.model, "DIR",
+               "Directory of a classifier; with --zero-shot of any GPT-2 checkpoint")
+      .required();
+  app.add_text("--file", r.file, "FILE", "Rows with texts");
+  app.add_texts("--text", r.texts, "TEXT", "A text; may be repeated");
+  app.add_text("--text-column", r.rows.text_column, "NAME", "Where the text is (text)");
+  app.add_flag("--zero-shot", r.zero_shot, "Ask a language model that has learned no classes");
+  app.add_text("--labels", r.labels, "LIST", "What it may answer, with commas between");
+  app.add_text("--prompt", r.prompt, "TEXT",
+               "What a label follows, {text} being the text (\"{text} This is\")");
+  add_common_options(app, r);
+}
+
+int run(EvaluateRequest& r) {
+  gpt::set_num_threads(r.threads);
+  const program::Interrupt interrupt;
+  const std::stop_token stop = interrupt.token();
+  gpt::RowOptions options = r.rows;
+  options.skip_bad_rows = !r.strict;
+  options.stop = stop;
+  const gpt::LabelledRows rows = program::read_rows(r.test_file, options);
+  gpt::Classifier classifier = gpt::Classifier::load(r.model, {.on_warning = program::warn, .stop = stop});
+  const program::ClassifierSettings settings = program::ClassifierSettings::load(r.model);
+  const gpt::ClassificationDataset data =
+      program::make_dataset(classifier, rows, r.test_file, settings.max_length, r.strict);
+  const auto start = Clock::now();
+  Json object;
+  std::string text;
+  if (classifier.problem_type() == gpt::ProblemType::kSingleLabel) {
+    program::Judgement judgement =
+        program::judge(classifier, program::logits_of(classifier, data, stop), data, settings.temperature);
+    program::add_baselines(judgement, data, rows, classifier.labels(), settings.majority_label,
+                           program::load_baseline(r.model, classifier));
+    object = program::to_json(judgement, classifier.labels());
+    text = program::to_text(judgement, classifier.labels());
+    if (r.report)
+      gpt::write_file_atomically(
+          *r.report, gpt::to_html({.title = gpt::concat(fs::path(r.model).filename().string(), " on ",
+                                                        fs::path(r.test_file).filename().string()),
+                                   .highlights = program::highlights_of(judgement),
+                                   .scores = program::to_grids(judgement, classifier.labels())}));
+  } else {
+    object = scores_of_objective(classifier, data, stop);
+    text = object.dump(2) + "\n";
+    if (r.report) throw program::UsageError("--report is for classes, one of which is right");
+  }
+  object["skipped"] = rows.bad + data.bad();
+  object["truncated"] = data.truncated();
+  object["evaluate_s"] = std::chrono::duration<double>(Clock::now() - start).count();
+  if (r.json) {
+    object["peak_rss_bytes"] = program::peak_rss_bytes();
+    program::Output().write(object.dump() + "\n");
+  } else {
+    std::cerr << text;
+  }
+  return program::kDone;
+}
+
+int run(PredictRequest& r) {
+  if (!r.file && r.texts.empty()) throw program::UsageError("--file or --text is missing");
+  if (r.zero_shot && r.labels.empty()) throw program::UsageError("--zero-shot needs --labels");
+  if (!r.zero_shot && !r.labels.empty()) throw program::UsageError("--labels is for --zero-shot");
+  if (r.prompt.find("{text}") == std::string::npos) throw program::UsageError("--prompt has no {text}");
+  gpt::set_num_threads(r.threads);
+  const program::Interrupt interrupt;
+  const std::stop_token stop = interrupt.token();
+  std::vector<gpt::LabelledRow> rows = texts_of(r);
+  if (r.zero_shot) return predict_zero_shot(r, std::move(rows), stop);
+  const gpt::Classifier classifier =
+      gpt::Classifier::load(r.model, {.pack = true, .on_warning = program::warn, .stop = stop});
+  const program::ClassifierSettings settings = program::ClassifierSettings::load(r.model);
+  program::Output out;
+  constexpr std::size_t kAtOnce = 64;  // so that answers come as they are made
+  for (std::size_t begin = 0; begin < rows.size(); begin += kAtOnce) {
+    const std::size_t end = std::min(rows.size(), begin + kAtOnce);
+    std::vector<std::vector<gpt::TokenId>> sequences;
+    for (std::size_t i = begin; i < end; ++i)
+      sequences.push_back(classifier.encode(rows[i].text, settings.max_length));
+    const gpt::Tensor logits = classifier.logits(sequences, stop);
+    const auto width = static_cast<std::size_t>(classifier.num_labels());
+    for (std::size_t i = begin; i < end; ++i) {
+      const auto p =
+          gpt::probabilities(classifier.problem_type(),
+                             logits.span<float>().subspan((i - begin) * width, width), settings.temperature);
+      if (!write_prediction(out, rows[i], classifier.labels(), p, classifier.problem_type()))
+        return program::kDone;
+    }
+  }
+  return program::kDone;
+}
+
+}  // namespace classify

@@ -1,0 +1,402 @@
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <utility>
+
+#include <gpt/gpt.h>
+
+#include "classification.h"
+#include "classify.h"
+#include "training_records.h"
+
+namespace classify {
+
+const char* const kTrainFooter = R"(Examples:
+  gpt-classify train --model gpt2 --train-file train.csv --validation-file dev.csv --output-dir sentiment
+  gpt-classify train --model gpt2 --train-file all.tsv --text-column review --label-column stars --output-dir stars
+
+Files are CSV or TSV with a header, or JSON lines. Without --validation-file a part of the rows of --train-file is kept for it. After every
+epoch the validation rows are classified; the best of these classifiers is kept. OUTPUT_DIR gets it as transformers reads it
+(GPT2ForSequenceClassification), of --method lora also its adapter, in adapter/; the scores beside those of logistic regression on words, in
+report.html and report.json; and metrics.jsonl. When interrupted, it gets a checkpoint from which --resume goes on to the same bits.)";
+
+namespace {
+
+namespace fs = std::filesystem;
+using program::Json;
+using Clock = std::chrono::steady_clock;
+
+/// What a method learns, and how fast.
+struct Method {
+  std::string_view name;
+  double learning_rate;
+};
+constexpr Method kMethods[] = {{"full", 5e-4}, {"lora", 2e-3}, {"head", 1e-2}};
+constexpr std::string_view kDefaultMethod = "full";
+constexpr std::int64_t kDefaultMaxLength = 128;
+
+const Method& method_of(const TrainRequest& r) {
+  const std::string_view name = r.method.empty() ? kDefaultMethod : std::string_view(r.method);
+  for (const Method& method : kMethods)
+    if (method.name == name) return method;
+  throw program::UsageError("--method: " + program::in_quotes(name) + " is none of full, lora, head");
+}
+
+gpt::ProblemType problem_type_of(const TrainRequest& r) {
+  const auto type = gpt::problem_type_from_name(r.problem_type);
+  if (!type)
+    throw program::UsageError(
+        "--problem-type: " + program::in_quotes(r.problem_type) +
+        " is none of single_label_classification, multi_label_classification, regression");
+  return *type;
+}
+
+fs::path run_directory(const TrainRequest& r) { return fs::path(r.output_dir) / "run"; }
+
+/// Checks what needs no file, and completes the arguments.
+void prepare(TrainRequest& r) {
+  const Method& method = method_of(r);
+  gpt::TrainingArguments& a = r.arguments;
+  const bool single = problem_type_of(r) == gpt::ProblemType::kSingleLabel;
+  if (!(r.validation_fraction > 0 && r.validation_fraction < 1))
+    throw program::UsageError(gpt::concat("--validation-fraction is ", r.validation_fraction,
+                                          ", expected more than 0 and less than 1"));
+  if (!single && r.balanced)
+    throw program::UsageError("--class-weights balanced is for single_label_classification");
+  if (!single && r.folds > 0) throw program::UsageError("--folds is for single_label_classification");
+  a.learning_rate = r.learning_rate.value_or(method.learning_rate);
+  if (method.name == "lora") a.lora = r.lora;
+  if (method.name == "head") a.learns = [](std::string_view) { return false; };
+  if (!single && a.metric_for_best_model == "macro_f1") a.metric_for_best_model = "loss";
+  a.output_dir = run_directory(r);
+  a.load_best_model_at_end = true;
+  a.save_steps = 0;
+  a.save_total_limit = 1;
+  program::check_usage([&] { a.validate(); });
+}
+
+/// The result would take the place of a model that this run has not made.
+void require_own_directory(const TrainRequest& r) {
+  std::error_code error;
+  if (fs::exists(fs::path(r.output_dir) / "model.safetensors", error) && !fs::exists(run_directory(r), error))
+    gpt::fail<gpt::ArgumentError>(r.output_dir,
+                                  "holds a model, and no run to resume: choose another --output-dir");
+}
+
+std::string file_name(const std::string& path) {
+  const fs::path p = path;
+  return (p.filename().empty() ? p.parent_path() : p).filename().string();
+}
+
+/// Rows for learning, and those for choosing the best.
+struct Data {
+  gpt::LabelledRows train, validation;
+};
+
+/// Takes a share of every class away for the validation.
+Data split(gpt::LabelledRows all, double fraction, bool single, std::uint64_t seed) {
+  std::vector<std::int32_t> classes(all.rows.size());
+  if (single) {
+    const std::vector<std::string> labels = gpt::labels_of(all.rows);
+    for (std::size_t i = 0; i < classes.size(); ++i)
+      classes[i] =
+          static_cast<std::int32_t>(std::ranges::find(labels, all.rows[i].labels.front()) - labels.begin());
+  }
+  const auto n = static_cast<std::int64_t>(all.rows.size());
+  if (n < 2) gpt::fail<gpt::FormatError>("classify", "has ", n, " rows, too few for a validation");
+  const auto folds = std::clamp<std::int64_t>(std::llround(1 / fraction), 2, n);
+  const std::vector<std::int64_t> held = gpt::stratified_folds(classes, folds, seed).front();
+  Data data;
+  for (std::int64_t i = 0; i < n; ++i)
+    (std::ranges::binary_search(held, i) ? data.validation : data.train)
+        .rows.push_back(std::move(all.rows[static_cast<std::size_t>(i)]));
+  return data;
+}
+
+Data read_data(const TrainRequest& r, gpt::RowOptions options) {
+  gpt::LabelledRows train = program::read_rows(r.train_file, options);
+  if (r.validation_file) return {std::move(train), program::read_rows(*r.validation_file, options)};
+  const bool single = problem_type_of(r) == gpt::ProblemType::kSingleLabel;
+  return split(std::move(train), r.validation_fraction, single, r.arguments.seed);
+}
+
+std::string majority_label(const std::vector<gpt::LabelledRow>& rows,
+                           const std::vector<std::string>& labels) {
+  std::vector<std::int64_t> counts(labels.size());
+  for (const gpt::LabelledRow& row : rows)
+    for (const std::string& label : row.labels)
+      ++counts[static_cast<std::size_t>(std::ranges::find(labels, label) - labels.begin())];
+  return labels[static_cast<std::size_t>(std::ranges::max_element(counts) - counts.begin())];
+}
+
+gpt::BagOfWords train_baseline(const gpt::LabelledRows& rows, const gpt::ClassificationDataset& data,
+                               std::int64_t classes, std::stop_token stop) {
+  std::vector<std::string_view> texts;
+  for (const std::int64_t row : data.rows()) texts.push_back(rows.rows[static_cast<std::size_t>(row)].text);
+  return gpt::BagOfWords::train(texts, data.classes(), classes, {.stop = stop});
+}
+
+gpt::Classifier make_classifier(const TrainRequest& r, const std::vector<gpt::LabelledRow>& rows,
+                                std::stop_token stop) {
+  gpt::Model model = gpt::Model::load(r.model, {.on_warning = program::warn, .stop = stop});
+  const gpt::ProblemType type = problem_type_of(r);
+  std::vector<std::string> labels = gpt::labels_of(rows);
+  if (type == gpt::ProblemType::kRegression) {
+    labels.clear();
+    for (std::size_t i = 0; i < rows.front().labels.size(); ++i) labels.push_back(gpt::concat("LABEL_", i));
+  }
+  constexpr std::size_t kMany = 1000;
+  if (labels.size() > kMany)
+    gpt::fail<gpt::FormatError>(r.train_file, "has ", labels.size(), " different labels, expected at most ",
+                                kMany, "; is ", *r.rows.label_column, " the column of the labels?");
+  if (type == gpt::ProblemType::kSingleLabel && labels.size() < 2)
+    gpt::fail<gpt::FormatError>(r.train_file, "all rows have the label ", labels.front(),
+                                ", expected two or more different ones");
+  return {std::move(model), std::move(labels), type, r.arguments.seed};
+}
+
+std::shared_ptr<gpt::Objective> make_objective(const TrainRequest& r, gpt::Classifier& classifier,
+                                               const gpt::ClassificationDataset& train) {
+  gpt::ClassificationOptions options{.label_smoothing_factor = r.label_smoothing_factor};
+  if (r.balanced) {
+    std::vector<std::int64_t> counts(classifier.labels().size());
+    for (const std::int32_t c : train.classes()) ++counts[static_cast<std::size_t>(c)];
+    options.class_weights = gpt::balanced_weights(counts);
+  }
+  return std::make_shared<gpt::ClassificationObjective>(classifier, std::move(options));
+}
+
+/// Writes the result, of an adapter as a whole and for itself. The classifier then has it merged.
+void save_result(gpt::Classifier& classifier, const fs::path& directory) {
+  gpt::Gpt2& network = classifier.model().network();
+  if (const auto lora = std::dynamic_pointer_cast<gpt::LoraAdapter>(network.adapter())) {
+    classifier.save(directory / "adapter");
+    lora->merge(network);
+    network.attach(nullptr);
+  }
+  classifier.save(directory);
+}
+
+/// How it went, on one page and as JSON.
+void write_reports(const TrainRequest& r, const gpt::Classifier& classifier,
+                   const program::Judgement* judgement, gpt::TrainingHistory history,
+                   const std::vector<gpt::TrainingReport::Fact>& data, const std::string& status,
+                   const Json& object) {
+  gpt::TrainingReport page{.title = gpt::concat(file_name(r.model), " on ", file_name(r.train_file)),
+                           .status = status};
+  if (judgement != nullptr) {
+    page.highlights = program::highlights_of(*judgement);
+    page.scores = program::to_grids(*judgement, classifier.labels());
+  }
+  page.history = std::move(history);
+  page.tables.push_back({"Data", data});
+  page.tables.push_back(table_of(classifier.model().config()));
+  page.tables.push_back(table_of(r.arguments));
+  const fs::path directory = r.output_dir;
+  gpt::write_file_atomically(directory / "report.html", to_html(page));
+  gpt::write_file_atomically(directory / "report.json", object.dump(2) + "\n");
+}
+
+/// Trains on all folds but one and judges that, for each of them.
+Json cross_validate(const TrainRequest& r, const gpt::LabelledRows& rows, std::stop_token stop) {
+  const gpt::Classifier shape = make_classifier(r, rows.rows, stop);
+  const auto all = program::make_dataset(shape, rows, r.train_file, r.max_length, r.strict);
+  const std::vector<std::int32_t> classes = all.classes();
+  const auto folds = gpt::stratified_folds(classes, r.folds, r.arguments.seed);
+  Json list = Json::array();
+  std::vector<double> accuracies, f1s;
+  for (std::size_t k = 0; k < folds.size(); ++k) {
+    std::vector<std::int64_t> others;
+    for (std::int64_t i = 0; i < all.size(); ++i)
+      if (!std::ranges::binary_search(folds[k], i)) others.push_back(i);
+    const gpt::ClassificationDataset train = all.subset(others), held = all.subset(folds[k]);
+    gpt::Classifier classifier = make_classifier(r, rows.rows, stop);
+    gpt::TrainingArguments a = r.arguments;  // the held fold chooses nothing: the last weights are judged
+    a.output_dir.clear();
+    a.load_best_model_at_end = false;
+    a.early_stopping_patience = 0;
+    a.resume_from_checkpoint = false;
+    program::Progress progress;
+    gpt::Trainer trainer(classifier.model(), a, make_objective(r, classifier, train));
+    trainer.fit(train, nullptr,
+                {.on_log = [&](const gpt::TrainingLog& log) { progress.on_log(log); },
+                 .on_step = [&](const gpt::TrainingLog& log) { progress.on_step(log); }},
+                stop);
+    const program::Judgement judgement =
+        program::judge(classifier, program::logits_of(classifier, held, stop), held, 1);
+    accuracies.push_back(judgement.scores.accuracy);
+    f1s.push_back(judgement.scores.macro.f1);
+    list.push_back({{"accuracy", accuracies.back()}, {"macro_f1", f1s.back()}, {"count", held.size()}});
+    std::cerr << "fold " << k + 1 << " of " << folds.size() << ": accuracy "
+              << program::fixed_text(accuracies.back(), 4) << ", macro_f1 "
+              << program::fixed_text(f1s.back(), 4) << '\n';
+  }
+  const auto summary = [](const std::vector<double>& values) {
+    double mean = 0, squares = 0;
+    for (const double v : values) mean += v / static_cast<double>(values.size());
+    for (const double v : values) squares += (v - mean) * (v - mean);
+    return Json{{"mean", mean}, {"std", std::sqrt(squares / static_cast<double>(values.size()))}};
+  };
+  return {{"folds", std::move(list)}, {"accuracy", summary(accuracies)}, {"macro_f1", summary(f1s)}};
+}
+
+}  // namespace
+
+void add_options(program::App& app, TrainRequest& r) {
+  gpt::TrainingArguments& a = r.arguments;
+  a.num_train_epochs = 4;
+  a.per_device_train_batch_size = 16;
+  a.per_device_eval_batch_size = 32;
+  a.warmup_ratio = 0.1;
+  a.weight_decay = 0.01;
+  a.logging_steps = 20;
+  a.metric_for_best_model = "macro_f1";
+  a.early_stopping_patience = 2;
+  app.add_text("--model", r.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
+  app.add_text("--train-file", r.train_file, "FILE", "Rows to learn from").required();
+  app.add_text("--validation-file", r.validation_file, "FILE", "Rows that tell which classifier is the best");
+  app.add_number("--validation-fraction", r.validation_fraction, "Or the part of --train-file for it (0.1)");
+  app.add_text("--output-dir", r.output_dir, "DIR", "Where the result goes").required();
+  add_column_options(app, r);
+  app.add_text("--problem-type", r.problem_type, "NAME",
+               "single_label_classification, multi_label_classification or regression (the first)");
+  app.add_text("--method", r.method, "NAME",
+               "What learns beside the head: full (all), lora or head (nothing) (full)");
+  app.add_number("--lora-r", r.lora.r, "Rank of --method lora (8)", 1);
+  app.add_number("--lora-alpha", r.lora.lora_alpha, "What its product is scaled by, over the rank (8)");
+  app.add_number("--lora-dropout", r.lora.lora_dropout, "Dropout rate of its inputs (0)");
+  app.add_number("--max-length", r.max_length, "Tokens of a text at most (128, or what the network takes)",
+                 1);
+  app.add_number("--learning-rate", r.learning_rate, "At its height (full 5e-4, lora 2e-3, head 1e-2)");
+  app.add_number("--num-train-epochs", a.num_train_epochs, "How often all is learned (4)");
+  app.add_number("--max-steps", a.max_steps, "Updates, whatever the epochs (-1)", -1);
+  app.add_number("--per-device-train-batch-size", a.per_device_train_batch_size, "Texts of an update (16)",
+                 1);
+  app.add_number("--warmup-ratio", a.warmup_ratio, "Part of all updates in which the rate rises (0.1)");
+  app.add_number("--weight-decay", a.weight_decay, "Of matrices (0.01)");
+  app.add_number("--label-smoothing-factor", r.label_smoothing_factor, "Of the loss, 0 to 1 (0)");
+  app.add_text_function(
+      "--class-weights",
+      [&r](const std::string& name) {
+        if (name != "balanced" && name != "none")
+          throw program::UsageError("--class-weights: " + program::in_quotes(name) +
+                                    " is none of none, balanced");
+        r.balanced = name == "balanced";
+      },
+      "NAME", "none, or balanced: rare classes count as much as frequent ones (none)");
+  app.add_text("--metric-for-best-model", a.metric_for_best_model, "NAME",
+               "macro_f1, accuracy or loss (macro_f1)");
+  app.add_number("--early-stopping-patience", a.early_stopping_patience,
+                 "Evaluations without a better one before the end, 0 = never (2)", 0);
+  app.add_number("--eval-steps", a.eval_steps, "Updates between two evaluations, 0 = once an epoch (0)", 0);
+  app.add_number("--folds", r.folds, "Cross-validate on so many parts of --train-file first, 0 = not (0)", 0);
+  app.add_flag("--calibrate,!--no-calibrate", r.calibrate_flag,
+               "Fit the temperature of the probabilities to the validation rows (yes)");
+  app.add_number("--logging-steps", a.logging_steps, "Updates between two records (20)", 1);
+  app.add_number("--seed", a.seed, "Of the head, the order of rows, and what is kept for validation (42)");
+  app.add_flag("--resume", a.resume_from_checkpoint, "Go on from the last checkpoint of OUTPUT_DIR");
+  add_common_options(app, r);
+  add_json_option(app, r);
+}
+
+int run(TrainRequest& r) {
+  prepare(r);
+  require_own_directory(r);
+  gpt::set_num_threads(r.threads);
+  const program::Interrupt interrupt;
+  const std::stop_token stop = interrupt.token();
+  const auto start = Clock::now();
+  gpt::RowOptions row_options = r.rows;
+  row_options.skip_bad_rows = !r.strict;
+  row_options.stop = stop;
+  const Data rows = read_data(r, row_options);
+  gpt::Classifier classifier = make_classifier(r, rows.train.rows, stop);
+  if (r.max_length == 0) r.max_length = std::min(kDefaultMaxLength, classifier.model().config().n_positions);
+  const gpt::ClassificationDataset train =
+      program::make_dataset(classifier, rows.train, r.train_file, r.max_length, r.strict);
+  const gpt::ClassificationDataset validation = program::make_dataset(
+      classifier, rows.validation, r.validation_file.value_or(r.train_file), r.max_length, r.strict);
+  const bool single = classifier.problem_type() == gpt::ProblemType::kSingleLabel;
+
+  Json object = Json::object();
+  if (r.folds > 0) {
+    gpt::LabelledRows all = rows.train;
+    if (!r.validation_file)
+      all.rows.insert(all.rows.end(), rows.validation.rows.begin(), rows.validation.rows.end());
+    object["cross_validation"] = cross_validate(r, all, stop);
+  }
+  std::cerr << train.size() << " texts to learn from, " << validation.size() << " to validate on, "
+            << classifier.num_labels() << " labels\n";
+  r.arguments.initial_model = gpt::concat(classifier.model().network().fingerprint(stop));
+  const fs::path directory = r.output_dir;
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) gpt::fail<gpt::IoError>(r.output_dir, "cannot be made: ", error.message());
+  program::TrainingRecords records(directory / "metrics.jsonl", std::nullopt,
+                                   r.arguments.resume_from_checkpoint);
+  gpt::Trainer trainer(classifier.model(), r.arguments, make_objective(r, classifier, train));
+  gpt::TrainingResult result;
+  try {
+    result = trainer.fit(train, &validation, records.callbacks(), stop);
+  } catch (const gpt::CancelledError&) {
+    records.end_progress();
+    std::cerr << "interrupted: --resume goes on from what " << run_directory(r).string() << " holds\n";
+    return program::kInterrupted;
+  }
+  records.end_progress();
+  save_result(classifier, directory);
+
+  program::ClassifierSettings settings{.max_length = r.max_length};
+  std::optional<program::Judgement> judgement;
+  if (single) {
+    const gpt::Tensor logits = program::logits_of(classifier, validation, stop);
+    settings.majority_label = majority_label(rows.train.rows, classifier.labels());
+    if (r.calibrate_flag.value_or(true))
+      settings.temperature = gpt::fit_temperature(logits, validation.classes());
+    const std::optional<gpt::BagOfWords> words =
+        train_baseline(rows.train, train, classifier.num_labels(), stop);
+    program::save_baseline(*words, directory);
+    judgement = program::judge(classifier, logits, validation, settings.temperature);
+    program::add_baselines(*judgement, validation, rows.validation, classifier.labels(),
+                           settings.majority_label, words);
+    object.update(program::to_json(*judgement, classifier.labels()));
+    object["temperature"] = settings.temperature;
+  } else {
+    const gpt::EvaluationLog log = trainer.evaluate(validation, stop);
+    object["loss"] = log.eval_loss;
+    for (const auto& [name, value] : log.metrics) object[name] = value;
+  }
+  settings.save(directory);
+  object["global_step"] = result.global_step;
+  object["best_step"] = result.best_step;
+  object["stopped_early"] = result.stopped_early;
+  object["train_s"] = std::chrono::duration<double>(Clock::now() - start).count();
+  const std::string status =
+      gpt::concat(result.stopped_early ? "Stopped early" : "Finished", " after ", result.global_step,
+                  " updates; the best is of update ", result.best_step, ".");
+  std::vector<gpt::TrainingReport::Fact> facts = {
+      {"training texts", gpt::concat(train.size())},
+      {"of them cut", gpt::concat(train.truncated())},
+      {"rows left out", gpt::concat(rows.train.bad + train.bad())},
+      {"validation texts", gpt::concat(validation.size())},
+      {"rows left out of validation", gpt::concat(rows.validation.bad + validation.bad())},
+      {"method", std::string(method_of(r).name)},
+      {"max_length", gpt::concat(r.max_length)},
+      {"temperature", program::fixed_text(settings.temperature, 4)}};
+  write_reports(r, classifier, judgement ? &*judgement : nullptr, records.history(), facts, status, object);
+  fs::remove_all(run_directory(r), error);
+  if (r.json) {
+    object["peak_rss_bytes"] = program::peak_rss_bytes();
+    program::Output().write(object.dump() + "\n");
+  } else if (judgement) {
+    std::cerr << status << '\n' << program::to_text(*judgement, classifier.labels());
+  } else {
+    std::cerr << status << '\n' << object.dump(2) << '\n';
+  }
+  return program::kDone;
+}
+
+}  // namespace classify

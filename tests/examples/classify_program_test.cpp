@@ -1,0 +1,275 @@
+// gpt-classify as its user meets it: files, output, exit status and messages.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "examples/process.h"
+#include "gpt/gpt.h"
+#include "support/json.h"
+#include "support/temp_dir.h"
+
+namespace gpt::test::classify_program {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+
+std::vector<std::string> command(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), GPT_CLASSIFY);
+  return arguments;
+}
+ProcessResult run(std::vector<std::string> arguments) {
+  return Process(command(std::move(arguments))).wait();
+}
+
+/// Texts that their first words tell apart; some rows are of no use.
+std::string rows(int count, bool bad_ones = false) {
+  const char* good[] = {"a fine, fair day", "sweet music", "my gentle friend"};
+  const char* bad[] = {"a foul, dark night", "bitter poison", "my cruel foe"};
+  std::string text = "\xEF\xBB\xBFid,review,stars\r\n";
+  for (int i = 0; i < count; ++i)
+    text += concat(i, ",\"", i % 2 == 0 ? good[i / 2 % 3] : bad[i / 2 % 3], " ", i, "\",",
+                   i % 2 == 0 ? "good" : "bad", "\r\n");
+  if (bad_ones) text += "x,no label,\r\ny\r\n";
+  return text;
+}
+
+/// A classifier trained by the program, once for all tests.
+class ClassifyProgram : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    directory_ = new TempDir;
+    write_file(*directory_ / "train.csv", rows(60, true));
+    write_file(*directory_ / "test.csv", rows(20));
+    trained_ = new ProcessResult(train({"--output-dir", *directory_ / "out", "--json"}));
+  }
+  static void TearDownTestSuite() {
+    delete trained_;
+    delete directory_;
+  }
+  static ProcessResult train(std::vector<std::string> more) {
+    std::vector<std::string> all{"train",
+                                 "--model",
+                                 kDemo,
+                                 "--train-file",
+                                 *directory_ / "train.csv",
+                                 "--text-column",
+                                 "review",
+                                 "--label-column",
+                                 "stars",
+                                 "--max-length",
+                                 "12",
+                                 "--num-train-epochs",
+                                 "3",
+                                 "--threads",
+                                 "2"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run(std::move(all));
+  }
+  static fs::path file(const std::string& name) { return *directory_ / name; }
+  static std::string out() { return *directory_ / "out"; }
+
+  static TempDir* directory_;
+  static ProcessResult* trained_;
+};
+TempDir* ClassifyProgram::directory_ = nullptr;
+ProcessResult* ClassifyProgram::trained_ = nullptr;
+
+TEST_F(ClassifyProgram, TrainsAClassifierThatTransformersReads) {
+  ASSERT_EQ(trained_->status, 0) << trained_->err;
+  const Json object = parse_json(trained_->out);
+  EXPECT_GT(object.at("accuracy").get<double>(), 0.8);
+  EXPECT_GT(object.at("global_step"), 0);
+  EXPECT_THAT(trained_->err, HasSubstr("2 of 62 rows left out; the first: "));
+  EXPECT_THAT(trained_->err, HasSubstr("train.csv:62] the label in column stars is empty"));
+  EXPECT_THAT(trained_->err, HasSubstr("54 texts to learn from, 6 to validate on, 2 labels"));
+  EXPECT_THAT(trained_->err, HasSubstr("eval_loss"));
+
+  const HfConfig config = HfConfig::load(file("out/config.json"));
+  EXPECT_THAT(*config.get_string_list("architectures"), ElementsAre("GPT2ForSequenceClassification"));
+  EXPECT_EQ(config.get_string_map("id2label")->at(1).second, "good");
+  EXPECT_EQ(config.get_int("pad_token_id"), 2047);
+  for (const char* name : {"model.safetensors", "vocab.json", "report.html", "report.json", "metrics.jsonl"})
+    EXPECT_TRUE(fs::exists(file("out") / name)) << name;
+  EXPECT_FALSE(fs::exists(file("out/run")));
+  EXPECT_THAT(read_file(file("out/report.html")), HasSubstr("Logistic regression on words"));
+}
+
+TEST_F(ClassifyProgram, EvaluatesBesideSimplerWays) {
+  const ProcessResult result = run({"evaluate", "--model", out(), "--test-file", file("test.csv"),
+                                    "--text-column", "review", "--label-column", "stars", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json object = parse_json(result.out);
+  EXPECT_EQ(object.at("count"), 20);
+  EXPECT_GT(object.at("accuracy").get<double>(), 0.8);
+  EXPECT_EQ(object.at("labels"), Json::array({"bad", "good"}));
+  EXPECT_EQ(object.at("per_class").at("good").at("support"), 10);
+  for (const char* key : {"macro_f1", "weighted_f1", "roc_auc", "log_loss", "calibration_error"})
+    EXPECT_TRUE(object.at(key).is_number()) << key;
+  EXPECT_EQ(object.at("baselines").at("majority_class").at("accuracy"), 0.5);
+  EXPECT_GT(object.at("baselines").at("bag_of_words").at("accuracy").get<double>(), 0.8);
+
+  // What the library says of the same rows.
+  const Classifier classifier = Classifier::load(out());
+  const LabelledRows all =
+      read_labelled_rows(file("test.csv"), {.text_column = "review", .label_column = "stars"});
+  std::int64_t right = 0;
+  for (const LabelledRow& row : all.rows) {
+    const std::vector<TokenId> ids = classifier.encode(row.text, 12);
+    const Tensor logits = classifier.logits({&ids, 1});
+    right +=
+        classifier.labels()[logits.data<float>()[1] > logits.data<float>()[0] ? 1 : 0] == row.labels.front();
+  }
+  EXPECT_EQ(object.at("accuracy"), static_cast<double>(right) / 20);
+
+  const ProcessResult text =
+      run({"evaluate", "--model", out(), "--test-file", file("test.csv"), "--text-column", "review",
+           "--label-column", "stars", "--report", file("page.html")});
+  ASSERT_EQ(text.status, 0) << text.err;
+  EXPECT_THAT(text.err, HasSubstr("majority_class"));
+  EXPECT_THAT(read_file(file("page.html")), HasSubstr("Confusion matrix"));
+}
+
+TEST_F(ClassifyProgram, PredictsALineForEachText) {
+  const ProcessResult result = run({"predict", "--model", out(), "--text", "sweet music 3", "--file",
+                                    file("test.csv"), "--text-column", "review"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  std::istringstream lines(result.out);
+  std::string line;
+  std::getline(lines, line);
+  const Json first = parse_json(line);
+  EXPECT_EQ(first.at("text"), "sweet music 3");
+  EXPECT_EQ(first.at("label"), "good");
+  EXPECT_NEAR(
+      first.at("probabilities").at("good").get<double>() + first.at("probabilities").at("bad").get<double>(),
+      1, 1e-12);
+  int count = 0;
+  for (; std::getline(lines, line); ++count) EXPECT_EQ(parse_json(line).at("line"), count + 2);
+  EXPECT_EQ(count, 20);
+}
+
+TEST_F(ClassifyProgram, KeepsTheAdapterBesideTheWholeOfIt) {
+  const ProcessResult result =
+      train({"--output-dir", file("lora"), "--method", "lora", "--lora-r", "2", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const SafetensorsFile adapter(file("lora/adapter/adapter_model.safetensors"));
+  EXPECT_TRUE(adapter.contains("base_model.model.score.weight"));
+  EXPECT_EQ(adapter.info("base_model.model.transformer.h.5.attn.c_attn.lora_A.weight").shape,
+            (Shape{2, 192}));
+  Classifier attached(Model::load(kDemo), {"bad", "good"});
+  attach_adapter(attached, file("lora/adapter"));
+  const Classifier merged = Classifier::load(file("lora"));
+  const std::vector<TokenId> ids = merged.encode("sweet music");
+  const Tensor a = attached.logits({&ids, 1}), b = merged.logits({&ids, 1});
+  for (int i = 0; i < 2; ++i) EXPECT_NEAR(a.data<float>()[i], b.data<float>()[i], 1e-4);
+}
+
+TEST_F(ClassifyProgram, GoesOnAfterAnInterruptionToTheSameFiles) {
+  const std::string dir = file("interrupted");
+  std::vector<std::string> arguments{"train",
+                                     "--model",
+                                     kDemo,
+                                     "--train-file",
+                                     file("train.csv"),
+                                     "--text-column",
+                                     "review",
+                                     "--label-column",
+                                     "stars",
+                                     "--max-length",
+                                     "12",
+                                     "--num-train-epochs",
+                                     "3",
+                                     "--threads",
+                                     "2",
+                                     "--output-dir",
+                                     dir,
+                                     "--logging-steps",
+                                     "1"};
+  Process first(command(arguments));
+  ASSERT_TRUE(first.await_error("step 2/")) << first.errors();
+  first.send(SIGINT);
+  const ProcessResult stopped = first.wait();
+  ASSERT_EQ(stopped.status, 130) << stopped.err;
+  EXPECT_THAT(stopped.err, HasSubstr("--resume goes on"));
+  arguments.push_back("--resume");
+  const ProcessResult second = run(arguments);
+  ASSERT_EQ(second.status, 0) << second.err;
+  EXPECT_EQ(read_file(fs::path(dir) / "model.safetensors"), read_file(file("out/model.safetensors")));
+}
+
+TEST_F(ClassifyProgram, CrossValidates) {
+  const ProcessResult result =
+      train({"--output-dir", file("folds"), "--folds", "2", "--method", "head", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json folds = parse_json(result.out).at("cross_validation");
+  EXPECT_EQ(folds.at("folds").size(), 2u);
+  EXPECT_TRUE(folds.at("accuracy").at("std").is_number());
+}
+
+TEST_F(ClassifyProgram, LearnsSeveralLabelsAndNumbers) {
+  std::string labels = "text,label\n", numbers = "text,label\n";
+  for (int i = 0; i < 24; ++i) {
+    labels += concat(i % 2 == 0 ? "sweet" : "bitter", " ", i, ",", i % 2 == 0 ? "nice" : "",
+                     i % 3 == 0 ? ";three" : "", "\n");
+    numbers += concat(i % 2 == 0 ? "sweet" : "bitter", " ", i, ",", i % 2 == 0 ? 1.5 : -1.5, "\n");
+  }
+  write_file(file("labels.csv"), labels);
+  write_file(file("numbers.csv"), numbers);
+  const auto trained = [&](const std::string& name, std::vector<std::string> more) {
+    std::vector<std::string> all{
+        "train", "--model",      kDemo,      "--train-file", file(name + ".csv"), "--num-train-epochs",
+        "2",     "--output-dir", file(name), "--json"};
+    all.insert(all.end(), more.begin(), more.end());
+    const ProcessResult result = run(std::move(all));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return parse_json(result.out);
+  };
+  EXPECT_TRUE(trained("labels", {"--problem-type", "multi_label_classification", "--label-separator", ";"})
+                  .at("macro_f1")
+                  .is_number());
+  EXPECT_TRUE(trained("numbers", {"--problem-type", "regression"}).at("mean_squared_error").is_number());
+  const ProcessResult result = run({"predict", "--model", file("numbers"), "--text", "sweet"});
+  EXPECT_TRUE(parse_json(result.out).at("values").at("LABEL_0").is_number());
+}
+
+TEST_F(ClassifyProgram, RanksLabelsWithoutHavingLearnedThem) {
+  const ProcessResult result =
+      run({"predict", "--model", kDemo, "--zero-shot", "--labels", "light,zebra quiz", "--prompt",
+           "{text} what", "--text", "ROMEO:\nBut soft,"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(parse_json(result.out).at("label"), "light");
+}
+
+TEST_F(ClassifyProgram, SaysWhatIsWrong) {
+  expect_failure(2, command({"train", "--model", kDemo}), "--train-file");
+  expect_failure(2, command({"tell"}), "is no command, expected train, evaluate or predict");
+  expect_failure(2, command({"predict", "--model", kDemo}), "--file or --text");
+  expect_failure(2, command({"predict", "--model", kDemo, "--text", "x", "--labels", "a,b"}), "--zero-shot");
+  expect_failure(1, command({"predict", "--model", kDemo, "--text", "x"}), "score.weight is missing");
+  const auto with = [&](std::vector<std::string> more, const std::string& dir) {
+    std::vector<std::string> all{"train",           "--model",       kDemo,    "--train-file",
+                                 file("train.csv"), "--text-column", "review", "--label-column",
+                                 "stars",           "--output-dir",  dir};
+    all.insert(all.end(), more.begin(), more.end());
+    return command(std::move(all));
+  };
+  expect_failure(2, with({"--method", "magic"}, file("never")), "is none of full, lora, head");
+  expect_failure(1, with({"--strict"}, file("never")), "train.csv:62]");
+  write_file(file("one.csv"), "text,label\na,x\nb,x\n");
+  expect_failure(
+      1, command({"train", "--model", kDemo, "--train-file", file("one.csv"), "--output-dir", file("never")}),
+      "all rows have the label x");
+  expect_failure(1, command({"evaluate", "--model", out(), "--test-file", file("test.csv")}),
+                 "has no column text, but id, review, stars");
+  expect_failure(1, with({}, out()), "holds a model");
+}
+
+}  // namespace
+}  // namespace gpt::test::classify_program
