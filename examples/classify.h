@@ -34,6 +34,7 @@ struct TrainRequest : CommonRequest {
   bool balanced = false;
   double label_smoothing_factor = 0;
   std::int64_t folds = 0;
+  std::optional<double> num_train_epochs;
   gpt::TrainingArguments arguments;
   std::optional<bool> calibrate_flag;  // unset: yes
 };

@@ -37,6 +37,8 @@ struct Method {
 constexpr Method kMethods[] = {{"full", 5e-4}, {"lora", 2e-3}, {"head", 1e-2}};
 constexpr std::string_view kDefaultMethod = "full";
 constexpr std::int64_t kDefaultMaxLength = 128;
+// Few rows are learned more often: so many updates are needed for anything to be learned.
+constexpr double kDefaultEpochs = 4, kMostDefaultEpochs = 15, kFewestUpdates = 500;
 
 const Method& method_of(const TrainRequest& r) {
   const std::string_view name = r.method.empty() ? kDefaultMethod : std::string_view(r.method);
@@ -75,7 +77,17 @@ void prepare(TrainRequest& r) {
   a.load_best_model_at_end = true;
   a.save_steps = 0;
   a.save_total_limit = 1;
+  a.num_train_epochs = r.num_train_epochs.value_or(kDefaultEpochs);
   program::check_usage([&] { a.validate(); });
+}
+
+/// The epochs, where they were not given: by how many updates each has.
+void choose_epochs(TrainRequest& r, const gpt::ClassificationDataset& train) {
+  if (r.num_train_epochs) return;
+  const auto batch = static_cast<double>(*r.arguments.per_device_train_batch_size);
+  const double updates = std::ceil(static_cast<double>(train.size()) / batch);
+  r.arguments.num_train_epochs =
+      std::clamp(std::ceil(kFewestUpdates / updates), kDefaultEpochs, kMostDefaultEpochs);
 }
 
 /// The result would take the place of a model that this run has not made.
@@ -247,14 +259,13 @@ Json cross_validate(const TrainRequest& r, const gpt::LabelledRows& rows, std::s
 
 void add_options(program::App& app, TrainRequest& r) {
   gpt::TrainingArguments& a = r.arguments;
-  a.num_train_epochs = 4;
   a.per_device_train_batch_size = 16;
   a.per_device_eval_batch_size = 32;
   a.warmup_ratio = 0.1;
   a.weight_decay = 0.01;
   a.logging_steps = 20;
   a.metric_for_best_model = "macro_f1";
-  a.early_stopping_patience = 2;
+  a.early_stopping_patience = 5;
   app.add_text("--model", r.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
   app.add_text("--train-file", r.train_file, "FILE", "Rows to learn from").required();
   app.add_text("--validation-file", r.validation_file, "FILE", "Rows that tell which classifier is the best");
@@ -271,7 +282,8 @@ void add_options(program::App& app, TrainRequest& r) {
   app.add_number("--max-length", r.max_length, "Tokens of a text at most (128, or what the network takes)",
                  1);
   app.add_number("--learning-rate", r.learning_rate, "At its height (full 5e-4, lora 2e-3, head 1e-2)");
-  app.add_number("--num-train-epochs", a.num_train_epochs, "How often all is learned (4)");
+  app.add_number("--num-train-epochs", r.num_train_epochs,
+                 "How often all is learned (4; up to 15 for 500 updates)");
   app.add_number("--max-steps", a.max_steps, "Updates, whatever the epochs (-1)", -1);
   app.add_number("--per-device-train-batch-size", a.per_device_train_batch_size, "Texts of an update (16)",
                  1);
@@ -290,7 +302,7 @@ void add_options(program::App& app, TrainRequest& r) {
   app.add_text("--metric-for-best-model", a.metric_for_best_model, "NAME",
                "macro_f1, accuracy or loss (macro_f1)");
   app.add_number("--early-stopping-patience", a.early_stopping_patience,
-                 "Evaluations without a better one before the end, 0 = never (2)", 0);
+                 "Evaluations without a better one before the end, 0 = never (5)", 0);
   app.add_number("--eval-steps", a.eval_steps, "Updates between two evaluations, 0 = once an epoch (0)", 0);
   app.add_number("--folds", r.folds, "Cross-validate on so many parts of --train-file first, 0 = not (0)", 0);
   app.add_flag("--calibrate,!--no-calibrate", r.calibrate_flag,
@@ -321,6 +333,7 @@ int run(TrainRequest& r) {
       classifier, rows.validation, r.validation_file.value_or(r.train_file), r.max_length, r.strict);
   const bool single = classifier.problem_type() == gpt::ProblemType::kSingleLabel;
 
+  choose_epochs(r, train);
   Json object = Json::object();
   if (r.folds > 0) {
     gpt::LabelledRows all = rows.train;

@@ -56,10 +56,10 @@ void add_scaled(ClassScores& sum, const ClassScores& scores, double weight) {
   sum.support += scores.support;
 }
 
-/// The derivative by 1 / temperature of the mean of -log p(truth): it rises with it.
+/// The derivative by 1 / temperature of what is least at the best: it rises with it.
 double slope(ConstTensorView logits, std::span<const std::int32_t> truth, double inverse) {
   const std::int64_t classes = logits.dim(1);
-  double sum = 0;
+  double sum = inverse - 1;
   for (std::size_t r = 0; r < truth.size(); ++r) {
     const float* z = logits.data<float>() + static_cast<std::int64_t>(r) * classes;
     const auto most = static_cast<double>(*std::max_element(z, z + classes));

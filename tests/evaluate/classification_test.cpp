@@ -110,10 +110,13 @@ TEST(Temperature, UndoesLogitsThatAreTooLarge) {
   EXPECT_NEAR(fit_temperature(logits, truth), 3, 0.4);
 }
 
-TEST(Temperature, StaysInItsRangeWhereAllIsRight) {
+// At b = 1 / temperature the slope is b - 1 - 2 / (1 + e^b) where both rows are right.
+TEST(Temperature, IsHeldNearOneByFewRows) {
   const float logits[] = {1, 0, 0, 1};
   const std::vector<std::int32_t> right{0, 1}, wrong{1, 0};
-  EXPECT_NEAR(fit_temperature({logits, {2, 2}}, right), 1.0 / 64, 1e-12);
+  const double b = 1 / fit_temperature({logits, {2, 2}}, right);
+  EXPECT_NEAR(b - 1, 2 / (1 + std::exp(b)), 1e-12);
+  EXPECT_GT(b, 1.3);
   EXPECT_NEAR(fit_temperature({logits, {2, 2}}, wrong), 64, 1e-9);
 }
 

@@ -52,7 +52,8 @@ double log_loss(std::span<const std::int32_t> truth, std::span<const double> pro
                 std::int64_t classes);
 
 /// The temperature that makes softmax(logits / temperature) likeliest on held-out data (Guo et al., section 4.2), between 1/64 and 64:
-/// a monotone search, to the last bits. Answers stay the same.
+/// the least of sum(-log p(truth)) + (1 / temperature - 1)^2 / 2, the latter so that few rows that are all right do not ask for
+/// certainty. A search that ends at the last bits. Answers stay the same.
 ///   logits  float32 [R, classes]
 ///   truth   R numbers of classes
 /// Throws ShapeError, ArgumentError.
