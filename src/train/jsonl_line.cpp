@@ -90,6 +90,13 @@ void add_line(const JsonObject& line, const ChatTemplate& chat_template, SampleB
   sample.add({.text = required_text(line, completion ? "completion" : "text"), .learned = true, .eos = true});
 }
 
+MaskedIds checked(MaskedIds sample, std::string_view where) {
+  if (!has_something_to_learn(sample))
+    fail<FormatError>(where, "has ", sample.ids.size(),
+                      " ids, of which none after the first is to be learned");
+  return sample;
+}
+
 }  // namespace
 
 bool has_something_to_learn(const MaskedIds& sample) {
@@ -106,11 +113,24 @@ MaskedIds read_jsonl_line(std::string_view line, std::string_view where, const T
   } catch (const ArgumentError& error) {
     fail<FormatError>(where, "cannot be encoded: ", error.what());
   }
-  MaskedIds sample = builder.take();
-  if (!has_something_to_learn(sample))
-    fail<FormatError>(where, "has ", sample.ids.size(),
-                      " ids, of which none after the first is to be learned");
-  return sample;
+  return checked(builder.take(), where);
+}
+
+PreferenceIds read_preference_line(std::string_view line, std::string_view where, const Tokenizer& tokenizer,
+                                   bool parse_special_tokens) {
+  const json::Value::Object object = json::parse_object(line, where);
+  const JsonObject pair(object, where);
+  const auto answer = [&](std::string_view key) {
+    SampleBuilder builder(tokenizer, parse_special_tokens);
+    try {
+      builder.add({.text = pair.required_string("prompt")});
+      builder.add({.text = required_text(pair, key), .learned = true, .eos = true});
+    } catch (const ArgumentError& error) {
+      fail<FormatError>(where, "cannot be encoded: ", error.what());
+    }
+    return checked(builder.take(), where);
+  };
+  return {answer("chosen"), answer("rejected")};
 }
 
 }  // namespace gpt

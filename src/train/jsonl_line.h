@@ -21,6 +21,15 @@ struct MaskedIds {
 MaskedIds read_jsonl_line(std::string_view line, std::string_view where, const Tokenizer& tokenizer,
                           bool parse_special_tokens, const ChatTemplate& chat_template);
 
+/// What a preference says: two answers to the same prompt.
+struct PreferenceIds {
+  MaskedIds chosen, rejected;
+};
+
+/// The pair of a line {"prompt", "chosen", "rejected"}: both as completions of the prompt. Throws likewise.
+PreferenceIds read_preference_line(std::string_view line, std::string_view where, const Tokenizer& tokenizer,
+                                   bool parse_special_tokens);
+
 /// True when a label that is scored is not kIgnoredLabel: that of an id after the first.
 bool has_something_to_learn(const MaskedIds& sample);
 

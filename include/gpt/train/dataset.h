@@ -18,6 +18,8 @@ struct Sample {
   std::vector<TokenId> labels;
   /// For objectives that learn something of the sequence as a whole, all of whose ids are fed then: see TargetedSequence.
   std::vector<float> targets = {};
+  /// For objectives that prefer one sequence to another (PreferenceDataset): the other, and its labels.
+  std::vector<TokenId> rejected_ids = {}, rejected_labels = {};
 };
 
 /// Samples by their index. Immutable: shared between threads without locks.

@@ -1,0 +1,47 @@
+// The rows of a batch, for objectives that look at what each of them loses.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "gpt/core/token.h"
+#include "gpt/models/gpt2.h"
+#include "gpt/ops/loss.h"
+#include "gpt/train/objectives.h"
+
+namespace gpt {
+
+/// Sequences side by side; each is fed but for its last id.
+struct FedRows {
+  std::vector<Chunk> chunks;
+  std::vector<TokenId> labels;            // of all rows
+  std::vector<std::int64_t> begin = {0};  // first row of each sequence, and the end
+
+  void add(std::span<const TokenId> ids, std::span<const TokenId> of) {
+    chunks.push_back({ids.first(ids.size() - 1)});
+    labels.insert(labels.end(), of.begin() + 1, of.end());
+    begin.push_back(static_cast<std::int64_t>(labels.size()));
+  }
+  std::span<const double> of_sequence(std::span<const double> rows, std::size_t sequence) const {
+    return rows.subspan(static_cast<std::size_t>(begin[sequence]),
+                        static_cast<std::size_t>(begin[sequence + 1] - begin[sequence]));
+  }
+};
+
+/// The final hidden states of all rows, on the tape of the options, if there is one.
+inline TensorView run_rows(const Gpt2& network, const FedRows& rows, Arena& arena,
+                           const ObjectiveOptions& options) {
+  return network
+      .forward(rows.chunks, arena,
+               {.logits = LogitsRows::kNone,
+                .final_hidden = true,
+                .stop = options.stop,
+                .dropout = options.dropout,
+                .tape = options.tape,
+                .gradient_checkpointing = options.gradient_checkpointing,
+                .activations = options.activations})
+      .final_hidden;
+}
+
+}  // namespace gpt
