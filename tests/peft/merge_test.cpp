@@ -175,7 +175,12 @@ TEST(StackedAdapter, ComputesWhatItsPartsDoOneAfterTheOther) {
     return learned_adapter(*std::ranges::find_if(all, [&](const Method& m) { return m.name == name; }),
                            network, 4);
   };
-  const auto lora = find("lora"), ia3 = find("ia3"), bitfit = find("bitfit");
+  // Also where IA3 scales what goes in: what stands behind it sees another input than what stands before.
+  const Method everywhere{"lora", [](const Gpt2& n, std::uint64_t seed) {
+                            return test::made<LoraAdapter>(
+                                n, seed, LoraConfig{.r = 4, .target_modules = {"all-linear"}});
+                          }};
+  const auto lora = learned_adapter(everywhere, network, 4), ia3 = find("ia3"), bitfit = find("bitfit");
   const auto ids = tokens(20);
   for (const std::vector<std::shared_ptr<nn::Adapter>>& order :
        {std::vector{lora, ia3, bitfit}, {bitfit, ia3, lora}, {ia3, lora, ia3}}) {
