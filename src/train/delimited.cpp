@@ -8,19 +8,26 @@ bool DelimitedReader::ends_field(std::size_t at) const noexcept {
   return at >= text_.size() || text_[at] == delimiter_ || text_[at] == '\n' || text_[at] == '\r';
 }
 
-/// Where the quotes that open here are closed; npos where they are not.
+/// Where the quotes that open here are closed; npos where they are not. Quotes that are not doubled are allowed within a line alone:
+/// else a single one that is never closed would take in all rows up to the next.
 std::size_t DelimitedReader::closing_quote(std::size_t open) noexcept {
-  if (none_closes_) return text_.npos;
-  for (std::size_t at = text_.find('"', open + 1); at != text_.npos; at = text_.find('"', at + 1)) {
+  if (open + 1 < text_.size() && text_[open + 1] == '"' && ends_field(open + 2)) return open + 1;
+  if (open < closes_none_before_) return text_.npos;
+  bool lone = false;
+  std::size_t line_end = text_.size();
+  std::size_t at = text_.find('"', open + 1);
+  for (; at < text_.size() && !(lone && at > line_end); at = text_.find('"', at + 1)) {
     if (at + 1 < text_.size() && text_[at + 1] == '"') {
-      // Two quotes are one of the text.
-      ++at;
+      ++at;  // one of the text
       continue;
     }
     if (ends_field(at + 1)) return at;
     if (strict_quotes_) return text_.npos;
+    if (!lone) line_end = std::min(text_.find_first_of("\r\n", open), text_.size());
+    lone = true;
+    if (at > line_end) return text_.npos;
   }
-  none_closes_ = true;  // behind here either: else every such field would look through all of the rest
+  closes_none_before_ = std::min(at, text_.size());  // or each field would look as far
   return text_.npos;
 }
 

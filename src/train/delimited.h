@@ -32,7 +32,7 @@ class DelimitedReader {
   bool strict_quotes_;
   std::size_t at_ = 0;
   std::int64_t line_ = 0, next_line_ = 1;
-  bool none_closes_ = false;
+  std::size_t closes_none_before_ = 0;
 };
 
 }  // namespace gpt

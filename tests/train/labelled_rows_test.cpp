@@ -52,6 +52,12 @@ TEST(LabelledRows, KeepQuotesThatQuoteNothing) {
               ElementsAre(Row("a \"b\" c", "x", 2), Row("5\" wide", "y", 3), Row("\"open", "z", 4)));
 }
 
+TEST(LabelledRows, DoNotLoseRowsBehindAQuoteThatIsNeverClosed) {
+  EXPECT_THAT(parse("text,label\na,x\n\"open,y\nb,x\n\"two\nlines\",y\n\"\",x\n").rows,
+              ElementsAre(Row("a", "x", 2), Row("\"open", "y", 3), Row("b", "x", 4),
+                          Row("two\nlines", "y", 5), Row("", "x", 7)));
+}
+
 TEST(LabelledRows, AreReadFromJsonLines) {
   EXPECT_THAT(
       parse("{\"text\": \"a\\n\\u00e9\", \"label\": \"x\", \"more\": [1]}\n\n"

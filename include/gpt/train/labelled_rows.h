@@ -43,8 +43,9 @@ struct LabelledRows {
 };
 
 /// The rows of a file. A byte order mark at its beginning, blanks around labels and column names, blank lines, and CR, LF or CRLF as the
-/// ends of lines are all the same. A field in quotes may hold delimiters and lines; a quote in it is doubled, or is followed by anything but
-/// a delimiter or the end of a line. A field whose quote is never closed is taken as it stands, up to the end of its line. Columns are found
+/// ends of lines are all the same. A field in quotes may hold delimiters and lines; a quote in it is doubled or, where the field is of one
+/// line, followed by anything but a delimiter or the end of the line. A field that begins with a quote and is not of this form is taken
+/// as it stands, up to the next delimiter. Columns are found
 /// by their names, or else by their names in any case (ASCII). In JSON a label is text, a number, true or false, or a list of these.
 ///
 /// Throws IoError; FormatError naming file and line: no such column (with those that there are), a row with too few fields, a label that
