@@ -111,9 +111,19 @@ gpt::ClassificationDataset make_dataset(const gpt::Classifier& classifier, const
 
 gpt::Tensor logits_of(const gpt::Classifier& classifier, const gpt::ClassificationDataset& data,
                       std::stop_token stop) {
-  std::vector<std::vector<gpt::TokenId>> sequences;
-  for (std::int64_t i = 0; i < data.size(); ++i) sequences.push_back(data.at(i).ids);
-  return classifier.logits(sequences, stop);
+  constexpr std::int64_t kAtOnce = 512;  // so that there is something to say of how far it is
+  constexpr std::int64_t kMany = 2000;
+  gpt::Tensor all = gpt::Tensor::empty({data.size(), classifier.num_labels()});
+  for (std::int64_t begin = 0; begin < data.size(); begin += kAtOnce) {
+    const std::int64_t end = std::min(data.size(), begin + kAtOnce);
+    std::vector<std::vector<gpt::TokenId>> sequences;
+    for (std::int64_t i = begin; i < end; ++i) sequences.push_back(data.at(i).ids);
+    const gpt::Tensor part = classifier.logits(sequences, stop);
+    std::ranges::copy(part.span<float>(), all.data<float>() + begin * classifier.num_labels());
+    if (data.size() >= kMany && (end == data.size() || end * 10 / data.size() > begin * 10 / data.size()))
+      std::cerr << "texts classified: " << end << " of " << data.size() << '\n';
+  }
+  return all;
 }
 
 Judgement judge(const gpt::Classifier& classifier, const gpt::Tensor& logits,

@@ -44,7 +44,7 @@ gpt::LabelledRows read_rows(const std::string& file, const gpt::RowOptions& opti
 gpt::ClassificationDataset make_dataset(const gpt::Classifier& classifier, const gpt::LabelledRows& rows,
                                         const std::string& file, std::int64_t max_length, bool strict);
 
-/// A row for each sample.
+/// A row for each sample. Of many samples, says on standard error how far it is.
 gpt::Tensor logits_of(const gpt::Classifier& classifier, const gpt::ClassificationDataset& data,
                       std::stop_token stop);
 
