@@ -7,6 +7,7 @@
 #include <cmath>
 #include <vector>
 
+#include "gpt/core/error.h"
 #include "gpt/core/rng.h"
 #include "support/expect_error.h"
 

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "gpt/core/error.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
 
