@@ -32,7 +32,7 @@ bool is_punctuation(char32_t c) noexcept {
   return (c >= 0x80 && c < 0xC0) || (c >= 0x2000 && c < 0x2070) || (c >= 0x3000 && c < 0x3004);
 }
 
-std::vector<std::string> words_of(std::string_view text) {
+std::vector<std::string> feature_words(std::string_view text) {
   std::vector<std::string> words;
   std::string word;
   const auto end_word = [&] {
@@ -68,7 +68,7 @@ std::vector<std::string> words_of(std::string_view text) {
 
 /// Words and pairs with their counts, by their bytes.
 std::vector<std::pair<std::string, std::int64_t>> counts_of(std::string_view text) {
-  std::vector<std::string> all = words_of(text);
+  std::vector<std::string> all = feature_words(text);
   const std::size_t words = all.size();
   for (std::size_t i = 0; i + 1 < words; ++i) all.push_back(all[i] + ' ' + all[i + 1]);
   std::ranges::sort(all);

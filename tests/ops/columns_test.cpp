@@ -18,10 +18,10 @@ using gpt::test::expect_error;
 using gpt::test::random_tensor;
 using gpt::test::same_bits;
 
-constexpr std::int64_t kRows = 7, kColumns = 37;
+constexpr std::int64_t kRowCount = 7, kColumns = 37;
 
 TEST(Columns, AreAddedToAndScaledEachRowAlike) {
-  const Tensor x = random_tensor({kRows, kColumns}, 1), v = random_tensor({kColumns}, 2),
+  const Tensor x = random_tensor({kRowCount, kColumns}, 1), v = random_tensor({kColumns}, 2),
                center = random_tensor({kColumns}, 3);
   Tensor sum = Tensor::empty(x.shape()), scaled = Tensor::empty(x.shape()),
          centered = Tensor::empty(x.shape());
@@ -44,8 +44,8 @@ TEST(Columns, AreAddedToAndScaledEachRowAlike) {
 }
 
 TEST(Columns, GiveTheirFactorsAGradientThatIsTheSlope) {
-  const Tensor x = random_tensor({kRows, kColumns}, 1), v = random_tensor({kColumns}, 2),
-               center = random_tensor({kColumns}, 3), dy = random_tensor({kRows, kColumns}, 4);
+  const Tensor x = random_tensor({kRowCount, kColumns}, 1), v = random_tensor({kColumns}, 2),
+               center = random_tensor({kColumns}, 3), dy = random_tensor({kRowCount, kColumns}, 4);
   for (const bool centered : {false, true}) {
     const ConstTensorView middle = centered ? ConstTensorView(center) : ConstTensorView();
     Tensor dv = Tensor::zeros({kColumns});
@@ -60,7 +60,7 @@ TEST(Columns, GiveTheirFactorsAGradientThatIsTheSlope) {
       }
       return sum;
     };
-    gpt::test::expect_slopes(v, dv, loss, 4 * kRows);
+    gpt::test::expect_slopes(v, dv, loss, 4 * kRowCount);
     Tensor twice = dv.clone();
     scale_columns_backward(x, middle, dy, twice);
     for (std::int64_t c = 0; c < kColumns; ++c) EXPECT_EQ(twice.data<float>()[c], 2 * dv.data<float>()[c]);
@@ -69,7 +69,7 @@ TEST(Columns, GiveTheirFactorsAGradientThatIsTheSlope) {
   add_column_sums(dy, sums);
   for (std::int64_t c = 0; c < kColumns; ++c) {
     float chain = 0;
-    for (std::int64_t r = 0; r < kRows; ++r) chain += dy.data<float>()[r * kColumns + c];
+    for (std::int64_t r = 0; r < kRowCount; ++r) chain += dy.data<float>()[r * kColumns + c];
     EXPECT_EQ(sums.data<float>()[c], chain);
   }
 }
