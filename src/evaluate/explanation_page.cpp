@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "core/float_environment.h"
-#include "core/markup.h"
 #include "gpt/core/error.h"
+#include "text/markup.h"
 
 namespace gpt {
 namespace {

@@ -6,8 +6,8 @@
 #include <map>
 #include <utility>
 
-#include "core/markup.h"
 #include "gpt/core/error.h"
+#include "text/markup.h"
 
 namespace gpt {
 namespace {

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <utility>
 
-#include "core/markup.h"
 #include "gpt/core/error.h"
+#include "text/markup.h"
 #include "train/chart.h"
 #include "train/report_style.h"
 

@@ -3,9 +3,9 @@
 #include <string>
 #include <string_view>
 
-#include "core/markup.h"
 #include "gpt/core/error.h"
 #include "gpt/train/report.h"
+#include "text/markup.h"
 
 namespace gpt {
 namespace {

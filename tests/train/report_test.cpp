@@ -12,8 +12,8 @@
 
 #include "gpt/core/error.h"
 #include "gpt/text/utf8.h"
+#include "text/markup.h"
 #include "train/chart.h"
-#include "core/markup.h"
 
 namespace gpt::test {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/markup.h"
+#include "text/markup.h"
 
 #include <charconv>
 #include <cmath>
