@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -31,10 +32,10 @@ inline std::shared_ptr<LoraAdapter> random_lora(const Gpt2& network, LoraConfig 
   return adapter;
 }
 
-/// Logits of every position of one sequence, fed in chunks of `step`; with the adapter that is attached when none is given.
-inline Tensor adapted_logits(const Gpt2& network, const nn::Adapter* adapter, std::span<const TokenId> ids,
-                             std::size_t step) {
-  nn::KvCache cache = network.make_cache();
+/// Logits of every token of one sequence, fed in chunks of `step`.
+inline Tensor logits_with(const Gpt2& network, const nn::Adapter* adapter, std::span<const TokenId> ids,
+                          std::size_t step, DType dtype = DType::f32) {
+  nn::KvCache cache = network.make_cache(0, dtype, adapter);
   Arena arena;
   Tensor out = Tensor::empty({static_cast<std::int64_t>(ids.size()), network.config().vocab_size});
   float* to = out.data<float>();
@@ -45,6 +46,14 @@ inline Tensor adapted_logits(const Gpt2& network, const nn::Adapter* adapter, st
     to = std::copy_n(logits.data<float>(), logits.numel(), to);
   }
   return out;
+}
+
+/// Copies of all tensors of an adapter.
+inline std::map<std::string, Tensor> tensors_of(nn::Adapter& adapter) {
+  std::map<std::string, Tensor> all;
+  adapter.visit(
+      [&](const std::string& name, Tensor& tensor, const Shape&) { all.emplace(name, tensor.clone()); });
+  return all;
 }
 
 }  // namespace gpt::test

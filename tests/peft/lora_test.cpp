@@ -23,8 +23,8 @@
 namespace gpt {
 namespace {
 
-using test::adapted_logits;
 using test::expect_error;
+using test::logits_with;
 using test::random_lora;
 using test::random_network;
 using test::same_bits;
@@ -44,9 +44,9 @@ TEST(LoraAdapter, ChangesNothingBeforeItIsTrained) {
   const Gpt2 network = random_network(tiny_config(), 1);
   const LoraAdapter fresh(network, {.r = 4, .target_modules = kAll}, 7);
   const auto ids = tokens(20);
-  const Tensor with = adapted_logits(network, &fresh, ids, 20);
+  const Tensor with = logits_with(network, &fresh, ids, 20);
   // x + 0 is x, but the order of bias, product and residual is another one.
-  EXPECT_LT(largest_difference(with, adapted_logits(network, nullptr, ids, 20)), 1e-5);
+  EXPECT_LT(largest_difference(with, logits_with(network, nullptr, ids, 20)), 1e-5);
 }
 
 TEST(LoraAdapter, GivesEachSequenceTheBitsItHasAlone) {
@@ -69,15 +69,15 @@ TEST(LoraAdapter, GivesEachSequenceTheBitsItHasAlone) {
   std::int64_t row = 0;
   for (const Row& r : rows) {
     for (const std::size_t step : {std::size_t{1}, std::size_t{5}, r.ids.size()}) {
-      const Tensor alone = adapted_logits(network, r.adapter, r.ids, step);
+      const Tensor alone = logits_with(network, r.adapter, r.ids, step);
       const ConstTensorView part(logits.data<float>() + row * 97, alone.shape());
       EXPECT_TRUE(same_bits(alone, part)) << "row " << row << " in chunks of " << step;
     }
     row += static_cast<std::int64_t>(r.ids.size());
   }
   const auto ids = tokens(9);
-  EXPECT_FALSE(same_bits(adapted_logits(network, a.get(), ids, 9), adapted_logits(network, b.get(), ids, 9)));
-  EXPECT_FALSE(same_bits(adapted_logits(network, a.get(), ids, 9), adapted_logits(network, nullptr, ids, 9)));
+  EXPECT_FALSE(same_bits(logits_with(network, a.get(), ids, 9), logits_with(network, b.get(), ids, 9)));
+  EXPECT_FALSE(same_bits(logits_with(network, a.get(), ids, 9), logits_with(network, nullptr, ids, 9)));
 }
 
 TEST(LoraAdapter, GivesTheSameBitsOnAnyNumberOfThreads) {
@@ -87,9 +87,9 @@ TEST(LoraAdapter, GivesTheSameBitsOnAnyNumberOfThreads) {
   const auto adapter = random_lora(network, {.r = 8, .target_modules = kAll}, 3);
   const auto ids = tokens(32);
   set_num_threads(1);
-  const Tensor one = adapted_logits(network, adapter.get(), ids, 32);
+  const Tensor one = logits_with(network, adapter.get(), ids, 32);
   set_num_threads(3);
-  EXPECT_TRUE(same_bits(one, adapted_logits(network, adapter.get(), ids, 32)));
+  EXPECT_TRUE(same_bits(one, logits_with(network, adapter.get(), ids, 32)));
   set_num_threads(0);
 }
 
@@ -97,14 +97,13 @@ TEST(LoraAdapter, IsWhatSequencesHaveThatAreGivenNoOther) {
   Gpt2 network = random_network(tiny_config(), 1);
   const auto a = random_lora(network, {.r = 4}, 1), b = random_lora(network, {.r = 4}, 2);
   const auto ids = tokens(9);
-  const Tensor without = adapted_logits(network, nullptr, ids, 9),
-               with = adapted_logits(network, a.get(), ids, 9),
-               other = adapted_logits(network, b.get(), ids, 9);
+  const Tensor without = logits_with(network, nullptr, ids, 9), with = logits_with(network, a.get(), ids, 9),
+               other = logits_with(network, b.get(), ids, 9);
   network.attach(a);
-  EXPECT_TRUE(same_bits(with, adapted_logits(network, nullptr, ids, 9)));
-  EXPECT_TRUE(same_bits(other, adapted_logits(network, b.get(), ids, 9)));
+  EXPECT_TRUE(same_bits(with, logits_with(network, nullptr, ids, 9)));
+  EXPECT_TRUE(same_bits(other, logits_with(network, b.get(), ids, 9)));
   network.attach(nullptr);
-  EXPECT_TRUE(same_bits(without, adapted_logits(network, nullptr, ids, 9)));
+  EXPECT_TRUE(same_bits(without, logits_with(network, nullptr, ids, 9)));
 }
 
 // Merged, a weight is rounded once more: 2^-24 of about 1, for some thirty products of size 1 in a row of two layers.
@@ -113,15 +112,15 @@ TEST(LoraAdapter, ComputesTheSameWhenMerged) {
     Gpt2 network = random_network(tiny_config(), 1, dtype);
     const auto adapter = random_lora(network, {.r = 4, .target_modules = kAll}, 1);
     const auto ids = tokens(20);
-    const Tensor attached = adapted_logits(network, adapter.get(), ids, 20),
-                 before = adapted_logits(network, nullptr, ids, 20);
+    const Tensor attached = logits_with(network, adapter.get(), ids, 20),
+                 before = logits_with(network, nullptr, ids, 20);
     for (const bool packed : {false, true}) {
       if (packed) network.pack();
       auto originals = adapter->merge(network);
       EXPECT_EQ(originals.size(), 8u);
-      EXPECT_LT(largest_difference(adapted_logits(network, nullptr, ids, 20), attached), 1e-4);
+      EXPECT_LT(largest_difference(logits_with(network, nullptr, ids, 20), attached), 1e-4);
       restore(network, std::move(originals));
-      EXPECT_TRUE(same_bits(before, adapted_logits(network, nullptr, ids, 20)));
+      EXPECT_TRUE(same_bits(before, logits_with(network, nullptr, ids, 20)));
     }
   }
 }
@@ -130,14 +129,14 @@ TEST(LoraAdapter, AddsLessOfItselfWithAWeight) {
   const Gpt2 network = random_network(tiny_config(), 1);
   const auto adapter = random_lora(network, {.r = 4}, 1);
   const auto ids = tokens(9);
-  const Tensor without = adapted_logits(network, nullptr, ids, 9),
-               whole = adapted_logits(network, adapter.get(), ids, 9);
+  const Tensor without = logits_with(network, nullptr, ids, 9),
+               whole = logits_with(network, adapter.get(), ids, 9);
   adapter->set_weight(1e-3);
-  const double part = largest_difference(adapted_logits(network, adapter.get(), ids, 9), without);
+  const double part = largest_difference(logits_with(network, adapter.get(), ids, 9), without);
   EXPECT_GT(part, 0);
   EXPECT_LT(part, largest_difference(whole, without) / 2);
   adapter->set_weight(0);
-  EXPECT_LT(largest_difference(adapted_logits(network, adapter.get(), ids, 9), without), 1e-5);
+  EXPECT_LT(largest_difference(logits_with(network, adapter.get(), ids, 9), without), 1e-5);
   expect_error<ArgumentError>([&] { adapter->set_weight(NAN); }, {"weight is nan"});
 }
 
@@ -146,8 +145,7 @@ TEST(LoraAdapter, StandsOnAQuantizedNetworkButIsNotMergedIntoIt) {
   quantize(network, {});
   const auto adapter = random_lora(network, {.r = 4}, 1);
   const auto ids = tokens(9);
-  EXPECT_FALSE(
-      same_bits(adapted_logits(network, adapter.get(), ids, 9), adapted_logits(network, nullptr, ids, 9)));
+  EXPECT_FALSE(same_bits(logits_with(network, adapter.get(), ids, 9), logits_with(network, nullptr, ids, 9)));
   expect_error<UnsupportedError>([&] { adapter->merge(network); }, {"h.0.attn.c_attn.weight", "quantized"});
 }
 
@@ -174,8 +172,8 @@ TEST(LoraAdapter, ReadsWhatItHasWritten) {
   EXPECT_EQ(loaded->describe(), adapter->describe());
   EXPECT_EQ(loaded->config().lora_alpha, 2.5);
   const auto ids = tokens(9);
-  EXPECT_TRUE(same_bits(adapted_logits(network, loaded.get(), ids, 9),
-                        adapted_logits(network, adapter.get(), ids, 9)));
+  EXPECT_TRUE(
+      same_bits(logits_with(network, loaded.get(), ids, 9), logits_with(network, adapter.get(), ids, 9)));
 }
 
 TEST(LoraAdapter, IsWhatAModelSavesThatHasIt) {

@@ -30,16 +30,10 @@ using test::random_lora;
 using test::same;
 using test::same_bits;
 using test::small_model;
+using test::tensors_of;
 using test::text;
 using test::tokens;
 using test::weights;
-
-std::map<std::string, Tensor> tensors(nn::Adapter& adapter) {
-  std::map<std::string, Tensor> all;
-  adapter.visit(
-      [&](const std::string& name, Tensor& tensor, const Shape&) { all.emplace(name, tensor.clone()); });
-  return all;
-}
 
 /// The adapter's gradients; with all_learn, those of the network are computed beside them.
 std::map<std::string, Tensor> gradients(Gpt2& network, const LossOptions& how, bool all_learn = false) {
@@ -138,7 +132,7 @@ TEST(LoraTraining, EndsWithTheSameBitsWhenItWasInterrupted) {
     a.resume_from_checkpoint = true;
     Model resumed = small_model();
     Trainer(resumed, a).fit(train, &validation);
-    EXPECT_TRUE(same(tensors(*whole.network().adapter()), tensors(*resumed.network().adapter())));
+    EXPECT_TRUE(same(tensors_of(*whole.network().adapter()), tensors_of(*resumed.network().adapter())));
     a.resume_from_checkpoint = false;
 
     // Another adapter is another run.
@@ -154,11 +148,11 @@ TEST(LoraTraining, TrainsTheAdapterThatIsThere) {
   Model model = small_model();
   const auto adapter = random_lora(model.network(), {.r = 4}, 3);
   model.network().attach(adapter);
-  const auto before = tensors(*adapter);
+  const auto before = tensors_of(*adapter);
   TrainingArguments a = arguments();
   a.max_steps = 2;  // the first has a rate of 0
   Trainer(model, a).fit(text(16 * 10 + 1));
-  EXPECT_FALSE(same(before, tensors(*adapter)));
+  EXPECT_FALSE(same(before, tensors_of(*adapter)));
   a.lora.emplace();
   expect_error<ArgumentError>([&] { Trainer(model, a); }, {"lora is set", "has an adapter"});
 }

@@ -31,15 +31,9 @@ using test::logits_with;
 using test::Method;
 using test::random_network;
 using test::same_bits;
+using test::tensors_of;
 using test::tiny_config;
 using test::tokens;
-
-std::map<std::string, Tensor> tensors_of(nn::Adapter& adapter) {
-  std::map<std::string, Tensor> all;
-  adapter.visit(
-      [&](const std::string& name, Tensor& tensor, const Shape&) { all.emplace(name, tensor.clone()); });
-  return all;
-}
 
 // Sequences of two texts that follow one rule, so that what is learned of one helps with the other.
 TextDataset text_from(std::int64_t first, std::int64_t count) {
