@@ -41,9 +41,9 @@ TEST(ReplaceRows, PutsColumnsInTheirPlacesAndSumsTheirGradients) {
       EXPECT_EQ(dy.data<float>()[r * 5 + c], replaced(r, c) ? 0 : seed.data<float>()[r * 5 + c]);
   for (std::int64_t r = 0; r < 2; ++r)
     for (std::int64_t c = 0; c < 6; ++c) {
-      const bool taken = c == 3 || c == 4;
-      const float sum = seed.data<float>()[r * 5 + c - 2] + seed.data<float>()[(r + 4) * 5 + c - 2];
-      EXPECT_EQ(drows.data<float>()[r * 6 + c], taken ? sum : 0) << r << " " << c;
+      float sum = 0;
+      if (c == 3 || c == 4) sum = seed.data<float>()[r * 5 + c - 2] + seed.data<float>()[(r + 4) * 5 + c - 2];
+      EXPECT_EQ(drows.data<float>()[r * 6 + c], sum) << r << " " << c;
     }
 }
 
