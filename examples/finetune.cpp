@@ -16,6 +16,7 @@
 #include <gpt/gpt.h>
 
 #include "adapter_options.h"
+#include "objective_options.h"
 #include "program.h"
 #include "training_records.h"
 #include "training_report.h"
@@ -38,6 +39,7 @@ struct Request {
   std::string lr_scheduler_type = "linear";
   gpt::TrainingArguments arguments;
   program::LoraRequest lora;
+  program::ObjectiveRequest objective;
   std::string report_to = "all";
   std::optional<std::string> logging_dir;
   std::vector<std::string> sample_prompts;
@@ -52,6 +54,7 @@ constexpr const char* kFooter = R"(Examples:
   gpt-finetune --model gpt2 --train-file corpus.txt --validation-fraction 0.1 --output-dir tuned
   gpt-finetune --model gpt2 --train-file dialogues.jsonl --output-dir tuned --num-train-epochs 2 --learning-rate 2e-5
   gpt-finetune --model gpt2 --use-peft --lora-r 16 --train-file corpus.txt --output-dir adapter --learning-rate 3e-4
+  gpt-finetune --model tuned --loss-type sigmoid --train-file preferences.jsonl --output-dir preferred
   gpt-finetune --config config.json --tokenizer gpt2 --train-file corpus.txt --output-dir new --max-steps 1000
 
 A file named *.jsonl holds samples, one JSON object a line: {"prompt", "completion"}, {"messages"} or {"text"}; any other
@@ -112,6 +115,7 @@ void add_options(program::App& app, Request& r) {
   app.add_flag("--bf16", a.bf16,
                "Keep weights and activations as bfloat16, and learn in float32: less memory");
   program::add_lora_options(app, r.lora);
+  program::add_objective_options(app, r.objective);
   app.add_number("--seed", a.seed, "Of the order of samples, and of new weights (42)");
   app.add_number("--resid-pdrop", r.resid_pdrop, "Dropout rate (the checkpoint's)");
   app.add_number("--embd-pdrop", r.embd_pdrop, "Dropout rate (the checkpoint's)");
@@ -215,6 +219,13 @@ void check(Request& r) {
     if (prompt.empty()) throw program::UsageError("--sample-prompt is empty: expected a text");
   r.arguments.output_dir = r.output_dir;
   r.arguments.resume_from_checkpoint = r.resume;
+  program::check_objective(r.objective);
+  if (r.objective.learns_preferences())
+    for (const std::string& file : {r.train_file, r.validation_file.value_or(r.train_file)})
+      if (!holds_samples(file))
+        throw program::UsageError(gpt::concat("--loss-type needs files named *.jsonl, found ", file));
+  if (r.objective.learns_preferences() && (r.chat_template || r.skip_bad_lines))
+    throw program::UsageError("--chat-template and --skip-bad-lines are not for preferences (--loss-type)");
   r.arguments.lora = program::lora_config(r.lora, r.model.value_or(""));
   program::check_usage([&] { r.arguments.validate(); });
   program::check_usage([&] { chat_template_of(r); });
@@ -283,6 +294,14 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
                                               .cache_dir = std::filesystem::path(r.output_dir) / "cache",
                                               .stop = stop}),
                  fraction);
+  if (r.objective.learns_preferences()) {
+    auto pairs =
+        gpt::PreferenceDataset::from_file(path, model.tokenizer(), {.max_length = block + 1, .stop = stop});
+    if (pairs.dropped() > 0)
+      program::warn(
+          gpt::concat(path, ": ", pairs.dropped(), " pairs left out: longer than ", block + 1, " tokens"));
+    return split(std::move(pairs), fraction);
+  }
   auto samples = gpt::JsonlDataset::from_file(path, model.tokenizer(),
                                               {.max_length = block + 1,
                                                .chat_template = chat_template_of(r),
@@ -377,7 +396,9 @@ int finetune(Request& request) {
   const program::Interrupt interrupt;
   gpt::Model model = make_model(request, interrupt.token());
   request.arguments.initial_model = gpt::concat(model.network().fingerprint(interrupt.token()));
-  gpt::Trainer trainer(model, request.arguments);
+  const program::MadeObjective made = program::make_objective(request.objective, model, interrupt.token());
+  gpt::Trainer trainer = made.objective != nullptr ? gpt::Trainer(model, request.arguments, made.objective)
+                                                   : gpt::Trainer(model, request.arguments);
   const Data data = read_data(request, model, interrupt.token());
   std::error_code error;
   std::filesystem::create_directories(request.output_dir, error);

@@ -165,6 +165,46 @@ TEST_F(FinetuneProgram, TrainsAnAdapterThatOtherProgramsTake) {
   expect_failure(2, command(useless), "--lora-r needs --use-peft");
 }
 
+TEST_F(FinetuneProgram, LearnsFromPreferencesAndFromATeacher) {
+  std::string lines;
+  for (int i = 0; i < 12; ++i)
+    lines +=
+        concat("{\"prompt\": \"ROMEO ", i, ":\", \"chosen\": \" good night\", \"rejected\": \" be gone\"}\n");
+  write_file(dir_ / "pairs.jsonl", lines);
+  const auto learn = [&](std::vector<std::string> more) {
+    std::vector<std::string> all{"--model",     kDemo,  "--max-steps",  "4",  "--learning-rate", "1e-3",
+                                 "--report-to", "none", "--block-size", "32", "--json"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run(all);
+  };
+  for (const char* loss : {"sigmoid", "simpo"}) {
+    const ProcessResult result = learn({"--loss-type", loss, "--train-file", dir_ / "pairs.jsonl",
+                                        "--validation-fraction", "0.3", "--output-dir", dir_ / loss});
+    ASSERT_EQ(result.status, 0) << result.err;
+    if (loss == std::string("sigmoid")) {
+      EXPECT_LT(parse_json(result.out).at("best_eval_loss"), 0.69);
+    }
+    EXPECT_THAT(result.err, HasSubstr("rewards/accuracies"));
+  }
+  const ProcessResult taught =
+      run({"--config", dir_ / "config.json", "--tokenizer", kDemo, "--teacher-model", kDemo,
+           "--distillation-alpha", "0.9", "--train-file", dir_ / "corpus.txt", "--max-steps", "2",
+           "--report-to", "none", "--output-dir", dir_ / "taught"});
+  EXPECT_EQ(taught.status, 0) << taught.err;
+  const auto refused = [&](std::vector<std::string> more, const std::string& message) {
+    std::vector<std::string> all{"--model",      kDemo,      "--train-file", dir_ / "pairs.jsonl",
+                                 "--output-dir", dir_ / "no"};
+    all.insert(all.end(), more.begin(), more.end());
+    expect_failure(2, command(all), message);
+  };
+  refused({"--loss-type", "hinge"}, "none of sigmoid, simpo");
+  refused({"--beta", "1"}, "--beta needs --loss-type");
+  refused({"--loss-type", "sigmoid", "--simpo-gamma", "1"}, "--simpo-gamma needs --loss-type simpo");
+  refused({"--loss-type", "sigmoid", "--beta", "0"}, "beta is 0");
+  refused({"--loss-type", "sigmoid", "--chat-template", "plain"}, "not for preferences");
+  refused({"--teacher-model", kDemo, "--distillation-alpha", "2"}, "alpha is 2");
+}
+
 TEST_F(FinetuneProgram, SaysHowManySamplesWereTooLong) {
   std::string lines;
   for (int i = 0; i < 6; ++i)
