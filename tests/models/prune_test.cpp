@@ -47,7 +47,9 @@ void drop_least(const std::vector<float>& scores, std::size_t first, std::size_t
                 std::set<std::size_t>& dropped) {
   std::vector<std::size_t> order;
   for (std::size_t i = 0; i < group; ++i) order.push_back(first + i);
-  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return scores[a] < scores[b]; });
+  std::ranges::sort(order, [&](std::size_t a, std::size_t b) {
+    return scores[a] != scores[b] ? scores[a] < scores[b] : a < b;
+  });
   dropped.insert(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count));
 }
 
