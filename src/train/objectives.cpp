@@ -164,7 +164,6 @@ LossSum ClassificationObjective::loss(const Gpt2& network, std::span<const Sampl
                                            .label_smoothing_factor = options_.label_smoothing_factor,
                                            .class_weights = options_.class_weights});
   if (options.outputs != nullptr) {
-    options.outputs->clear();
     for (std::int64_t i = 0; i < count; ++i) {
       const float* row = logits.data<float>() + i * labels;
       options.outputs->emplace_back(row, row + labels);

@@ -194,6 +194,7 @@ EvaluationLog evaluate_objective(const Gpt2& network, const Objective& objective
     arena.reset();
     const Batch batch(data, indices, objective);
     std::vector<LossSum> sums(batch.samples.size());
+    outputs.clear();
     objective.loss(network, batch.samples, arena,
                    {.stop = stop, .per_sample = sums, .outputs = metrics != nullptr ? &outputs : nullptr});
     for (std::size_t i = 0; i < sums.size(); ++i) {  // one by one: the result does not depend on the batches

@@ -141,6 +141,21 @@ TEST(PreferenceObjective, DoesNotDependOnTheBatch) {
     EXPECT_EQ(sums[i].sum, loss_of(objective, now, std::span(samples).subspan(i, 1)).sum);
 }
 
+TEST(PreferenceObjective, MeasuresTheSameInBatchesOfAnySize) {
+  Model before = small_model(1), now = small_model(2);
+  const auto objective =
+      std::make_shared<PreferenceObjective>(before.network(), PreferenceOptions{.beta = 0.3});
+  const PreferenceDataset data = pairs(7);
+  std::vector<Metrics::Values> found;
+  for (const std::int64_t size : {1, 3, 7}) {
+    TrainingArguments a = test::arguments();
+    a.per_device_eval_batch_size = size;
+    found.push_back(Trainer(now, a, objective).evaluate(data).metrics);
+  }
+  EXPECT_EQ(found[0], found[1]);
+  EXPECT_EQ(found[0], found[2]);
+}
+
 TEST(PreferenceObjective, TeachesWhichAnswerIsBetter) {
   const PreferenceDataset train = pairs(30), validation = pairs(10, 100);
   TrainingArguments a = test::arguments();

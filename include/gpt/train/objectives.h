@@ -36,7 +36,7 @@ struct ObjectiveOptions {
   DType activations = DType::f32;           // as ForwardOptions
   std::stop_token stop = {};                // asked before every matrix product
   std::span<LossSum> per_sample = {};       // receives the sum of each sample, unless empty
-  /// Receives what the metrics of each sample are made of (logits), where the objective has metrics; unless null.
+  /// Unless null, and where the objective has metrics: gets, behind what it holds, what those of each sample are made of (logits).
   std::vector<std::vector<float>>* outputs = nullptr;
 };
 
