@@ -1,5 +1,4 @@
 // gpt-explain: one page that shows why a GPT-2 checkpoint says what it says.
-#include <cmath>
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
@@ -125,7 +124,7 @@ std::string value_text(const gpt::Model& model, const Explanation& e) {
   std::ostringstream out;
   out.imbue(std::locale::classic());
   out << std::fixed << std::setprecision(4) << "p(" << quoted(model, e.target)
-      << ") = " << std::exp(e.attribution.value);
+      << ") = " << gpt::math::exp(e.attribution.value);
   return out.str();
 }
 
@@ -138,7 +137,8 @@ gpt::ExplanationPage page_of(const Request& r, const gpt::Model& model, Explanat
   page.scores = e.attribution.scores;
   for (const auto& layer : e.lens) {
     auto& guesses = page.lens.emplace_back();
-    for (const auto& top : layer) guesses.push_back({text_of(model, top[0].id), std::exp(top[0].log_prob)});
+    for (const auto& top : layer)
+      guesses.push_back({text_of(model, top[0].id), gpt::math::exp(top[0].log_prob)});
   }
   page.attentions = std::move(e.attentions);
   page.rollout = std::move(e.rollout);

@@ -18,33 +18,34 @@ namespace {
 
 constexpr std::string_view kExplain = "explain";
 
-/// The value of a sequence, with these embeddings where there are any. Adds their gradient to `gradient` [T, D], unless null.
-double run_at(const Gpt2& network, std::span<const TokenId> ids, const ExplainedValue& value,
-              const Tensor* embeddings, Tensor* gradient, const std::stop_token& stop) {
+/// What a value is at embeddings: those of a sequence, or others in their place.
+struct Point {
+  double value = 0;
+  Tensor embeddings;  // float32 [T, D], the sequence's own
+};
+
+/// Adds the gradient of the embeddings to `gradient` [T, D], unless null.
+Point run_at(const Gpt2& network, std::span<const TokenId> ids, const ExplainedValue& value,
+             const Tensor* embeddings, Tensor* gradient, const std::stop_token& stop) {
   Tape tape;
   Arena arena;
   const Chunk chunk{ids};
   ForwardOptions options{.logits = LogitsRows::kNone, .final_hidden = true, .stop = stop};
+  options.hidden_states = embeddings == nullptr;
   if (embeddings != nullptr) options.embeddings = embeddings->view();
   if (gradient != nullptr) {
     options.tape = &tape;
     options.embedding_gradient = gradient->view();
   }
   const ForwardOutput out = network.forward({&chunk, 1}, arena, options);
-  const double result = value(out.final_hidden, options.tape, arena);
+  Point point;
+  if (embeddings == nullptr) {
+    point.embeddings = Tensor::empty(out.hidden_states[0].shape());
+    std::ranges::copy(out.hidden_states[0].span<float>(), point.embeddings.data<float>());
+  }
+  point.value = value(out.final_hidden, options.tape, arena);
   if (gradient != nullptr) tape.backward(stop);
-  return result;
-}
-
-/// The sums of token and position embeddings.
-Tensor embeddings_of(const Gpt2& network, std::span<const TokenId> ids, const std::stop_token& stop) {
-  Arena arena;
-  const Chunk chunk{ids};
-  const ForwardOutput out =
-      network.forward({&chunk, 1}, arena, {.logits = LogitsRows::kNone, .hidden_states = true, .stop = stop});
-  Tensor copy = Tensor::empty(out.hidden_states[0].shape());
-  std::ranges::copy(out.hidden_states[0].span<float>(), copy.data<float>());
-  return copy;
+  return point;
 }
 
 /// The scalar products of the rows, each times factor.
@@ -76,12 +77,9 @@ Attribution gradient_times_input(const Gpt2& network, std::span<const TokenId> i
                                  const ExplainedValue& value, const std::stop_token& stop) {
   const DefaultFloatEnvironment environment;
   return with_memory_errors(kExplain, [&] {
-    const Tensor embeddings = embeddings_of(network, ids, stop);
-    Tensor gradient = Tensor::zeros(embeddings.shape());
-    Attribution result;
-    result.value = run_at(network, ids, value, nullptr, &gradient, stop);
-    result.scores = row_products(embeddings, gradient, 1);
-    return result;
+    Tensor gradient = Tensor::zeros({std::ssize(ids), network.config().n_embd});
+    const Point point = run_at(network, ids, value, nullptr, &gradient, stop);
+    return Attribution{row_products(point.embeddings, gradient, 1), point.value};
   });
 }
 
@@ -92,22 +90,19 @@ Attribution integrated_gradients(const Gpt2& network, std::span<const TokenId> i
   const DefaultFloatEnvironment environment;
   return with_memory_errors(kExplain, [&] {
     const std::vector<TokenId> nothing(ids.size(), baseline);
-    const Tensor end = embeddings_of(network, ids, stop), begin = embeddings_of(network, nothing, stop);
-    Tensor way = Tensor::empty(end.shape()), point = Tensor::empty(end.shape()),
-           gradient = Tensor::zeros(end.shape());
-    for (std::int64_t i = 0; i < way.numel(); ++i)
-      way.data<float>()[i] = end.data<float>()[i] - begin.data<float>()[i];
-    Attribution result;
-    result.value = run_at(network, ids, value, nullptr, nullptr, stop);
-    result.baseline = run_at(network, ids, value, &begin, nullptr, stop);
+    const Point end = run_at(network, ids, value, nullptr, nullptr, stop),
+                begin = run_at(network, nothing, value, nullptr, nullptr, stop);
+    const Shape shape = end.embeddings.shape();
+    Tensor way = Tensor::empty(shape), point = Tensor::empty(shape), gradient = Tensor::zeros(shape);
+    const float *first = begin.embeddings.data<float>(), *last = end.embeddings.data<float>();
+    for (std::int64_t i = 0; i < way.numel(); ++i) way.data<float>()[i] = last[i] - first[i];
     for (std::int64_t step = 0; step < steps; ++step) {
       const auto part = static_cast<float>((static_cast<double>(step) + 0.5) / static_cast<double>(steps));
       for (std::int64_t i = 0; i < way.numel(); ++i)
-        point.data<float>()[i] = std::fma(part, way.data<float>()[i], begin.data<float>()[i]);
+        point.data<float>()[i] = std::fma(part, way.data<float>()[i], first[i]);
       run_at(network, ids, value, &point, &gradient, stop);
     }
-    result.scores = row_products(way, gradient, 1 / static_cast<double>(steps));
-    return result;
+    return Attribution{row_products(way, gradient, 1 / static_cast<double>(steps)), end.value, begin.value};
   });
 }
 
