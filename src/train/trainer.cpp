@@ -197,10 +197,13 @@ EvaluationLog evaluate_objective(const Gpt2& network, const Objective& objective
     outputs.clear();
     objective.loss(network, batch.samples, arena,
                    {.stop = stop, .per_sample = sums, .outputs = metrics != nullptr ? &outputs : nullptr});
+    if (metrics != nullptr && outputs.size() != sums.size())
+      fail<ArgumentError>(kWhere, "the objective has metrics, but ", outputs.size(), " outputs of ",
+                          sums.size(), " samples (ObjectiveOptions::outputs)");
     for (std::size_t i = 0; i < sums.size(); ++i) {  // one by one: the result does not depend on the batches
       total.sum += sums[i].sum;
       total.count += sums[i].count;
-      if (metrics != nullptr) metrics->add(batch.samples[i], outputs.at(i));
+      if (metrics != nullptr) metrics->add(batch.samples[i], outputs[i]);
     }
   }
   EvaluationLog record;

@@ -324,5 +324,34 @@ TEST(Objective, OfAUserTrainsItsOwnHeadWithTheNetwork) {
             "[trainer] there is no objective");
 }
 
+/// One that says it measures something, and then has nothing to measure.
+class UnmeasuredObjective final : public Objective {
+ public:
+  std::int64_t terms(const Sample&) const override { return 1; }
+  std::string describe() const override { return "unmeasured"; }
+  LossSum loss(const Gpt2&, std::span<const Sample> samples, Arena&,
+               const ObjectiveOptions& options) const override {
+    for (std::size_t i = 0; i < options.per_sample.size(); ++i) options.per_sample[i] = {1, 1};
+    if (options.outputs != nullptr) options.outputs->resize(samples.size() - 1);
+    return {static_cast<double>(samples.size()), std::ssize(samples)};
+  }
+  std::unique_ptr<Metrics> metrics() const override {
+    struct Count final : Metrics {
+      void add(const Sample&, std::span<const float>) override {}
+      Values values() const override { return {}; }
+    };
+    return std::make_unique<Count>();
+  }
+};
+
+TEST(Objective, WithMetricsGivesAnOutputForEachSample) {
+  Model model = test::small_model();
+  TrainingArguments a = class_arguments();
+  a.per_device_eval_batch_size = 4;
+  const Trainer trainer(model, a, std::make_shared<UnmeasuredObjective>());
+  EXPECT_EQ(message_of<ArgumentError>([&] { trainer.evaluate(HalvesOfTokens(8, 1)); }),
+            "[trainer] the objective has metrics, but 3 outputs of 4 samples (ObjectiveOptions::outputs)");
+}
+
 }  // namespace
 }  // namespace gpt

@@ -69,7 +69,7 @@ class Objective {
 
   /// Shows every float32 tensor that is learned beside the network, with its name and shape. They stay where they are.
   virtual void visit(const nn::Adapter::Visitor& f);
-  /// For one evaluation; null: there is nothing to tell but the loss.
+  /// For one evaluation; null: there is nothing to tell but the loss. An objective that has metrics gives ObjectiveOptions::outputs.
   virtual std::unique_ptr<Metrics> metrics() const;
   /// What it is and how it was made: what two runs that shall be the same have in common.
   virtual std::string describe() const = 0;
