@@ -64,7 +64,7 @@ LossSum DistillationObjective::loss(const Gpt2& network, std::span<const Sample>
     fail<ArgumentError>(kDistillation, "the teacher has a vocabulary of ", teacher_.config().vocab_size,
                         " tokens, expected ", vocab_size, ", as the network has");
   FedRows rows;
-  for (const Sample& s : samples) rows.add(s.ids, s.labels);
+  for (const Sample& s : samples) rows.add(kDistillation, s.ids, s.labels);
   Arena own;
   const TensorView taught = run_rows(teacher_, rows, own, {.stop = options.stop});
   const TensorView hidden = run_rows(network, rows, arena, options);

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
+#include "gpt/core/error.h"
 #include "gpt/core/token.h"
 #include "gpt/models/gpt2.h"
 #include "gpt/ops/loss.h"
@@ -18,7 +20,13 @@ struct FedRows {
   std::vector<TokenId> labels;            // of all rows
   std::vector<std::int64_t> begin = {0};  // first row of each sequence, and the end
 
-  void add(std::span<const TokenId> ids, std::span<const TokenId> of) {
+  /// Throws ArgumentError, for the objective `where`, when it has not two ids or more and as many labels: a sample of data that are
+  /// for another objective.
+  void add(std::string_view where, std::span<const TokenId> ids, std::span<const TokenId> of) {
+    if (ids.size() < 2 || of.size() != ids.size())
+      fail<ArgumentError>(
+          where, "a sequence has ", ids.size(), " ids and ", of.size(),
+          " labels, expected 2 or more, and as many: is it of a data set for another objective?");
     chunks.push_back({ids.first(ids.size() - 1)});
     labels.insert(labels.end(), of.begin() + 1, of.end());
     begin.push_back(static_cast<std::int64_t>(labels.size()));

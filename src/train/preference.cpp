@@ -160,8 +160,8 @@ LossSum PreferenceObjective::loss(const Gpt2& network, std::span<const Sample> s
                                   const ObjectiveOptions& options) const {
   FedRows rows;
   for (const Sample& pair : samples) {
-    rows.add(pair.ids, pair.labels);
-    rows.add(pair.rejected_ids, pair.rejected_labels);
+    rows.add(kPreference, pair.ids, pair.labels);
+    rows.add(kPreference, pair.rejected_ids, pair.rejected_labels);
   }
   const TensorView hidden = run_rows(network, rows, arena, options);
   std::vector<double> losses(rows.labels.size()), of_reference(reference_ != nullptr ? losses.size() : 0);

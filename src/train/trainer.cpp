@@ -126,7 +126,7 @@ struct Batch {
     for (const std::int64_t i : indices) {
       const Sample& s = samples.emplace_back(data.at(i));
       labels += objective.terms(s);
-      tokens += objective.fed(static_cast<std::int64_t>(s.ids.size()));
+      tokens += objective.fed(data.length(i));
     }
   }
 

@@ -189,6 +189,25 @@ TEST(PreferenceObjective, RefusesWhatCannotBe) {
   wrong({.beta = 0}, {"beta is 0"});
   wrong({.loss = PreferenceLoss::kSimpo, .gamma = -1}, {"gamma is -1"});
   wrong({.gamma = 1}, {"gamma is 1", "SimPO"});
+  // Samples of a data set for another objective.
+  const Sample text{tokens(5), tokens(5)};
+  expect_error<ArgumentError>(
+      [&] {
+        loss_of(PreferenceObjective(network), network, {&text, 1});
+      },
+      {"0 ids and 0 labels", "another objective"});
+}
+
+TEST(PreferenceObjective, CountsWhatIsFedOfBothAnswers) {
+  Model model = small_model();
+  TrainingArguments a = test::arguments();
+  a.per_device_train_batch_size = 1;
+  a.gradient_accumulation_steps = 1;
+  a.max_steps = 1;
+  std::int64_t fed = 0;
+  Trainer(model, a, std::make_shared<PreferenceObjective>(model.network()))
+      .fit(pairs(1), nullptr, {.on_step = [&](const TrainingLog& log) { fed = log.tokens; }});
+  EXPECT_EQ(fed, 5 + 6);  // of 6 and 7 ids, each without its last
 }
 
 TEST(PreferenceDataset, ReadsPairs) {
@@ -296,6 +315,12 @@ TEST(DistillationObjective, RefusesWhatCannotBe) {
   expect_error<ArgumentError>(
       [&] { loss_of(DistillationObjective(teacher), random_network(other, 1), samples); },
       {"vocabulary of 97", "98"});
+  const Sample text{.ids = tokens(5), .labels = {}, .targets = {1}};
+  expect_error<ArgumentError>(
+      [&] {
+        loss_of(DistillationObjective(teacher), teacher, {&text, 1});
+      },
+      {"5 ids and 0 labels", "another objective"});
 }
 
 }  // namespace

@@ -61,7 +61,8 @@ class Objective {
 
   /// How many terms the loss of a sample has: a mean loss is one over terms. Of the sample alone.
   virtual std::int64_t terms(const Sample& sample) const = 0;
-  /// How many tokens of a sample of `ids` ids are fed: for what is reported. TrainingArguments::max_tokens_per_batch counts ids - 1.
+  /// How many tokens of a sample of `ids` ids (Dataset::length) are fed: for what is reported.
+  /// TrainingArguments::max_tokens_per_batch counts ids - 1.
   virtual std::int64_t fed(std::int64_t ids) const noexcept { return ids; }
   /// The sum of the losses of a batch, and of their terms. Without a tape, a sample's loss does not depend on the others.
   virtual LossSum loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
