@@ -230,10 +230,9 @@ void AdaLoraAdapter::add_penalty(std::span<const nn::LearnedTensor> learned) con
   const DefaultFloatEnvironment environment;
   const double weight =
       config_.orth_reg_weight / (2 * static_cast<double>(targets().size()));  // the mean over A and B of each
-  for (std::size_t i = 0; i + 2 < learned.size(); i += 3) {
-    peft::add_orthogonality(learned[i], true, weight);
-    peft::add_orthogonality(learned[i + 1], false, weight);
-  }
+  for (std::size_t i = 0; i + 2 < learned.size(); i += 3)
+    for (const std::size_t part : {i, i + 1})  // A and B
+      if (learned[part].gradient.raw() != nullptr) peft::add_orthogonality(learned[part], part == i, weight);
 }
 
 std::int64_t AdaLoraAdapter::budget(std::int64_t step) const {
@@ -280,6 +279,7 @@ void AdaLoraAdapter::mask(std::span<const nn::LearnedTensor> learned) const {
   for (const Part* part : targets()) {
     const nn::LearnedTensor& e = learned[at];
     at += 3;
+    if (e.gradient.raw() == nullptr) continue;  // what is not learned keeps its bits
     const auto zero = [](TensorView t, std::int64_t k) {
       if (t.raw() == nullptr) return;
       const std::size_t size = size_of(t.dtype());
@@ -301,7 +301,8 @@ void AdaLoraAdapter::after_update(std::span<const nn::LearnedTensor> learned, co
     std::size_t at = 0;
     for (Part* const part : targets())
       for (peft::Importance& importance : part->importance)
-        peft::smooth(importance, learned[at++], update.gradient_scale, config_.beta1, config_.beta2);
+        if (const nn::LearnedTensor& tensor = learned[at++]; tensor.gradient.raw() != nullptr)
+          peft::smooth(importance, tensor, update.gradient_scale, config_.beta1, config_.beta2);
   }
   const bool falls = update.step > config_.tinit && update.step < end && update.step % config_.delta_t == 0;
   if (falls || update.step == end) choose_ranks(budget(update.step));

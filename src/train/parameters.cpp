@@ -113,8 +113,16 @@ void Parameters::exchange(std::vector<Tensor>& tensors) noexcept {
 
 std::vector<nn::LearnedTensor> Parameters::learned() const {
   std::vector<nn::LearnedTensor> tensors;
-  for (const Parameter& p : all_)
-    if (!p.of_objective) tensors.push_back({p.value, p.gradient, p.rest});
+  if (adapter_ == nullptr) return tensors;
+  auto next = all_.begin();
+  adapter_->visit([&](const std::string& name, Tensor& tensor, const Shape&) {
+    if (next == all_.end() || next->of_objective || next->name != name) {
+      tensors.push_back({tensor.view(), {}, {}});
+      return;
+    }
+    tensors.push_back({next->value, next->gradient, next->rest});
+    ++next;
+  });
   return tensors;
 }
 

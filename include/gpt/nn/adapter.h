@@ -63,10 +63,10 @@ class LinearAdapter {
   virtual TensorView output(Context& context, const Linear& layer, ConstTensorView x, TensorView z) const = 0;
 };
 
-/// A tensor of an adapter while it is trained.
+/// A tensor of an adapter while that is trained.
 struct LearnedTensor {
   TensorView value;     // float32; or bfloat16, what the network computes with
-  TensorView gradient;  // float32
+  TensorView gradient;  // float32; empty when this one is not learned (TrainingArguments::learns)
   TensorView rest;      // int16, what a bfloat16 value lacks of what is learned (ops::split); else empty
 };
 

@@ -48,7 +48,7 @@ class Parameters {
   const std::vector<Parameter>& all() const noexcept { return all_; }
   /// Whose they are, where that is an adapter; else null.
   nn::Adapter* adapter() const noexcept { return adapter_; }
-  /// Those of the adapter, as it is shown them.
+  /// All tensors of the adapter, as it is shown them, those that are not learned among them. None without an adapter.
   std::vector<nn::LearnedTensor> learned() const;
   /// Makes the tape add gradients to those here.
   void watch(Tape& tape) const;
