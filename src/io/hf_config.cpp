@@ -206,6 +206,12 @@ std::optional<std::vector<std::string>> HfConfig::get_string_list(std::string_vi
   return document_->list<std::string>(*value, key);
 }
 
+std::optional<std::vector<bool>> HfConfig::get_bool_list(std::string_view key) const {
+  const json::Value* value = document_->find(key);
+  if (value == nullptr) return std::nullopt;
+  return document_->list<bool>(*value, key);
+}
+
 std::optional<HfConfig::MapOf<std::string>> HfConfig::get_string_map(std::string_view key) const {
   return document_->map<std::string>(key);
 }

@@ -39,9 +39,10 @@ std::int64_t ranks_left(const HfConfig* pattern, const std::string& module, std:
   if (pattern == nullptr) return otherwise;
   for (const std::string& key : pattern->keys()) {
     if (!key.ends_with(module + ".lora_E")) continue;
-    const std::string list = *pattern->get_json(key);
-    std::int64_t count = 0;
-    for (std::size_t at = list.find("true"); at != list.npos; at = list.find("true", at + 1)) ++count;
+    const auto kept = pattern->get_bool_list(key);
+    if (!kept)
+      fail<FormatError>(pattern->source(), key, " is null, expected true or false for each of its ranks");
+    const std::int64_t count = std::ranges::count(*kept, true);
     if (count == 0)
       fail<UnsupportedError>(pattern->source(), "rank_pattern leaves no rank of ", module,
                              ", expected at least one");
@@ -58,8 +59,9 @@ void AdaLoraConfig::validate() const {
   };
   require("init_r", init_r, init_r >= 1, "1 or more");
   require("target_r", target_r, target_r >= 1 && target_r <= init_r, "1 to init_r");
-  require("tinit", tinit, tinit >= 0, "0 or more");
-  require("tfinal", tfinal, tfinal >= 0, "0 or more");
+  constexpr std::int64_t kMostUpdates = std::int64_t{1} << 62;  // of which two can be added
+  require("tinit", tinit, tinit >= 0 && tinit < kMostUpdates, "0 or more, and less than 2^62");
+  require("tfinal", tfinal, tfinal >= 0 && tfinal < kMostUpdates, "0 or more, and less than 2^62");
   require("deltaT", delta_t, delta_t >= 1, "1 or more");
   require("beta1", beta1, beta1 > 0 && beta1 < 1, "more than 0, and less than 1");
   require("beta2", beta2, beta2 > 0 && beta2 < 1, "more than 0, and less than 1");

@@ -19,6 +19,7 @@ GPT_FUZZER(config) {
       gpt::fuzz::ask([&] { return config.get_string(key); });
       gpt::fuzz::ask([&] { return config.get_int_list(key); });
       gpt::fuzz::ask([&] { return config.get_string_list(key); });
+      gpt::fuzz::ask([&] { return config.get_bool_list(key); });
       gpt::fuzz::ask([&] { return config.get_string_map(key); });
       gpt::fuzz::ask([&] { return config.get_int_map(key); });
       gpt::fuzz::ask([&] { return config.get_json(key); });

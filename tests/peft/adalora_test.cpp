@@ -153,6 +153,39 @@ TEST(AdaLora, ReadsRanksThatPeftHasLeftOut) {
   EXPECT_EQ(AdaLoraAdapter::load(network, dir / "again")->describe(), loaded->describe());
 }
 
+TEST(AdaLora, RefusesRanksThatAreNotSaidAsPeftDoes) {
+  const Gpt2 network = random_network(tiny_config(), 1);
+  const auto load = [&](std::string_view ranks) {
+    AdaLoraAdapter::from_config(
+        network,
+        HfConfig::parse(concat(R"({"rank_pattern": {"transformer.h.0.attn.c_attn.lora_E": )", ranks, "}}"),
+                        "file"));
+  };
+  load("[true, false]");
+  expect_error<FormatError>([&] { load("null"); }, {"file: rank_pattern", "lora_E is null"});
+  expect_error<FormatError>([&] { load("\"true\""); }, {"lora_E", "expected a list"});
+  expect_error<FormatError>([&] { load("[1]"); }, {"lora_E[0]", "expected true or false"});
+  expect_error<UnsupportedError>([&] { load("[false]"); }, {"no rank of transformer.h.0.attn.c_attn"});
+}
+
+// Those that are not named keep their bits; neither penalty nor budget touches them.
+TEST(AdaLora, LearnsSomeOfItsTensorsAlone) {
+  for (const std::string_view part : {"lora_A", "lora_E"}) {
+    Model model = test::small_model();
+    const auto adapter = std::make_shared<AdaLoraAdapter>(model.network(), small(), 1);
+    test::shake(*adapter, 5);
+    model.network().attach(adapter);
+    const auto before = test::tensors_of(*adapter);
+    TrainingArguments arguments = test::arguments();
+    arguments.max_steps = 25;
+    arguments.learns = [part](std::string_view name) { return name.ends_with(part); };
+    Trainer(model, arguments).fit(test::text(300));
+    for (const auto& [name, tensor] : test::tensors_of(*adapter))
+      EXPECT_EQ(test::same_bits(tensor, before.at(name)), !name.ends_with(part)) << name;
+    EXPECT_EQ(adapter->ranks(), part == "lora_E" ? 4 : 12);
+  }
+}
+
 TEST(AdaLora, RefusesWhatItCannotBe) {
   const Gpt2 network = random_network(tiny_config(), 1);
   const auto wrong = [&](AdaLoraConfig config, std::initializer_list<std::string_view> parts) {
@@ -161,6 +194,7 @@ TEST(AdaLora, RefusesWhatItCannotBe) {
   wrong({.init_r = 0}, {"init_r is 0"});
   wrong({.init_r = 4, .target_r = 5}, {"target_r is 5", "1 to init_r"});
   wrong({.tinit = -1}, {"tinit is -1"});
+  wrong({.tfinal = std::int64_t{1} << 62}, {"tfinal is 4611686018427387904", "less than 2^62"});
   wrong({.delta_t = 0}, {"deltaT is 0"});
   wrong({.beta1 = 1}, {"beta1 is 1"});
   wrong({.orth_reg_weight = -1}, {"orth_reg_weight is -1"});

@@ -57,6 +57,7 @@ class HfConfig {
   /// A single integer counts as a list of one (eos_token_id).
   std::optional<std::vector<std::int64_t>> get_int_list(std::string_view key) const;
   std::optional<std::vector<std::string>> get_string_list(std::string_view key) const;
+  std::optional<std::vector<bool>> get_bool_list(std::string_view key) const;    // rank_pattern's
   std::optional<MapOf<std::string>> get_string_map(std::string_view key) const;  // id2label
   std::optional<MapOf<std::int64_t>> get_int_map(std::string_view key) const;    // label2id
   /// Any value as JSON text, for what has a form of its own (sequence_bias).
