@@ -1,8 +1,10 @@
 #include "gpt/peft/lora.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <iterator>
 
 #include "core/float_environment.h"
 #include "core/memory.h"
@@ -33,7 +35,23 @@ constexpr std::string_view kUnsupported[] = {"bias",
                                              "use_qalora",
                                              "target_parameters",
                                              "trainable_token_indices",
-                                             "alora_invocation_tokens"};
+                                             "alora_invocation_tokens",
+                                             "use_bdlora",
+                                             "arrow_config",
+                                             "kasa_config",
+                                             "monteclora_config"};
+
+/// Some ways of beginning (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) take something from the base model's matrices, and so does
+/// PEFT when it loads such a file.
+void check_beginning(const HfConfig& file) {
+  constexpr std::string_view kInit = "init_lora_weights";
+  constexpr std::string_view kBaseStays[] = {"true", "false", "\"gaussian\"", "\"eva\"", "\"orthogonal\""};
+  const std::string value = file.get_json(kInit).value_or("true");
+  if (std::ranges::find(kBaseStays, value) == std::end(kBaseStays))
+    fail<UnsupportedError>(
+        file.source(), kInit, " is ", value,
+        ", which is for another base model than the checkpoint's: convert it to plain LoRA");
+}
 
 /// The value of the first pattern that is a module's name or its last parts, or the default.
 template <class T>
@@ -177,8 +195,8 @@ std::shared_ptr<LoraAdapter> LoraAdapter::from_config(
       for (const std::string& name : alphas->keys()) config.alpha_pattern[name] = *alphas->get_float(name);
     config.base_model_name_or_path = file.get_string("base_model_name_or_path").value_or("");
     config.target_modules = peft::names_in(file, "target_modules", std::move(config.target_modules));
-    file.get_bool("fan_in_fan_out");     // says how the base model's matrices lie, which is known
-    file.get_json("init_lora_weights");  // is over
+    file.get_bool("fan_in_fan_out");  // says how the base model's matrices lie, which is known
+    check_beginning(file);
     peft::check_config(file, kUnsupported, on_warning);
     return std::shared_ptr<LoraAdapter>(new LoraAdapter(network, std::move(config), nullptr));
   });

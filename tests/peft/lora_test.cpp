@@ -236,6 +236,18 @@ TEST_F(LoraFiles, RefusesKeysThatWouldChangeTheResult) {
                                  {"adapter_config.json", "layer_replication", "not supported"});
 }
 
+TEST_F(LoraFiles, RefusesBeginningsThatChangedTheBaseModel) {
+  const auto from = [&](std::string_view value) {
+    LoraAdapter::from_config(network_,
+                             HfConfig::parse(concat(R"({"init_lora_weights": )", value, "}"), "file"));
+  };
+  for (const char* value : {"true", "false", "null", "\"gaussian\"", "\"eva\""}) from(value);
+  for (const char* value :
+       {"\"pissa\"", "\"pissa_niter_4\"", "\"olora\"", "\"loftq\"", "\"corda\"", "\"lora_ga\""})
+    expect_error<UnsupportedError>([&] { from(value); },
+                                   {"init_lora_weights is", value, "another base model"});
+}
+
 TEST_F(LoraFiles, NamesKeysItDoesNotKnow) {
   set("exclude_modules", "null");
   set("peft_version", "\"0.17\"");
