@@ -145,7 +145,7 @@ std::shared_ptr<AdaLoraAdapter> AdaLoraAdapter::load(
 
 std::shared_ptr<AdaLoraAdapter> AdaLoraAdapter::from_config(
     const Gpt2& network, const HfConfig& file, const std::function<void(std::string_view)>& on_warning) {
-  return with_memory_errors(file.source(), [&] {
+  return peft::from_file(file, [&] {
     AdaLoraConfig c;
     for (const auto& [key, value] : {std::pair("init_r", &c.init_r),
                                      {"target_r", &c.target_r},

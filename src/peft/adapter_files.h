@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/memory.h"
+#include "gpt/core/error.h"
 #include "gpt/io/hf_config.h"
 #include "gpt/io/safetensors.h"
 #include "gpt/nn/adapter.h"
@@ -45,6 +47,18 @@ std::optional<HfConfig> pattern_of(const HfConfig& config, std::string_view key)
 /// The list of names, or the one name, of a key, or what it is without. Throws FormatError.
 std::vector<std::string> names_in(const HfConfig& config, std::string_view key,
                                   std::vector<std::string> otherwise);
+
+/// f(), which makes an adapter of a configuration: a value that no adapter can have is a FormatError of the file.
+template <class F>
+decltype(auto) from_file(const HfConfig& config, const F& f) {
+  return with_memory_errors(config.source(), [&] {
+    try {
+      return f();
+    } catch (const ArgumentError& error) {
+      fail<FormatError>(config.source(), "is of no adapter: ", error.what());
+    }
+  });
+}
 
 /// A new configuration with what all methods write.
 HfConfig new_config(std::string_view peft_type, std::string_view base_model_name_or_path);

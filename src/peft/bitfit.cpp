@@ -66,7 +66,7 @@ std::shared_ptr<BitFitAdapter> BitFitAdapter::load(const Gpt2& network,
 
 std::shared_ptr<BitFitAdapter> BitFitAdapter::from_config(
     const Gpt2& network, const HfConfig& file, const std::function<void(std::string_view)>& on_warning) {
-  return with_memory_errors(file.source(), [&] {
+  return peft::from_file(file, [&] {
     BitFitConfig config{file.get_string("base_model_name_or_path").value_or("")};
     peft::check_config(file, {}, on_warning);
     return std::shared_ptr<BitFitAdapter>(new BitFitAdapter(network, std::move(config), nullptr));

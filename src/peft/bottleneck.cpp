@@ -79,7 +79,7 @@ std::shared_ptr<BottleneckAdapter> BottleneckAdapter::load(
 
 std::shared_ptr<BottleneckAdapter> BottleneckAdapter::from_config(
     const Gpt2& network, const HfConfig& file, const std::function<void(std::string_view)>& on_warning) {
-  return with_memory_errors(file.source(), [&] {
+  return peft::from_file(file, [&] {
     BottleneckConfig config;
     config.bottleneck_size = file.get_int("bottleneck_size").value_or(config.bottleneck_size);
     if (const auto name = file.get_string("non_linearity")) {

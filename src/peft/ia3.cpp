@@ -83,7 +83,7 @@ std::shared_ptr<Ia3Adapter> Ia3Adapter::load(const Gpt2& network, const std::fil
 
 std::shared_ptr<Ia3Adapter> Ia3Adapter::from_config(const Gpt2& network, const HfConfig& file,
                                                     const std::function<void(std::string_view)>& on_warning) {
-  return with_memory_errors(file.source(), [&] {
+  return peft::from_file(file, [&] {
     Ia3Config config;
     config.target_modules = peft::names_in(file, "target_modules", std::move(config.target_modules));
     config.feedforward_modules =

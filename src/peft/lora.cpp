@@ -182,7 +182,7 @@ std::shared_ptr<LoraAdapter> LoraAdapter::load(const Gpt2& network, const std::f
 
 std::shared_ptr<LoraAdapter> LoraAdapter::from_config(
     const Gpt2& network, const HfConfig& file, const std::function<void(std::string_view)>& on_warning) {
-  return with_memory_errors(file.source(), [&] {
+  return peft::from_file(file, [&] {
     LoraConfig config;
     config.r = file.get_int("r").value_or(config.r);
     config.lora_alpha = file.get_float("lora_alpha").value_or(config.lora_alpha);

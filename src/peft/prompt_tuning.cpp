@@ -98,7 +98,7 @@ std::shared_ptr<PromptTuning> PromptTuning::load(const Gpt2& network, const std:
 
 std::shared_ptr<PromptTuning> PromptTuning::from_config(
     const Gpt2& network, const HfConfig& file, const std::function<void(std::string_view)>& on_warning) {
-  return with_memory_errors(file.source(), [&] {
+  return peft::from_file(file, [&] {
     VirtualTokensConfig config = read_virtual_tokens(file, network);
     // Where they began does not matter any more.
     for (const char* key : {"prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path",
@@ -160,7 +160,7 @@ std::shared_ptr<PrefixTuning> PrefixTuning::load(const Gpt2& network, const std:
 
 std::shared_ptr<PrefixTuning> PrefixTuning::from_config(
     const Gpt2& network, const HfConfig& file, const std::function<void(std::string_view)>& on_warning) {
-  return with_memory_errors(file.source(), [&] {
+  return peft::from_file(file, [&] {
     VirtualTokensConfig config = read_virtual_tokens(file, network);
     file.get_json("encoder_hidden_size");  // of the projection
     file.get_json("prefix_projection");

@@ -130,7 +130,7 @@ std::shared_ptr<StackedAdapter> StackedAdapter::load(
 
 std::shared_ptr<StackedAdapter> StackedAdapter::from_config(
     const Gpt2& network, const HfConfig& file, const std::function<void(std::string_view)>& on_warning) {
-  return with_memory_errors(file.source(), [&] {
+  return peft::from_file(file, [&] {
     const auto adapters = file.get_object("adapters"), weights = file.get_object("weights");
     if (!adapters) fail<FormatError>(file.source(), "has no adapters");
     peft::check_config(file, {}, on_warning);

@@ -258,6 +258,11 @@ TEST_F(LoraFiles, NamesKeysItDoesNotKnow) {
   EXPECT_THAT(warning_, ::testing::HasSubstr("novel_option"));
 }
 
+TEST_F(LoraFiles, NamesTheFileOfAValueOutOfItsRange) {
+  set("rank_pattern", "{\"c_attn\": 0}");
+  expect_error<FormatError>([&] { load(); }, {"adapter_config.json", "[lora] r is 0", "1 or more"});
+}
+
 TEST_F(LoraFiles, RefusesFilesThatAreNotItsOwn) {
   const auto config = dir_ / "adapter" / "adapter_config.json",
              weights = dir_ / "adapter" / "adapter_model.safetensors";
