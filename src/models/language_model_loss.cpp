@@ -20,8 +20,7 @@ LossSum loss_of(const Gpt2& network, std::span<const LabelledSequence> batch, Ar
                 const LossOptions& options) {
   std::vector<Chunk> chunks;
   std::vector<TokenId> labels;
-  const std::size_t first =
-      options.first_tokens && network.virtual_tokens() > 0 ? 0 : 1;  // that is predicted
+  const std::size_t first = options.first_tokens && network.predicts_first_token() ? 0 : 1;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const LabelledSequence& s = batch[i];
     if (s.ids.size() < 2)

@@ -159,6 +159,10 @@ std::int64_t StackedAdapter::virtual_tokens() const noexcept {
   return count;
 }
 
+bool StackedAdapter::predicts_first_token() const noexcept {
+  return std::ranges::any_of(parts_, [](const Part& part) { return part.adapter->predicts_first_token(); });
+}
+
 void StackedAdapter::embed_virtual_tokens(nn::Context& context, const ops::Weight& wpe,
                                           std::span<const std::int64_t> rows, TensorView x) const {
   for (const Part& part : parts_) part.adapter->embed_virtual_tokens(context, wpe, rows, x);

@@ -530,8 +530,8 @@ Trainer::Trainer(Model& model, TrainingArguments arguments, BatchLoss loss)
     : model_(model), arguments_(std::move(arguments)) {
   arguments_.validate();
   if (loss) refuse_label_smoothing(arguments_);
-  // Virtual tokens predict the first ones; a loss of its own knows the rows by their tokens.
-  const bool first_tokens = model.network().virtual_tokens() > 0 && !loss;
+  // Virtual tokens may predict the first ones; a loss of its own knows the rows by their tokens.
+  const bool first_tokens = model.network().predicts_first_token() && !loss;
   objective_ = std::make_shared<LanguageModelObjective>(std::move(loss), arguments_.label_smoothing_factor,
                                                         first_tokens);
   prepare();

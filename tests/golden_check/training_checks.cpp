@@ -67,7 +67,7 @@ Parameters learned(Gpt2& network) {
 double add_gradients(const Gpt2& network, const Parameters& parameters, Arena& arena,
                      std::span<const LabelledSequence> batch) {
   std::int64_t count = 0;
-  const bool first_tokens = network.virtual_tokens() > 0;
+  const bool first_tokens = network.predicts_first_token();
   for (const LabelledSequence& sequence : batch) count += count_labels(sequence, first_tokens);
   arena.reset();
   Tape tape;

@@ -11,10 +11,14 @@
 #include "gpt/evaluate/score.h"
 #include "gpt/generate/generator.h"
 #include "gpt/generate/scheduler.h"
+#include "gpt/models/language_model_loss.h"
+#include "gpt/train/text_dataset.h"
+#include "gpt/train/trainer.h"
 #include "models/tiny_models.h"
 #include "peft/methods.h"
 #include "support/expect_error.h"
 #include "support/random_tensor.h"
+#include "train/small_run.h"
 
 namespace gpt {
 namespace {
@@ -247,6 +251,29 @@ TEST_P(VirtualTokens, AreShownWhereTheyAreAskedFor) {
   EXPECT_TRUE(same_bits(row(none, 0), row(one, 1)));
   EXPECT_TRUE(same_bits(row(none, 6), row(one, 8)));
   EXPECT_TRUE(same_bits(row(one, 5), row(all, n + 4 + n - 1)));  // the last virtual one of the second
+}
+
+// As in PEFT, where the embeddings of a prompt predict the first token, and keys and values predict nothing.
+TEST_P(VirtualTokens, PredictTheFirstTokenWhereTheyAreEmbeddings) {
+  Gpt2& network = model_.network();
+  const auto ids = tokens(5);
+  const LabelledSequence sequence{ids};
+  Arena arena;
+  const auto count = [&](bool first_tokens) {
+    return language_model_loss(network, {&sequence, 1}, arena, {.first_tokens = first_tokens}).count;
+  };
+  EXPECT_EQ(count(false), 4);
+  const bool embeds = GetParam().name == "prompt_tuning" || GetParam().name == "stacked";
+  EXPECT_EQ(count(true), embeds ? 5 : 4);
+  // The training counts the same labels.
+  TrainingArguments arguments = test::arguments();
+  arguments.max_steps = 1;
+  arguments.per_device_train_batch_size = 1;
+  arguments.gradient_accumulation_steps = 1;
+  const TextDataset data = TextDataset::from_tokens(ids, {.block_size = 4});
+  const double mean = Trainer(model_, arguments).evaluate(data).eval_loss;
+  const LabelledSequence fed{std::span(ids).first(data.at(0).ids.size())};
+  EXPECT_EQ(mean, language_model_loss(network, {&fed, 1}, arena, {.first_tokens = true}).mean());
 }
 
 TEST(PromptTuning, BeginsAsTheEmbeddingsOfAText) {

@@ -119,6 +119,10 @@ class Gpt2 {
   /// n_positions.
   std::int64_t virtual_tokens(const nn::Adapter* adapter = nullptr) const noexcept;
   std::int64_t max_tokens(const nn::Adapter* adapter = nullptr) const noexcept;
+  /// Whether the last virtual token of the attached adapter predicts a sequence's first token.
+  bool predicts_first_token() const noexcept {
+    return adapter_ != nullptr && adapter_->predicts_first_token();
+  }
 
   /// Runs the network over several sequences at once (a ragged batch: no padding) and appends the tokens to
   /// their caches. A sequence's results do not depend on what else is in the batch or on how it was cut into

@@ -36,7 +36,8 @@ struct LossOptions {
   bool gradient_checkpointing = false;      // as ForwardOptions
   DType activations = DType::f32;           // as ForwardOptions
   std::stop_token stop = {};                // asked before every matrix product
-  /// Where virtual tokens stand before a sequence, the last of them predicts its first token, as in PEFT: labels[0] counts.
+  /// Where virtual tokens stand before a sequence whose last one predicts its first token (prompt tuning), labels[0] counts, as in
+  /// PEFT.
   bool first_tokens = false;
   std::span<LossSum> per_sequence = {};  // receives the sum of each sequence, unless empty
   /// Of each row with a label. Rows are numbered (LossRow::index) by what is fed, the first sequence's first; with first_tokens,

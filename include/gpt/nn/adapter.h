@@ -88,6 +88,8 @@ class Adapter {
   virtual const LinearAdapter* linear(LinearId id) const noexcept = 0;
   /// Tokens that it puts before every sequence, which take the first positions; the token's own come behind them.
   virtual std::int64_t virtual_tokens() const noexcept { return 0; }
+  /// Whether the last of them predicts the sequence's first token: what embeddings before it do, and keys and values alone do not.
+  virtual bool predicts_first_token() const noexcept { return false; }
   /// Sets the sums of embeddings of the virtual tokens of sequences that begin at these rows of x, float32 [R, D], where
   /// any others stand. wpe are the embeddings of positions, from D to n_positions.
   virtual void embed_virtual_tokens(Context& context, const ops::Weight& wpe,

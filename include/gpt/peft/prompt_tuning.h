@@ -47,6 +47,7 @@ class PromptTuning final : public nn::Adapter {
   nn::AdaptedShape shape() const noexcept override { return shape_; }
   const nn::LinearAdapter* linear(nn::LinearId) const noexcept override { return nullptr; }
   std::int64_t virtual_tokens() const noexcept override { return config_.num_virtual_tokens; }
+  bool predicts_first_token() const noexcept override { return true; }
   void embed_virtual_tokens(nn::Context& context, const ops::Weight& wpe, std::span<const std::int64_t> rows,
                             TensorView x) const override;
   void visit(const Visitor& f) override;

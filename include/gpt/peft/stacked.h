@@ -48,6 +48,7 @@ class StackedAdapter final : public nn::Adapter {
   nn::AdaptedShape shape() const noexcept override;
   const nn::LinearAdapter* linear(nn::LinearId id) const noexcept override;
   std::int64_t virtual_tokens() const noexcept override;
+  bool predicts_first_token() const noexcept override;
   void embed_virtual_tokens(nn::Context& context, const ops::Weight& wpe, std::span<const std::int64_t> rows,
                             TensorView x) const override;
   void set_keys_and_values(nn::Context& context, std::int64_t layer, std::span<const std::int64_t> rows,
