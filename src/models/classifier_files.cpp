@@ -165,7 +165,11 @@ void Classifier::save_adapter(const fs::path& directory, const SaveOptions& opti
     kept.push_back(file.tensor(name));
     tensors.push_back({name, kept.back().view()});
   }
-  tensors.push_back({concat("base_model.model.", kScore), score_.values.view(), options.dtype});
+  // PEFT puts a layer around the model, unless the adapter is virtual tokens.
+  const std::string type = config.get_string("peft_type").value_or("");
+  const bool virtual_tokens = type == "PROMPT_TUNING" || type == "PREFIX_TUNING";
+  tensors.push_back({concat(virtual_tokens ? "base_model." : "base_model.model.", kScore),
+                     score_.values.view(), options.dtype});
   AtomicFiles files;
   PendingFile& weights = files.add(directory / "adapter_model.safetensors");
   files.add(directory / "adapter_config.json").write(config.dump());

@@ -48,9 +48,8 @@ HfConfig read_config(const std::filesystem::path& directory, SavedModules module
   return config;
 }
 
-HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type,
-                     SavedModules modules) {
-  HfConfig config = read_config(directory, modules);
+HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type) {
+  HfConfig config = read_config(directory);
   if (const std::string type = peft_type_of(config); type != peft_type)
     fail<UnsupportedError>(config.source(), "peft_type is ", type, ", expected ", peft_type);
   return config;
@@ -114,7 +113,9 @@ void read_tensors(const std::filesystem::path& directory, nn::Adapter& adapter, 
     all.emplace_back(&tensor, file.tensor(name));
     used.insert(name);
   });
-  for (const std::string_view module : modules) used.insert(concat(kPrefix, module, ".weight"));
+  for (const std::string_view module : modules)
+    for (const std::string_view prefix : {kPrefix, kPromptPrefix})
+      used.insert(concat(prefix, module, ".weight"));
   for (const std::string& name : file.names())
     if (!used.contains(name))
       fail<FormatError>(file.source(), "tensor ", name, " belongs to no part of the adapter that ",

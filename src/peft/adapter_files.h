@@ -32,8 +32,7 @@ using SavedModules = std::span<const std::string_view>;
 /// Reads adapter_config.json, and checks that it is of this method, if one is given. Throws IoError, FormatError,
 /// UnsupportedError naming another peft_type, or a module of modules_to_save that is none of `modules`.
 HfConfig read_config(const std::filesystem::path& directory, SavedModules modules = {});
-HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type,
-                     SavedModules modules = {});
+HfConfig read_config(const std::filesystem::path& directory, std::string_view peft_type);
 
 /// The keys that every method has: those that must be at their defaults are, those that mean nothing here pass. Throws
 /// UnsupportedError naming a key of `unsupported` that is anything but null, false, 0, "none" or empty.

@@ -6,8 +6,8 @@
 
 #include "core/memory.h"
 #include "gpt/core/error.h"
-#include "gpt/peft/lora.h"
 #include "peft/adapter_files.h"
+#include "peft/any_adapter.h"
 #include "peft/modules.h"
 
 namespace gpt {
@@ -16,9 +16,13 @@ void attach_adapter(Classifier& classifier, const std::filesystem::path& directo
                     const std::function<void(std::string_view)>& on_warning) {
   with_memory_errors(directory.native(), [&] {
     constexpr std::string_view kModules[] = {"score", "classifier"};  // what PEFT takes for any model's head
-    auto adapter = LoraAdapter::load(classifier.model().network(), directory, on_warning, kModules);
+    auto adapter =
+        peft::adapter_of(classifier.model().network(), peft::read_config(directory, kModules), on_warning);
+    peft::read_tensors(directory, *adapter, kModules);
     const SafetensorsFile file(directory / peft::kWeightsFile);
-    const std::string name = concat(peft::kPrefix, "score.weight");
+    std::string name = concat(peft::kPrefix, kModules[0], ".weight");
+    if (const std::string other = concat(peft::kPromptPrefix, kModules[0], ".weight"); file.contains(other))
+      name = other;
     if (!file.contains(name))
       fail<FormatError>(file.source(), "tensor ", name, " is missing, the head of a classifier");
     Tensor score = file.tensor(name);

@@ -17,7 +17,7 @@ namespace gpt {
 namespace {
 
 constexpr std::string_view kIa3Type = "IA3";
-constexpr std::string_view kIa3Unsupported[] = {"exclude_modules", "modules_to_save"};
+constexpr std::string_view kIa3Unsupported[] = {"exclude_modules"};
 
 bool is_one_of(const std::string& module, const std::vector<std::string>& names) {
   return std::ranges::any_of(names, [&](const std::string& name) { return peft::is_named(module, name); });

@@ -171,11 +171,10 @@ LoraAdapter::LoraAdapter(const Gpt2& network, LoraConfig config, std::uint64_t s
 LoraAdapter::~LoraAdapter() = default;
 
 std::shared_ptr<LoraAdapter> LoraAdapter::load(const Gpt2& network, const std::filesystem::path& directory,
-                                               const std::function<void(std::string_view)>& on_warning,
-                                               std::span<const std::string_view> modules_to_save) {
+                                               const std::function<void(std::string_view)>& on_warning) {
   return with_memory_errors(directory.native(), [&] {
-    auto adapter = from_config(network, peft::read_config(directory, kType, modules_to_save), on_warning);
-    peft::read_tensors(directory, *adapter, modules_to_save);
+    auto adapter = from_config(network, peft::read_config(directory, kType), on_warning);
+    peft::read_tensors(directory, *adapter);
     return adapter;
   });
 }

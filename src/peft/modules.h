@@ -13,6 +13,8 @@ namespace gpt::peft {
 
 /// What PEFT writes before the name of a module.
 inline constexpr std::string_view kPrefix = "base_model.model.";
+/// And where the adapter is virtual tokens, so that there is no layer of PEFT's around the model.
+inline constexpr std::string_view kPromptPrefix = "base_model.";
 
 struct Module {
   nn::LinearId id;

@@ -9,6 +9,7 @@
 
 #include "gpt/io/safetensors.h"
 #include "gpt/peft/lora.h"
+#include "peft/methods.h"
 #include "support/expect_error.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
@@ -67,6 +68,28 @@ TEST(ClassifierAdapter, IsSavedAsPeftDoesAndComesBackWithItsBits) {
   EXPECT_FALSE(same_bits(saved.logits({&text, 1}), loaded.logits({&text, 1})));
   attach_adapter(loaded, directory / "adapter");
   EXPECT_TRUE(same_bits(saved.logits({&text, 1}), loaded.logits({&text, 1})));
+}
+
+TEST(ClassifierAdapter, MayBeOfAnyMethod) {
+  const test::TempDir directory;
+  const std::vector<TokenId> text = test::tokens(9);
+  for (const test::Method& method : test::methods()) {
+    Classifier saved = base_classifier();
+    saved.model().network().attach(test::learned_adapter(method, saved.model().network(), 3));
+    saved.score().values.data<float>()[5] = 2;
+    saved.save(directory / method.name);
+    Classifier loaded = base_classifier();
+    std::vector<std::string> warnings;
+    attach_adapter(loaded, directory / method.name,
+                   [&](std::string_view warning) { warnings.emplace_back(warning); });
+    EXPECT_THAT(warnings, ElementsAre()) << method;
+    EXPECT_TRUE(same_bits(saved.logits({&text, 1}), loaded.logits({&text, 1}))) << method;
+    // In PEFT the model of a prompt has no tuner around it.
+    const bool prompt = method.name == "prompt_tuning" || method.name == "prefix_tuning";
+    EXPECT_TRUE(SafetensorsFile(directory / method.name / "adapter_model.safetensors")
+                    .contains(prompt ? "base_model.score.weight" : "base_model.model.score.weight"))
+        << method;
+  }
 }
 
 TEST(ClassifierAdapter, TakesWhatPeftCallsTheHeadsOfAllModels) {

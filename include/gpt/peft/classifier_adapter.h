@@ -9,9 +9,9 @@
 
 namespace gpt {
 
-/// Attaches what PEFT saved for a sequence classifier (task_type SEQ_CLS, LoRA) to its network, and takes the head from it:
-/// base_model.model.score.weight, whose rows are the classifier's labels in their order. Classifier::save writes such a directory.
-/// Throws as LoraAdapter::load; FormatError, ShapeError for a head that is missing or of another shape; the classifier then is as it
+/// Attaches what PEFT saved for a sequence classifier (task_type SEQ_CLS), by any method that load_adapter knows, to its network, and takes
+/// the head from it: base_model.model.score.weight, or base_model.score.weight beside virtual tokens, whose rows are the classifier's
+/// labels in their order. Classifier::save writes such a directory. Throws as load_adapter; FormatError, ShapeError for a head that is missing or of another shape; the classifier then is as it
 /// was.
 void attach_adapter(Classifier& classifier, const std::filesystem::path& directory,
                     const std::function<void(std::string_view)>& on_warning = {});

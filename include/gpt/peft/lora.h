@@ -55,10 +55,9 @@ class LoraAdapter final : public nn::Adapter {
   LoraAdapter(const Gpt2& network, LoraConfig config, std::uint64_t seed = 0);
   /// PEFT's directory: adapter_config.json and adapter_model.safetensors. Throws IoError, FormatError; UnsupportedError naming a
   /// key of the configuration that would change results and is not computed here; ShapeError for another network's. Modules that
-  /// are stored whole beside it are an error, unless the caller reads them: `modules_to_save` names them.
+  /// are stored whole beside it (modules_to_save) are an error: see attach_adapter.
   static std::shared_ptr<LoraAdapter> load(const Gpt2& network, const std::filesystem::path& directory,
-                                           const std::function<void(std::string_view)>& on_warning = {},
-                                           std::span<const std::string_view> modules_to_save = {});
+                                           const std::function<void(std::string_view)>& on_warning = {});
   /// Of this configuration, with tensors that are still to be set through visit().
   static std::shared_ptr<LoraAdapter> from_config(
       const Gpt2& network, const HfConfig& file,
