@@ -1,5 +1,7 @@
 // A classifier's checkpoint: that of its model, with a head. And an adapter's, with the head beside it.
 #include <algorithm>
+#include <charconv>
+#include <map>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -31,9 +33,9 @@ std::vector<std::string> labels_of(const HfConfig& config, const HfConfig::MapOf
   std::vector<std::string> labels(id2label.size());
   std::vector<bool> seen(id2label.size());
   for (const auto& [id, label] : id2label) {
-    std::size_t number = 0;
-    while (number < labels.size() && id != concat(number)) ++number;
-    if (number == labels.size() || seen[number])
+    std::size_t number = labels.size();
+    const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), number);
+    if (error != std::errc() || number >= labels.size() || id != concat(number) || seen[number])
       fail<FormatError>(config.source(), "id2label has the key \"", id, "\", expected the numbers 0 to ",
                         labels.size() - 1);
     labels[number] = label;
@@ -127,9 +129,15 @@ void Classifier::save(const fs::path& directory, const SaveOptions& options) con
       config.set_int("num_labels", num_labels());
       HfConfig::MapOf<std::string> id2label;
       HfConfig::MapOf<std::int64_t> label2id;
+      std::map<std::string_view, std::size_t>
+          places;  // of several labels of one name label2id has the last, as a Python dict
       for (std::size_t i = 0; i < labels_.size(); ++i) {
         id2label.emplace_back(concat(i), labels_[i]);
-        label2id.emplace_back(labels_[i], static_cast<std::int64_t>(i));
+        const auto number = static_cast<std::int64_t>(i);
+        if (const auto [known, is_new] = places.emplace(labels_[i], label2id.size()); is_new)
+          label2id.emplace_back(labels_[i], number);
+        else
+          label2id[known->second].second = number;
       }
       config.set_string_map("id2label", id2label);
       config.set_int_map("label2id", label2id);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <charconv>
+#include <cmath>
 #include <map>
 #include <utility>
 
@@ -22,14 +23,15 @@ constexpr std::string_view kClassificationDataset = "ClassificationDataset";
 class TargetsOfLabels {
  public:
   explicit TargetsOfLabels(const Classifier& classifier) : classifier_(classifier) {
-    for (const std::string& label : classifier.labels())
-      numbers_.emplace(label, static_cast<std::int64_t>(numbers_.size()));
+    const std::vector<std::string>& labels = classifier.labels();
+    for (std::size_t i = 0; i < labels.size(); ++i)  // of several with one name the last, as label2id has it
+      numbers_[labels[i]] = static_cast<std::int64_t>(i);
   }
 
   std::vector<float> of(const LabelledRow& row, std::string_view where) const {
     const ProblemType type = classifier_.problem_type();
     if (type == ProblemType::kMultiLabel) {
-      std::vector<float> targets(numbers_.size());
+      std::vector<float> targets(classifier_.labels().size());
       for (const std::string& label : row.labels)
         targets[static_cast<std::size_t>(number_of(label, where))] = 1;
       return targets;
@@ -43,7 +45,7 @@ class TargetsOfLabels {
     for (const std::string& label : row.labels) {
       float value = 0;
       const auto [end, error] = std::from_chars(label.data(), label.data() + label.size(), value);
-      if (error != std::errc() || end != label.data() + label.size())
+      if (error != std::errc() || end != label.data() + label.size() || !std::isfinite(value))
         fail<FormatError>(where, "the label is \"", label, "\", expected a number");
       targets.push_back(value);
     }

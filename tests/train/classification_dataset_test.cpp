@@ -54,6 +54,12 @@ TEST(ClassificationDataset, MakesTargetsOfEveryProblemType) {
   EXPECT_THAT(ClassificationDataset(number, std::span(numbers).first(1)).at(0).targets, ElementsAre(-2.5f));
   EXPECT_THAT(message_of<FormatError>([&] { ClassificationDataset(number, numbers, {.source = "f.csv"}); }),
               HasSubstr("[f.csv:3] the label is \"many\", expected a number"));
+  // What a table says where there is no number is none.
+  const auto holes = rows_of({{"x", {"nan"}}, {"x", {"1"}}, {"x", {"-inf"}}});
+  const ClassificationDataset full(number, holes, {.skip_bad_rows = true});
+  EXPECT_EQ(full.size(), 1);
+  EXPECT_EQ(full.bad(), 2);
+  EXPECT_THAT(full.first_bad(), HasSubstr("the label is \"nan\", expected a number"));
 }
 
 TEST(ClassificationDataset, NamesOrLeavesOutLabelsThatItDoesNotKnow) {
