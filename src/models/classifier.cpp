@@ -13,6 +13,7 @@
 #include "gpt/core/math.h"
 #include "gpt/core/rng.h"
 #include "gpt/ops/linear.h"
+#include "models/non_finite.h"
 
 namespace gpt {
 namespace {
@@ -150,6 +151,18 @@ void check_options(const Classifier& classifier, std::size_t sequences,
                      options.logits.shape().to_string(), ", expected float32 ", expected.to_string());
 }
 
+/// Throws NumericError naming a parameter that the logits cannot be numbers with, if there is one.
+void require_finite_logits(const Tensor& logits, const Classifier& classifier, const std::stop_token& stop) {
+  const auto all = logits.span<float>();
+  const auto bad = std::ranges::find_if(all, [](float x) { return !std::isfinite(x); });
+  if (bad == all.end()) return;
+  auto found = find_non_finite(classifier.model().network(), stop);
+  if (!found) found = find_non_finite("score.weight", classifier.score().values);
+  fail<NumericError>(kClassifier, "a logit of sequence ", (bad - all.begin()) / classifier.num_labels(),
+                     " is ", *bad,
+                     found ? concat("; parameter ", found->name, ": element ", found->element) : "");
+}
+
 LossSum loss_over(const Classifier& classifier, std::span<const TargetedSequence> batch, Arena& arena,
                   const ClassificationLossOptions& options) {
   check_options(classifier, batch.size(), options);
@@ -273,6 +286,7 @@ Tensor Classifier::logits(std::span<const std::vector<TokenId>> sequences,
     Tensor result = Tensor::empty({static_cast<std::int64_t>(sequences.size()), score_.out});
     arena.reset();
     ops::linear(hidden, score_, {}, result, arena);
+    require_finite_logits(result, *this, stop);
     return result;
   });
 }

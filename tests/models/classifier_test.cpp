@@ -143,6 +143,31 @@ TEST(Classifier, LoadsACheckpointOfAnUntiedModelThatHasNoHeadButItsOwn) {
       same_bits(tiny_classifier().logits({&text, 1}), Classifier::load(directory / "c").logits({&text, 1})));
 }
 
+// transformers' config.json may say so; its label2id is a dict, in which the last stays.
+TEST(Classifier, MayHaveTwoLabelsOfOneName) {
+  const test::TempDir directory;
+  tiny_classifier().save(directory / "a");
+  HfConfig config = HfConfig::load(directory / "a" / "config.json");
+  const HfConfig::MapOf<std::string> names{{"0", "x"}, {"1", "x"}, {"2", "y"}};
+  config.set_string_map("id2label", names);
+  config.save(directory / "a" / "config.json");
+  const Classifier loaded = Classifier::load(directory / "a");
+  EXPECT_THAT(loaded.labels(), ElementsAre("x", "x", "y"));
+  loaded.save(directory / "b");
+  EXPECT_THAT(Classifier::load(directory / "b").labels(), ElementsAre("x", "x", "y"));
+  EXPECT_THAT(*HfConfig::load(directory / "b" / "config.json").get_int_map("label2id"),
+              ElementsAre(std::pair<std::string, std::int64_t>("x", 1),
+                          std::pair<std::string, std::int64_t>("y", 2)));
+}
+
+TEST(Classifier, NamesWhatIsNoNumber) {
+  Classifier classifier = tiny_classifier();
+  const std::vector<std::vector<TokenId>> texts{tokens(3), tokens(4)};
+  classifier.score().values.data<float>()[17] = std::nanf("");
+  EXPECT_THAT(message_of<NumericError>([&] { classifier.logits(texts); }),
+              HasSubstr("a logit of sequence 0 is nan; parameter score.weight: element [1, 1] is nan"));
+}
+
 TEST(Classifier, NamesWhatIsWrongWithItsFiles) {
   const test::TempDir directory;
   const auto message_with = [&](auto edit) {

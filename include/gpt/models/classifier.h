@@ -86,7 +86,7 @@ class Classifier {
   void visit_head(const nn::Adapter::Visitor& f) { f("score.weight", score_.values, score_.file_shape()); }
 
   /// Of each sequence of 1 to n_positions tokens: float32 [sequences, num_labels]. Throws as Gpt2::forward; ArgumentError where there
-  /// are no sequences.
+  /// are no sequences; NumericError for logits that are not finite, naming a parameter that is not.
   Tensor logits(std::span<const std::vector<TokenId>> sequences, const std::stop_token& stop = {}) const;
 
   /// The ids of a text: those of the tokenizer, at most `max_length` (and n_positions) of its first ones; pad_token_id, or else token
