@@ -76,7 +76,7 @@ std::span<const float> ForwardChecks::row(std::int64_t r) const {
 
 Outcome ForwardChecks::logits(const Entry& entry) {
   const auto expected = expected_.reals(
-      entry.name, {rows_, network_.virtual_tokens() + row_length_, network_.config().vocab_size});
+      entry.name, {rows_, shown_virtual_tokens(network_) + row_length_, network_.config().vocab_size});
   return compare_reals(std::span<const float>(run_->output.logits.span<float>()), expected,
                        kActivationTolerance * expected_.scale(entry.name));
 }
@@ -159,7 +159,7 @@ double ForwardChecks::loss() {
   std::vector<std::int64_t> labels;  // none at virtual tokens
   for (std::int64_t b = 0; b < rows_; ++b) {
     constexpr std::int64_t kIgnored = -100;
-    labels.insert(labels.end(), static_cast<std::size_t>(network_.virtual_tokens()), kIgnored);
+    labels.insert(labels.end(), static_cast<std::size_t>(shown_virtual_tokens(network_)), kIgnored);
     const auto row = of_tokens.begin() + b * row_length_;
     labels.insert(labels.end(), row, row + row_length_);
   }

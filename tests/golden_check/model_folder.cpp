@@ -23,6 +23,9 @@ namespace {
 constexpr std::array<std::string_view, 10> kInputTensors{
     "input_ids",           "*_input_ids",      "labels",         "*_labels",    "*_labels_multi",
     "*_labels_regression", "*_attention_mask", "*_position_ids", "logits_cols", "rows.*"};
+/// README 2.6, and the other methods of PEFT, in the same forms (generator/make_peft_goldens.py).
+constexpr std::array<const char*, 6> kAdapters{"lora",    "prompt_tuning", "dora",
+                                               "adalora", "ia3",           "prefix_tuning"};
 constexpr std::array<std::string_view, 13> kInputValues{"tolerances",
                                                         "adamw",
                                                         "greedy[*].prompt",
@@ -147,9 +150,11 @@ void check_validation(const fs::path& folder, const std::string& name, const Mod
 }  // namespace
 
 bool is_model_folder(const fs::path& folder) {
-  return std::ranges::any_of(std::array{"golden.json", "golden.safetensors", "golden_lora.json",
-                                        "golden_prompt_tuning.json", "val.json"},
-                             [&](const char* file) { return fs::exists(folder / file); });
+  const auto is_there = [&](const char* file) { return fs::exists(folder / file); };
+  return std::ranges::any_of(std::array{"golden.json", "golden.safetensors", "val.json"}, is_there) ||
+         std::ranges::any_of(kAdapters, [&](const char* adapter) {
+           return is_there(concat("golden_", adapter, ".json").c_str());
+         });
 }
 
 void check_model_folder(const fs::path& folder, const std::string& name, const Settings& settings,
@@ -187,8 +192,7 @@ void check_model_folder(const fs::path& folder, const std::string& name, const S
   }
   judge_document(document, name, tensor_rules, json_rules, report);
   if (fs::exists(folder / "val.json")) check_validation(folder, name, model, settings, report);
-  for (const char* adapter : {"lora", "prompt_tuning"})
-    check_adapter(folder, checkpoint, name, adapter, recipe, report);
+  for (const char* adapter : kAdapters) check_adapter(folder, checkpoint, name, adapter, recipe, report);
 }
 
 }  // namespace gpt::golden

@@ -6,6 +6,10 @@
 
 namespace gpt::golden {
 
+std::int64_t shown_virtual_tokens(const Gpt2& network) {
+  return network.predicts_first_token() ? network.virtual_tokens() : 0;
+}
+
 BatchRun run_batch(const Gpt2& network, std::span<const TokenId> ids, std::int64_t rows) {
   const std::size_t row_length = ids.size() / static_cast<std::size_t>(rows);
   std::vector<nn::KvCache> caches;
@@ -18,7 +22,7 @@ BatchRun run_batch(const Gpt2& network, std::span<const TokenId> ids, std::int64
   BatchRun run;
   run.output = network.forward(
       batch, run.arena,
-      {.logits = LogitsRows::kAll, .hidden_states = true, .virtual_rows = network.virtual_tokens()});
+      {.logits = LogitsRows::kAll, .hidden_states = true, .virtual_rows = shown_virtual_tokens(network)});
   return run;
 }
 

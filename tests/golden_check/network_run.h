@@ -16,6 +16,9 @@ struct BatchRun {
   ForwardOutput output;  // all logits, all hidden states
 };
 
+/// Virtual tokens that have logits: those of a prompt, which predict something (README 2.6).
+std::int64_t shown_virtual_tokens(const Gpt2& network);
+
 /// Runs B rows of T tokens side by side. `ids` holds B * T of them.
 BatchRun run_batch(const Gpt2& network, std::span<const TokenId> ids, std::int64_t rows);
 
