@@ -10,6 +10,7 @@
 #include <numeric>
 #include <vector>
 
+#include "gpt/core/parallel.h"
 #include "gpt/models/quantize.h"
 #include "support/expect_error.h"
 #include "support/random_model.h"
@@ -88,6 +89,47 @@ TEST(Attribution, SaysTheSameOfAPackedNetworkAndWorksOnAQuantizedOne) {
     EXPECT_NEAR(found[i], expected[i], 0.1 * std::max(1.0, std::abs(expected[i])));
 }
 
+// Instruction sets are compared by examples.same_bits.
+TEST(Explanation, HasTheSameBitsOnAnyNumberOfThreads) {
+  Gpt2Config config = tiny_config();
+  config.n_embd = 256;
+  const Gpt2 network = random_network(config, 1);
+  const auto ids = tokens(24);
+  struct All {
+    std::vector<double> gradient, integrated;
+    std::vector<std::vector<std::vector<RankedToken>>> lens;
+    std::vector<Tensor> attention;
+    Tensor rollout;
+  };
+  const auto explained = [&](int threads) {
+    set_num_threads(threads);
+    const auto value = next_token_log_prob(network, 42);
+    All all{gradient_times_input(network, ids, value).scores,
+            integrated_gradients(network, ids, value, 96, 3).scores,
+            logit_lens(network, ids, 4),
+            attentions(network, ids),
+            {}};
+    all.rollout = attention_rollout(all.attention);
+    set_num_threads(0);
+    return all;
+  };
+  const All one = explained(1);
+  for (const int threads : {2, 3}) {
+    const All other = explained(threads);
+    EXPECT_EQ(one.gradient, other.gradient);
+    EXPECT_EQ(one.integrated, other.integrated);
+    for (std::size_t layer = 0; layer < one.lens.size(); ++layer)
+      for (std::size_t t = 0; t < ids.size(); ++t)
+        for (std::size_t i = 0; i < 4; ++i) {
+          EXPECT_EQ(one.lens[layer][t][i].id, other.lens[layer][t][i].id);
+          EXPECT_EQ(one.lens[layer][t][i].log_prob, other.lens[layer][t][i].log_prob);
+        }
+    for (std::size_t layer = 0; layer < one.attention.size(); ++layer)
+      EXPECT_TRUE(test::same_bits(one.attention[layer], other.attention[layer])) << layer;
+    EXPECT_TRUE(test::same_bits(one.rollout, other.rollout));
+  }
+}
+
 TEST(Attribution, RefusesWhatCannotBe) {
   const Gpt2 network = random_network(tiny_config(), 1);
   const auto ids = tokens(7);
@@ -129,7 +171,7 @@ TEST(LogitLens, EndsWithWhatTheNetworkSays) {
   expect_error<ArgumentError>([&] { logit_lens(network, ids, 98); }, {"top_n is 98"});
 }
 
-TEST(Attentions, AreProbabilitiesThatGiveTheAttentionsResult) {
+TEST(Attentions, AreProbabilitiesAndALookChangesNothing) {
   const Gpt2 network = random_network(tiny_config(), 1);
   const auto ids = tokens(20);
   const std::vector<Tensor> layers = attentions(network, ids);

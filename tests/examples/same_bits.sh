@@ -1,26 +1,38 @@
 #!/bin/sh
-# same_bits.sh GENERATE MODEL: law 1 from outside. A sampled continuation with its log-probabilities, printed so that they read
-# back exactly, is the same for every instruction set that this CPU has, one thread or two, the weights mapped or read.
+# same_bits.sh GENERATE EXPLAIN MODEL: law 1 from outside. A sampled continuation with its log-probabilities, and what explains a token
+# (integrated gradients, logit lens, rollout of the attentions), printed so that they read back exactly, are the same for every instruction
+# set that this CPU has, one thread or two, the weights mapped or read.
 set -eu
-generate=$1 model=$2
+generate=$1 explain=$2 model=$3
 
-result() {
+generated() {
   "$generate" --model "$model" --prompt 'ROMEO: What light' --max-new-tokens 60 --do-sample --seed 3 --json --logprobs 5 "$@" \
     2> /dev/null | sed 's/"timing":{[^}]*},//; s/,"peak_rss_bytes":[0-9]*//'
 }
+explained() {
+  "$explain" --model "$model" --prompt 'ROMEO: What light' --json --steps 3 --top 4 "$@" 2> /dev/null
+}
+compare() {
+  if [ "$2" != "$3" ]; then
+    echo "$1: other bits than scalar --threads 1"
+    exit 1
+  fi
+  echo "$1: the same bits"
+}
 
-expected=$(GPT_FORCE_ISA=scalar result --threads 1)
+expected=$(GPT_FORCE_ISA=scalar generated --threads 1)
 case $expected in *'"logprobs":[{'*) ;; *) echo "no log-probabilities in: $expected"; exit 1 ;; esac
+explanation=$(GPT_FORCE_ISA=scalar explained --threads 1)
+case $explanation in *'"rollout":0.'*'"logit_lens":'*) ;; *) echo "no explanation: $explanation"; exit 1 ;; esac
 for isa in scalar avx2 avx512; do
   status=0
   GPT_FORCE_ISA=$isa "$generate" --model "$model" --prompt a --max-new-tokens 1 > /dev/null 2>&1 || status=$?
   if [ $status -ne 0 ]; then echo "skipped: this CPU has no $isa"; continue; fi
   for options in '--threads 1' '--threads 2' '--threads 2 --no-mmap'; do
     # shellcheck disable=SC2086  # the options are words
-    if [ "$(GPT_FORCE_ISA=$isa result $options)" != "$expected" ]; then
-      echo "$isa $options: other bits than scalar --threads 1"
-      exit 1
-    fi
-    echo "$isa $options: the same bits"
+    compare "generate, $isa $options" "$(GPT_FORCE_ISA=$isa generated $options)" "$expected"
+  done
+  for threads in 1 2; do
+    compare "explain, $isa --threads $threads" "$(GPT_FORCE_ISA=$isa explained --threads $threads)" "$explanation"
   done
 done

@@ -320,5 +320,52 @@ TEST(Attention, RefusesACacheThatIsTooSmallOrOfAnotherType) {
             "[attention] a cache is float64, expected float32, float16, bfloat16 or int8");
 }
 
+// What attention itself does not hold, by its definition.
+TEST(AttentionProbabilities, AreTheSoftmaxOfTheScores) {
+  const AttentionShape shape{3, 20, 0.25f};
+  constexpr std::int64_t kT = 40, kD = 60;
+  const Tensor qkv = random_tensor({kT, 3 * kD}, 1);
+  Tensor found = Tensor::empty({3, kT, kT});
+  attention_probabilities(qkv, shape, found);
+  const auto at = [&](std::int64_t t, std::int64_t column) {
+    return static_cast<double>(qkv.data<float>()[t * 3 * kD + column]);
+  };
+  for (std::int64_t h = 0; h < 3; ++h)
+    for (std::int64_t t = 0; t < kT; ++t) {
+      std::vector<double> p(kT);
+      double total = 0, largest = 0;
+      for (std::int64_t j = 0; j <= t; ++j) {
+        double s = 0, size = 0;
+        for (std::int64_t i = h * 20; i < (h + 1) * 20; ++i) {
+          s += at(t, i) * at(j, kD + i);
+          size += std::abs(at(t, i) * at(j, kD + i));
+        }
+        total += p[static_cast<std::size_t>(j)] = std::exp(0.25 * s);
+        largest = std::max(largest, 0.25 * size);
+      }
+      // A score: a chain of 20 and a product, each within 2^-24 of the sum of sizes, in numerator and denominator; one rounding.
+      const double tolerance = (2 * 21 * largest + 1) * 0x1p-24;
+      for (std::int64_t j = 0; j < kT; ++j) {
+        const double expected = p[static_cast<std::size_t>(j)] / total;
+        ASSERT_NEAR(found.data<float>()[(h * kT + t) * kT + j], expected, tolerance * expected)
+            << t << " " << j;
+      }
+    }
+}
+
+TEST(AttentionProbabilities, HaveTheSameBitsOnAnyNumberOfThreads) {
+  const AttentionShape shape{4, 64, 0.125f};
+  const Tensor qkv = random_tensor({130, 3 * 256}, 1);
+  Tensor one = Tensor::empty({4, 130, 130}), more = Tensor::empty(one.shape());
+  set_num_threads(1);
+  attention_probabilities(qkv, shape, one);
+  for (const int threads : {2, 3}) {
+    set_num_threads(threads);
+    attention_probabilities(qkv, shape, more);
+    EXPECT_TRUE(same_bits(one, more)) << threads;
+  }
+  set_num_threads(0);
+}
+
 }  // namespace
 }  // namespace gpt::ops
