@@ -31,6 +31,7 @@ struct TrainRequest : CommonRequest {
   gpt::LoraConfig lora;
   std::int64_t max_length = 0;
   std::optional<double> learning_rate;
+  std::optional<std::string> metric;  // unset: what suits the problem_type
   bool balanced = false;
   double label_smoothing_factor = 0;
   std::int64_t folds = 0;
@@ -48,8 +49,8 @@ struct PredictRequest : CommonRequest {
   std::optional<std::string> file;
   std::vector<std::string> texts;
   bool zero_shot = false;
-  std::string labels;  // with commas between them
-  std::string prompt = "{text} This is";
+  std::string labels;                 // with commas between them
+  std::optional<std::string> prompt;  // unset: kDefaultPrompt
 };
 
 void add_options(program::App& app, TrainRequest& request);

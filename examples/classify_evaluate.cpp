@@ -29,6 +29,8 @@ by how likely they are to follow the text (--prompt): by the log-probability of 
 namespace {
 
 namespace fs = std::filesystem;
+constexpr const char* kDefaultPrompt = "{text} This is";
+
 using program::Json;
 using Clock = std::chrono::steady_clock;
 
@@ -92,7 +94,8 @@ bool write_prediction(program::Output& out, const gpt::LabelledRow& row,
 
 int predict_zero_shot(const PredictRequest& r, std::vector<gpt::LabelledRow> rows, std::stop_token stop) {
   const std::vector<std::string> labels = split_labels(r.labels);
-  const std::size_t place = r.prompt.find("{text}");
+  const std::string prompt = r.prompt.value_or(kDefaultPrompt);
+  const std::size_t place = prompt.find("{text}");
   const gpt::Model model =
       gpt::Model::load(r.model, {.pack = true, .on_warning = program::warn, .stop = stop});
   program::Output out;
@@ -101,7 +104,7 @@ int predict_zero_shot(const PredictRequest& r, std::vector<gpt::LabelledRow> row
     std::vector<gpt::ChoiceQuestion> questions;
     const std::size_t end = std::min(rows.size(), begin + kAtOnce);
     for (std::size_t i = begin; i < end; ++i) {
-      std::string context = r.prompt;
+      std::string context = prompt;
       context.replace(place, 6, rows[i].text);
       questions.push_back({std::move(context), labels, 0});
     }
@@ -151,6 +154,8 @@ int run(EvaluateRequest& r) {
   options.stop = stop;
   const gpt::LabelledRows rows = program::read_rows(r.test_file, options);
   gpt::Classifier classifier = gpt::Classifier::load(r.model, {.on_warning = program::warn, .stop = stop});
+  if (r.report && classifier.problem_type() != gpt::ProblemType::kSingleLabel)
+    throw program::UsageError("--report is for classes, one of which is right");
   const program::ClassifierSettings settings = program::ClassifierSettings::load(r.model);
   const gpt::ClassificationDataset data =
       program::make_dataset(classifier, rows, r.test_file, settings.max_length, r.strict);
@@ -173,7 +178,6 @@ int run(EvaluateRequest& r) {
   } else {
     object = scores_of_objective(classifier, data, stop);
     text = object.dump(2) + "\n";
-    if (r.report) throw program::UsageError("--report is for classes, one of which is right");
   }
   object["skipped"] = rows.bad + data.bad();
   object["truncated"] = data.truncated();
@@ -191,7 +195,9 @@ int run(PredictRequest& r) {
   if (!r.file && r.texts.empty()) throw program::UsageError("--file or --text is missing");
   if (r.zero_shot && r.labels.empty()) throw program::UsageError("--zero-shot needs --labels");
   if (!r.zero_shot && !r.labels.empty()) throw program::UsageError("--labels is for --zero-shot");
-  if (r.prompt.find("{text}") == std::string::npos) throw program::UsageError("--prompt has no {text}");
+  if (!r.zero_shot && r.prompt) throw program::UsageError("--prompt is for --zero-shot");
+  if (r.prompt && r.prompt->find("{text}") == std::string::npos)
+    throw program::UsageError("--prompt has no {text}");
   gpt::set_num_threads(r.threads);
   const program::Interrupt interrupt;
   const std::stop_token stop = interrupt.token();

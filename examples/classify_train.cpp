@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <utility>
 
@@ -56,6 +57,20 @@ gpt::ProblemType problem_type_of(const TrainRequest& r) {
   return *type;
 }
 
+/// What tells the best classifier, which is to be known before the first has been trained.
+std::string metric_of(const TrainRequest& r) {
+  const gpt::ProblemType type = problem_type_of(r);
+  if (!r.metric) return type == gpt::ProblemType::kSingleLabel ? "macro_f1" : "loss";
+  const std::vector<std::string> known =
+      type == gpt::ProblemType::kRegression
+          ? std::vector<std::string>{"loss", "mean_squared_error", "mean_absolute_error"}
+          : std::vector<std::string>{"loss", "macro_f1", "accuracy"};
+  if (std::ranges::find(known, *r.metric) == known.end())
+    throw program::UsageError(gpt::concat("--metric-for-best-model: ", program::in_quotes(*r.metric),
+                                          " is none of ", known[0], ", ", known[1], ", ", known[2]));
+  return *r.metric;
+}
+
 fs::path run_directory(const TrainRequest& r) { return fs::path(r.output_dir) / "run"; }
 
 /// Checks what needs no file, and completes the arguments.
@@ -72,7 +87,7 @@ void prepare(TrainRequest& r) {
   a.learning_rate = r.learning_rate.value_or(method.learning_rate);
   if (method.name == "lora") a.lora = r.lora;
   if (method.name == "head") a.learns = [](std::string_view) { return false; };
-  if (!single && a.metric_for_best_model == "macro_f1") a.metric_for_best_model = "loss";
+  a.metric_for_best_model = metric_of(r);
   a.output_dir = run_directory(r);
   a.load_best_model_at_end = true;
   a.save_steps = 0;
@@ -112,19 +127,28 @@ struct Data {
 Data split(gpt::LabelledRows all, double fraction, bool single, std::uint64_t seed) {
   std::vector<std::int32_t> classes(all.rows.size());
   if (single) {
-    const std::vector<std::string> labels = gpt::labels_of(all.rows);
-    for (std::size_t i = 0; i < classes.size(); ++i)
-      classes[i] =
-          static_cast<std::int32_t>(std::ranges::find(labels, all.rows[i].labels.front()) - labels.begin());
+    std::map<std::string, std::int32_t> numbers;
+    for (const std::string& label : gpt::labels_of(all.rows))
+      numbers.emplace(label, static_cast<std::int32_t>(numbers.size()));
+    for (std::size_t i = 0; i < classes.size(); ++i) {
+      // A row that has not one label, which JSON allows, is left out later.
+      const std::vector<std::string>& own = all.rows[i].labels;
+      classes[i] = own.empty() ? static_cast<std::int32_t>(numbers.size()) : numbers.at(own.front());
+    }
   }
   const auto n = static_cast<std::int64_t>(all.rows.size());
   if (n < 2) gpt::fail<gpt::FormatError>("classify", "has ", n, " rows, too few for a validation");
-  const auto folds = std::clamp<std::int64_t>(std::llround(1 / fraction), 2, n);
-  const std::vector<std::int64_t> held = gpt::stratified_folds(classes, folds, seed).front();
+  // Every row alone, class after class, of which each one is held where the part of those so far grows by one.
+  const auto singles = gpt::stratified_folds(classes, n, seed);
+  std::vector<bool> held(all.rows.size());
+  for (std::size_t i = 0; i < singles.size(); ++i) {
+    const double before = static_cast<double>(i) - 1;
+    held[static_cast<std::size_t>(singles[i].front())] =
+        i == 0 || std::floor(fraction * static_cast<double>(i)) > std::floor(fraction * before);
+  }
   Data data;
-  for (std::int64_t i = 0; i < n; ++i)
-    (std::ranges::binary_search(held, i) ? data.validation : data.train)
-        .rows.push_back(std::move(all.rows[static_cast<std::size_t>(i)]));
+  for (std::size_t i = 0; i < held.size(); ++i)
+    (held[i] ? data.validation : data.train).rows.push_back(std::move(all.rows[i]));
   return data;
 }
 
@@ -158,12 +182,17 @@ gpt::Classifier make_classifier(const TrainRequest& r, const std::vector<gpt::La
   std::vector<std::string> labels = gpt::labels_of(rows);
   if (type == gpt::ProblemType::kRegression) {
     labels.clear();
-    for (std::size_t i = 0; i < rows.front().labels.size(); ++i) labels.push_back(gpt::concat("LABEL_", i));
+    const auto first =
+        std::ranges::find_if(rows, [](const gpt::LabelledRow& row) { return !row.labels.empty(); });
+    for (std::size_t i = 0; first != rows.end() && i < first->labels.size(); ++i)
+      labels.push_back(gpt::concat("LABEL_", i));
   }
   constexpr std::size_t kMany = 1000;
   if (labels.size() > kMany)
     gpt::fail<gpt::FormatError>(r.train_file, "has ", labels.size(), " different labels, expected at most ",
                                 kMany, "; is ", *r.rows.label_column, " the column of the labels?");
+  if (labels.empty())
+    gpt::fail<gpt::FormatError>(r.train_file, "no row has a label in column ", *r.rows.label_column);
   if (type == gpt::ProblemType::kSingleLabel && labels.size() < 2)
     gpt::fail<gpt::FormatError>(r.train_file, "all rows have the label ", labels.front(),
                                 ", expected two or more different ones");
@@ -264,7 +293,6 @@ void add_options(program::App& app, TrainRequest& r) {
   a.warmup_ratio = 0.1;
   a.weight_decay = 0.01;
   a.logging_steps = 20;
-  a.metric_for_best_model = "macro_f1";
   a.early_stopping_patience = 5;
   app.add_text("--model", r.model, "DIR", "Directory of a Hugging Face GPT-2 checkpoint").required();
   app.add_text("--train-file", r.train_file, "FILE", "Rows to learn from").required();
@@ -299,8 +327,8 @@ void add_options(program::App& app, TrainRequest& r) {
         r.balanced = name == "balanced";
       },
       "NAME", "none, or balanced: rare classes count as much as frequent ones (none)");
-  app.add_text("--metric-for-best-model", a.metric_for_best_model, "NAME",
-               "macro_f1, accuracy or loss (macro_f1)");
+  app.add_text("--metric-for-best-model", r.metric, "NAME",
+               "macro_f1, accuracy or loss (macro_f1; of several labels and numbers loss)");
   app.add_number("--early-stopping-patience", a.early_stopping_patience,
                  "Evaluations without a better one before the end, 0 = never (5)", 0);
   app.add_number("--eval-steps", a.eval_steps, "Updates between two evaluations, 0 = once an epoch (0)", 0);

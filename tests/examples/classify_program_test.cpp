@@ -248,11 +248,46 @@ TEST_F(ClassifyProgram, RanksLabelsWithoutHavingLearnedThem) {
   EXPECT_EQ(parse_json(result.out).at("label"), "light");
 }
 
+TEST_F(ClassifyProgram, LeavesOutRowsThatHaveNoLabelInTheirList) {
+  std::string lines;
+  for (int i = 0; i < 20; ++i)
+    lines += concat(R"({"text": ")", i % 2 == 0 ? "sweet " : "bitter ", i, R"(", "label": [)",
+                    i % 5 == 0   ? ""
+                    : i % 2 == 0 ? "\"good\""
+                                 : "\"bad\"",
+                    "]}\n");
+  write_file(file("lists.jsonl"), lines);
+  const auto train_on = [&](const std::string& name, const std::string& dir) {
+    return run({"train", "--model", kDemo, "--train-file", file(name), "--num-train-epochs", "1",
+                "--max-length", "8", "--method", "head", "--validation-fraction", "0.5", "--output-dir",
+                file(dir), "--json"});
+  };
+  const ProcessResult result = train_on("lists.jsonl", "lists");
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("lists.jsonl:1] has 0 labels, expected 1"));
+  EXPECT_THAT(result.err, HasSubstr("8 texts to learn from, 8 to validate on, 2 labels"));
+  write_file(file("none.jsonl"), "{\"text\": \"a\", \"label\": []}\n{\"text\": \"b\", \"label\": []}\n");
+  const ProcessResult none = train_on("none.jsonl", "never");
+  EXPECT_EQ(none.status, 1) << none.err;
+  EXPECT_THAT(none.err, HasSubstr("no row has a label in column label"));
+}
+
+TEST_F(ClassifyProgram, KeepsThePartOfTheRowsForValidationThatItIsTold) {
+  for (const auto& [fraction, said] : {std::pair("0.7", "18 texts to learn from, 42 to validate on"),
+                                       std::pair("0.25", "45 texts to learn from, 15 to validate on")}) {
+    const ProcessResult result = train({"--output-dir", file(concat("part", fraction)), "--method", "head",
+                                        "--max-steps", "1", "--validation-fraction", fraction});
+    EXPECT_THAT(result.err, HasSubstr(said));
+  }
+}
+
 TEST_F(ClassifyProgram, SaysWhatIsWrong) {
   expect_failure(2, command({"train", "--model", kDemo}), "--train-file");
   expect_failure(2, command({"tell"}), "is no command, expected train, evaluate or predict");
   expect_failure(2, command({"predict", "--model", kDemo}), "--file or --text");
   expect_failure(2, command({"predict", "--model", kDemo, "--text", "x", "--labels", "a,b"}), "--zero-shot");
+  expect_failure(2, command({"predict", "--model", kDemo, "--text", "x", "--prompt", "{text} is"}),
+                 "--zero-shot");
   expect_failure(1, command({"predict", "--model", kDemo, "--text", "x"}), "score.weight is missing");
   const auto with = [&](std::vector<std::string> more, const std::string& dir) {
     std::vector<std::string> all{"train",           "--model",       kDemo,    "--train-file",
@@ -261,6 +296,8 @@ TEST_F(ClassifyProgram, SaysWhatIsWrong) {
     all.insert(all.end(), more.begin(), more.end());
     return command(std::move(all));
   };
+  expect_failure(2, with({"--metric-for-best-model", "f1"}, file("never")),
+                 "is none of loss, macro_f1, accuracy");
   expect_failure(2, with({"--method", "magic"}, file("never")), "is none of full, lora, head");
   expect_failure(1, with({"--strict"}, file("never")), "train.csv:62]");
   write_file(file("one.csv"), "text,label\na,x\nb,x\n");
