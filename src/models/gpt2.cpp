@@ -28,7 +28,7 @@ namespace {
 nn::Block make_block(const Gpt2Config& c, std::int64_t layer) {
   const DefaultFloatEnvironment environment;
   return {nn::LayerNorm(c.n_embd, c.layer_norm_epsilon, {layer, false}),
-          nn::Attention(c.n_embd, c.n_head, attention_scale(c, layer), layer),
+          nn::Attention(c.n_embd, c.heads_of(layer), c.head_dim(), attention_scale(c, layer), layer),
           nn::LayerNorm(c.n_embd, c.layer_norm_epsilon, {layer, true}),
           nn::Mlp(c.n_embd, c.inner_dim(), c.activation_function, layer)};
 }
@@ -236,12 +236,25 @@ void Gpt2::attach(std::shared_ptr<nn::Adapter> adapter) {
   adapter_ = std::move(adapter);
 }
 
+nn::AdaptedShape Gpt2::adapted_shape() const noexcept {
+  std::uint64_t pruned = 0;
+  if (!config_.pruned_heads.empty()) {
+    Fingerprint sum;
+    for (const auto& [layer, heads] : config_.pruned_heads) {
+      sum.add(layer);
+      for (const std::int64_t head : heads) sum.add(head);
+    }
+    pruned = sum.value();
+  }
+  return {config_.n_layer, config_.n_embd, config_.inner_dim(), pruned};
+}
+
 void Gpt2::check(const nn::Adapter& adapter, std::string_view what) const {
   const nn::AdaptedShape mine = adapted_shape(), its = adapter.shape();
   if (its != mine)
     fail<ArgumentError>("gpt2", what, " is for n_layer = ", its.n_layer, ", n_embd = ", its.features,
                         ", n_inner = ", its.inner, ", expected ", mine.n_layer, ", ", mine.features, ", ",
-                        mine.inner);
+                        mine.inner, its.pruned_heads != mine.pruned_heads ? ", and its pruned_heads" : "");
 }
 
 std::int64_t Gpt2::virtual_tokens(const nn::Adapter* adapter) const noexcept {

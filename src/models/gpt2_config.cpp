@@ -1,5 +1,6 @@
 #include "gpt/models/gpt2_config.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -35,6 +36,8 @@ constexpr IntKey kIntKeys[] = {{"vocab_size", "", &Gpt2Config::vocab_size},
                                {"n_layer", "num_hidden_layers", &Gpt2Config::n_layer},
                                {"n_head", "num_attention_heads", &Gpt2Config::n_head},
                                {"n_inner", "", &Gpt2Config::n_inner}};
+constexpr std::string_view kPrunedHeads = "pruned_heads";
+
 struct FloatKey {
   std::string_view name;
   float Gpt2Config::*member;
@@ -85,8 +88,23 @@ void refuse_unsupported(const HfConfig& file) {
     if (file.get_bool(key).value_or(false))
       fail<UnsupportedError>(file.source(), key, " is true, which is not supported");
   read_quantization(file);  // refuses another library's
-  if (const auto pruned = file.get_object("pruned_heads"); pruned && !pruned->keys().empty())
-    fail<UnsupportedError>(file.source(), "pruned_heads is not empty, which is not supported");
+}
+
+std::map<std::int64_t, std::vector<std::int64_t>> read_pruned_heads(const HfConfig& file) {
+  std::map<std::int64_t, std::vector<std::int64_t>> all;
+  const auto pruned = file.get_object(kPrunedHeads);
+  if (!pruned) return all;
+  for (const std::string& key : pruned->keys()) {
+    std::int64_t layer = 0;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), layer);
+    if (error != std::errc() || key != concat(layer))
+      fail<FormatError>(file.source(), kPrunedHeads, " has the key \"", key,
+                        "\", expected the number of a layer");
+    auto heads = pruned->get_int_list(key).value_or(std::vector<std::int64_t>());
+    std::ranges::sort(heads);
+    if (!heads.empty()) all.emplace(layer, std::move(heads));
+  }
+  return all;
 }
 
 }  // namespace
@@ -131,6 +149,7 @@ Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
     for (const std::int64_t id : file.get_int_list("eos_token_id").value_or(std::vector<std::int64_t>{}))
       c.eos_token_id.push_back(token_id(file, "eos_token_id", id));
   }
+  c.pruned_heads = read_pruned_heads(file);
   for (const std::string_view key : kHarmless) file.has(key);  // marks it as read
   if (on_warning)
     for (const std::string& key : file.unread_keys())
@@ -165,6 +184,11 @@ void Gpt2Config::to_hf(HfConfig& file) const {
     }
   }
   for (const BoolKey& k : kBoolKeys) file.set_bool(k.name, this->*k.member);
+  if (!pruned_heads.empty() || file.has(kPrunedHeads)) {
+    HfConfig pruned;
+    for (const auto& [layer, heads] : pruned_heads) pruned.set_int_list(concat(layer), heads);
+    file.set_object(kPrunedHeads, pruned);
+  }
   const auto held = file.get_string("activation_function");
   if (!held || ops::activation_from_name(*held) != activation_function)
     file.set_string("activation_function", ops::name_of(activation_function));
@@ -182,6 +206,20 @@ void Gpt2Config::to_hf(HfConfig& file) const {
   }
 }
 
+std::vector<std::int64_t> Gpt2Config::heads_left(std::int64_t layer) const {
+  const auto pruned = pruned_heads.find(layer);
+  std::vector<std::int64_t> left;
+  for (std::int64_t head = 0; head < n_head; ++head)
+    if (pruned == pruned_heads.end() || !std::ranges::binary_search(pruned->second, head))
+      left.push_back(head);
+  return left;
+}
+
+std::int64_t Gpt2Config::heads_of(std::int64_t layer) const noexcept {
+  const auto pruned = pruned_heads.find(layer);
+  return pruned == pruned_heads.end() ? n_head : n_head - std::ssize(pruned->second);
+}
+
 void Gpt2Config::validate() const {
   constexpr std::string_view where = "gpt2_config";
   constexpr std::int64_t kLargest = std::numeric_limits<std::int32_t>::max();
@@ -195,6 +233,16 @@ void Gpt2Config::validate() const {
   }
   if (n_embd % n_head != 0)
     fail<ArgumentError>(where, "n_embd ", n_embd, " is not a multiple of n_head ", n_head);
+  for (const auto& [layer, heads] : pruned_heads) {
+    if (layer < 0 || layer >= n_layer)
+      fail<ArgumentError>(where, kPrunedHeads, " has layer ", layer, ", expected layers below ", n_layer);
+    for (std::size_t i = 0; i < heads.size(); ++i)
+      if (heads[i] < 0 || heads[i] >= n_head || (i > 0 && heads[i] <= heads[i - 1]))
+        fail<ArgumentError>(where, kPrunedHeads, " has head ", heads[i], " of layer ", layer,
+                            ", expected each of those below ", n_head, " once at most");
+    if (std::ssize(heads) == n_head)
+      fail<ArgumentError>(where, kPrunedHeads, " leaves layer ", layer, " no head, expected at least one");
+  }
   if (!(layer_norm_epsilon > 0 && layer_norm_epsilon <= std::numeric_limits<float>::max()))
     fail<ArgumentError>(where, "layer_norm_epsilon is ", layer_norm_epsilon, ", expected a positive number");
   if (!(initializer_range >= 0 && initializer_range <= std::numeric_limits<float>::max()))

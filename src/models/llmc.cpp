@@ -182,6 +182,7 @@ void refuse_what_computes_otherwise(const Gpt2Config& c, std::string_view target
   if (c.layer_norm_epsilon != 1e-5f) refuse("layer_norm_epsilon", c.layer_norm_epsilon, "1e-5");
   if (!c.scale_attn_weights) refuse("scale_attn_weights", false, "true");
   if (c.scale_attn_by_inverse_layer_idx) refuse("scale_attn_by_inverse_layer_idx", true, "false");
+  if (!c.pruned_heads.empty()) refuse("pruned_heads", "not empty", "n_head in all layers");
   if (!c.tie_word_embeddings) refuse("tie_word_embeddings", false, "true");
 }
 

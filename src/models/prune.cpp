@@ -216,6 +216,14 @@ Gpt2 without_layers(const Gpt2& network, std::span<const std::int64_t> layers) {
   return with_memory_errors(where, [&] {
     Gpt2Config config = network.config();
     config.n_layer -= std::ssize(layers);
+    config.pruned_heads.clear();
+    for (std::int64_t layer = 0, left = 0; layer < n_layer; ++layer) {
+      if (dropped[static_cast<std::size_t>(layer)]) continue;
+      if (const auto heads = network.config().pruned_heads.find(layer);
+          heads != network.config().pruned_heads.end())
+        config.pruned_heads.emplace(left, heads->second);
+      ++left;
+    }
     Gpt2 smaller(config);
     // What the network has, by the names that it has in the smaller one.
     std::map<std::string, std::int64_t> numbers;

@@ -49,6 +49,9 @@ void refuse_what_runs_wrongly(const Gpt2Config& c, std::string_view target) {
     fail<UnsupportedError>(target, "scale_attn_weights is false, but llama.cpp scales every gpt2's");
   if (c.scale_attn_by_inverse_layer_idx)
     fail<UnsupportedError>(target, "scale_attn_by_inverse_layer_idx is true, which llama.cpp has not");
+  if (!c.pruned_heads.empty())
+    fail<UnsupportedError>(target,
+                           "pruned_heads is not empty, but llama.cpp's gpt2 has as many heads in all layers");
   if (c.n_layer > kMostLayers)
     fail<UnsupportedError>(target, "n_layer is ", c.n_layer, ", more than llama.cpp's ", kMostLayers);
 }

@@ -122,13 +122,16 @@ void LayerNorm::forward(Context& context, ConstTensorView x, TensorView y) const
   }
 }
 
-Attention::Attention(std::int64_t features, std::int64_t n_head, float scale, std::int64_t layer)
+Attention::Attention(std::int64_t features, std::int64_t n_head, std::int64_t head_dim, float scale,
+                     std::int64_t layer)
     : n_head_(n_head),
-      head_dim_(features / n_head),
+      head_dim_(head_dim),
       scale_(scale),
       layer_(layer),
-      c_attn_(features, 3 * features, ops::WeightLayout::kInOut, true, {layer, LinearPlace::kAttnCAttn}),
-      c_proj_(features, features, ops::WeightLayout::kInOut, true, {layer, LinearPlace::kAttnCProj}) {}
+      c_attn_(features, 3 * n_head * head_dim, ops::WeightLayout::kInOut, true,
+              {layer, LinearPlace::kAttnCAttn}),
+      c_proj_(n_head * head_dim, features, ops::WeightLayout::kInOut, true,
+              {layer, LinearPlace::kAttnCProj}) {}
 
 void Attention::forward(Context& context, ConstTensorView x, std::span<const Segment> batch,
                         ConstTensorView residual, TensorView y) const {
@@ -143,7 +146,7 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
     spans[i] = {s.row, s.rows, 0, {}};
     if (s.cache != nullptr) spans[i] = {s.row, s.rows, s.cache->positions(), s.cache->layer(layer_)};
   }
-  const TensorView heads = context.take(x.shape());
+  const TensorView heads = context.take({x.dim(0), n_head_ * head_dim_});
   if (context.attentions != nullptr)
     ops::attention_probabilities(
         qkv, {n_head_, head_dim_, scale_},

@@ -19,17 +19,19 @@ std::string bias_of(const Module& module) {
 }
 
 std::vector<Module> modules_of(const Gpt2& network) {
-  const auto [n_layer, features, inner] = network.adapted_shape();
+  const Gpt2Config& c = network.config();
+  const std::int64_t features = c.n_embd, inner = c.inner_dim();
   struct Kind {
     std::string_view name;
     std::int64_t in, out;
   };
-  const Kind kinds[nn::kLinearPlaces] = {{"attn.c_attn", features, 3 * features},
-                                         {"attn.c_proj", features, features},
-                                         {"mlp.c_fc", features, inner},
-                                         {"mlp.c_proj", inner, features}};
   std::vector<Module> modules;
-  for (std::int64_t layer = 0; layer < n_layer; ++layer)
+  for (std::int64_t layer = 0; layer < c.n_layer; ++layer) {
+    const std::int64_t heads = c.heads_of(layer) * c.head_dim();
+    const Kind kinds[nn::kLinearPlaces] = {{"attn.c_attn", features, 3 * heads},
+                                           {"attn.c_proj", heads, features},
+                                           {"mlp.c_fc", features, inner},
+                                           {"mlp.c_proj", inner, features}};
     for (std::int64_t i = 0; i < nn::kLinearPlaces; ++i) {
       const auto& [kind, in, out] = kinds[i];
       const std::string plain = concat("h.", layer, ".", kind);
@@ -39,6 +41,7 @@ std::vector<Module> modules_of(const Gpt2& network) {
                          in,
                          out});
     }
+  }
   return modules;
 }
 

@@ -139,7 +139,10 @@ void PromptTuning::save(const std::filesystem::path& directory, std::optional<DT
 PrefixTuning::PrefixTuning(const Gpt2& network, VirtualTokensConfig config, std::nullptr_t)
     : config_(checked(std::move(config), network)),
       shape_(network.adapted_shape()),
-      n_head_(network.config().n_head) {}
+      n_head_(network.config().n_head) {
+  if (!network.config().pruned_heads.empty())
+    fail<UnsupportedError>("prefix_tuning", "the network has pruned_heads, and a prefix is for all heads");
+}
 
 PrefixTuning::PrefixTuning(const Gpt2& network, VirtualTokensConfig config, std::uint64_t seed)
     : PrefixTuning(network, std::move(config), nullptr) {

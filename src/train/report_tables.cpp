@@ -88,7 +88,10 @@ TrainingReport::Table table_of(const Gpt2Config& config) {
   const auto& [vocab_size, n_positions, n_embd, n_layer, n_head, n_inner, activation_function,
                layer_norm_epsilon, initializer_range, resid_pdrop, embd_pdrop, attn_pdrop, scale_attn_weights,
                scale_attn_by_inverse_layer_idx, reorder_and_upcast_attn, tie_word_embeddings, bos_token_id,
-               eos_token_id, pad_token_id] = config;
+               eos_token_id, pad_token_id, pruned_heads] = config;
+  std::string pruned;
+  for (const auto& [layer, heads] : pruned_heads)
+    pruned += concat(pruned.empty() ? "" : ", ", heads.size(), " of layer ", layer);
   return {"Model",
           {{"vocab_size", text_of(vocab_size)},
            {"n_positions", text_of(n_positions)},
@@ -108,7 +111,8 @@ TrainingReport::Table table_of(const Gpt2Config& config) {
            {"tie_word_embeddings", text_of(tie_word_embeddings)},
            {"bos_token_id", text_of(bos_token_id)},
            {"eos_token_id", text_of(eos_token_id)},
-           {"pad_token_id", text_of(pad_token_id)}}};
+           {"pad_token_id", text_of(pad_token_id)},
+           {"pruned_heads", pruned}}};
 }
 
 }  // namespace gpt

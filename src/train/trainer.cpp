@@ -80,6 +80,7 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   set("load_best_model_at_end", static_cast<int>(a.load_best_model_at_end));
   set("n_layer", config.n_layer);
   set("n_head", config.n_head);
+  if (!config.pruned_heads.empty()) set("pruned_heads", network.adapted_shape().pruned_heads);
   set("n_inner", config.inner_dim());
   set("activation_function", ops::name_of(config.activation_function));
   set("layer_norm_epsilon", config.layer_norm_epsilon);

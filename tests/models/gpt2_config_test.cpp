@@ -125,8 +125,6 @@ TEST(Gpt2Config, RefusesByNameWhatItDoesNotCompute) {
               HasSubstr("add_cross_attention"));
   EXPECT_THAT(refused<UnsupportedError>(R"({"model_type": "gpt2", "quantization_config": {"bits": 4}})"),
               HasSubstr("quantization_config"));
-  EXPECT_THAT(refused<UnsupportedError>(R"({"model_type": "gpt2", "pruned_heads": {"0": [1]}})"),
-              HasSubstr("pruned_heads"));
   EXPECT_NO_THROW(read(R"({"model_type": "gpt2", "add_cross_attention": false, "pruned_heads": {}})"));
 }
 

@@ -111,9 +111,7 @@ class Gpt2 {
   void check(const nn::Adapter& adapter, std::string_view what = "the adapter") const;
   const std::shared_ptr<nn::Adapter>& adapter() const noexcept { return adapter_; }
   /// What an adapter must fit.
-  nn::AdaptedShape adapted_shape() const noexcept {
-    return {config_.n_layer, config_.n_embd, config_.inner_dim()};
-  }
+  nn::AdaptedShape adapted_shape() const noexcept;
 
   /// Tokens that an adapter (null: the attached one, if there is any) puts before a sequence, and those that then fit into
   /// n_positions.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -34,9 +35,15 @@ struct Gpt2Config {
   std::optional<TokenId> bos_token_id = 50256;
   std::vector<TokenId> eos_token_id = {50256};  // one, several or none
   std::optional<TokenId> pad_token_id = {};
+  /// The heads that layers do not have any more, by their numbers of 0 to n_head - 1, in order: c_attn and c_proj are so much smaller there
+  /// (transformers' prune_heads).
+  std::map<std::int64_t, std::vector<std::int64_t>> pruned_heads = {};
 
   std::int64_t inner_dim() const noexcept { return n_inner > 0 ? n_inner : 4 * n_embd; }
   std::int64_t head_dim() const noexcept { return n_embd / n_head; }
+  /// The numbers of the heads of a layer, and how many they are.
+  std::vector<std::int64_t> heads_left(std::int64_t layer) const;
+  std::int64_t heads_of(std::int64_t layer) const noexcept;
 
   /// Reads a config.json. A missing key has its default above. Calls on_warning (when set) once for every key
   /// that libgpt does not know, and for an eos_token_id outside the vocabulary, which ends no text. Throws FormatError (wrong type), UnsupportedError (a key whose value would

@@ -1,6 +1,7 @@
-// Making a network smaller by leaving something out: weights, or whole layers.
+// Making a network smaller by leaving something out: weights, heads, or whole layers.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -61,5 +62,28 @@ std::vector<double> layer_importance(const Gpt2& network, std::span<const TokenI
 /// n_layer), given twice, or all of them), UnsupportedError with scale_attn_by_inverse_layer_idx, whose other layers would compute
 /// something else, or with an adapter attached.
 Gpt2 without_layers(const Gpt2& network, std::span<const std::int64_t> layers);
+
+/// A head of the attention, by the number that it has where none is missing (Gpt2Config::pruned_heads).
+struct HeadId {
+  std::int64_t layer = 0, head = 0;
+
+  friend auto operator<=>(const HeadId&, const HeadId&) = default;
+};
+struct HeadImportance {
+  HeadId id;
+  double importance = 0;
+};
+
+/// How much the loss of a text depends on each head that is there, by layer and number (Michel et al., arXiv 1905.10650, section 4.1): the
+/// mean over sequences of n_positions tokens of |dL / dm|, m = 1 being a factor of what the head gives, over the L2 norm of these in its
+/// layer. Works on packed and quantized networks. Throws ArgumentError for a text of fewer than 2 tokens, UnsupportedError with an
+/// adapter attached, and as language_model_loss.
+std::vector<HeadImportance> head_importance(const Gpt2& network, std::span<const TokenId> text,
+                                            const std::stop_token& stop = {});
+
+/// The network without some of its heads, as transformers' prune_heads: their columns of c_attn and their rows of c_proj are gone, and
+/// pruned_heads names them. It shares the other weights. Throws ArgumentError (a head that there is not, given twice, or all of a layer),
+/// UnsupportedError naming a quantized matrix, or with an adapter attached.
+Gpt2 without_heads(const Gpt2& network, std::span<const HeadId> heads);
 
 }  // namespace gpt

@@ -42,7 +42,8 @@ struct NormId {
 struct AdaptedShape {
   std::int64_t n_layer = 0;
   std::int64_t features = 0;
-  std::int64_t inner = 0;  // of the feed-forward halves
+  std::int64_t inner = 0;          // of the feed-forward halves
+  std::uint64_t pruned_heads = 0;  // stands for the heads that are missing; 0: none is
 
   friend bool operator==(const AdaptedShape&, const AdaptedShape&) = default;
 };

@@ -43,8 +43,10 @@ void for_virtual_tokens(const Context& context, std::span<const Segment> batch, 
 
 class Attention {
  public:
-  /// The scores are multiplied by `scale`; `layer` is the layer of the caches this module uses.
-  Attention(std::int64_t features, std::int64_t n_head, float scale, std::int64_t layer);
+  /// Of n_head heads of head_dim features each, which the features may be more than (Gpt2Config::pruned_heads). The scores are multiplied
+  /// by `scale`; `layer` is the layer of the caches this module uses.
+  Attention(std::int64_t features, std::int64_t n_head, std::int64_t head_dim, float scale,
+            std::int64_t layer);
 
   /// y = residual + c_proj(attention(c_attn(x))), all float32 [R, features]. Writes the new tokens' keys and
   /// values behind the caches' lengths.

@@ -68,7 +68,7 @@ class PromptTuning final : public nn::Adapter {
 /// the value. Tokens take the positions from n on. Without PEFT's prefix_projection, whose network only training needs.
 class PrefixTuning final : public nn::Adapter {
  public:
-  /// A new one: N(0, 1), as torch.nn.Embedding begins. Throws as PromptTuning.
+  /// A new one: N(0, 1), as torch.nn.Embedding begins. Throws as PromptTuning; UnsupportedError for a network with pruned_heads.
   PrefixTuning(const Gpt2& network, VirtualTokensConfig config, std::uint64_t seed = 0);
   /// As PromptTuning. A prefix that was learned with a projection is read as what the projection made of it.
   static std::shared_ptr<PrefixTuning> load(const Gpt2& network, const std::filesystem::path& directory,
