@@ -1,4 +1,4 @@
-// gpt-prune: writes a GPT-2 checkpoint with fewer weights, or fewer layers.
+// gpt-prune: writes a GPT-2 checkpoint with fewer weights, heads or layers.
 #include <algorithm>
 #include <chrono>
 #include <iomanip>
@@ -24,8 +24,9 @@ struct Request {
   std::string model, output_dir;
   std::optional<double> sparsity;
   std::optional<std::string> pattern, method;
-  std::optional<std::int64_t> drop_layers;
+  std::optional<std::int64_t> drop_layers, drop_heads;
   std::vector<std::int64_t> layers;
+  std::vector<gpt::HeadId> heads;
   std::optional<std::string> calibration_file, evaluate_file;
   int threads = 0;
   bool json = false;
@@ -35,9 +36,26 @@ constexpr const char* kFooter = R"(Examples:
   gpt-prune --model gpt2 --output-dir sparse --sparsity 0.5 --method wanda --calibration-file corpus.txt
   gpt-prune --model gpt2 --output-dir sparse --pattern 2:4 --evaluate-file test.txt
   gpt-prune --model gpt2 --output-dir short --drop-layers 3 --calibration-file corpus.txt --evaluate-file test.txt
+  gpt-prune --model gpt2 --output-dir narrow --drop-heads 24 --calibration-file corpus.txt --evaluate-file test.txt
 
-Weights that go become zeros: the file keeps its size. Layers that go make the checkpoint smaller, and faster by their part.
+Weights that go become zeros: the file keeps its size. Layers and heads that go make the checkpoint smaller, and faster by their part.
+Layers go first, then heads, whose numbers are those of the layers that are left, then weights.
 gpt-finetune brings much of what was lost back. Embeddings and head stay.)";
+
+std::vector<gpt::HeadId> parse_heads(const std::string& text) {
+  std::vector<gpt::HeadId> heads;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size()), colon = text.find(':', begin);
+    if (colon >= end)
+      throw program::UsageError(
+          gpt::concat("--heads: ", program::in_quotes(text), " is no list of LAYER:HEAD, such as 0:3,5:1"));
+    heads.push_back(
+        {program::parse_number<std::int64_t>("--heads", text.substr(begin, colon - begin), 0),
+         program::parse_number<std::int64_t>("--heads", text.substr(colon + 1, end - colon - 1), 0)});
+    begin = end + 1;
+  }
+  return heads;
+}
 
 void add_options(program::App& app, Request& r) {
   app.add_text("--model", r.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
@@ -54,8 +72,15 @@ void add_options(program::App& app, Request& r) {
       "--layers",
       [&r](const std::string& text) { r.layers = program::parse_numbers<std::int64_t>("--layers", text, 0); },
       "NUMBERS", "Or leave these out: 3,5 (the first is 0)");
-  app.add_text("--calibration-file", r.calibration_file, "FILE",
-               "A text like those the model will see, for wanda and --drop-layers; may be a pipe");
+  app.add_number("--drop-heads", r.drop_heads,
+                 "Leave out so many heads of the attention, those that the loss of a text depends on least",
+                 1);
+  app.add_text_function(
+      "--heads", [&r](const std::string& text) { r.heads = parse_heads(text); }, "LIST",
+      "Or leave these out: 0:3,5:1 are head 3 of layer 0 and head 1 of layer 5");
+  app.add_text(
+      "--calibration-file", r.calibration_file, "FILE",
+      "A text like those the model will see, for wanda, --drop-layers and --drop-heads; may be a pipe");
   app.add_text("--evaluate-file", r.evaluate_file, "FILE",
                "Report the perplexity of this text before and after");
   app.add_number("--threads", r.threads, "Threads at most, 0 = one per CPU (0)", 0);
@@ -74,10 +99,14 @@ Plan plan_of(const Request& r) {
     throw program::UsageError("--sparsity and --pattern are both given: expected one");
   if (r.drop_layers && !r.layers.empty())
     throw program::UsageError("--drop-layers and --layers are both given: expected one");
-  const bool weights = r.sparsity || r.pattern, layers = r.drop_layers || !r.layers.empty();
-  if (!weights && !layers)
+  if (r.drop_heads && !r.heads.empty())
+    throw program::UsageError("--drop-heads and --heads are both given: expected one");
+  const bool weights = r.sparsity || r.pattern, layers = r.drop_layers || !r.layers.empty(),
+             heads = r.drop_heads || !r.heads.empty();
+  if (!weights && !layers && !heads)
     throw program::UsageError(
-        "nothing is to be pruned: expected --sparsity, --pattern, --drop-layers or --layers");
+        "nothing is to be pruned: expected --sparsity, --pattern, --drop-layers, --layers, --drop-heads or "
+        "--heads");
   if (r.method && !weights) throw program::UsageError("--method needs --sparsity or --pattern");
   if (weights) {
     plan.weights.emplace();
@@ -103,10 +132,11 @@ Plan plan_of(const Request& r) {
       plan.weights->of_each = parts[1];
     }
   }
-  plan.reads_text = plan.reads_text || r.drop_layers;
+  plan.reads_text = plan.reads_text || r.drop_layers || r.drop_heads;
   if (plan.reads_text != r.calibration_file.has_value())
-    throw program::UsageError(plan.reads_text ? "--method wanda and --drop-layers need --calibration-file"
-                                              : "--calibration-file is for --method wanda and --drop-layers");
+    throw program::UsageError(
+        plan.reads_text ? "--method wanda, --drop-layers and --drop-heads need --calibration-file"
+                        : "--calibration-file is for --method wanda, --drop-layers and --drop-heads");
   return plan;
 }
 
@@ -125,11 +155,34 @@ std::vector<std::int64_t> least_important(const std::vector<double>& importance,
   return order;
 }
 
+/// The heads that matter least; every layer keeps one.
+std::vector<gpt::HeadId> least_important(std::vector<gpt::HeadImportance> heads, std::int64_t count,
+                                         const gpt::Gpt2Config& config) {
+  const std::int64_t most = std::ssize(heads) - config.n_layer;
+  if (count > most)
+    gpt::fail<gpt::ArgumentError>("--drop-heads", "is ", count, ", but the network has ", heads.size(),
+                                  " heads, of which ", config.n_layer, " must stay, one in each layer");
+  std::ranges::stable_sort(heads, {}, &gpt::HeadImportance::importance);
+  std::vector<std::int64_t> left;
+  for (std::int64_t layer = 0; layer < config.n_layer; ++layer) left.push_back(config.heads_of(layer));
+  std::vector<gpt::HeadId> dropped;
+  for (const gpt::HeadImportance& h : heads) {
+    std::int64_t& of_layer = left[static_cast<std::size_t>(h.id.layer)];
+    if (std::ssize(dropped) == count || of_layer == 1) continue;
+    --of_layer;
+    dropped.push_back(h.id);
+  }
+  std::ranges::sort(dropped);
+  return dropped;
+}
+
 struct Report {
   std::vector<gpt::PrunedMatrix> matrices;
-  std::vector<double> importance;     // of the layers that were there
-  std::vector<std::int64_t> dropped;  // layers
-  std::int64_t layers = 0;            // that are left
+  std::vector<double> importance;          // of the layers that were there
+  std::vector<std::int64_t> dropped;       // layers
+  std::int64_t layers = 0;                 // that are left
+  std::vector<gpt::HeadImportance> heads;  // of the layers that are left
+  std::vector<gpt::HeadId> dropped_heads;
   std::optional<double> perplexity_before, perplexity_after;
   double seconds = 0;
 
@@ -146,6 +199,11 @@ struct Report {
 std::string to_json(const Report& r) {
   Json object{{"sparsity", r.sparsity()}, {"n_layer", r.layers}, {"dropped_layers", r.dropped}};
   object["layer_importance"] = r.importance;
+  object["dropped_heads"] = Json::array();
+  for (const gpt::HeadId& id : r.dropped_heads) object["dropped_heads"].push_back({id.layer, id.head});
+  object["head_importance"] = Json::array();
+  for (const auto& [id, importance] : r.heads)
+    object["head_importance"].push_back({{"layer", id.layer}, {"head", id.head}, {"importance", importance}});
   object["perplexity_before"] = r.perplexity_before ? Json(*r.perplexity_before) : Json();
   object["perplexity_after"] = r.perplexity_after ? Json(*r.perplexity_after) : Json();
   object["matrices"] = Json::array();
@@ -162,6 +220,9 @@ std::string to_lines(const Report& r) {
   for (std::size_t i = 0; i < r.importance.size(); ++i)
     out << "layer " << i << " changes its input by " << r.importance[i]
         << (std::ranges::binary_search(r.dropped, static_cast<std::int64_t>(i)) ? ", dropped\n" : "\n");
+  for (const auto& [id, importance] : r.heads)
+    if (std::ranges::binary_search(r.dropped_heads, id))
+      out << "head " << id.head << " of layer " << id.layer << " matters " << importance << ", dropped\n";
   out << r.layers << " layers; " << std::setprecision(2) << 100 * r.sparsity()
       << " % of the weights in their matrices are zero\n";
   if (r.perplexity_after)
@@ -203,6 +264,14 @@ int prune(const Request& request) {
     report.dropped = request.layers;
   }
   if (!report.dropped.empty()) model.network() = gpt::without_layers(model.network(), report.dropped);
+  if (request.drop_heads) {
+    report.heads = gpt::head_importance(model.network(), calibration, interrupt.token());
+    report.dropped_heads = least_important(report.heads, *request.drop_heads, model.config());
+  } else {
+    report.dropped_heads = request.heads;
+  }
+  if (!report.dropped_heads.empty())
+    model.network() = gpt::without_heads(model.network(), report.dropped_heads);
   if (plan.weights) {
     plan.weights->calibration = calibration;
     plan.weights->stop = interrupt.token();
@@ -225,7 +294,7 @@ int prune(const Request& request) {
 
 int main(int argc, char** argv) {
   Request request;
-  program::App app("gpt-prune", "Writes a GPT-2 checkpoint with fewer weights, or fewer layers.", kFooter);
+  program::App app("gpt-prune", "Writes a GPT-2 checkpoint with fewer weights, heads or layers.", kFooter);
   add_options(app, request);
   return program::run(app, argc, argv, [&request] { return prune(request); });
 }

@@ -78,6 +78,38 @@ TEST_F(PruneProgram, LeavesOutTheLayersThatAreNamed) {
   EXPECT_EQ(Model::load(dir_ / "out").config().n_layer, Model::load(kDemo).config().n_layer - 2);
 }
 
+TEST_F(PruneProgram, LeavesOutTheHeadsThatMatterLeast) {
+  const Json report = json_of({"--drop-heads", "5", "--calibration-file", dir_ / "text.txt"});
+  const Model whole = Model::load(kDemo), model = Model::load(dir_ / "out");
+  const auto all = static_cast<std::size_t>(whole.config().n_layer * whole.config().n_head);
+  ASSERT_EQ(report.at("head_importance").size(), all);
+  ASSERT_EQ(report.at("dropped_heads").size(), 5u);
+  std::size_t left = 0;
+  for (std::int64_t layer = 0; layer < model.config().n_layer; ++layer)
+    left += static_cast<std::size_t>(model.config().heads_of(layer));
+  EXPECT_EQ(left, all - 5);
+  // None that stays matters less, unless it is the last of its layer.
+  double most = 0;
+  for (const Json& h : report.at("head_importance"))
+    if (const Json id = {h.at("layer"), h.at("head")};
+        std::ranges::find(report.at("dropped_heads"), id) != report.at("dropped_heads").end())
+      most = std::max(most, h.at("importance").get<double>());
+  for (const Json& h : report.at("head_importance"))
+    if (const Json id = {h.at("layer"), h.at("head")};
+        std::ranges::find(report.at("dropped_heads"), id) == report.at("dropped_heads").end()) {
+      EXPECT_TRUE(h.at("importance") >= most || model.config().heads_of(h.at("layer")) == 1) << h;
+    }
+}
+
+TEST_F(PruneProgram, LeavesOutTheHeadsThatAreNamed) {
+  const ProcessResult result =
+      Process(prune_command({"--heads", "0:1,2:0", "--output-dir", dir_ / "out"})).wait();
+  EXPECT_EQ(result.status, 0) << result.err;
+  const auto pruned = Model::load(dir_ / "out").config().pruned_heads;
+  EXPECT_THAT(pruned, ::testing::ElementsAre(::testing::Pair(0, ::testing::ElementsAre(1)),
+                                             ::testing::Pair(2, ::testing::ElementsAre(0))));
+}
+
 TEST_F(PruneProgram, RefusesAWrongCommandLine) {
   const auto refused = [&](std::vector<std::string> arguments, const std::string& message, int status = 2) {
     arguments.insert(arguments.end(), {"--output-dir", dir_ / "out"});
@@ -93,6 +125,12 @@ TEST_F(PruneProgram, RefusesAWrongCommandLine) {
   refused({"--layers", "1", "--drop-layers", "1"}, "both given");
   refused({"--drop-layers", "1"}, "need --calibration-file");
   refused({"--sparsity", "0.5", "--calibration-file", dir_ / "text.txt"}, "--calibration-file is for");
+  refused({"--heads", "0:1", "--drop-heads", "1"}, "both given");
+  refused({"--heads", "3"}, "no list of LAYER:HEAD");
+  refused({"--heads", "1:2,"}, "no list of LAYER:HEAD");
+  refused({"--heads", "0:99"}, "head 99 of layer 0", 1);
+  refused({"--drop-heads", "1"}, "need --calibration-file");
+  refused({"--drop-heads", "999", "--calibration-file", dir_ / "text.txt"}, "one in each layer", 1);
   refused({"--layers", "99"}, "layer 99 is outside", 1);
   refused({"--drop-layers", "99", "--calibration-file", dir_ / "text.txt"}, "of which one must stay", 1);
   write_file(dir_ / "empty.txt", "");
