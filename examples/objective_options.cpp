@@ -70,6 +70,11 @@ MadeObjective make_objective(const ObjectiveRequest& request, const gpt::Model& 
   if (!request.teacher_model) return made;
   made.teacher = std::make_unique<gpt::Model>(
       gpt::Model::load(*request.teacher_model, {.pack = true, .on_warning = warn, .stop = std::move(stop)}));
+  const gpt::Model& teacher = *made.teacher;
+  if (teacher.has_tokenizer() && model.has_tokenizer() &&
+      teacher.tokenizer().fingerprint() != model.tokenizer().fingerprint())
+    warn(gpt::concat("--teacher-model ", *request.teacher_model,
+                     " has another tokenizer than --model: its tokens may mean something else"));
   made.objective =
       std::make_shared<gpt::DistillationObjective>(made.teacher->network(), distillation_of(request));
   return made;
