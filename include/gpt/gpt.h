@@ -58,6 +58,7 @@
 #include "gpt/models/initialize.h"
 #include "gpt/models/language_model_loss.h"
 #include "gpt/models/llmc.h"
+#include "gpt/models/loss_rows.h"
 #include "gpt/models/model.h"
 #include "gpt/models/prune.h"
 #include "gpt/models/quantize.h"

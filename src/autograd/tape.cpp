@@ -35,6 +35,16 @@ void Tape::record(std::initializer_list<ConstTensorView> inputs, ConstTensorView
   steps_.push_back({output.raw(), std::move(backward)});
 }
 
+void Tape::observe(ConstTensorView x, TensorView gradient) {
+  require_like("an observed gradient", x, gradient);
+  wanted_.insert(x.raw());
+  // Replayed before what made x, which then finds the gradient again.
+  steps_.push_back({x.raw(), [x, gradient](Tape& tape, TensorView dy) {
+                      ops::add(dy, gradient);
+                      tape.give(x, dy);
+                    }});
+}
+
 void Tape::record_end_of_use(std::function<void()> f) {
   steps_.push_back({nullptr, [f = std::move(f)](Tape&, TensorView) { f(); }});
 }

@@ -8,7 +8,6 @@
 
 #include "core/float_environment.h"
 #include "core/memory.h"
-#include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
 #include "gpt/core/math.h"
 #include "gpt/core/rng.h"
@@ -81,18 +80,19 @@ void check_targets(const Classifier& classifier, const TargetedSequence& sequenc
 /// The losses of the rows of logits that sequences end with.
 class SequenceLoss {
  public:
-  SequenceLoss(const Classifier& classifier, std::span<const TargetedSequence> batch,
-               std::span<const std::int32_t> sequence_of, const ClassificationLossOptions& options)
-      : type_(classifier.problem_type()),
-        batch_(batch),
-        sequence_of_(sequence_of),
-        options_(options),
+  SequenceLoss(ProblemType type, std::span<const TargetedSequence> batch,
+               std::vector<std::int32_t> sequence_of, const ClassificationLossOptions& options)
+      : type_(type),
+        batch_(batch.begin(), batch.end()),
+        sequence_of_(std::move(sequence_of)),
+        logits_(options.logits),
+        class_weights_(options.class_weights),
         cross_entropy_(options.label_smoothing_factor) {}
 
   double operator()(const ops::LossRow& row) const {
     const auto sequence = static_cast<std::size_t>(sequence_of_[static_cast<std::size_t>(row.index)]);
-    if (options_.logits.raw() != nullptr)
-      std::ranges::copy(row.logits, options_.logits.data<float>() + sequence * row.logits.size());
+    if (logits_.raw() != nullptr)
+      std::ranges::copy(row.logits, logits_.data<float>() + sequence * row.logits.size());
     if (type_ == ProblemType::kSingleLabel) {
       const double weight = weight_of(static_cast<std::size_t>(row.label));
       ops::LossRow weighted = row;
@@ -119,13 +119,14 @@ class SequenceLoss {
 
  private:
   double weight_of(std::size_t label) const noexcept {
-    return options_.class_weights.empty() ? 1 : options_.class_weights[label];
+    return class_weights_.empty() ? 1 : class_weights_[label];
   }
 
   ProblemType type_;
-  std::span<const TargetedSequence> batch_;
-  std::span<const std::int32_t> sequence_of_;
-  const ClassificationLossOptions& options_;
+  std::vector<TargetedSequence> batch_;
+  std::vector<std::int32_t> sequence_of_;
+  TensorView logits_;
+  std::span<const double> class_weights_;
   ops::CrossEntropy cross_entropy_;
 };
 
@@ -163,43 +164,36 @@ void require_finite_logits(const Tensor& logits, const Classifier& classifier, c
                      found ? concat("; parameter ", found->name, ": element ", found->element) : "");
 }
 
-LossSum loss_over(const Classifier& classifier, std::span<const TargetedSequence> batch, Arena& arena,
-                  const ClassificationLossOptions& options) {
+LossRows rows_over(const Classifier& classifier, std::span<const TargetedSequence> batch, Arena& arena,
+                   const ClassificationLossOptions& options) {
   check_options(classifier, batch.size(), options);
   std::vector<Chunk> chunks;
-  std::vector<TokenId> labels;            // of rows: kIgnoredLabel but for the last of each sequence
   std::vector<std::int32_t> sequence_of;  // of rows
-  const bool single = classifier.problem_type() == ProblemType::kSingleLabel;
+  LossRows rows{.head = &classifier.score(), .type = classifier.problem_type(), .begin = {0}};
+  const bool single = rows.type == ProblemType::kSingleLabel;
+  if (!single) rows.terms = classifier.num_labels();
   for (std::size_t i = 0; i < batch.size(); ++i) {
     check_targets(classifier, batch[i], i);
     chunks.push_back({classifier.used(batch[i].ids)});
-    labels.resize(labels.size() + chunks.back().ids.size(), kIgnoredLabel);
-    sequence_of.resize(labels.size(), static_cast<std::int32_t>(i));
-    labels.back() = single ? static_cast<TokenId>(batch[i].targets.front()) : 0;
+    rows.labels.resize(rows.labels.size() + chunks.back().ids.size(), kIgnoredLabel);
+    rows.labels.back() = single ? static_cast<TokenId>(batch[i].targets.front()) : 0;
+    rows.begin.push_back(std::ssize(rows.labels));
+    sequence_of.resize(rows.labels.size(), static_cast<std::int32_t>(i));
   }
-  const ForwardOutput out =
-      classifier.model().network().forward(chunks, arena,
-                                           {.logits = LogitsRows::kNone,
-                                            .final_hidden = true,
-                                            .stop = options.stop,
-                                            .dropout = options.dropout,
-                                            .tape = options.tape,
-                                            .gradient_checkpointing = options.gradient_checkpointing,
-                                            .activations = options.activations});
-  std::vector<double> losses(labels.size());
-  const SequenceLoss loss(classifier, batch, sequence_of, options);
-  autograd::head_loss(options.tape, out.final_hidden, classifier.score(), labels, loss,
-                      static_cast<float>(options.scale), losses, arena, options.stop);
-  LossSum total;
-  std::size_t row = 0;
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    row += chunks[i].ids.size();
-    const LossSum sum{losses[row - 1], single ? 1 : classifier.num_labels()};
-    if (!options.per_sequence.empty()) options.per_sequence[i] = sum;
-    total.sum += sum.sum;
-    total.count += sum.count;
-  }
-  return total;
+  rows.hidden = classifier.model()
+                    .network()
+                    .forward(chunks, arena,
+                             {.logits = LogitsRows::kNone,
+                              .final_hidden = true,
+                              .stop = options.stop,
+                              .dropout = options.dropout,
+                              .tape = options.tape,
+                              .gradient_checkpointing = options.gradient_checkpointing,
+                              .activations = options.activations,
+                              .embedding_offset = options.embedding_offset})
+                    .final_hidden;
+  rows.loss = SequenceLoss(classifier.problem_type(), batch, std::move(sequence_of), options);
+  return rows;
 }
 
 }  // namespace
@@ -294,7 +288,16 @@ Tensor Classifier::logits(std::span<const std::vector<TokenId>> sequences,
 LossSum classification_loss(const Classifier& classifier, std::span<const TargetedSequence> batch,
                             Arena& arena, const ClassificationLossOptions& options) {
   const DefaultFloatEnvironment environment;
-  return with_memory_errors(kClassifier, [&] { return loss_over(classifier, batch, arena, options); });
+  return with_memory_errors(kClassifier, [&] {
+    return sum_of_losses(rows_over(classifier, batch, arena, options), options.tape, options.scale, arena,
+                         options.stop, options.per_sequence);
+  });
+}
+
+LossRows classification_rows(const Classifier& classifier, std::span<const TargetedSequence> batch,
+                             Arena& arena, const ClassificationLossOptions& options) {
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors(kClassifier, [&] { return rows_over(classifier, batch, arena, options); });
 }
 
 std::vector<double> probabilities(ProblemType type, std::span<const float> logits, double temperature) {

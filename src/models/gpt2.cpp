@@ -10,6 +10,7 @@
 #include "core/float_environment.h"
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
+#include "gpt/ops/elementwise.h"
 #include "models/gpt2_rows.h"
 #include "ops/pack.h"
 
@@ -72,11 +73,26 @@ void check_inspection(std::span<const Chunk> batch, const ForwardOptions& option
     fail<ArgumentError>("gpt2", "an embedding_gradient without a tape");
 }
 
-const float* given_embeddings(const ForwardOptions& options, const Shape& shape) {
-  if (options.embeddings.shape() != shape || options.embeddings.dtype() != DType::f32)
-    fail<ArgumentError>("gpt2", "embeddings are ", name_of(options.embeddings.dtype()), " ",
-                        options.embeddings.shape().to_string(), ", expected float32 ", shape.to_string());
-  return options.embeddings.data<float>();
+const float* given_embeddings(std::string_view what, ConstTensorView given, const Shape& shape) {
+  if (given.shape() != shape || given.dtype() != DType::f32)
+    fail<ArgumentError>("gpt2", what, " are ", name_of(given.dtype()), " ", given.shape().to_string(),
+                        ", expected float32 ", shape.to_string());
+  return given.data<float>();
+}
+
+/// Adds what there is to add to the embeddings x, and lets their gradient come back.
+void offset_embeddings(Tape* tape, std::span<const Chunk> batch, EmbeddingOffset& to, TensorView x) {
+  to.begin.assign(1, 0);
+  for (const Chunk& chunk : batch)
+    to.begin.push_back(to.begin.back() + static_cast<std::int64_t>(chunk.ids.size()));
+  if (to.offset.empty() && to.make) to.offset = to.make(to, x.shape());
+  if (!to.offset.empty()) {
+    given_embeddings("offsets of embeddings", to.offset, x.shape());
+    ops::add(to.offset, x);
+  }
+  if (tape == nullptr) return;
+  to.gradient = Tensor::zeros(x.shape());
+  tape->observe(x, to.gradient);
 }
 
 }  // namespace
@@ -143,9 +159,11 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   context.adapted = all.adapted;
   if (options.tape != nullptr && !context.adapted.empty() && context.adapted.front().rows != all.rows)
     fail<ArgumentError>("gpt2", "sequences with different adapters on a tape, expected one for all");
-  if (all.virtual_rows > 0 && (options.attentions || options.embeddings.raw() != nullptr ||
-                               options.embedding_gradient.raw() != nullptr))
-    fail<UnsupportedError>("gpt2", "a look inside a sequence that begins with virtual tokens");
+  if (all.virtual_rows > 0 &&
+      (options.attentions || options.embeddings.raw() != nullptr ||
+       options.embedding_gradient.raw() != nullptr || options.embedding_offset != nullptr))
+    fail<UnsupportedError>(
+        "gpt2", "a look at, or an offset to, the embeddings of a sequence that begins with virtual tokens");
   const auto shown = [&](TensorView of) {
     return all.virtual_rows == 0 ? of
                                  : without_virtual_rows(options.tape, of, all, options.virtual_rows, arena);
@@ -156,10 +174,12 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   TensorView x = arena.take({all.rows, config_.n_embd});
   TensorView y = arena.take(x.shape());
   if (options.embeddings.raw() != nullptr)
-    std::copy_n(given_embeddings(options, x.shape()), x.numel(), x.data<float>());
+    std::copy_n(given_embeddings("embeddings", options.embeddings, x.shape()), x.numel(), x.data<float>());
   else
     autograd::embedding(options.tape, all.ids, all.positions, wte_.weight(), wpe_.weight(), x);
   if (options.embedding_gradient.raw() != nullptr) options.tape->watch(x, options.embedding_gradient);
+  if (options.embedding_offset != nullptr)
+    offset_embeddings(options.tape, batch, *options.embedding_offset, x);
   embed_virtual_tokens(context, all, wpe_.weight(), x);
   if (options.dropout) {
     context.dropout = {config_.resid_pdrop,   config_.embd_pdrop,      config_.attn_pdrop,

@@ -4,7 +4,6 @@
 
 #include "core/float_environment.h"
 #include "core/memory.h"
-#include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
 
 namespace gpt {
@@ -16,10 +15,10 @@ TokenId label_of(const LabelledSequence& s, std::size_t t) noexcept {
   return s.labels.empty() ? s.ids[t] : s.labels[t];
 }
 
-LossSum loss_of(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
-                const LossOptions& options) {
+LossRows rows_of(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
+                 const LossOptions& options) {
   std::vector<Chunk> chunks;
-  std::vector<TokenId> labels;
+  LossRows rows{.head = &network.head(), .loss = options.loss, .begin = {0}};
   const std::size_t first = options.first_tokens && network.predicts_first_token() ? 0 : 1;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const LabelledSequence& s = batch[i];
@@ -29,36 +28,22 @@ LossSum loss_of(const Gpt2& network, std::span<const LabelledSequence> batch, Ar
       fail<ArgumentError>(kWhere, "sequence ", i, " has ", s.labels.size(), " labels for ", s.ids.size(),
                           " tokens");
     chunks.push_back({s.ids.first(s.ids.size() - 1)});
-    for (std::size_t t = first; t < s.ids.size(); ++t) labels.push_back(label_of(s, t));
+    for (std::size_t t = first; t < s.ids.size(); ++t) rows.labels.push_back(label_of(s, t));
+    rows.begin.push_back(std::ssize(rows.labels));
   }
-  const ForwardOutput out = network.forward(chunks, arena,
-                                            {.logits = LogitsRows::kNone,
-                                             .final_hidden = true,
-                                             .virtual_rows = first == 0 ? 1 : 0,
-                                             .stop = options.stop,
-                                             .dropout = options.dropout,
-                                             .tape = options.tape,
-                                             .gradient_checkpointing = options.gradient_checkpointing,
-                                             .activations = options.activations});
-  std::vector<double> losses(labels.size());
-  autograd::head_loss(options.tape, out.final_hidden, network.head(), labels, options.loss,
-                      static_cast<float>(options.scale), losses, arena, options.stop);
-  if (!options.per_sequence.empty() && options.per_sequence.size() != batch.size())
-    fail<ArgumentError>(kWhere, "room for ", options.per_sequence.size(), " sums of ", batch.size(),
-                        " sequences");
-  LossSum total;
-  std::size_t row = 0;
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    LossSum sum;
-    for (std::size_t t = first; t < batch[i].ids.size(); ++t, ++row) {
-      sum.sum += losses[row];
-      sum.count += labels[row] != kIgnoredLabel;
-    }
-    if (!options.per_sequence.empty()) options.per_sequence[i] = sum;
-    total.sum += sum.sum;
-    total.count += sum.count;
-  }
-  return total;
+  rows.hidden = network
+                    .forward(chunks, arena,
+                             {.logits = LogitsRows::kNone,
+                              .final_hidden = true,
+                              .virtual_rows = first == 0 ? 1 : 0,
+                              .stop = options.stop,
+                              .dropout = options.dropout,
+                              .tape = options.tape,
+                              .gradient_checkpointing = options.gradient_checkpointing,
+                              .activations = options.activations,
+                              .embedding_offset = options.embedding_offset})
+                    .final_hidden;
+  return rows;
 }
 
 }  // namespace
@@ -73,7 +58,16 @@ std::int64_t count_labels(const LabelledSequence& sequence, bool first_token) no
 LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
                             const LossOptions& options) {
   const DefaultFloatEnvironment environment;
-  return with_memory_errors(kWhere, [&] { return loss_of(network, batch, arena, options); });
+  return with_memory_errors(kWhere, [&] {
+    return sum_of_losses(rows_of(network, batch, arena, options), options.tape, options.scale, arena,
+                         options.stop, options.per_sequence);
+  });
+}
+
+LossRows language_model_rows(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
+                             const LossOptions& options) {
+  const DefaultFloatEnvironment environment;
+  return with_memory_errors(kWhere, [&] { return rows_of(network, batch, arena, options); });
 }
 
 }  // namespace gpt

@@ -43,6 +43,10 @@ class Tape {
   /// Records an operation, unless no gradient with respect to any input is wanted.
   void record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, Backward backward);
 
+  /// Records that the gradient of x, when it is complete, is added to `gradient`, float32 of the same shape, and flows on: to what x
+  /// was made from, where that is wanted. Unlike watch(), for this pass alone. Throws ShapeError.
+  void observe(ConstTensorView x, TensorView gradient);
+
   /// Records that f is to be called when backward() has replayed what is recorded between this and the next such call: for
   /// what only that needs. Where no gradient came to any of it, f is not called.
   void record_end_of_use(std::function<void()> f);

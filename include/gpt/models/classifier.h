@@ -12,18 +12,11 @@
 
 #include "gpt/core/arena.h"
 #include "gpt/core/tensor.h"
-#include "gpt/models/language_model_loss.h"
+#include "gpt/models/loss_rows.h"
 #include "gpt/models/model.h"
 #include "gpt/ops/weight.h"
 
 namespace gpt {
-
-/// config.json's problem_type: what the logits mean, and the loss that follows from it.
-enum class ProblemType : std::uint8_t {
-  kRegression,   // the logits are the numbers themselves; (logit - target)^2
-  kSingleLabel,  // one label is right; cross entropy
-  kMultiLabel,   // each label is right or not; binary cross entropy of its logit
-};
 
 /// "regression", "single_label_classification", "multi_label_classification"
 std::string_view name_of(ProblemType type) noexcept;
@@ -37,15 +30,16 @@ struct TargetedSequence {
 };
 
 struct ClassificationLossOptions {
-  Tape* tape = nullptr;                     // receives the gradient of scale times the sum of the losses
-  double scale = 1;                         // as LossOptions
-  std::optional<DropoutSeed> dropout = {};  // as ForwardOptions
-  bool gradient_checkpointing = false;      // as ForwardOptions
-  DType activations = DType::f32;           // as ForwardOptions
-  std::stop_token stop = {};                // asked before every matrix product
-  std::span<LossSum> per_sequence = {};     // receives the sum of each sequence, unless empty
-  TensorView logits = {};                   // receives them, float32 [sequences, labels], unless empty
-  double label_smoothing_factor = 0;        // of kSingleLabel: see ops::CrossEntropy
+  Tape* tape = nullptr;                         // receives the gradient of scale times the sum of the losses
+  double scale = 1;                             // as LossOptions
+  std::optional<DropoutSeed> dropout = {};      // as ForwardOptions
+  bool gradient_checkpointing = false;          // as ForwardOptions
+  DType activations = DType::f32;               // as ForwardOptions
+  EmbeddingOffset* embedding_offset = nullptr;  // as ForwardOptions
+  std::stop_token stop = {};                    // asked before every matrix product
+  std::span<LossSum> per_sequence = {};         // receives the sum of each sequence, unless empty
+  TensorView logits = {};                       // receives them, float32 [sequences, labels], unless empty
+  double label_smoothing_factor = 0;            // of kSingleLabel: see ops::CrossEntropy
   /// A factor of the loss for each label: of kSingleLabel, where that label is right; of kMultiLabel, of its term. The mean
   /// stays one over the sequences, as scikit-learn's class_weight has it. Empty: 1 for all.
   std::span<const double> class_weights = {};
@@ -113,6 +107,11 @@ class Classifier {
 /// mean is transformers' loss. Throws as Gpt2::forward; ArgumentError naming a sequence whose targets are not as documented.
 LossSum classification_loss(const Classifier& classifier, std::span<const TargetedSequence> batch,
                             Arena& arena, const ClassificationLossOptions& options = {});
+
+/// What that loss is made of: the pass alone, on the tape, if there is one. Of a sequence the last row has the loss; its label is 0 unless
+/// the type is kSingleLabel. Throws likewise.
+LossRows classification_rows(const Classifier& classifier, std::span<const TargetedSequence> batch,
+                             Arena& arena, const ClassificationLossOptions& options = {});
 
 /// Probabilities of a row of logits, in double: softmax for kSingleLabel, the sigmoid of each for kMultiLabel, the logits
 /// themselves for kRegression; of logits divided by `temperature` (Guo et al., arXiv 1706.04599).

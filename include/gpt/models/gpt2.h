@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -50,6 +51,16 @@ struct DropoutSeed {
   std::uint64_t stream = 0;
 };
 
+/// What is added to the embeddings of a pass, and the gradient that comes back to them: what adversarial training needs.
+struct EmbeddingOffset {
+  Tensor offset = {};  // float32 [R, D], added to the sum of token and position embeddings; empty: nothing is
+  /// Unless it is empty, makes an offset of that shape where there is none: once `begin` is known.
+  std::function<Tensor(const EmbeddingOffset& batch, const Shape& shape)> make = {};
+  /// Made by a pass on a tape, float32 [R, D]: backward() adds the gradient of that sum to it. It flows on to the embeddings.
+  Tensor gradient = {};
+  std::vector<std::int64_t> begin = {};  // set by the pass: the first row of each sequence, and the end
+};
+
 struct ForwardOptions {
   LogitsRows logits = LogitsRows::kLast;
   bool hidden_states = false;
@@ -76,6 +87,8 @@ struct ForwardOptions {
   TensorView embedding_gradient = {};
   /// float32 [R, D], in the place of that sum: for what a network says beside its input. Empty: of the ids.
   ConstTensorView embeddings = {};
+  /// Unless null. It must stay where it is until the tape is replayed.
+  EmbeddingOffset* embedding_offset = nullptr;
 };
 
 /// Results live in the arena of the call.
@@ -129,7 +142,7 @@ class Gpt2 {
   /// virtual tokens, or
   /// given twice, or given beside a tape or dropout; an adapter of another network; on a tape, sequences with different adapters;
   /// dropout for more than DropoutSeed is enough for; attentions of anything but a single sequence; embedding_gradient
-  /// without a tape; embeddings of another shape; activations of another type,
+  /// without a tape; embeddings, or an offset to them, of another shape; activations of another type,
   /// or of bfloat16 beside on_product), CancelledError, MemoryError,
   /// ShapeError (weights that were never set).
   ForwardOutput forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options = {}) const;

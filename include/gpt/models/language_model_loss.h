@@ -9,6 +9,7 @@
 #include "gpt/autograd/tape.h"
 #include "gpt/core/arena.h"
 #include "gpt/models/gpt2.h"
+#include "gpt/models/loss_rows.h"
 #include "gpt/ops/loss.h"
 
 namespace gpt {
@@ -20,22 +21,14 @@ struct LabelledSequence {
   std::span<const TokenId> labels = {};  // as many as ids, or none
 };
 
-/// A sum of losses, each of one label (-log p of it in nats, unless another loss is asked for), and how many there are.
-struct LossSum {
-  double sum = 0;
-  std::int64_t count = 0;
-
-  /// NaN when there is none, as in PyTorch.
-  double mean() const noexcept { return sum / static_cast<double>(count); }
-};
-
 struct LossOptions {
   Tape* tape = nullptr;                     // receives the gradient of scale times the sum of the losses
   double scale = 1;                         // 1 / (labels in the whole batch) for the gradient of their mean
   std::optional<DropoutSeed> dropout = {};  // as ForwardOptions
   bool gradient_checkpointing = false;      // as ForwardOptions
   DType activations = DType::f32;           // as ForwardOptions
-  std::stop_token stop = {};                // asked before every matrix product
+  EmbeddingOffset* embedding_offset = nullptr;  // as ForwardOptions
+  std::stop_token stop = {};                    // asked before every matrix product
   /// Where virtual tokens stand before a sequence whose last one predicts its first token (prompt tuning), labels[0] counts, as in
   /// PEFT.
   bool first_tokens = false;
@@ -52,5 +45,9 @@ std::int64_t count_labels(const LabelledSequence& sequence, bool first_token = f
 /// Throws as Gpt2::forward, ArgumentError for a label that is no token, and what the loss of a row throws.
 LossSum language_model_loss(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
                             const LossOptions& options = {});
+
+/// What that loss is made of: the pass alone, on the tape, if there is one. Throws likewise.
+LossRows language_model_rows(const Gpt2& network, std::span<const LabelledSequence> batch, Arena& arena,
+                             const LossOptions& options = {});
 
 }  // namespace gpt
