@@ -48,7 +48,8 @@ inline TensorView run_rows(const Gpt2& network, const FedRows& rows, Arena& aren
                 .dropout = options.dropout,
                 .tape = options.tape,
                 .gradient_checkpointing = options.gradient_checkpointing,
-                .activations = options.activations})
+                .activations = options.activations,
+                .embedding_offset = options.embedding_offset})
       .final_hidden;
 }
 

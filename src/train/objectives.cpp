@@ -84,12 +84,35 @@ class NumberMetrics final : public Metrics {
   std::int64_t count_ = 0;
 };
 
+std::vector<TargetedSequence> targeted(std::span<const Sample> samples) {
+  std::vector<TargetedSequence> batch;
+  for (const Sample& s : samples) batch.push_back({s.ids, s.targets});
+  return batch;
+}
+
 }  // namespace
 
+void Objective::add_penalty(const Parameters&) const {}
 void Objective::visit(const nn::Adapter::Visitor&) {}
 std::unique_ptr<Metrics> Objective::metrics() const { return nullptr; }
 void Objective::save(const Model& model, const std::filesystem::path& directory) const {
   model.save(directory);
+}
+
+LossSum RowObjective::loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
+                           const ObjectiveOptions& options) const {
+  return sum_of_losses(rows(network, samples, arena, options), options.tape, options.scale, arena,
+                       options.stop, options.per_sample);
+}
+
+WrappedObjective::WrappedObjective(std::string what, std::shared_ptr<Objective> inner)
+    : what_(std::move(what)), inner_(std::move(inner)) {
+  if (inner_ == nullptr) fail<ArgumentError>(kObjective, "there is none to be around: ", what_);
+}
+
+std::string WrappedObjective::describe() const {
+  const std::string inner = inner_->describe();
+  return inner.empty() ? what_ : concat(inner, ", ", what_);
 }
 
 LanguageModelObjective::LanguageModelObjective(BatchLoss loss, double label_smoothing_factor,
@@ -102,20 +125,19 @@ std::int64_t LanguageModelObjective::terms(const Sample& sample) const {
   return count_labels({sample.ids, sample.labels}, first_tokens_);
 }
 
-LossSum LanguageModelObjective::loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
-                                     const ObjectiveOptions& options) const {
+LossRows LanguageModelObjective::rows(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
+                                      const ObjectiveOptions& options) const {
   std::vector<LabelledSequence> sequences;
   for (const Sample& s : samples) sequences.push_back({s.ids, s.labels});
-  return language_model_loss(
+  return language_model_rows(
       network, sequences, arena,
       {.tape = options.tape,
-       .scale = options.scale,
        .dropout = options.dropout,
        .gradient_checkpointing = options.gradient_checkpointing,
        .activations = options.activations,
+       .embedding_offset = options.embedding_offset,
        .stop = options.stop,
        .first_tokens = first_tokens_,
-       .per_sequence = options.per_sample,
        .loss = loss_ ? loss_(samples) : ops::RowLoss(ops::CrossEntropy(label_smoothing_factor_))});
 }
 
@@ -143,31 +165,40 @@ std::int64_t ClassificationObjective::terms(const Sample&) const {
   return classifier_.problem_type() == ProblemType::kSingleLabel ? 1 : classifier_.num_labels();
 }
 
-LossSum ClassificationObjective::loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
-                                      const ObjectiveOptions& options) const {
+ClassificationLossOptions ClassificationObjective::loss_options(const ObjectiveOptions& options) const {
+  return {.tape = options.tape,
+          .scale = options.scale,
+          .dropout = options.dropout,
+          .gradient_checkpointing = options.gradient_checkpointing,
+          .activations = options.activations,
+          .embedding_offset = options.embedding_offset,
+          .stop = options.stop,
+          .per_sequence = options.per_sample,
+          .label_smoothing_factor = options_.label_smoothing_factor,
+          .class_weights = options_.class_weights};
+}
+
+LossRows ClassificationObjective::rows(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
+                                       const ObjectiveOptions& options) const {
   if (&network != &classifier_.model().network())
     fail<ArgumentError>(kObjective, "the network is not that of the objective's classifier");
-  std::vector<TargetedSequence> batch;
-  for (const Sample& s : samples) batch.push_back({s.ids, s.targets});
+  ClassificationLossOptions of_rows = loss_options(options);
+  of_rows.per_sequence = {};
+  return classification_rows(classifier_, targeted(samples), arena, of_rows);
+}
+
+LossSum ClassificationObjective::loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
+                                      const ObjectiveOptions& options) const {
+  if (options.outputs == nullptr) return RowObjective::loss(network, samples, arena, options);
+  if (&network != &classifier_.model().network())
+    fail<ArgumentError>(kObjective, "the network is not that of the objective's classifier");
   const std::int64_t count = static_cast<std::int64_t>(samples.size()), labels = classifier_.num_labels();
-  TensorView logits;
-  if (options.outputs != nullptr) logits = arena.take({count, labels});
-  const LossSum sum = classification_loss(classifier_, batch, arena,
-                                          {.tape = options.tape,
-                                           .scale = options.scale,
-                                           .dropout = options.dropout,
-                                           .gradient_checkpointing = options.gradient_checkpointing,
-                                           .activations = options.activations,
-                                           .stop = options.stop,
-                                           .per_sequence = options.per_sample,
-                                           .logits = logits,
-                                           .label_smoothing_factor = options_.label_smoothing_factor,
-                                           .class_weights = options_.class_weights});
-  if (options.outputs != nullptr) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      const float* row = logits.data<float>() + i * labels;
-      options.outputs->emplace_back(row, row + labels);
-    }
+  ClassificationLossOptions with_logits = loss_options(options);
+  with_logits.logits = arena.take({count, labels});
+  const LossSum sum = classification_loss(classifier_, targeted(samples), arena, with_logits);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float* row = with_logits.logits.data<float>() + i * labels;
+    options.outputs->emplace_back(row, row + labels);
   }
   return sum;
 }

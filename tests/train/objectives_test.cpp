@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "gpt/core/parallel.h"
-#include "gpt/core/rng.h"
 #include "gpt/peft/lora.h"
 #include "gpt/train/metrics.h"
+#include "small_classifier.h"
 #include "small_run.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
@@ -21,63 +21,16 @@
 namespace gpt {
 namespace {
 
+using test::class_arguments;
+using test::HalvesOfTokens;
 using test::message_of;
+using test::objective_of;
 using test::same_bits;
+using test::same_classifiers;
+using test::small_classifier;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Pair;
-
-/// Sequences of random tokens: those of class 1 have three in four from the upper half, the others from the lower.
-class HalvesOfTokens final : public Dataset {
- public:
-  HalvesOfTokens(std::int64_t size, std::uint64_t seed) : size_(size), rng_(seed) {}
-
-  std::int64_t size() const noexcept override { return size_; }
-  Sample at(std::int64_t index) const override {
-    Sample sample;
-    const auto first = static_cast<std::uint64_t>(index) * 32;
-    for (std::int64_t t = 0; t < length(index); ++t)
-      sample.ids.push_back(token(first + static_cast<std::uint64_t>(t), index % 2 == 1));
-    sample.targets = {static_cast<float>(index % 2)};
-    return sample;
-  }
-  std::int64_t length(std::int64_t index) const override { return 5 + index % 7; }
-  std::uint64_t fingerprint() const noexcept override { return rng_.bits(1u << 30); }
-
- private:
-  TokenId token(std::uint64_t i, bool upper) const {
-    const std::uint64_t bits = rng_.bits(i);
-    const bool other = bits % 4 == 0;
-    return static_cast<TokenId>(bits / 4 % 48 + (upper != other ? 48 : 0));
-  }
-
-  std::int64_t size_;
-  CounterRng rng_;
-};
-
-Classifier small_classifier() {
-  HfConfig file;
-  test::tiny_config().to_hf(file);
-  return {Model(test::random_network(test::tiny_config(), 1), file), {"without", "with"}};
-}
-
-TrainingArguments class_arguments() {
-  TrainingArguments a;
-  a.learning_rate = 1e-2;
-  a.per_device_train_batch_size = 8;
-  a.num_train_epochs = 16;
-  a.logging_steps = 10;
-  return a;
-}
-
-std::shared_ptr<Objective> objective_of(Classifier& classifier, ClassificationOptions options = {}) {
-  return std::make_shared<ClassificationObjective>(classifier, std::move(options));
-}
-
-bool same_classifiers(const Classifier& a, const Classifier& b) {
-  return test::same(test::weights(a.model()), test::weights(b.model())) &&
-         same_bits(a.score().values, b.score().values);
-}
 
 TEST(ClassificationTraining, LearnsWhatTellsTheClassesApart) {
   Classifier classifier = small_classifier();

@@ -9,6 +9,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -16,11 +17,14 @@
 #include "gpt/core/arena.h"
 #include "gpt/models/classifier.h"
 #include "gpt/models/language_model_loss.h"
+#include "gpt/models/loss_rows.h"
 #include "gpt/models/model.h"
 #include "gpt/ops/loss.h"
 #include "gpt/train/dataset.h"
 
 namespace gpt {
+
+class Parameters;
 
 /// Makes the loss of one batch, of training or of an evaluation, from its samples: what transformers calls compute_loss_func.
 /// The rows that it gets are those that are fed: LossRow::index counts ids[0..n-1) of all samples, one after the other.
@@ -31,11 +35,12 @@ using BatchLoss = std::function<ops::RowLoss(std::span<const Sample> samples)>;
 struct ObjectiveOptions {
   Tape* tape = nullptr;  // receives the gradient of scale times the sum of the losses; null: an evaluation
   double scale = 1;
-  std::optional<DropoutSeed> dropout = {};  // as ForwardOptions
-  bool gradient_checkpointing = false;      // as ForwardOptions
-  DType activations = DType::f32;           // as ForwardOptions
-  std::stop_token stop = {};                // asked before every matrix product
-  std::span<LossSum> per_sample = {};       // receives the sum of each sample, unless empty
+  std::optional<DropoutSeed> dropout = {};      // as ForwardOptions
+  bool gradient_checkpointing = false;          // as ForwardOptions
+  DType activations = DType::f32;               // as ForwardOptions
+  EmbeddingOffset* embedding_offset = nullptr;  // as ForwardOptions: of the pass whose gradient is taken
+  std::stop_token stop = {};                    // asked before every matrix product
+  std::span<LossSum> per_sample = {};           // receives the sum of each sample, unless empty
   /// Unless null, and where the objective has metrics: gets, behind what it holds, what those of each sample are made of (logits).
   std::vector<std::vector<float>>* outputs = nullptr;
 };
@@ -68,6 +73,9 @@ class Objective {
   virtual LossSum loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
                        const ObjectiveOptions& options) const = 0;
 
+  /// Adds to the gradients, once they are complete and before they are clipped, those of what is added to the loss of weights as they
+  /// are, whatever the samples: nothing, unless it is overridden.
+  virtual void add_penalty(const Parameters& parameters) const;
   /// Shows every float32 tensor that is learned beside the network, with its name and shape. They stay where they are.
   virtual void visit(const nn::Adapter::Visitor& f);
   /// For one evaluation; null: there is nothing to tell but the loss. An objective that has metrics gives ObjectiveOptions::outputs.
@@ -78,8 +86,49 @@ class Objective {
   virtual void save(const Model& model, const std::filesystem::path& directory) const;
 };
 
+/// An objective whose loss is a sum over rows of logits: what those need that look at more of a batch than its loss.
+class RowObjective : public Objective {
+ public:
+  /// The pass over these samples, on the tape of the options, if there is one; each is a sequence of the rows. `outputs` and `per_sample` are
+  /// not for it. The samples must live as long as the rows.
+  virtual LossRows rows(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
+                        const ObjectiveOptions& options) const = 0;
+  /// sum_of_losses of the rows.
+  LossSum loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
+               const ObjectiveOptions& options) const override;
+};
+
+/// An objective around another one, which it is but for what is overridden: the loss of a training, usually.
+class WrappedObjective : public Objective {
+ public:
+  /// `what` it adds, for describe(). Throws ArgumentError where there is none to be around.
+  WrappedObjective(std::string what, std::shared_ptr<Objective> inner);
+
+  std::int64_t terms(const Sample& sample) const override { return inner_->terms(sample); }
+  std::int64_t fed(std::int64_t ids) const noexcept override { return inner_->fed(ids); }
+  LossSum loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
+               const ObjectiveOptions& options) const override {
+    return inner_->loss(network, samples, arena, options);
+  }
+  void visit(const nn::Adapter::Visitor& f) override { inner_->visit(f); }
+  void add_penalty(const Parameters& parameters) const override { inner_->add_penalty(parameters); }
+  std::unique_ptr<Metrics> metrics() const override { return inner_->metrics(); }
+  /// That of the inner one with `what` behind it.
+  std::string describe() const override;
+  void save(const Model& model, const std::filesystem::path& directory) const override {
+    inner_->save(model, directory);
+  }
+
+ protected:
+  const Objective& inner() const noexcept { return *inner_; }
+
+ private:
+  std::string what_;
+  std::shared_ptr<Objective> inner_;
+};
+
 /// language_model_loss: of Sample::labels.
-class LanguageModelObjective final : public Objective {
+class LanguageModelObjective final : public RowObjective {
  public:
   /// `loss`, when it is set, instead of ops::CrossEntropy. first_tokens: as LossOptions, for a network with virtual tokens. Throws
   /// as CrossEntropy.
@@ -88,8 +137,8 @@ class LanguageModelObjective final : public Objective {
 
   std::int64_t terms(const Sample& sample) const override;
   std::int64_t fed(std::int64_t ids) const noexcept override { return ids - 1; }
-  LossSum loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
-               const ObjectiveOptions& options) const override;
+  LossRows rows(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
+                const ObjectiveOptions& options) const override;
   std::string describe() const override;
 
  private:
@@ -107,7 +156,7 @@ struct ClassificationOptions {
 ///   single_label_classification   accuracy, macro_f1
 ///   multi_label_classification    accuracy (all labels of a sample right), macro_f1 (a label is told at a probability of 1/2)
 ///   regression                    mean_squared_error, mean_absolute_error, over all numbers
-class ClassificationObjective final : public Objective {
+class ClassificationObjective final : public RowObjective {
  public:
   /// For a Trainer of classifier.model(); the classifier must outlive it. Throws ArgumentError for options that its problem_type does
   /// not take.
@@ -116,12 +165,16 @@ class ClassificationObjective final : public Objective {
   std::int64_t terms(const Sample& sample) const override;
   LossSum loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
                const ObjectiveOptions& options) const override;
+  LossRows rows(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
+                const ObjectiveOptions& options) const override;
   void visit(const nn::Adapter::Visitor& f) override { classifier_.visit_head(f); }
   std::unique_ptr<Metrics> metrics() const override;
   std::string describe() const override;
   void save(const Model& model, const std::filesystem::path& directory) const override;
 
  private:
+  ClassificationLossOptions loss_options(const ObjectiveOptions& options) const;
+
   Classifier& classifier_;
   ClassificationOptions options_;
 };
