@@ -27,18 +27,23 @@ AdamW::AdamW(const Parameters& parameters, const AdamWOptions& options)
   v_ = zeros_together(shapes);
 }
 
-void AdamW::step(double learning_rate, double gradient_scale) {
+void AdamW::step(double learning_rate, double gradient_scale, std::span<const PartOfStep> parts) {
+  if (!parts.empty() && parts.size() != m_.size())
+    fail<ArgumentError>("adamw", parts.size(), " parts of a step, expected one for each of ", m_.size(),
+                        " parameters");
   ++steps_;
   for (std::size_t i = 0; i < m_.size(); ++i) {
     const Parameter& p = parameters_.all()[i];
+    const PartOfStep part = parts.empty() ? PartOfStep{} : parts[i];
+    if (steps_ <= part.first_step) continue;
     ops::adamw(p.value, p.gradient, m_[i], v_[i],
-               {.learning_rate = learning_rate,
+               {.learning_rate = learning_rate * part.learning_rate_factor,
                 .beta1 = options_.adam_beta1,
                 .beta2 = options_.adam_beta2,
                 .epsilon = options_.adam_epsilon,
                 .weight_decay = p.value.shape().rank() >= 2 ? options_.weight_decay : 0.0,
                 .gradient_scale = gradient_scale,
-                .step = steps_},
+                .step = steps_ - part.first_step},
                p.rest);
   }
 }

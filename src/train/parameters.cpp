@@ -126,8 +126,9 @@ std::vector<nn::LearnedTensor> Parameters::learned() const {
   return tensors;
 }
 
-void Parameters::watch(Tape& tape) const {
-  for (const Parameter& p : all_) tape.watch(p.value, p.gradient);
+void Parameters::watch(Tape& tape, const std::function<bool(std::size_t parameter)>& which) const {
+  for (std::size_t i = 0; i < all_.size(); ++i)
+    if (!which || which(i)) tape.watch(all_[i].value, all_[i].gradient);
 }
 
 void Parameters::zero_gradients() noexcept {

@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "core/fingerprint.h"
 #include "core/float_environment.h"
 #include "core/memory.h"
 #include "gpt/core/error.h"
@@ -17,6 +16,8 @@
 #include "gpt/train/adamw.h"
 #include "gpt/train/parameters.h"
 #include "models/non_finite.h"
+#include "train/learning_plan.h"
+#include "train/run_identity.h"
 #include "train/training_checkpoint.h"
 #include "train/weight_average.h"
 
@@ -25,7 +26,6 @@ namespace {
 
 constexpr std::string_view kWhere = "trainer";
 constexpr std::string_view kLoss = "loss";
-constexpr std::int64_t kBatchSize = 8;  // per_device_train_batch_size where nothing is said
 
 AdamWOptions optimizer_options(const TrainingArguments& a) noexcept {
   return {.adam_beta1 = a.adam_beta1,
@@ -51,74 +51,6 @@ std::int64_t updates_of_epoch(const Dataset& data, const TrainingArguments& a, s
                       a.gradient_accumulation_steps);
   return rounded_up(static_cast<std::int64_t>(batches_of_epoch(data, a, epoch).size()),
                     a.gradient_accumulation_steps);
-}
-
-/// Stands for the parameters that are learned, so that a run is not resumed with others.
-std::uint64_t learned_names(const Gpt2& network, const std::function<bool(std::string_view)>& learns) {
-  Fingerprint sum;
-  const auto add = [&](const std::string& name, const auto&, const auto&...) {
-    if (learns(name)) sum.add(name);
-  };
-  if (network.adapter() != nullptr)
-    network.adapter()->visit(add);
-  else
-    network.visit(add);
-  return sum.value();
-}
-
-/// Everything that the bits of a run depend on, by name.
-HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingArguments& a,
-                const Objective& objective, const Gpt2& network, std::int64_t steps) {
-  const Gpt2Config& config = network.config();
-  HfConfig run{"run"};
-  const auto set = [&](std::string_view name, const auto& value) { run.set_string(name, concat(value)); };
-  set("data", data.fingerprint());
-  run.set_string("evaluation_data",
-                 evaluation != nullptr ? concat(evaluation->fingerprint()) : std::string("none"));
-  set("eval_steps", a.eval_steps);
-  set("early_stopping_patience", a.early_stopping_patience);
-  set("load_best_model_at_end", static_cast<int>(a.load_best_model_at_end));
-  set("n_layer", config.n_layer);
-  set("n_head", config.n_head);
-  if (!config.pruned_heads.empty()) set("pruned_heads", network.adapted_shape().pruned_heads);
-  set("n_inner", config.inner_dim());
-  set("activation_function", ops::name_of(config.activation_function));
-  set("layer_norm_epsilon", config.layer_norm_epsilon);
-  set("scale_attn_weights", static_cast<int>(config.scale_attn_weights));
-  set("scale_attn_by_inverse_layer_idx", static_cast<int>(config.scale_attn_by_inverse_layer_idx));
-  set("tie_word_embeddings", static_cast<int>(config.tie_word_embeddings));
-  set("n_embd", config.n_embd);
-  set("vocab_size", config.vocab_size);
-  set("resid_pdrop", config.resid_pdrop);
-  set("embd_pdrop", config.embd_pdrop);
-  set("attn_pdrop", config.attn_pdrop);
-  set("total_steps", steps);
-  set("learning_rate", a.learning_rate);
-  set("lr_scheduler_type", name_of(a.lr_scheduler_type));
-  set("warmup_steps", a.warmup_steps);
-  set("warmup_ratio", a.warmup_ratio);
-  set("min_lr_rate", a.min_lr_rate);
-  set("num_decay_steps", a.num_decay_steps);
-  set("per_device_train_batch_size",
-      a.max_tokens_per_batch ? 0 : a.per_device_train_batch_size.value_or(kBatchSize));
-  set("max_tokens_per_batch", a.max_tokens_per_batch.value_or(0));
-  set("gradient_accumulation_steps", a.gradient_accumulation_steps);
-  set("weight_decay", a.weight_decay);
-  set("adam_beta1", a.adam_beta1);
-  set("adam_beta2", a.adam_beta2);
-  set("adam_epsilon", a.adam_epsilon);
-  set("max_grad_norm", a.max_grad_norm);
-  if (a.label_smoothing_factor != 0) set("label_smoothing_factor", a.label_smoothing_factor);
-  set("seed", a.seed);
-  if (a.ema_decay != 0) set("ema_decay", a.ema_decay);
-  if (const std::string loss = objective.describe(); !loss.empty()) set("loss", loss);
-  if (a.metric_for_best_model != kLoss) set("metric_for_best_model", a.metric_for_best_model);
-  if (a.greater_is_better) set("greater_is_better", static_cast<int>(*a.greater_is_better));
-  if (a.learns) set("learns", learned_names(network, a.learns));
-  if (!a.initial_model.empty()) set("initial_model", a.initial_model);
-  if (network.adapter() != nullptr) set("adapter", network.adapter()->describe());
-  if (a.bf16) set("bf16", static_cast<int>(a.bf16));
-  return run;
 }
 
 /// Samples of a data set, as the objective sees them.
@@ -150,6 +82,19 @@ void refuse_label_smoothing(const TrainingArguments& a) {
   if (a.label_smoothing_factor != 0)
     fail<ArgumentError>(kWhere, "label_smoothing_factor is ", a.label_smoothing_factor,
                         ", but a loss of its own is set, expected 0");
+}
+
+void refuse_unfreezing(const TrainingArguments& a) {
+  if (a.unfreeze_steps == 0 && a.unfreeze_epochs == 0) return;
+  fail<ArgumentError>(kWhere, a.unfreeze_steps != 0 ? "unfreeze_steps" : "unfreeze_epochs",
+                      " is set, but an adapter is trained, and the network stays frozen");
+}
+
+/// The update whose weights begin the mean; 0: there is none.
+std::int64_t begin_of_mean(const TrainingArguments& a, std::int64_t steps) {
+  if (a.swa_start == 0) return 0;
+  return std::max<std::int64_t>(
+      1, static_cast<std::int64_t>(std::ceil(a.swa_start * static_cast<double>(steps))));
 }
 
 bool greater_is_better(const TrainingArguments& a) noexcept {
@@ -242,9 +187,10 @@ class Run {
         parameters_(model.network(), a_.learns, a_.bf16 ? DType::bf16 : DType::f32,
                     [&](const nn::Adapter::Visitor& f) { objective.visit(f); }),
         optimizer_(parameters_, optimizer_options(a_)),
-        average_(parameters_, a_.ema_decay),
+        plan_(parameters_, a_, model.network().config().n_layer, total_steps_,
+              [&](std::int64_t epoch) { return updates_of_epoch(train, a_, epoch); }),
+        average_(parameters_, a_.ema_decay, begin_of_mean(a_, total_steps_)),
         identity_(run_of(train, evaluation, arguments, objective, model.network(), total_steps_)) {
-    parameters_.watch(tape_);
     if (parameters_.adapter() != nullptr) parameters_.adapter()->begin_training(total_steps_);
     schedule_ = {.type = a_.lr_scheduler_type,
                  .warmup_steps = a_.warmup_steps,
@@ -332,11 +278,12 @@ class Run {
     std::int64_t labels = 0;
     for (const auto& indices : planned) labels += batches.emplace_back(train_, indices, objective_).labels;
     parameters_.zero_gradients();
+    watch();
     double loss = 0;
     std::int64_t tokens = 0;
     for (std::size_t i = 0; i < batches.size(); ++i) {
       arena_.reset();
-      const ObjectiveOptions options{.tape = &tape_,
+      const ObjectiveOptions options{.tape = &*tape_,
                                      .scale = 1 / static_cast<double>(std::max<std::int64_t>(1, labels)),
                                      .dropout = dropout_of(static_cast<std::int64_t>(i)),
                                      .gradient_checkpointing = a_.gradient_checkpointing,
@@ -345,17 +292,18 @@ class Run {
       const LossSum sum = objective_.loss(model_.network(), batches[i].samples, arena_, options);
       loss_is_finite_ = std::isfinite(sum.sum);
       require_finite("loss", sum.sum);
-      tape_.backward(stop_);
+      tape_->backward(stop_);
       loss += sum.sum;
       tokens += batches[i].tokens;
     }
     if (parameters_.adapter() != nullptr) parameters_.adapter()->add_penalty(parameters_.learned());
+    objective_.add_penalty(parameters_);
     grad_norm_ = parameters_.gradient_norm();
     require_finite("gradient norm", grad_norm_);
     remove_old_checkpoints();
     learning_rate_ = a_.learning_rate * learning_rate_factor(schedule_, state_.global_step);
     const double clip = clip_factor(grad_norm_, a_.max_grad_norm);
-    optimizer_.step(learning_rate_, clip);
+    optimizer_.step(learning_rate_, clip, plan_.parts());
     ++state_.global_step;
     if (parameters_.adapter() != nullptr)
       parameters_.adapter()->after_update(parameters_.learned(), {state_.global_step, clip});
@@ -369,6 +317,14 @@ class Run {
     last_pace_ = {tokens, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
     pace_.tokens += last_pace_.tokens;
     pace_.seconds += last_pace_.seconds;
+  }
+
+  /// Lets the tape know of what the next update learns.
+  void watch() {
+    if (watched_ == plan_.awake(state_.global_step)) return;
+    tape_.emplace();
+    parameters_.watch(*tape_, [&](std::size_t i) { return plan_.learns(i, state_.global_step); });
+    watched_ = plan_.awake(state_.global_step);
   }
 
   /// Random numbers for one batch of the next update: streams that nothing else takes from the seed.
@@ -494,10 +450,12 @@ class Run {
   std::int64_t total_steps_;
   Parameters parameters_;
   AdamW optimizer_;
+  LearningPlan plan_;
   WeightAverage average_;
   HfConfig identity_;
   ScheduleOptions schedule_;
-  Tape tape_;
+  std::optional<Tape> tape_;
+  std::optional<std::int64_t> watched_;  // so many parameters of the plan
   Arena arena_;
   TrainingState state_;
   std::int64_t updates_in_epoch_ = 0, tokens_ = 0, saved_ = -1;
@@ -558,7 +516,10 @@ void Trainer::prepare() {
         std::make_shared<LoraAdapter>(model_.network(), *arguments_.lora, arguments_.seed));
     arguments_.lora.reset();  // from now on it is the model's
   }
-  if (model_.network().adapter() != nullptr) return;  // the network itself is only read
+  if (model_.network().adapter() != nullptr) {
+    refuse_unfreezing(arguments_);
+    return;  // the network itself is only read
+  }
   model_.network().visit_matrices([](const std::string& name, ops::Weight& weight) {
     if (weight.layout == ops::WeightLayout::kPanels)
       fail<UnsupportedError>(kWhere, "matrix ", name, " is ", weight.quantized() ? "quantized" : "packed",

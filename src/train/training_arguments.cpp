@@ -26,6 +26,18 @@ void TrainingArguments::validate() const {
   require("label_smoothing_factor", label_smoothing_factor,
           label_smoothing_factor >= 0 && label_smoothing_factor <= 1, "0 to 1");
   require("ema_decay", ema_decay, ema_decay >= 0 && ema_decay < 1, "0 or more, and less than 1");
+  require("swa_start", swa_start, swa_start >= 0 && swa_start < 1, "0 or more, and less than 1");
+  if (swa_start != 0 && ema_decay != 0)
+    fail<ArgumentError>(kArguments, "swa_start and ema_decay are both set, expected one average");
+  require("layerwise_lr_decay", layerwise_lr_decay, layerwise_lr_decay > 0 && layerwise_lr_decay <= 1,
+          "more than 0, at most 1");
+  at_least("unfreeze_steps", unfreeze_steps, 0);
+  at_least("unfreeze_epochs", unfreeze_epochs, 0);
+  if (unfreeze_steps != 0 && unfreeze_epochs != 0)
+    fail<ArgumentError>(kArguments, "unfreeze_steps and unfreeze_epochs are both set, expected one");
+  if (lora && (unfreeze_steps != 0 || unfreeze_epochs != 0))
+    fail<ArgumentError>(kArguments, unfreeze_steps != 0 ? "unfreeze_steps" : "unfreeze_epochs",
+                        " is set, but lora trains an adapter, and the network stays frozen");
   require("max_grad_norm", max_grad_norm, max_grad_norm >= 0, "0 or more");
   require("max_steps", max_steps, max_steps == -1 || max_steps > 0, "-1, or 1 or more");
   at_least("warmup_steps", warmup_steps, 0);

@@ -2,7 +2,7 @@
 // one of an adapter, with two files more:
 //   optimizer.safetensors  exp_avg.<name> and exp_avg_sq.<name>, float32, of every learned parameter; with bf16, where the
 //                          model's files have bfloat16, also rest.<name>, int16: together they are float32 (ops::split);
-//                          with ema_decay, ema.<name>, float32: the average;
+//                          with ema_decay or swa_start, ema.<name>, float32: the average;
 //                          of an objective's own parameters, parameter.<name>, float32: themselves
 //   trainer_state.json     where the run stands, and what it was begun with
 #pragma once

@@ -9,14 +9,14 @@
 
 namespace gpt {
 
-/// See TrainingArguments::ema_decay.
+/// See TrainingArguments::ema_decay and swa_start.
 class WeightAverage {
  public:
-  /// A decay of 0 keeps nothing. The parameters must outlive it. Throws MemoryError.
-  WeightAverage(Parameters& parameters, double decay);
+  /// Keeps nothing where decay and swa_begin, the update that begins the mean, are 0. The parameters must outlive it. Throws MemoryError.
+  WeightAverage(Parameters& parameters, double decay, std::int64_t swa_begin = 0);
 
   bool is_on() const noexcept { return !tensors_.empty(); }
-  /// Takes the weights after update `step` in; the first are the average.
+  /// Takes the weights after update `step` in; the first are the average, and so are all up to those that begin a mean.
   void update(std::int64_t step);
   /// float32, in the order of the parameters; none when it is off.
   std::vector<Tensor>& tensors() noexcept { return tensors_; }
@@ -38,6 +38,7 @@ class WeightAverage {
  private:
   Parameters& parameters_;
   double decay_;
+  std::int64_t swa_begin_;
   std::vector<Tensor> tensors_;
 };
 

@@ -34,9 +34,15 @@ struct Variant {
 const Variant kVariants[] = {{"float32", [](TrainingArguments&) {}},
                              {"bf16", [](TrainingArguments& a) { a.bf16 = true; }},
                              {"average", [](TrainingArguments& a) { a.ema_decay = 0.75; }},
-                             {"average of bf16", [](TrainingArguments& a) {
+                             {"average of bf16",
+                              [](TrainingArguments& a) {
                                 a.bf16 = true;
                                 a.ema_decay = 0.75;
+                              }},
+                             {"mean from the middle on", [](TrainingArguments& a) { a.swa_start = 0.5; }},
+                             {"layer by layer", [](TrainingArguments& a) {
+                                a.unfreeze_steps = 2;
+                                a.layerwise_lr_decay = 0.8;
                               }}};
 
 void expect_the_same_after_a_stop(const Variant& variant) {
@@ -76,7 +82,7 @@ void expect_the_same_after_a_stop(const Variant& variant) {
     EXPECT_TRUE(same(weights(whole), weights(other))) << stopped_after;
     EXPECT_FALSE(fs::exists(dir.path() / ".checkpoint-99"));
     const Model saved = Model::load(dir.path() / "checkpoint-8");
-    if (a.ema_decay == 0)
+    if (a.ema_decay == 0 && a.swa_start == 0)
       EXPECT_TRUE(same(a.bf16 ? weights(whole, DType::bf16) : weights(whole), weights(saved)));
     else
       EXPECT_FALSE(same(weights(whole), weights(saved)));  // the average, and what it is of
@@ -181,6 +187,35 @@ TEST(TrainerWeights, EvaluatesAndKeepsTheAverageOfTheWeights) {
   EXPECT_EQ(Trainer(model, a).evaluate(validation).eval_loss, *result.best_eval_loss);
   // What is learned does not depend on the average.
   EXPECT_TRUE(same(weights(plain), weights(Model::load(dir / "checkpoint-8"))));
+}
+
+TEST(TrainerWeights, KeepsTheMeanOfTheLastWeights) {
+  const TextDataset train = text(16 * 10 + 1), validation = text(40);
+  TrainingArguments a = arguments();
+  a.swa_start = 0.4;  // of 8 updates: after the fourth
+  a.eval_steps = 1;
+  Model model = small_model();
+  std::vector<std::map<std::string, Tensor>> all;
+  std::map<std::string, Tensor> evaluated;
+  Trainer(model, a).fit(train, &validation,
+                        {.on_step = [&](const TrainingLog&) { all.push_back(weights(model)); },
+                         .on_evaluate =
+                             [&](const EvaluationLog& log) {
+                               if (log.step <= 4) {
+                                 EXPECT_TRUE(same(all.back(), weights(model))) << log.step;
+                               }
+                               evaluated = weights(model);
+                             }});
+  ASSERT_EQ(all.size(), 8u);
+  EXPECT_TRUE(same(evaluated, weights(model)));
+  for (const auto& [name, tensor] : weights(model))
+    for (std::size_t i = 0; i < tensor.span<float>().size(); ++i) {
+      double mean = 0;
+      for (std::size_t step = 3; step < 8; ++step)
+        mean += static_cast<double>(all[step].at(name).span<float>()[i]) / 5;
+      // Four roundings of a product and four of a sum, each of half a unit in the last place.
+      ASSERT_NEAR(tensor.span<float>()[i], mean, 1e-6 * (1 + std::abs(mean))) << name;
+    }
 }
 
 TEST(TrainerWeights, BringsBackTheBestAverage) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "gpt/core/tensor.h"
@@ -20,14 +21,22 @@ struct AdamWOptions {
 /// Throws ArgumentError naming an option out of its range.
 void check(const AdamWOptions& options);
 
+/// What is different for one parameter.
+struct PartOfStep {
+  double learning_rate_factor = 1;
+  /// So many updates come before its first one: until then it keeps its bits, and its moments begin with that.
+  std::int64_t first_step = 0;
+};
+
 /// The optimizer and its state: first and second moments of every parameter, float32.
 class AdamW {
  public:
   /// The parameters must outlive it. Throws ArgumentError naming an option out of its range, MemoryError.
   AdamW(const Parameters& parameters, const AdamWOptions& options = {});
 
-  /// One update with the gradients as they are, multiplied by gradient_scale. ops/optimizer.h gives the arithmetic.
-  void step(double learning_rate, double gradient_scale = 1.0);
+  /// One update with the gradients as they are, multiplied by gradient_scale. ops/optimizer.h gives the arithmetic. `parts`: one for each
+  /// parameter, or none. Throws ArgumentError for another number of them.
+  void step(double learning_rate, double gradient_scale = 1.0, std::span<const PartOfStep> parts = {});
 
   /// Updates so far.
   std::int64_t steps() const noexcept { return steps_; }

@@ -1,6 +1,7 @@
 // The parameters of a network, or of an adapter, that are learned, and their gradients.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -50,8 +51,8 @@ class Parameters {
   nn::Adapter* adapter() const noexcept { return adapter_; }
   /// All tensors of the adapter, as it is shown them, those that are not learned among them. None without an adapter.
   std::vector<nn::LearnedTensor> learned() const;
-  /// Makes the tape add gradients to those here.
-  void watch(Tape& tape) const;
+  /// Makes the tape add gradients to those here: of all, or of those whose numbers in all() `which` holds for.
+  void watch(Tape& tape, const std::function<bool(std::size_t parameter)>& which = {}) const;
   /// Until they are added to, gradients take no memory then, where the system can make zeros on demand.
   void zero_gradients() noexcept;
   /// The L2 norm over all gradients. Throws as ops::sum_of_squares.

@@ -49,6 +49,22 @@ struct TrainingArguments {
   /// what is evaluated and, on_evaluate included, what the model has then and after fit(); checkpoints hold both, the weights
   /// as their model. A run that is stopped or fails leaves the weights.
   double ema_decay = 0;
+  /// libgpt's: the mean of the weights after each update instead, from this part of all updates on (Izmailov et al., "Averaging Weights Leads
+  /// to Wider Optima and Better Generalization", arXiv 1803.05407, with a constant or cyclical rate). 0: none; less than 1, and not beside
+  /// ema_decay. Before the mean begins the weights are what is evaluated.
+  double swa_start = 0;
+  /// libgpt's: what the rate is multiplied by for each layer further down, more than 0, at most 1 (discriminative fine-tuning: Howard and
+  /// Ruder, arXiv 1801.06146; ELECTRA's name): d^0 for the head, the last norm and an objective's own parameters, d^1 for the top block, ...,
+  /// d^n_layer for the lowest, d^(n_layer + 1) for token and position embeddings, a tied head among them. An adapter's parameters count as
+  /// the block that their names say.
+  double layerwise_lr_decay = 1;
+  /// libgpt's: what the rate is multiplied by beside that, by a parameter's name; 0 or more. Unset: 1. Not for an objective's own.
+  std::function<double(std::string_view name)> learning_rate_factor_of = {};
+  /// libgpt's: gradual unfreezing (Howard and Ruder, section 3.3). A run begins with the head and the last norm alone, where the objective has
+  /// parameters of its own, or else with the top block, too; after every so many updates, or epochs, one block more begins to learn, from the
+  /// top, and the embeddings last. What is frozen keeps its bits and costs no gradients. 0: all learn from the beginning. One of them at most;
+  /// not for adapters.
+  std::int64_t unfreeze_steps = 0, unfreeze_epochs = 0;
   std::uint64_t seed = 42;
   bool gradient_checkpointing = false;  // less memory for more time, and the same bits: see ForwardOptions
   /// Compute with bfloat16 in memory, and learn in float32. All arithmetic is float32; what is stored as what:
