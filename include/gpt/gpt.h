@@ -109,6 +109,7 @@
 #include "gpt/train/adversarial.h"
 #include "gpt/train/batches.h"
 #include "gpt/train/classification_dataset.h"
+#include "gpt/train/continual.h"
 #include "gpt/train/contrastive.h"
 #include "gpt/train/dataset.h"
 #include "gpt/train/distillation.h"
