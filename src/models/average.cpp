@@ -1,0 +1,99 @@
+#include "gpt/models/average.h"
+
+#include <string>
+#include <vector>
+
+#include "core/float_environment.h"
+#include "core/memory.h"
+#include "gpt/core/error.h"
+#include "gpt/core/parallel.h"
+
+namespace gpt {
+namespace {
+
+constexpr std::string_view kAverage = "average_weights";
+
+/// The mean of tensors of one shape.
+Tensor mean_of(std::span<const Tensor> tensors) {
+  std::vector<const float*> from;
+  for (const Tensor& tensor : tensors) from.push_back(tensor.data<float>());
+  Tensor mean = Tensor::empty(tensors.front().shape());
+  float* const to = mean.data<float>();
+  constexpr std::int64_t kGrain = 1 << 14;  // elements that are worth waking a thread for
+  parallel_for(mean.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) noexcept {
+    for (std::int64_t i = begin; i < end; ++i) {
+      double sum = 0;
+      for (const float* x : from) sum += static_cast<double>(x[i]);
+      to[i] = static_cast<float>(sum / static_cast<double>(from.size()));
+    }
+  });
+  return mean;
+}
+
+struct AveragedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+std::vector<AveragedTensor> averaged_tensors(const Gpt2& network) {
+  if (network.adapter() != nullptr)
+    fail<UnsupportedError>(kAverage, "a network has an adapter: merge it first");
+  std::vector<AveragedTensor> all;
+  network.visit([&](const std::string& name, const Tensor& tensor, const Shape&) {
+    all.push_back({name, tensor});
+  });
+  return all;
+}
+
+/// Throws where one is not like the first.
+void require_alike(const std::string& name, const Tensor& first, const Tensor& other) {
+  if (first.shape() != other.shape())
+    fail<ArgumentError>(kAverage, name, " has shape ", other.shape().to_string(), ", expected ",
+                        first.shape().to_string(), " in one of the others");
+}
+
+}  // namespace
+
+void average_weights(Gpt2& network, std::span<const Gpt2* const> others) {
+  const DefaultFloatEnvironment environment;
+  with_memory_errors(kAverage, [&] {
+    if (others.empty()) fail<ArgumentError>(kAverage, "there is one network, expected two or more");
+    const std::vector<AveragedTensor> own = averaged_tensors(network);
+    std::vector<std::vector<AveragedTensor>> theirs;
+    for (const Gpt2* other : others) {
+      theirs.push_back(averaged_tensors(*other));
+      if (theirs.back().size() != own.size())
+        fail<ArgumentError>(kAverage, "one of the others has ", theirs.back().size(),
+                            " parameters, expected ", own.size());
+      for (std::size_t i = 0; i < own.size(); ++i)
+        require_alike(own[i].name, own[i].tensor, theirs.back()[i].tensor);
+    }
+    std::size_t next = 0;
+    network.visit([&](const std::string&, Tensor& tensor, const Shape&) {
+      std::vector<Tensor> all{tensor.to(DType::f32)};
+      for (const auto& other : theirs) all.push_back(other[next].tensor.to(DType::f32));
+      tensor = mean_of(all);
+      ++next;
+    });
+  });
+}
+
+void average_weights(Classifier& classifier, std::span<const Classifier* const> others) {
+  const DefaultFloatEnvironment environment;
+  with_memory_errors(kAverage, [&] {
+    std::vector<const Gpt2*> networks;
+    std::vector<Tensor> heads{classifier.score().values.to(DType::f32)};
+    for (const Classifier* other : others) {
+      if (other->labels() != classifier.labels() || other->problem_type() != classifier.problem_type())
+        fail<ArgumentError>(kAverage,
+                            "one of the other classifiers has other labels, or another problem_type");
+      require_alike("score.weight", heads.front(), other->score().values);
+      networks.push_back(&other->model().network());
+      heads.push_back(other->score().values.to(DType::f32));
+    }
+    average_weights(classifier.model().network(), networks);
+    classifier.score().values = mean_of(heads);
+  });
+}
+
+}  // namespace gpt
