@@ -37,6 +37,7 @@
 #include "gpt/evaluate/explanation_page.h"
 #include "gpt/evaluate/generations.h"
 #include "gpt/evaluate/postprocess.h"
+#include "gpt/evaluate/ranking.h"
 #include "gpt/evaluate/score.h"
 #include "gpt/evaluate/text_metrics.h"
 #include "gpt/generate/constraints.h"
