@@ -73,6 +73,29 @@ ExplainedValue next_token_log_prob(const Gpt2& network, TokenId token) {
   };
 }
 
+ExplainedValue label_score(const Classifier& classifier, std::int64_t label) {
+  if (label < 0 || label >= classifier.num_labels())
+    fail<ArgumentError>(kExplain, "label is ", label, ", expected 0 to ", classifier.num_labels() - 1);
+  return [&classifier, label](ConstTensorView hidden, Tape* tape, Arena& arena) {
+    std::vector<TokenId> labels(static_cast<std::size_t>(hidden.dim(0)), kIgnoredLabel);
+    labels.back() = static_cast<TokenId>(label);
+    std::vector<double> losses(labels.size());
+    const auto run = [&](const ops::RowLoss& loss) {
+      autograd::head_loss(tape, hidden, classifier.score(), labels, loss, -1.0f, losses, arena);
+    };
+    if (classifier.problem_type() == ProblemType::kSingleLabel)
+      run(ops::CrossEntropy());
+    else
+      run([](const ops::LossRow& row) {
+        const float logit = row.logits[static_cast<std::size_t>(row.label)];
+        std::ranges::fill(row.logits, 0.0f);
+        row.logits[static_cast<std::size_t>(row.label)] = -row.scale;
+        return -static_cast<double>(logit);
+      });
+    return -losses.back();
+  };
+}
+
 Attribution gradient_times_input(const Gpt2& network, std::span<const TokenId> ids,
                                  const ExplainedValue& value, const std::stop_token& stop) {
   const DefaultFloatEnvironment environment;

@@ -130,6 +130,39 @@ TEST(Explanation, HasTheSameBitsOnAnyNumberOfThreads) {
   }
 }
 
+/// A classifier with labels a, b and c over a random network.
+Classifier random_classifier(ProblemType type) {
+  Model model(random_network(tiny_config(), 1), HfConfig("config.json"));
+  return {std::move(model), {"a", "b", "c"}, type, 5};
+}
+
+TEST(Attribution, OfALabelIsOfItsLogProbability) {
+  const Classifier classifier = random_classifier(ProblemType::kSingleLabel);
+  const std::vector<TokenId> ids = tokens(7);
+  const Tensor logits = classifier.logits({&ids, 1});
+  const std::vector<double> p = probabilities(ProblemType::kSingleLabel, logits.span<float>());
+  const Gpt2& network = classifier.model().network();
+  for (std::int64_t label = 0; label < 3; ++label) {
+    const Attribution found = integrated_gradients(network, ids, label_score(classifier, label), 96, 256);
+    // The loss sums in double what the logits are in float32: their rounding, 2^-24 of numbers below 1.
+    EXPECT_NEAR(found.value, std::log(p[static_cast<std::size_t>(label)]), 1e-6);
+    EXPECT_NEAR(sum_of(found.scores), found.value - found.baseline, 1e-3);
+    EXPECT_GT(std::abs(found.value - found.baseline), 3e-3);
+  }
+}
+
+TEST(Attribution, OfALabelThatOthersDoNotExcludeIsOfItsLogit) {
+  const Classifier classifier = random_classifier(ProblemType::kMultiLabel);
+  const std::vector<TokenId> ids = tokens(7);
+  const Tensor logits = classifier.logits({&ids, 1});
+  const Gpt2& network = classifier.model().network();
+  const Attribution found = integrated_gradients(network, ids, label_score(classifier, 2), 96, 256);
+  EXPECT_NEAR(found.value, static_cast<double>(logits.data<float>()[2]), 1e-6);
+  EXPECT_NEAR(sum_of(found.scores), found.value - found.baseline, 1e-3);
+  EXPECT_GT(std::abs(found.value - found.baseline), 3e-3);
+  expect_error<ArgumentError>([&] { label_score(classifier, 3); }, {"label is 3", "0 to 2"});
+}
+
 TEST(Attribution, RefusesWhatCannotBe) {
   const Gpt2 network = random_network(tiny_config(), 1);
   const auto ids = tokens(7);

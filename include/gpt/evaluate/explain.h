@@ -12,6 +12,7 @@
 #include "gpt/core/tensor.h"
 #include "gpt/core/token.h"
 #include "gpt/evaluate/score.h"
+#include "gpt/models/classifier.h"
 #include "gpt/models/gpt2.h"
 
 namespace gpt {
@@ -23,6 +24,11 @@ using ExplainedValue = std::function<double(ConstTensorView final_hidden, Tape* 
 /// log p of this token behind the sequence. Throws ArgumentError for an id outside the vocabulary when it is used; the network
 /// must outlive it.
 ExplainedValue next_token_log_prob(const Gpt2& network, TokenId token);
+
+/// What a classifier says of one of its labels: where one label is right log p of it, else its logit. For sequences without padding
+/// (Classifier::used) of classifier.model().network(). Throws ArgumentError for a label outside [0, num_labels); the classifier must
+/// outlive it.
+ExplainedValue label_score(const Classifier& classifier, std::int64_t label);
 
 /// What each token contributes to a value.
 struct Attribution {
