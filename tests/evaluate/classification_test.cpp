@@ -121,5 +121,75 @@ TEST(Temperature, IsHeldNearOneByFewRows) {
   EXPECT_NEAR(fit_temperature({logits, {2, 2}}, wrong), 64, 1e-9);
 }
 
+/// Two opinions on which of two classes is right, each made of the truth's log-odds z and noise of its own.
+struct TwoOpinions {
+  Tensor logits = Tensor::empty({4000, 2});
+  std::vector<double> probabilities;
+  std::vector<std::int32_t> truth;
+
+  TwoOpinions(double first, double second) {
+    const CounterRng rng(11);
+    for (std::int64_t i = 0; i < logits.dim(0); ++i) {
+      const auto index = static_cast<std::uint64_t>(i);
+      const double u = rng.normal(index), v = rng.normal(index + 10000);
+      const double z = first * u + second * v;
+      truth.push_back(rng.second_uniform(index + 20000) < 1 / (1 + std::exp(-z)) ? 1 : 0);
+      logits.data<float>()[2 * i] = 0;
+      logits.data<float>()[2 * i + 1] = static_cast<float>(2 * u);
+      const double q = 1 / (1 + std::exp(-v));
+      probabilities.insert(probabilities.end(), {1 - q, q});
+    }
+  }
+};
+
+// The log-odds of the truth are first u + second v, those of the blend 2 u / temperature + weight v. The standard errors of both
+// are about 0.05 here.
+TEST(Blend, FindsWhatEachOpinionIsWorth) {
+  const TwoOpinions data(1, 0.75);
+  const Blend blend = fit_blend(data.logits, data.probabilities, data.truth);
+  EXPECT_NEAR(2 / blend.temperature, 1, 0.2);
+  EXPECT_NEAR(blend.weight, 0.75, 0.2);
+}
+
+TEST(Blend, LeavesOutWhatDoesHarm) {
+  const TwoOpinions data(1, -1);
+  const Blend blend = fit_blend(data.logits, data.probabilities, data.truth);
+  EXPECT_EQ(blend.weight, 0);
+  EXPECT_EQ(blend.temperature, fit_temperature(data.logits, data.truth));
+}
+
+TEST(Blend, IsAProductOfPowers) {
+  const float logits[] = {1, -1, 0.5f};
+  const double q[] = {0.2, 0.7, 0.1};
+  const std::vector<double> p = blended(logits, q, {.temperature = 2, .weight = 0.5});
+  const double a = std::exp(0.5) * std::sqrt(0.2), b = std::exp(-0.5) * std::sqrt(0.7),
+               c = std::exp(0.25) * std::sqrt(0.1);
+  EXPECT_NEAR(p[0], a / (a + b + c), 1e-15);
+  EXPECT_NEAR(p[1], b / (a + b + c), 1e-15);
+  EXPECT_NEAR(p[2], c / (a + b + c), 1e-15);
+  // Without weight the other one is not asked.
+  const std::vector<double> alone = blended(logits, {}, {.temperature = 1});
+  EXPECT_NEAR(alone[1] / alone[0], std::exp(-2), 1e-15);
+}
+
+TEST(Blend, NamesWhatDoesNotFit) {
+  const float logits[] = {1, 0, 0, 1};
+  const std::vector<std::int32_t> truth{0, 1}, outside{0, 2};
+  const std::vector<double> q{0.5, 0.5, 0.5, 0.5}, few{0.5, 0.5};
+  EXPECT_THAT(message_of<ArgumentError>([&] {
+                fit_blend({logits, {2, 2}}, few, truth);
+              }),
+              HasSubstr("2 probabilities, expected 2 for each of 2"));
+  EXPECT_THAT(message_of<ArgumentError>([&] {
+                fit_blend({logits, {2, 2}}, q, outside);
+              }),
+              HasSubstr("class 2 at 1"));
+  EXPECT_THAT(message_of<ShapeError>([&] { fit_blend({logits, {1, 4}}, q, truth); }), HasSubstr("[1, 4]"));
+  EXPECT_THAT(message_of<ArgumentError>([&] { blended(logits, q, {.temperature = 0}); }),
+              HasSubstr("temperature is 0"));
+  EXPECT_THAT(message_of<ArgumentError>([&] { blended(logits, few, {.weight = 1}); }),
+              HasSubstr("2 probabilities for 4 logits"));
+}
+
 }  // namespace
 }  // namespace gpt

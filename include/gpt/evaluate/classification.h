@@ -59,6 +59,27 @@ double log_loss(std::span<const std::int32_t> truth, std::span<const double> pro
 /// Throws ShapeError, ArgumentError.
 double fit_temperature(ConstTensorView logits, std::span<const std::int32_t> truth);
 
+/// How far two classifiers of the same texts are to be believed: p = softmax(logits / temperature + weight log q), logits of the one and
+/// q the probabilities of the other (a product of experts).
+struct Blend {
+  double temperature = 1;
+  double weight = 0;
+};
+
+/// The blend that is likeliest on held-out data: the least of sum(-log p(truth)) + ((1 / temperature - 1/2)^2 + (weight - 1/2)^2) / 2, the
+/// latter so that of few rows both are asked. Where the other one only does harm its weight is 0, and the temperature fit_temperature's.
+///   logits         float32 [R, classes]
+///   probabilities  R rows of classes, below 2^-52 counting as that
+///   truth          R numbers of classes
+/// Throws ShapeError, ArgumentError, MemoryError.
+Blend fit_blend(ConstTensorView logits, std::span<const double> probabilities,
+                std::span<const std::int32_t> truth);
+
+/// p of one text: of its row of logits and its row of probabilities, which is not looked at (and may be empty) where the weight is 0.
+/// Throws ArgumentError for rows of two lengths, and a temperature that is not above 0.
+std::vector<double> blended(std::span<const float> logits, std::span<const double> probabilities,
+                            const Blend& blend);
+
 /// The class of the largest number of a row, of equal ones the first.
 std::int32_t most_likely(std::span<const double> probabilities);
 
