@@ -58,18 +58,23 @@ ClassifierSettings ClassifierSettings::load(const fs::path& directory) {
   std::error_code error;
   if (!fs::exists(directory / kSettings, error)) return settings;
   const gpt::HfConfig file = gpt::HfConfig::load(directory / kSettings);
-  settings.temperature = file.get_float("temperature").value_or(1);
+  settings.blend.temperature = file.get_float("temperature").value_or(1);
+  settings.blend.weight = file.get_float("words_weight").value_or(0);
   settings.max_length = file.get_int("max_length").value_or(0);
   settings.majority_label = file.get_string("majority_label").value_or("");
-  if (!(settings.temperature > 0))
-    gpt::fail<gpt::FormatError>(file.source(), "temperature is ", settings.temperature,
+  if (!(settings.blend.temperature > 0))
+    gpt::fail<gpt::FormatError>(file.source(), "temperature is ", settings.blend.temperature,
                                 ", expected more than 0");
+  if (!(settings.blend.weight >= 0))
+    gpt::fail<gpt::FormatError>(file.source(), "words_weight is ", settings.blend.weight,
+                                ", expected 0 or more");
   return settings;
 }
 
 void ClassifierSettings::save(const fs::path& directory) const {
   gpt::HfConfig file(kSettings);
-  file.set_float("temperature", temperature);
+  file.set_float("temperature", blend.temperature);
+  file.set_float("words_weight", blend.weight);
   file.set_int("max_length", max_length);
   file.set_string("majority_label", majority_label);
   file.save(directory / kSettings);
@@ -126,16 +131,31 @@ gpt::Tensor logits_of(const gpt::Classifier& classifier, const gpt::Classificati
   return all;
 }
 
+std::vector<double> word_probabilities(const std::optional<gpt::BagOfWords>& words,
+                                       const gpt::ClassificationDataset& data,
+                                       const gpt::LabelledRows& rows) {
+  std::vector<double> all;
+  if (!words) return all;
+  for (const std::int64_t row : data.rows()) {
+    const std::vector<double> p = words->probabilities(rows.rows[static_cast<std::size_t>(row)].text);
+    all.insert(all.end(), p.begin(), p.end());
+  }
+  return all;
+}
+
 Judgement judge(const gpt::Classifier& classifier, const gpt::Tensor& logits,
-                const gpt::ClassificationDataset& data, double temperature) {
+                const std::vector<double>& of_words, const gpt::ClassificationDataset& data,
+                const gpt::Blend& blend) {
   const std::vector<std::int32_t> truth = data.classes();
   const std::int64_t classes = classifier.num_labels();
+  const auto width = static_cast<std::size_t>(classes);
   std::vector<double> all;
   std::vector<std::int32_t> answers;
-  for (std::int64_t i = 0; i < data.size(); ++i) {
-    const std::span<const float> row = logits.span<float>().subspan(static_cast<std::size_t>(i * classes),
-                                                                    static_cast<std::size_t>(classes));
-    const std::vector<double> p = gpt::probabilities(classifier.problem_type(), row, temperature);
+  for (std::size_t i = 0; i < truth.size(); ++i) {
+    const std::span<const double> words(of_words);
+    const std::vector<double> p =
+        gpt::blended(logits.span<float>().subspan(i * width, width),
+                     words.empty() ? words : words.subspan(i * width, width), blend);
     answers.push_back(gpt::most_likely(p));
     all.insert(all.end(), p.begin(), p.end());
   }
@@ -146,19 +166,23 @@ Judgement judge(const gpt::Classifier& classifier, const gpt::Tensor& logits,
           .baselines = {}};
 }
 
-void add_baselines(Judgement& judgement, const gpt::ClassificationDataset& data,
-                   const gpt::LabelledRows& rows, const std::vector<std::string>& labels,
-                   const std::string& majority_label, const std::optional<gpt::BagOfWords>& words) {
+void add_baselines(Judgement& judgement, const gpt::Classifier& classifier, const gpt::Tensor& logits,
+                   const std::vector<double>& of_words, const gpt::ClassificationDataset& data,
+                   const ClassifierSettings& settings) {
   const std::vector<std::int32_t> truth = data.classes();
-  const auto classes = static_cast<std::int64_t>(labels.size());
-  if (const auto found = std::ranges::find(labels, majority_label); found != labels.end()) {
+  const std::int64_t classes = classifier.num_labels();
+  if (settings.blend.weight > 0)
+    judgement.baselines.push_back({"network_alone", judge(classifier, logits, {}, data, {}).scores});
+  const auto& labels = classifier.labels();
+  if (const auto found = std::ranges::find(labels, settings.majority_label); found != labels.end()) {
     const std::vector<std::int32_t> one(truth.size(), static_cast<std::int32_t>(found - labels.begin()));
     judgement.baselines.push_back({"majority_class", gpt::classification_scores(truth, one, classes)});
   }
-  if (!words) return;
+  if (of_words.empty()) return;
+  const auto width = static_cast<std::size_t>(classes);
   std::vector<std::int32_t> answers;
-  for (const std::int64_t row : data.rows())
-    answers.push_back(gpt::most_likely(words->probabilities(rows.rows[static_cast<std::size_t>(row)].text)));
+  for (std::size_t i = 0; i < truth.size(); ++i)
+    answers.push_back(gpt::most_likely(std::span(of_words).subspan(i * width, width)));
   judgement.baselines.push_back({"bag_of_words", gpt::classification_scores(truth, answers, classes)});
 }
 
@@ -185,7 +209,7 @@ Json to_json(const Judgement& j, const std::vector<std::string>& labels) {
 }
 
 std::string to_text(const Judgement& j, const std::vector<std::string>& labels) {
-  std::size_t width = std::string_view("bag_of_words").size();
+  std::size_t width = std::string_view("majority_class").size();
   for (const std::string& label : labels) width = std::max(width, width_of(label));
   std::string text;
   const auto line = [&](const std::vector<std::string>& row) {
@@ -215,7 +239,10 @@ std::vector<gpt::TrainingReport::Grid> to_grids(const Judgement& j, const std::v
   };
   compare("This model", j.scores);
   for (const auto& [name, scores] : j.baselines)
-    compare(name == "bag_of_words" ? "Logistic regression on words and pairs" : "Majority class", scores);
+    compare(name == "bag_of_words"    ? "Logistic regression on words and pairs"
+            : name == "network_alone" ? "The network alone"
+                                      : "Majority class",
+            scores);
   gpt::TrainingReport::Grid classes{"Classes", {"", "Precision", "Recall", "F1", "Support"}, {}};
   gpt::TrainingReport::Grid confusion{"Confusion matrix (rows: truth)", {""}, {}};
   for (std::size_t i = 0; i < labels.size(); ++i) {

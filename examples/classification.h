@@ -25,7 +25,7 @@ using Json = nlohmann::ordered_json;
 /// classification.json beside a classifier: how it was made, as far as its answers to other texts depend on it, and what they are
 /// measured against.
 struct ClassifierSettings {
-  double temperature = 1;
+  gpt::Blend blend = {};            // of the network's logits and the bag of words
   std::int64_t max_length = 0;      // ids of a text
   std::string majority_label = {};  // of the training data; empty: not known
 
@@ -60,12 +60,18 @@ struct Judgement {
   std::vector<Baseline> baselines;
 };
 
+/// What the words say of each sample, row by row; nothing where there are none.
+std::vector<double> word_probabilities(const std::optional<gpt::BagOfWords>& words,
+                                       const gpt::ClassificationDataset& data, const gpt::LabelledRows& rows);
+
+/// Of the network's logits and the words' probabilities, together as the blend says.
 Judgement judge(const gpt::Classifier& classifier, const gpt::Tensor& logits,
-                const gpt::ClassificationDataset& data, double temperature);
-/// Adds the scores of one answer for all, and those of the words, to the judgement of these rows.
-void add_baselines(Judgement& judgement, const gpt::ClassificationDataset& data,
-                   const gpt::LabelledRows& rows, const std::vector<std::string>& labels,
-                   const std::string& majority_label, const std::optional<gpt::BagOfWords>& words);
+                const std::vector<double>& of_words, const gpt::ClassificationDataset& data,
+                const gpt::Blend& blend);
+/// Adds the scores of one answer for all, and of what the blend is made of, each alone.
+void add_baselines(Judgement& judgement, const gpt::Classifier& classifier, const gpt::Tensor& logits,
+                   const std::vector<double>& of_words, const gpt::ClassificationDataset& data,
+                   const ClassifierSettings& settings);
 
 Json to_json(const Judgement& judgement, const std::vector<std::string>& labels);
 /// As scikit-learn's classification_report, with the rest below.

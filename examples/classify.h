@@ -38,6 +38,7 @@ struct TrainRequest : CommonRequest {
   std::optional<double> num_train_epochs;
   gpt::TrainingArguments arguments;
   std::optional<bool> calibrate_flag;  // unset: yes
+  std::optional<bool> words_flag;      // unset: as calibrate_flag
 };
 
 struct EvaluateRequest : CommonRequest {

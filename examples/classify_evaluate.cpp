@@ -15,8 +15,8 @@ const char* const kEvaluateFooter = R"(Examples:
   gpt-classify evaluate --model sentiment --test-file test.csv
   gpt-classify evaluate --model sentiment --test-file test.csv --text-column review --label-column stars --json
 
-Beside the classifier's scores stand those of the class that was most frequent in training, and of logistic regression on words and
-pairs of words that learned from the same rows, where gpt-classify train made the classifier.)";
+Beside the classifier's scores stand those of the class that was most frequent in training, of logistic regression on words and
+pairs of words that learned from the same rows, and of the network without it, where gpt-classify train made the classifier.)";
 
 const char* const kPredictFooter = R"(Examples:
   gpt-classify predict --model sentiment --file new.csv
@@ -41,6 +41,17 @@ Json scores_of_objective(gpt::Classifier& classifier, const gpt::ClassificationD
   Json object = {{"count", data.size()}, {"loss", log.eval_loss}};
   for (const auto& [name, value] : log.metrics) object[name] = value;
   return object;
+}
+
+/// The bag of words beside a classifier, which a blend cannot do without.
+std::optional<gpt::BagOfWords> words_of(const std::string& directory, const gpt::Classifier& classifier,
+                                        const program::ClassifierSettings& settings) {
+  std::optional<gpt::BagOfWords> words = program::load_baseline(directory, classifier);
+  if (!words && settings.blend.weight > 0)
+    gpt::fail<gpt::FormatError>(directory, "has no bag_of_words.safetensors of ", classifier.num_labels(),
+                                " classes, with which classification.json's words_weight is ",
+                                settings.blend.weight);
+  return words;
 }
 
 std::vector<std::string> split_labels(std::string_view list) {
@@ -163,10 +174,11 @@ int run(EvaluateRequest& r) {
   Json object;
   std::string text;
   if (classifier.problem_type() == gpt::ProblemType::kSingleLabel) {
-    program::Judgement judgement =
-        program::judge(classifier, program::logits_of(classifier, data, stop), data, settings.temperature);
-    program::add_baselines(judgement, data, rows, classifier.labels(), settings.majority_label,
-                           program::load_baseline(r.model, classifier));
+    const gpt::Tensor logits = program::logits_of(classifier, data, stop);
+    const std::vector<double> of_words =
+        program::word_probabilities(words_of(r.model, classifier, settings), data, rows);
+    program::Judgement judgement = program::judge(classifier, logits, of_words, data, settings.blend);
+    program::add_baselines(judgement, classifier, logits, of_words, data, settings);
     object = program::to_json(judgement, classifier.labels());
     text = program::to_text(judgement, classifier.labels());
     if (r.report)
@@ -206,6 +218,9 @@ int run(PredictRequest& r) {
   const gpt::Classifier classifier =
       gpt::Classifier::load(r.model, {.pack = true, .on_warning = program::warn, .stop = stop});
   const program::ClassifierSettings settings = program::ClassifierSettings::load(r.model);
+  const bool single = classifier.problem_type() == gpt::ProblemType::kSingleLabel;
+  std::optional<gpt::BagOfWords> words;
+  if (single && settings.blend.weight > 0) words = words_of(r.model, classifier, settings);
   program::Output out;
   constexpr std::size_t kAtOnce = 64;  // so that answers come as they are made
   for (std::size_t begin = 0; begin < rows.size(); begin += kAtOnce) {
@@ -216,9 +231,11 @@ int run(PredictRequest& r) {
     const gpt::Tensor logits = classifier.logits(sequences, stop);
     const auto width = static_cast<std::size_t>(classifier.num_labels());
     for (std::size_t i = begin; i < end; ++i) {
-      const auto p =
-          gpt::probabilities(classifier.problem_type(),
-                             logits.span<float>().subspan((i - begin) * width, width), settings.temperature);
+      const std::span<const float> row = logits.span<float>().subspan((i - begin) * width, width);
+      const std::vector<double> p =
+          single ? gpt::blended(row, words ? words->probabilities(rows[i].text) : std::vector<double>{},
+                                settings.blend)
+                 : gpt::probabilities(classifier.problem_type(), row);
       if (!write_prediction(out, rows[i], classifier.labels(), p, classifier.problem_type()))
         return program::kDone;
     }

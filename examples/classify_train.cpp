@@ -38,8 +38,9 @@ struct Method {
 constexpr Method kMethods[] = {{"full", 5e-4}, {"lora", 2e-3}, {"head", 1e-2}};
 constexpr std::string_view kDefaultMethod = "full";
 constexpr std::int64_t kDefaultMaxLength = 128;
-// Few rows are learned more often: so many updates are needed for anything to be learned.
-constexpr double kDefaultEpochs = 4, kMostDefaultEpochs = 15, kFewestUpdates = 500;
+// Few rows are learned more often: so many updates are needed for anything to be learned. Many long ones are learned less often: what
+// takes the embedded model ten minutes on two CPUs.
+constexpr double kDefaultEpochs = 4, kMostDefaultEpochs = 15, kFewestUpdates = 500, kMostTokens = 2.5e6;
 
 const Method& method_of(const TrainRequest& r) {
   const std::string_view name = r.method.empty() ? kDefaultMethod : std::string_view(r.method);
@@ -83,6 +84,8 @@ void prepare(TrainRequest& r) {
                                           ", expected more than 0 and less than 1"));
   if (!single && r.balanced)
     throw program::UsageError("--class-weights balanced is for single_label_classification");
+  if (r.words_flag.value_or(false) && !(single && r.calibrate_flag.value_or(true)))
+    throw program::UsageError("--words is for single_label_classification, and not for --no-calibrate");
   if (!single && r.folds > 0) throw program::UsageError("--folds is for single_label_classification");
   a.learning_rate = r.learning_rate.value_or(method.learning_rate);
   if (method.name == "lora") a.lora = r.lora;
@@ -101,8 +104,11 @@ void choose_epochs(TrainRequest& r, const gpt::ClassificationDataset& train) {
   if (r.num_train_epochs) return;
   const auto batch = static_cast<double>(*r.arguments.per_device_train_batch_size);
   const double updates = std::ceil(static_cast<double>(train.size()) / batch);
+  double tokens = 0;
+  for (std::int64_t i = 0; i < train.size(); ++i) tokens += static_cast<double>(train.at(i).ids.size());
   r.arguments.num_train_epochs =
-      std::clamp(std::ceil(kFewestUpdates / updates), kDefaultEpochs, kMostDefaultEpochs);
+      std::min(std::clamp(std::ceil(kFewestUpdates / updates), kDefaultEpochs, kMostDefaultEpochs),
+               std::max(1.0, std::floor(kMostTokens / tokens)));
 }
 
 /// The result would take the place of a model that this run has not made.
@@ -267,7 +273,7 @@ Json cross_validate(const TrainRequest& r, const gpt::LabelledRows& rows, std::s
                  .on_step = [&](const gpt::TrainingLog& log) { progress.on_step(log); }},
                 stop);
     const program::Judgement judgement =
-        program::judge(classifier, program::logits_of(classifier, held, stop), held, 1);
+        program::judge(classifier, program::logits_of(classifier, held, stop), {}, held, {});
     accuracies.push_back(judgement.scores.accuracy);
     f1s.push_back(judgement.scores.macro.f1);
     list.push_back({{"accuracy", accuracies.back()}, {"macro_f1", f1s.back()}, {"count", held.size()}});
@@ -311,7 +317,7 @@ void add_options(program::App& app, TrainRequest& r) {
                  1);
   app.add_number("--learning-rate", r.learning_rate, "At its height (full 5e-4, lora 2e-3, head 1e-2)");
   app.add_number("--num-train-epochs", r.num_train_epochs,
-                 "How often all is learned (4; up to 15 for 500 updates)");
+                 "How often all is learned (4; up to 15 for 500 updates, less for over 2.5 million tokens)");
   app.add_number("--max-steps", a.max_steps, "Updates, whatever the epochs (-1)", -1);
   app.add_number("--per-device-train-batch-size", a.per_device_train_batch_size, "Texts of an update (16)",
                  1);
@@ -335,6 +341,8 @@ void add_options(program::App& app, TrainRequest& r) {
   app.add_number("--folds", r.folds, "Cross-validate on so many parts of --train-file first, 0 = not (0)", 0);
   app.add_flag("--calibrate,!--no-calibrate", r.calibrate_flag,
                "Fit the temperature of the probabilities to the validation rows (yes)");
+  app.add_flag("--words,!--no-words", r.words_flag,
+               "Answer together with logistic regression on words, weighed on the validation rows (yes)");
   app.add_number("--logging-steps", a.logging_steps, "Updates between two records (20)", 1);
   app.add_number("--seed", a.seed, "Of the head, the order of rows, and what is kept for validation (42)");
   app.add_flag("--resume", a.resume_from_checkpoint, "Go on from the last checkpoint of OUTPUT_DIR");
@@ -395,16 +403,19 @@ int run(TrainRequest& r) {
   if (single) {
     const gpt::Tensor logits = program::logits_of(classifier, validation, stop);
     settings.majority_label = majority_label(rows.train.rows, classifier.labels());
-    if (r.calibrate_flag.value_or(true))
-      settings.temperature = gpt::fit_temperature(logits, validation.classes());
     const std::optional<gpt::BagOfWords> words =
         train_baseline(rows.train, train, classifier.num_labels(), stop);
     program::save_baseline(*words, directory);
-    judgement = program::judge(classifier, logits, validation, settings.temperature);
-    program::add_baselines(*judgement, validation, rows.validation, classifier.labels(),
-                           settings.majority_label, words);
+    const std::vector<double> of_words = program::word_probabilities(words, validation, rows.validation);
+    if (r.calibrate_flag.value_or(true) && r.words_flag.value_or(true))
+      settings.blend = gpt::fit_blend(logits, of_words, validation.classes());
+    else if (r.calibrate_flag.value_or(true))
+      settings.blend.temperature = gpt::fit_temperature(logits, validation.classes());
+    judgement = program::judge(classifier, logits, of_words, validation, settings.blend);
+    program::add_baselines(*judgement, classifier, logits, of_words, validation, settings);
     object.update(program::to_json(*judgement, classifier.labels()));
-    object["temperature"] = settings.temperature;
+    object["temperature"] = settings.blend.temperature;
+    object["words_weight"] = settings.blend.weight;
   } else {
     const gpt::EvaluationLog log = trainer.evaluate(validation, stop);
     object["loss"] = log.eval_loss;
@@ -426,7 +437,8 @@ int run(TrainRequest& r) {
       {"rows left out of validation", gpt::concat(rows.validation.bad + validation.bad())},
       {"method", std::string(method_of(r).name)},
       {"max_length", gpt::concat(r.max_length)},
-      {"temperature", program::fixed_text(settings.temperature, 4)}};
+      {"temperature", program::fixed_text(settings.blend.temperature, 4)},
+      {"weight of the words", program::fixed_text(settings.blend.weight, 4)}};
   write_reports(r, classifier, judgement ? &*judgement : nullptr, records.history(), facts, status, object);
   fs::remove_all(run_directory(r), error);
   if (r.json) {

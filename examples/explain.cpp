@@ -12,6 +12,7 @@
 #include <gpt/gpt.h>
 
 #include "adapter_options.h"
+#include "classification.h"
 #include "program.h"
 
 namespace {
@@ -25,27 +26,30 @@ struct Request {
   std::optional<std::int64_t> steps;
   std::int64_t top = 3;
   int threads = 0;
-  bool json = false;
+  bool classifier = false, json = false;
 };
 
 constexpr const char* kFooter = R"(Examples:
   gpt-explain --model gpt2 --prompt "The capital of France is" --output page.html
   gpt-explain --model gpt2 --prompt "The capital of France is" --target " London" --output page.html
   gpt-explain --model gpt2 --prompt-file text.txt --method gradient-times-input --json
+  gpt-explain --model sentiment --classifier --prompt "What a waste of time." --output page.html
 
 What is explained is the log-probability of the token that comes next: the most probable one, or --target. The page shows which tokens
 of the prompt it is due to, what each layer would say (the logit lens), what reaches the last token through the attention of all
-layers (rollout), and where each head looks.)";
+layers (rollout), and where each head looks. With --classifier it is the log-probability of a label (its logit, where several may be
+right) in the network that gpt-classify trained: of the most probable one, or --target; there is no lens then.)";
 
 void add_options(program::App& app, Request& r) {
   app.add_text("--model", r.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
       .required();
   program::add_adapter_option(app, r.adapter);
+  app.add_flag("--classifier", r.classifier, "It is a classifier: explain a label of the text");
   app.add_text("--prompt", r.prompt, "TEXT", "What comes before the token that is explained");
   app.add_text("--prompt-file", r.prompt_file, "FILE",
                "File or pipe whose whole content is the prompt, - for standard input");
   app.add_text("--target", r.target, "TEXT",
-               "Explain this token instead of the most probable one: \" London\"");
+               "Explain this token, or label, instead of the most probable one: \" London\"");
   app.add_text("--output", r.output, "FILE", "Where the page goes");
   app.add_text("--method", r.method, "NAME",
                "integrated-gradients or gradient-times-input (integrated-gradients)");
@@ -65,12 +69,15 @@ void check(const Request& r) {
   if (!integrates && r.method != "gradient-times-input")
     throw program::UsageError(gpt::concat("--method: ", program::in_quotes(r.method),
                                           " is none of integrated-gradients, gradient-times-input"));
+  if (r.classifier && r.adapter) throw program::UsageError("--adapter is not for --classifier");
   if (r.steps && !integrates) throw program::UsageError("--steps is for --method integrated-gradients");
 }
 
 struct Explanation {
   std::vector<gpt::TokenId> prompt;
-  gpt::TokenId target = 0;
+  gpt::TokenId target = 0;           // of a classifier the label
+  std::optional<std::string> label;  // its name
+  bool is_log_prob = true;           // the value
   gpt::Attribution attribution;
   std::vector<std::vector<std::vector<gpt::RankedToken>>> lens;  // [layer][token]
   std::vector<gpt::Tensor> attentions;
@@ -95,6 +102,18 @@ gpt::TokenId baseline_of(const gpt::Model& model) {
   return known ? eos.front() : 0;
 }
 
+/// The parts that a language model and a classifier share.
+void look_inside(Explanation& e, const Request& r, const gpt::Model& model, const gpt::ExplainedValue& value,
+                 std::stop_token stop) {
+  const gpt::Gpt2& network = model.network();
+  e.attribution = r.method == "integrated-gradients"
+                      ? gpt::integrated_gradients(network, e.prompt, value, baseline_of(model),
+                                                  r.steps.value_or(32), stop)
+                      : gpt::gradient_times_input(network, e.prompt, value, stop);
+  e.attentions = gpt::attentions(network, e.prompt, stop);
+  e.rollout = gpt::attention_rollout(e.attentions);
+}
+
 Explanation explain(const Request& r, const gpt::Model& model, const std::string& prompt,
                     std::stop_token stop) {
   const gpt::Gpt2& network = model.network();
@@ -103,13 +122,33 @@ Explanation explain(const Request& r, const gpt::Model& model, const std::string
   if (e.prompt.empty()) gpt::fail<gpt::ArgumentError>("prompt", "has no tokens");
   e.lens = gpt::logit_lens(network, e.prompt, std::min(r.top, model.config().vocab_size), stop);
   e.target = r.target ? token_of(*r.target, model.tokenizer()) : e.lens.back().back().front().id;
-  const auto value = gpt::next_token_log_prob(network, e.target);
-  e.attribution = r.method == "integrated-gradients"
-                      ? gpt::integrated_gradients(network, e.prompt, value, baseline_of(model),
-                                                  r.steps.value_or(32), stop)
-                      : gpt::gradient_times_input(network, e.prompt, value, stop);
-  e.attentions = gpt::attentions(network, e.prompt, stop);
-  e.rollout = gpt::attention_rollout(e.attentions);
+  look_inside(e, r, model, gpt::next_token_log_prob(network, e.target), stop);
+  return e;
+}
+
+Explanation explain(const Request& r, const gpt::Classifier& classifier, const std::string& text,
+                    std::stop_token stop) {
+  Explanation e;
+  const std::int64_t max_length = program::ClassifierSettings::load(r.model).max_length;
+  const std::vector<gpt::TokenId> ids = classifier.encode(text, max_length);
+  const std::span<const gpt::TokenId> used = classifier.used(ids);
+  e.prompt.assign(used.begin(), used.end());
+  const std::vector<std::string>& labels = classifier.labels();
+  if (r.target) {
+    const auto found = std::ranges::find(labels, *r.target);
+    if (found == labels.end())
+      gpt::fail<gpt::ArgumentError>("--target", program::in_quotes(*r.target),
+                                    " is no label, expected one of ",
+                                    program::listed({labels.begin(), labels.end()}));
+    e.target = static_cast<gpt::TokenId>(found - labels.begin());
+  } else {
+    const gpt::Tensor logits = classifier.logits({&ids, 1}, stop);
+    e.target = static_cast<gpt::TokenId>(std::ranges::max_element(logits.span<float>()) -
+                                         logits.span<float>().begin());
+  }
+  e.label = labels[static_cast<std::size_t>(e.target)];
+  e.is_log_prob = classifier.problem_type() == gpt::ProblemType::kSingleLabel;
+  look_inside(e, r, classifier.model(), gpt::label_score(classifier, e.target), stop);
   return e;
 }
 
@@ -120,17 +159,23 @@ std::string quoted(const gpt::Model& model, gpt::TokenId id) {
   return Json(text_of(model, id)).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+/// The token or label that is explained, between quotes.
+std::string target_text(const gpt::Model& model, const Explanation& e) {
+  return e.label ? Json(*e.label).dump(-1, ' ', false, Json::error_handler_t::replace)
+                 : quoted(model, e.target);
+}
+
 std::string value_text(const gpt::Model& model, const Explanation& e) {
   std::ostringstream out;
   out.imbue(std::locale::classic());
-  out << std::fixed << std::setprecision(4) << "p(" << quoted(model, e.target)
-      << ") = " << gpt::math::exp(e.attribution.value);
+  out << std::fixed << std::setprecision(4) << (e.is_log_prob ? "p(" : "logit(") << target_text(model, e)
+      << ") = " << (e.is_log_prob ? gpt::math::exp(e.attribution.value) : e.attribution.value);
   return out.str();
 }
 
 gpt::ExplanationPage page_of(const Request& r, const gpt::Model& model, Explanation& e) {
   gpt::ExplanationPage page;
-  page.title = gpt::concat("Why ", quoted(model, e.target), "?");
+  page.title = gpt::concat("Why ", target_text(model, e), "?");
   page.value = value_text(model, e);
   page.method = r.method == "integrated-gradients" ? "Integrated gradients" : "Gradient times input";
   for (const gpt::TokenId id : e.prompt) page.tokens.push_back(text_of(model, id));
@@ -146,8 +191,9 @@ gpt::ExplanationPage page_of(const Request& r, const gpt::Model& model, Explanat
 }
 
 std::string to_json(const Request& r, const gpt::Model& model, const Explanation& e) {
-  Json object{{"target", {{"id", e.target}, {"text", text_of(model, e.target)}}}, {"method", r.method}};
-  object["log_prob"] = e.attribution.value;
+  Json object{{"target", {{"id", e.target}, {"text", e.label ? *e.label : text_of(model, e.target)}}},
+              {"method", r.method}};
+  object[e.is_log_prob ? "log_prob" : "logit"] = e.attribution.value;
   if (r.method == "integrated-gradients") object["baseline"] = e.attribution.baseline;
   object["tokens"] = Json::array();
   const auto t = static_cast<std::int64_t>(e.prompt.size());
@@ -157,7 +203,7 @@ std::string to_json(const Request& r, const gpt::Model& model, const Explanation
          {"text", text_of(model, e.prompt[i])},
          {"score", e.attribution.scores[i]},
          {"rollout", e.rollout.data<float>()[(t - 1) * t + static_cast<std::int64_t>(i)]}});
-  object["logit_lens"] = Json::array();
+  if (!e.label) object["logit_lens"] = Json::array();
   for (const auto& layer : e.lens) {
     Json tokens = Json::array();
     for (const auto& top : layer) {
@@ -178,10 +224,17 @@ int run(const Request& request) {
   // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
   const std::string prompt = request.prompt ? *request.prompt : program::read_all(*request.prompt_file);
   const program::Interrupt interrupt;
-  gpt::Model model =
-      gpt::Model::load(request.model, {.on_warning = program::warn, .stop = interrupt.token()});
-  program::attach_adapter(model, request.adapter);
-  Explanation explanation = explain(request, model, prompt, interrupt.token());
+  const gpt::LoadOptions options{.on_warning = program::warn, .stop = interrupt.token()};
+  std::optional<gpt::Classifier> classifier;
+  std::optional<gpt::Model> language_model;
+  if (request.classifier)
+    classifier = gpt::Classifier::load(request.model, options);
+  else
+    program::attach_adapter(language_model.emplace(gpt::Model::load(request.model, options)),
+                            request.adapter);
+  const gpt::Model& model = classifier ? classifier->model() : *language_model;
+  Explanation explanation = classifier ? explain(request, *classifier, prompt, interrupt.token())
+                                       : explain(request, model, prompt, interrupt.token());
   const std::string json = request.json ? to_json(request, model, explanation) : "";
   const std::string value = value_text(model, explanation);
   if (request.output) {

@@ -127,7 +127,7 @@ TEST_F(ClassifyProgram, EvaluatesBesideSimplerWays) {
     right +=
         classifier.labels()[logits.data<float>()[1] > logits.data<float>()[0] ? 1 : 0] == row.labels.front();
   }
-  EXPECT_EQ(object.at("accuracy"), static_cast<double>(right) / 20);
+  EXPECT_EQ(object.at("baselines").at("network_alone").at("accuracy"), static_cast<double>(right) / 20);
 
   const ProcessResult text =
       run({"evaluate", "--model", out(), "--test-file", file("test.csv"), "--text-column", "review",
@@ -154,6 +154,34 @@ TEST_F(ClassifyProgram, PredictsALineForEachText) {
   int count = 0;
   for (; std::getline(lines, line); ++count) EXPECT_EQ(parse_json(line).at("line"), count + 2);
   EXPECT_EQ(count, 20);
+}
+
+TEST_F(ClassifyProgram, AnswersTogetherWithTheWords) {
+  const HfConfig settings = HfConfig::load(file("out/classification.json"));
+  const Blend blend{*settings.get_float("temperature"), *settings.get_float("words_weight")};
+  EXPECT_GT(blend.weight, 0);
+  const std::string text = "sweet music 3";
+  const Classifier classifier = Classifier::load(out());
+  const std::vector<TokenId> ids = classifier.encode(text, 12);
+  const std::vector<double> p =
+      blended(classifier.logits({&ids, 1}).span<float>(),
+              BagOfWords::load(file("out/bag_of_words.safetensors")).probabilities(text), blend);
+  const ProcessResult together = run({"predict", "--model", out(), "--text", text});
+  ASSERT_EQ(together.status, 0) << together.err;
+  EXPECT_NEAR(parse_json(together.out).at("probabilities").at("good").get<double>(), p[1], 1e-12);
+
+  const ProcessResult alone =
+      train({"--output-dir", file("alone"), "--method", "head", "--no-words", "--json"});
+  ASSERT_EQ(alone.status, 0) << alone.err;
+  EXPECT_EQ(parse_json(alone.out).at("words_weight"), 0.0);
+  EXPECT_FALSE(parse_json(alone.out).at("baselines").contains("network_alone"));
+  // What a blend needs is asked for.
+  fs::remove(file("alone/bag_of_words.safetensors"));
+  EXPECT_EQ(run({"predict", "--model", file("alone"), "--text", text}).status, 0);
+  fs::copy_file(file("out/classification.json"), file("alone/classification.json"),
+                fs::copy_options::overwrite_existing);
+  expect_failure(1, command({"predict", "--model", file("alone"), "--text", text}),
+                 "has no bag_of_words.safetensors");
 }
 
 TEST_F(ClassifyProgram, KeepsTheAdapterBesideTheWholeOfIt) {
@@ -298,6 +326,7 @@ TEST_F(ClassifyProgram, SaysWhatIsWrong) {
   };
   expect_failure(2, with({"--metric-for-best-model", "f1"}, file("never")),
                  "is none of loss, macro_f1, accuracy");
+  expect_failure(2, with({"--words", "--no-calibrate"}, file("never")), "--words is for");
   expect_failure(2, with({"--method", "magic"}, file("never")), "is none of full, lora, head");
   expect_failure(1, with({"--strict"}, file("never")), "train.csv:62]");
   write_file(file("one.csv"), "text,label\na,x\nb,x\n");

@@ -79,8 +79,36 @@ TEST(ExplainProgram, ExplainsTheTokenThatIsAskedFor) {
   EXPECT_FALSE(parse_json(result.out).contains("baseline"));
 }
 
+TEST(ExplainProgram, ExplainsALabel) {
+  const TempDir dir;
+  Classifier classifier(Model::load(kDemo), {"good", "bad"}, ProblemType::kSingleLabel, 3);
+  classifier.save(dir.path());
+  write_file(dir / "classification.json", "{\"max_length\": 3}");
+  std::vector<std::string> all{GPT_EXPLAIN,    "--model",  dir.path(),
+                               "--classifier", "--prompt", "my gentle friend, sweet music",
+                               "--json",       "--output", dir / "page.html"};
+  const ProcessResult result = Process(all).wait();
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json object = parse_json(result.out);
+  const std::vector<TokenId> ids = classifier.encode("my gentle friend, sweet music", 3);
+  const auto p = probabilities(ProblemType::kSingleLabel, classifier.logits({&ids, 1}).span<float>());
+  const std::size_t best = p[1] > p[0] ? 1 : 0;
+  EXPECT_EQ(object.at("target").at("text"), classifier.labels()[best]);
+  EXPECT_NEAR(std::exp(object.at("log_prob").get<double>()), p[best], 1e-6);
+  EXPECT_EQ(object.at("tokens").size(), 3u);
+  EXPECT_FALSE(object.contains("logit_lens"));
+  EXPECT_THAT(content(dir / "page.html"), AllOf(HasSubstr("Why &quot;" + classifier.labels()[best]),
+                                                Not(HasSubstr("What each layer would say"))));
+  all.insert(all.end(), {"--target", classifier.labels()[1 - best]});
+  EXPECT_EQ(parse_json(Process(all).wait().out).at("target").at("id"), 1 - best);
+  all.back() = "ugly";
+  expect_failure(1, all, "is no label, expected one of good, bad");
+}
+
 TEST(ExplainProgram, NamesWhatIsWrong) {
   const TempDir dir;
+  expect_failure(2, command({"--prompt", "a", "--json", "--classifier", "--adapter", "x"}),
+                 "not for --classifier");
   expect_failure(2, command({"--json"}), "neither --prompt nor --prompt-file");
   expect_failure(2, command({"--prompt", "a"}), "neither --output nor --json");
   expect_failure(2, command({"--prompt", "a", "--json", "--method", "lime"}), "none of integrated-gradients");
