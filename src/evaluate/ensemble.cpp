@@ -14,7 +14,7 @@ namespace {
 constexpr std::string_view kEnsemble = "ensemble";
 
 /// Finite for a probability of 0, too, and far from anything that a float32 can tell from it.
-double log_of(double p) { return math::log(std::max(p, 0x1p-1000)); }
+double finite_log(double p) { return math::log(std::max(p, 0x1p-1000)); }
 
 }  // namespace
 
@@ -43,9 +43,10 @@ Tensor mean_of_probabilities(ProblemType type, std::span<const Tensor> logits,
         for (std::size_t c = 0; c < width; ++c) mean[c] += p[c] / static_cast<double>(logits.size());
       }
       for (std::size_t c = 0; c < width; ++c) {
-        const double p = mean[c], logit = type == ProblemType::kRegression   ? p
-                                          : type == ProblemType::kMultiLabel ? log_of(p) - log_of(1 - p)
-                                                                             : log_of(p);
+        const double p = mean[c], logit = type == ProblemType::kRegression ? p
+                                          : type == ProblemType::kMultiLabel
+                                              ? finite_log(p) - finite_log(1 - p)
+                                              : finite_log(p);
         result.span<float>()[first + c] = static_cast<float>(logit);
       }
     }
