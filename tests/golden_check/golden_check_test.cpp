@@ -311,8 +311,10 @@ TEST(GoldenCheckPaths, SearchesParentsInTheOrderOfNames) {
   for (const Line& line : verdict.lines)
     if (folders.empty() || folders.back() != line.folder) folders.push_back(line.folder);
   const std::string root = parent.path().generic_string();
-  EXPECT_THAT(folders, ElementsAre(root + "/a/x/t1", root + "/b/ctx1", root + "/b/tiny",
-                                   root + "/b/tiny/lora", root + "/b/tiny/prompt_tuning"));
+  EXPECT_THAT(folders,
+              ElementsAre(root + "/a/x/t1", root + "/b/ctx1", root + "/b/tiny", root + "/b/tiny/lora",
+                          root + "/b/tiny/prompt_tuning", root + "/b/tiny/dora", root + "/b/tiny/adalora",
+                          root + "/b/tiny/ia3", root + "/b/tiny/prefix_tuning"));
   EXPECT_EQ(judge_paths({parent.path()}).out, verdict.out);
 }
 
