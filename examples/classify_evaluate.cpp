@@ -56,6 +56,7 @@ std::optional<gpt::BagOfWords> words_of(const std::string& directory, const gpt:
 
 std::vector<std::string> split_labels(std::string_view list) {
   std::vector<std::string> labels;
+  if (!gpt::is_valid_utf8(list)) throw program::UsageError("--labels is not UTF-8");
   while (true) {
     const std::size_t comma = list.find(',');
     std::string_view one = list.substr(0, comma);

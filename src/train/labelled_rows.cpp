@@ -118,8 +118,11 @@ struct Columns {
 std::optional<Columns> columns_in(DelimitedReader& reader, const RowOptions& options, std::string& missing) {
   Columns columns;
   reader.next(columns.header);
+  constexpr std::size_t kMostNamed = 32;  // of what may be no header at all
   std::string known;
-  for (const std::string& name : columns.header) known += concat(known.empty() ? "" : ", ", trimmed(name));
+  for (std::size_t i = 0; i < std::min(kMostNamed, columns.header.size()); ++i)
+    known += concat(i == 0 ? "" : ", ", trimmed(columns.header[i]));
+  if (columns.header.size() > kMostNamed) known += ", ...";
   const auto find = [&](const std::string& column) {
     const auto place = place_in(columns.header, column);
     if (!place) missing = concat("has no column ", column, ", but ", known);

@@ -314,6 +314,9 @@ TEST_F(ClassifyProgram, SaysWhatIsWrong) {
   expect_failure(2, command({"tell"}), "is no command, expected train, evaluate or predict");
   expect_failure(2, command({"predict", "--model", kDemo}), "--file or --text");
   expect_failure(2, command({"predict", "--model", kDemo, "--text", "x", "--labels", "a,b"}), "--zero-shot");
+  expect_failure(2,
+                 command({"predict", "--model", kDemo, "--zero-shot", "--text", "x", "--labels", "a,\xFF"}),
+                 "--labels is not UTF-8");
   expect_failure(2, command({"predict", "--model", kDemo, "--text", "x", "--prompt", "{text} is"}),
                  "--zero-shot");
   expect_failure(1, command({"predict", "--model", kDemo, "--text", "x"}), "score.weight is missing");

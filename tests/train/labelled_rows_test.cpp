@@ -94,6 +94,9 @@ TEST(LabelledRows, NameTheLineOfWhatCannotBeUsed) {
   EXPECT_EQ(csv("review,stars\na,x\n"), "[file:1] has no column text, but review, stars");
   EXPECT_EQ(csv("text,stars\na,x\n"), "[file:1] has no column label, but text, stars");
   EXPECT_THAT(csv(""), HasSubstr("no column text"));
+  std::string many = "a";
+  for (int i = 0; i < 100; ++i) many += ",b";
+  EXPECT_THAT(csv(many), testing::AllOf(testing::EndsWith("b, ..."), testing::SizeIs(testing::Lt(200))));
   EXPECT_THAT(csv("text,label\n\n"), HasSubstr("[file] has no usable row"));
   EXPECT_THAT(csv("\xFF\xFEt"), HasSubstr("UTF-16"));
   const auto json = [](std::string_view text) {
