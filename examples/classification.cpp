@@ -1,8 +1,10 @@
 #include "classification.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iomanip>
 #include <iostream>
+#include <limits>
 #include <locale>
 #include <sstream>
 
@@ -78,6 +80,47 @@ void ClassifierSettings::save(const fs::path& directory) const {
   file.set_int("max_length", max_length);
   file.set_string("majority_label", majority_label);
   file.save(directory / kSettings);
+}
+
+void Member::blend(gpt::Tensor& logits, const std::vector<double>& of_words) const {
+  if (classifier.problem_type() != gpt::ProblemType::kSingleLabel) return;
+  const auto width = static_cast<std::size_t>(classifier.num_labels());
+  const std::span<float> all = logits.span<float>();
+  const std::span<const double> words_of_all = of_words;
+  for (std::size_t begin = 0; begin < all.size(); begin += width) {
+    const std::span<float> row = all.subspan(begin, width);
+    const auto p =
+        gpt::blended(row, of_words.empty() ? std::span<const double>() : words_of_all.subspan(begin, width),
+                     settings.blend);
+    for (std::size_t i = 0; i < width; ++i)
+      row[i] = static_cast<float>(std::log(std::max(p[i], std::numeric_limits<double>::min())));
+  }
+}
+
+std::vector<Member> load_members(const std::string& first, const std::vector<std::string>& others,
+                                 const gpt::LoadOptions& options) {
+  std::vector<Member> members;
+  const auto add = [&](const std::string& directory) {
+    Member member{gpt::Classifier::load(directory, options), ClassifierSettings::load(directory)};
+    if (member.classifier.problem_type() == gpt::ProblemType::kSingleLabel) {
+      member.words = load_baseline(directory, member.classifier);
+      if (!member.words && member.settings.blend.weight > 0)
+        gpt::fail<gpt::FormatError>(directory, "has no ", kBaseline, " of ", member.classifier.num_labels(),
+                                    " classes, with which ", kSettings, "'s words_weight is ",
+                                    member.settings.blend.weight);
+    }
+    members.push_back(std::move(member));
+  };
+  add(first);
+  for (const std::string& directory : others) {
+    add(directory);
+    const gpt::Classifier &one = members.front().classifier, &other = members.back().classifier;
+    if (other.labels() != one.labels() || other.problem_type() != one.problem_type())
+      gpt::fail<gpt::ArgumentError>(directory, "is a ", name_of(other.problem_type()), " of ",
+                                    other.num_labels(), " labels, expected the labels and the type of ",
+                                    first);
+  }
+  return members;
 }
 
 std::optional<gpt::BagOfWords> load_baseline(const fs::path& directory, const gpt::Classifier& classifier) {

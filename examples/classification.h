@@ -33,6 +33,21 @@ struct ClassifierSettings {
   void save(const std::filesystem::path& directory) const;
 };
 
+/// A classifier with what its directory says of it.
+struct Member {
+  gpt::Classifier classifier;
+  ClassifierSettings settings;
+  std::optional<gpt::BagOfWords> words = {};  // of kSingleLabel, where there is one for its labels
+
+  /// Makes of the network's logits those of its answers, log p: with its temperature and the words' probabilities, row by row. Of other
+  /// types than kSingleLabel they are that already.
+  void blend(gpt::Tensor& logits, const std::vector<double>& of_words) const;
+};
+
+/// The classifiers in directories, the first one's labels being those of all. Throws ArgumentError naming another one's directory, and
+/// FormatError where the words are missing that a blend cannot do without.
+std::vector<Member> load_members(const std::string& first, const std::vector<std::string>& others,
+                                 const gpt::LoadOptions& options);
 /// The bag of words beside a classifier, if there is one for its labels.
 std::optional<gpt::BagOfWords> load_baseline(const std::filesystem::path& directory,
                                              const gpt::Classifier& classifier);

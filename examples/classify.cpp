@@ -51,18 +51,25 @@ int run_predict(int argc, char** argv) {
                                      kPredictFooter, argc, argv);
 }
 
+int run_average(int argc, char** argv) {
+  return run_command<AverageRequest>("gpt-classify average",
+                                     "Makes one classifier of several: the mean of their weights.",
+                                     kAverageFooter, argc, argv);
+}
+
 struct Command {
   std::string_view name;
   int (*run)(int argc, char** argv);
 };
 
 constexpr std::array kCommands = {Command{"train", run_train}, Command{"evaluate", run_evaluate},
-                                  Command{"predict", run_predict}};
+                                  Command{"predict", run_predict}, Command{"average", run_average}};
 
 constexpr const char* kFooter = R"(Commands:
   gpt-classify train --model DIR --train-file FILE --output-dir DIR    teaches a model
   gpt-classify evaluate --model DIR --test-file FILE                   measures how well it does
   gpt-classify predict --model DIR --file FILE                         says which class each text is of
+  gpt-classify average --model DIR --with DIR --output-dir DIR         makes one classifier of several
 
 gpt-classify COMMAND --help says more.)";
 
@@ -76,7 +83,7 @@ int main(int argc, char** argv) {
   program::App app("gpt-classify", "Tells classes of text apart.", classify::kFooter);
   const bool is_option = first.starts_with('-');
   return program::run(app, is_option ? argc : 1, argv, [&]() -> int {
-    constexpr std::string_view kNames = "train, evaluate or predict";
+    constexpr std::string_view kNames = "train, evaluate, predict or average";
     throw program::UsageError(
         argc > 1 ? gpt::concat(program::in_quotes(first), " is no command, expected ", kNames)
                  : gpt::concat("a command is missing, expected ", kNames));

@@ -9,7 +9,9 @@
 #include <gpt/train/labelled_rows.h>
 #include <gpt/train/trainer.h>
 
+#include "classify_data.h"
 #include "program.h"
+#include "robust_options.h"
 
 namespace classify {
 
@@ -34,6 +36,8 @@ struct TrainRequest : CommonRequest {
   std::optional<std::string> metric;  // unset: what suits the problem_type
   bool balanced = false;
   double label_smoothing_factor = 0;
+  program::RobustRequest robust;
+  MoreRowsRequest more;
   std::int64_t folds = 0;
   std::optional<double> num_train_epochs;
   gpt::TrainingArguments arguments;
@@ -42,11 +46,13 @@ struct TrainRequest : CommonRequest {
 };
 
 struct EvaluateRequest : CommonRequest {
+  std::vector<std::string> ensemble;  // further classifiers
   std::string test_file;
   std::optional<std::string> report;
 };
 
 struct PredictRequest : CommonRequest {
+  std::vector<std::string> ensemble;
   std::optional<std::string> file;
   std::vector<std::string> texts;
   bool zero_shot = false;
@@ -54,17 +60,26 @@ struct PredictRequest : CommonRequest {
   std::optional<std::string> prompt;  // unset: kDefaultPrompt
 };
 
+/// Makes one classifier of several.
+struct AverageRequest : CommonRequest {
+  std::vector<std::string> with;
+  std::string output_dir;
+};
+
 void add_options(program::App& app, TrainRequest& request);
 void add_options(program::App& app, EvaluateRequest& request);
 void add_options(program::App& app, PredictRequest& request);
+void add_options(program::App& app, AverageRequest& request);
 
 int run(TrainRequest& request);
 int run(EvaluateRequest& request);
 int run(PredictRequest& request);
+int run(AverageRequest& request);
 
 extern const char* const kTrainFooter;
 extern const char* const kEvaluateFooter;
 extern const char* const kPredictFooter;
+extern const char* const kAverageFooter;
 
 /// The options of CommonRequest, but for the columns.
 void add_common_options(program::App& app, CommonRequest& request);

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include <gpt/gpt.h>
@@ -43,15 +44,15 @@ Json scores_of_objective(gpt::Classifier& classifier, const gpt::ClassificationD
   return object;
 }
 
-/// The bag of words beside a classifier, which a blend cannot do without.
-std::optional<gpt::BagOfWords> words_of(const std::string& directory, const gpt::Classifier& classifier,
-                                        const program::ClassifierSettings& settings) {
-  std::optional<gpt::BagOfWords> words = program::load_baseline(directory, classifier);
-  if (!words && settings.blend.weight > 0)
-    gpt::fail<gpt::FormatError>(directory, "has no bag_of_words.safetensors of ", classifier.num_labels(),
-                                " classes, with which classification.json's words_weight is ",
-                                settings.blend.weight);
-  return words;
+/// What a member's words say of texts, row by row; nothing where it does not ask them.
+std::vector<double> words_of(const program::Member& member, std::span<const gpt::LabelledRow> rows) {
+  std::vector<double> all;
+  if (!member.words || member.settings.blend.weight == 0) return all;
+  for (const gpt::LabelledRow& row : rows) {
+    const std::vector<double> p = member.words->probabilities(row.text);
+    all.insert(all.end(), p.begin(), p.end());
+  }
+  return all;
 }
 
 std::vector<std::string> split_labels(std::string_view list) {
@@ -136,6 +137,9 @@ int predict_zero_shot(const PredictRequest& r, std::vector<gpt::LabelledRow> row
 
 void add_options(program::App& app, EvaluateRequest& r) {
   app.add_text("--model", r.model, "DIR", "Directory of a classifier").required();
+  app.add_texts(
+      "--ensemble", r.ensemble, "DIR",
+      "A further classifier with the same labels: the mean of the probabilities counts; may be repeated");
   app.add_text("--test-file", r.test_file, "FILE", "Rows with their labels").required();
   add_column_options(app, r);
   app.add_text("--report", r.report, "FILE", "Write the scores as a page of HTML, too");
@@ -147,6 +151,9 @@ void add_options(program::App& app, PredictRequest& r) {
   app.add_text("--model", r.model, "DIR",
                "Directory of a classifier; with --zero-shot of any GPT-2 checkpoint")
       .required();
+  app.add_texts(
+      "--ensemble", r.ensemble, "DIR",
+      "A further classifier with the same labels: the mean of the probabilities counts; may be repeated");
   app.add_text("--file", r.file, "FILE", "Rows with texts");
   app.add_texts("--text", r.texts, "TEXT", "A text; may be repeated");
   app.add_text("--text-column", r.rows.text_column, "NAME", "Where the text is (text)");
@@ -165,19 +172,35 @@ int run(EvaluateRequest& r) {
   options.skip_bad_rows = !r.strict;
   options.stop = stop;
   const gpt::LabelledRows rows = program::read_rows(r.test_file, options);
-  gpt::Classifier classifier = gpt::Classifier::load(r.model, {.on_warning = program::warn, .stop = stop});
-  if (r.report && classifier.problem_type() != gpt::ProblemType::kSingleLabel)
-    throw program::UsageError("--report is for classes, one of which is right");
-  const program::ClassifierSettings settings = program::ClassifierSettings::load(r.model);
+  std::vector<program::Member> members =
+      program::load_members(r.model, r.ensemble, {.on_warning = program::warn, .stop = stop});
+  gpt::Classifier& classifier = members.front().classifier;
+  program::ClassifierSettings settings = members.front().settings;
+  if (classifier.problem_type() != gpt::ProblemType::kSingleLabel) {
+    if (r.report) throw program::UsageError("--report is for classes, one of which is right");
+    if (members.size() > 1) throw program::UsageError("--ensemble is for classes, one of which is right");
+  }
   const gpt::ClassificationDataset data =
       program::make_dataset(classifier, rows, r.test_file, settings.max_length, r.strict);
   const auto start = Clock::now();
   Json object;
   std::string text;
   if (classifier.problem_type() == gpt::ProblemType::kSingleLabel) {
-    const gpt::Tensor logits = program::logits_of(classifier, data, stop);
-    const std::vector<double> of_words =
-        program::word_probabilities(words_of(r.model, classifier, settings), data, rows);
+    gpt::Tensor logits = program::logits_of(classifier, data, stop);
+    const std::vector<double> of_words = program::word_probabilities(members.front().words, data, rows);
+    if (members.size() > 1) {
+      members.front().blend(logits, of_words);
+      std::vector<gpt::Tensor> answers;
+      answers.push_back(std::move(logits));
+      for (const program::Member& member : std::span(members).subspan(1)) {
+        const gpt::ClassificationDataset own =
+            program::make_dataset(member.classifier, rows, r.test_file, member.settings.max_length, r.strict);
+        answers.push_back(program::logits_of(member.classifier, own, stop));
+        member.blend(answers.back(), program::word_probabilities(member.words, own, rows));
+      }
+      logits = gpt::mean_of_probabilities(classifier.problem_type(), answers);
+      settings.blend = {};  // it is in them
+    }
     program::Judgement judgement = program::judge(classifier, logits, of_words, data, settings.blend);
     program::add_baselines(judgement, classifier, logits, of_words, data, settings);
     object = program::to_json(judgement, classifier.labels());
@@ -207,6 +230,7 @@ int run(EvaluateRequest& r) {
 int run(PredictRequest& r) {
   if (!r.file && r.texts.empty()) throw program::UsageError("--file or --text is missing");
   if (r.zero_shot && r.labels.empty()) throw program::UsageError("--zero-shot needs --labels");
+  if (r.zero_shot && !r.ensemble.empty()) throw program::UsageError("--ensemble is not for --zero-shot");
   if (!r.zero_shot && !r.labels.empty()) throw program::UsageError("--labels is for --zero-shot");
   if (!r.zero_shot && r.prompt) throw program::UsageError("--prompt is for --zero-shot");
   if (r.prompt && r.prompt->find("{text}") == std::string::npos)
@@ -216,27 +240,30 @@ int run(PredictRequest& r) {
   const std::stop_token stop = interrupt.token();
   std::vector<gpt::LabelledRow> rows = texts_of(r);
   if (r.zero_shot) return predict_zero_shot(r, std::move(rows), stop);
-  const gpt::Classifier classifier =
-      gpt::Classifier::load(r.model, {.pack = true, .on_warning = program::warn, .stop = stop});
-  const program::ClassifierSettings settings = program::ClassifierSettings::load(r.model);
+  const std::vector<program::Member> members =
+      program::load_members(r.model, r.ensemble, {.pack = true, .on_warning = program::warn, .stop = stop});
+  const gpt::Classifier& classifier = members.front().classifier;
   const bool single = classifier.problem_type() == gpt::ProblemType::kSingleLabel;
-  std::optional<gpt::BagOfWords> words;
-  if (single && settings.blend.weight > 0) words = words_of(r.model, classifier, settings);
+  const bool alone = members.size() == 1;
   program::Output out;
   constexpr std::size_t kAtOnce = 64;  // so that answers come as they are made
   for (std::size_t begin = 0; begin < rows.size(); begin += kAtOnce) {
     const std::size_t end = std::min(rows.size(), begin + kAtOnce);
-    std::vector<std::vector<gpt::TokenId>> sequences;
-    for (std::size_t i = begin; i < end; ++i)
-      sequences.push_back(classifier.encode(rows[i].text, settings.max_length));
-    const gpt::Tensor logits = classifier.logits(sequences, stop);
+    std::vector<gpt::Tensor> logits;
+    for (const program::Member& member : members) {
+      std::vector<std::vector<gpt::TokenId>> sequences;
+      for (std::size_t i = begin; i < end; ++i)
+        sequences.push_back(member.classifier.encode(rows[i].text, member.settings.max_length));
+      logits.push_back(member.classifier.logits(sequences, stop));
+      if (!alone) member.blend(logits.back(), words_of(member, std::span(rows).subspan(begin, end - begin)));
+    }
+    if (!alone) logits.front() = gpt::mean_of_probabilities(classifier.problem_type(), logits);
     const auto width = static_cast<std::size_t>(classifier.num_labels());
     for (std::size_t i = begin; i < end; ++i) {
-      const std::span<const float> row = logits.span<float>().subspan((i - begin) * width, width);
-      const std::vector<double> p =
-          single ? gpt::blended(row, words ? words->probabilities(rows[i].text) : std::vector<double>{},
-                                settings.blend)
-                 : gpt::probabilities(classifier.problem_type(), row);
+      const std::span<const float> row = logits.front().span<float>().subspan((i - begin) * width, width);
+      const auto p = alone && single ? gpt::blended(row, words_of(members.front(), {&rows[i], 1}),
+                                                    members.front().settings.blend)
+                                     : gpt::probabilities(classifier.problem_type(), row);
       if (!write_prediction(out, rows[i], classifier.labels(), p, classifier.problem_type()))
         return program::kDone;
     }

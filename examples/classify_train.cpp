@@ -96,6 +96,16 @@ void prepare(TrainRequest& r) {
   a.save_steps = 0;
   a.save_total_limit = 1;
   a.num_train_epochs = r.num_train_epochs.value_or(kDefaultEpochs);
+  check(r);
+  program::check_robust(r.robust);
+  if (!single && r.robust.contrastive_weight)
+    throw program::UsageError("--contrastive-weight is for single_label_classification");
+  const bool unfreezes = a.unfreeze_steps > 0 || a.unfreeze_epochs > 0;
+  if (unfreezes && method.name != "full")
+    throw program::UsageError(gpt::concat(a.unfreeze_steps > 0 ? "--unfreeze-steps" : "--unfreeze-epochs",
+                                          " is for --method full"));
+  if (a.layerwise_lr_decay != 1 && method.name == "head")
+    throw program::UsageError("--layerwise-lr-decay is not for --method head");
   program::check_usage([&] { a.validate(); });
 }
 
@@ -122,47 +132,6 @@ void require_own_directory(const TrainRequest& r) {
 std::string file_name(const std::string& path) {
   const fs::path p = path;
   return (p.filename().empty() ? p.parent_path() : p).filename().string();
-}
-
-/// Rows for learning, and those for choosing the best.
-struct Data {
-  gpt::LabelledRows train, validation;
-};
-
-/// Takes a share of every class away for the validation.
-Data split(gpt::LabelledRows all, double fraction, bool single, std::uint64_t seed) {
-  std::vector<std::int32_t> classes(all.rows.size());
-  if (single) {
-    std::map<std::string, std::int32_t> numbers;
-    for (const std::string& label : gpt::labels_of(all.rows))
-      numbers.emplace(label, static_cast<std::int32_t>(numbers.size()));
-    for (std::size_t i = 0; i < classes.size(); ++i) {
-      // A row that has not one label, which JSON allows, is left out later.
-      const std::vector<std::string>& own = all.rows[i].labels;
-      classes[i] = own.empty() ? static_cast<std::int32_t>(numbers.size()) : numbers.at(own.front());
-    }
-  }
-  const auto n = static_cast<std::int64_t>(all.rows.size());
-  if (n < 2) gpt::fail<gpt::FormatError>("classify", "has ", n, " rows, too few for a validation");
-  // Every row alone, class after class, of which each one is held where the part of those so far grows by one.
-  const auto singles = gpt::stratified_folds(classes, n, seed);
-  std::vector<bool> held(all.rows.size());
-  for (std::size_t i = 0; i < singles.size(); ++i) {
-    const double before = static_cast<double>(i) - 1;
-    held[static_cast<std::size_t>(singles[i].front())] =
-        i == 0 || std::floor(fraction * static_cast<double>(i)) > std::floor(fraction * before);
-  }
-  Data data;
-  for (std::size_t i = 0; i < held.size(); ++i)
-    (held[i] ? data.validation : data.train).rows.push_back(std::move(all.rows[i]));
-  return data;
-}
-
-Data read_data(const TrainRequest& r, gpt::RowOptions options) {
-  gpt::LabelledRows train = program::read_rows(r.train_file, options);
-  if (r.validation_file) return {std::move(train), program::read_rows(*r.validation_file, options)};
-  const bool single = problem_type_of(r) == gpt::ProblemType::kSingleLabel;
-  return split(std::move(train), r.validation_fraction, single, r.arguments.seed);
 }
 
 std::string majority_label(const std::vector<gpt::LabelledRow>& rows,
@@ -213,8 +182,65 @@ std::shared_ptr<gpt::Objective> make_objective(const TrainRequest& r, gpt::Class
     for (const std::int32_t c : train.classes()) ++counts[static_cast<std::size_t>(c)];
     options.class_weights = gpt::balanced_weights(counts);
   }
-  return std::make_shared<gpt::ClassificationObjective>(classifier, std::move(options));
+  return program::make_robust(r.robust,
+                              std::make_shared<gpt::ClassificationObjective>(classifier, std::move(options)));
 }
+
+/// Texts that the classifier is sure of, with its labels.
+std::vector<gpt::LabelledRow> sure_rows(const TrainRequest& r, const gpt::Classifier& classifier,
+                                        const std::vector<gpt::LabelledRow>& unlabelled,
+                                        std::stop_token stop) {
+  std::vector<gpt::LabelledRow> sure =
+      gpt::pseudo_labelled(classifier, unlabelled,
+                           {.threshold = r.more.pseudo_label_threshold.value_or(0.9),
+                            .max_length = r.max_length,
+                            .stop = std::move(stop)});
+  std::cerr << sure.size() << " of " << unlabelled.size()
+            << " texts without labels are learned with those of the classifier\n";
+  return sure;
+}
+
+/// Where a round of training keeps its checkpoints; the last has the directory itself.
+fs::path round_directory(const TrainRequest& r, std::int64_t round) {
+  return round == r.more.rounds() ? run_directory(r) : run_directory(r) / gpt::concat("round-", round);
+}
+
+/// What the rounds of one command have in common.
+struct Rounds {
+  const TrainRequest& request;
+  const Data& rows;
+  const gpt::ClassificationDataset& train_data;  // of rows.train
+  const gpt::ClassificationDataset& validation;
+  std::stop_token stop;
+  std::vector<gpt::LabelledRow> made =
+      {};  // what the next round learns from instead of rows.train; empty: that
+
+  /// Rows of the next round, with those that a classifier is sure of.
+  void add(const std::vector<gpt::LabelledRow>& sure) {
+    made = rows.augmented.empty() ? rows.train.rows : rows.augmented;
+    made.insert(made.end(), sure.begin(), sure.end());
+  }
+
+  /// Trains a classifier from the beginning.
+  gpt::TrainingResult train(gpt::Classifier& classifier, std::int64_t round,
+                            const gpt::TrainingCallbacks& callbacks) const {
+    std::optional<gpt::ClassificationDataset> own;
+    if (!made.empty()) {
+      gpt::LabelledRows all;
+      all.rows = made;
+      own = program::make_dataset(classifier, all, request.train_file, request.max_length, request.strict);
+    }
+    const gpt::ClassificationDataset& data = own ? *own : train_data;
+    gpt::TrainingArguments arguments = request.arguments;
+    arguments.output_dir = round_directory(request, round);
+    gpt::Trainer trainer(classifier.model(), arguments, make_objective(request, classifier, data));
+    if (!request.more.replay_file) return trainer.fit(data, &validation, callbacks, stop);
+    const auto old = program::make_dataset(classifier, rows.replay, *request.more.replay_file,
+                                           request.max_length, request.strict);
+    const gpt::ReplayDataset mixed(data, old, request.more.replay_fraction.value_or(0.25), arguments.seed);
+    return trainer.fit(mixed, &validation, callbacks, stop);
+  }
+};
 
 /// Writes the result, of an adapter as a whole and for itself. The classifier then has it merged.
 void save_result(gpt::Classifier& classifier, const fs::path& directory) {
@@ -324,6 +350,12 @@ void add_options(program::App& app, TrainRequest& r) {
   app.add_number("--warmup-ratio", a.warmup_ratio, "Part of all updates in which the rate rises (0.1)");
   app.add_number("--weight-decay", a.weight_decay, "Of matrices (0.01)");
   app.add_number("--label-smoothing-factor", r.label_smoothing_factor, "Of the loss, 0 to 1 (0)");
+  app.add_number("--ema-decay", a.ema_decay,
+                 "Evaluate and keep a moving average of the weights, which keeps so much a step (0)");
+  program::add_layer_options(app, a);
+  program::add_robust_options(app, r.robust);
+  program::add_contrastive_options(app, r.robust);
+  add_options(app, r.more);
   app.add_text_function(
       "--class-weights",
       [&r](const std::string& name) {
@@ -361,7 +393,9 @@ int run(TrainRequest& r) {
   row_options.skip_bad_rows = !r.strict;
   row_options.stop = stop;
   const Data rows = read_data(r, row_options);
-  gpt::Classifier classifier = make_classifier(r, rows.train.rows, stop);
+  std::vector<gpt::LabelledRow> labelled = rows.train.rows;
+  labelled.insert(labelled.end(), rows.replay.rows.begin(), rows.replay.rows.end());
+  gpt::Classifier classifier = make_classifier(r, labelled, stop);
   if (r.max_length == 0) r.max_length = std::min(kDefaultMaxLength, classifier.model().config().n_positions);
   const gpt::ClassificationDataset train =
       program::make_dataset(classifier, rows.train, r.train_file, r.max_length, r.strict);
@@ -384,16 +418,32 @@ int run(TrainRequest& r) {
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) gpt::fail<gpt::IoError>(r.output_dir, "cannot be made: ", error.message());
-  program::TrainingRecords records(directory / "metrics.jsonl", std::nullopt,
-                                   r.arguments.resume_from_checkpoint);
-  gpt::Trainer trainer(classifier.model(), r.arguments, make_objective(r, classifier, train));
-  gpt::TrainingResult result;
-  try {
-    result = trainer.fit(train, &validation, records.callbacks(), stop);
-  } catch (const gpt::CancelledError&) {
-    records.end_progress();
+  Rounds rounds{r, rows, train, validation, stop, rows.augmented};
+  const auto interrupted = [&] {
     std::cerr << "interrupted: --resume goes on from what " << run_directory(r).string() << " holds\n";
     return program::kInterrupted;
+  };
+  for (std::int64_t round = 0; round < r.more.rounds(); ++round) {
+    program::Progress progress;
+    try {
+      rounds.train(classifier, round,
+                   {.on_log = [&](const gpt::TrainingLog& log) { progress.on_log(log); },
+                    .on_step = [&](const gpt::TrainingLog& log) { progress.on_step(log); },
+                    .on_evaluate = [&](const gpt::EvaluationLog& log) { progress.on_evaluate(log); }});
+    } catch (const gpt::CancelledError&) {
+      return interrupted();
+    }
+    rounds.add(sure_rows(r, classifier, rows.unlabelled, stop));
+    classifier = make_classifier(r, labelled, stop);
+  }
+  program::TrainingRecords records(directory / "metrics.jsonl", std::nullopt,
+                                   r.arguments.resume_from_checkpoint);
+  gpt::TrainingResult result;
+  try {
+    result = rounds.train(classifier, r.more.rounds(), records.callbacks());
+  } catch (const gpt::CancelledError&) {
+    records.end_progress();
+    return interrupted();
   }
   records.end_progress();
   save_result(classifier, directory);
@@ -417,7 +467,9 @@ int run(TrainRequest& r) {
     object["temperature"] = settings.blend.temperature;
     object["words_weight"] = settings.blend.weight;
   } else {
-    const gpt::EvaluationLog log = trainer.evaluate(validation, stop);
+    const gpt::EvaluationLog log =
+        gpt::Trainer(classifier.model(), {}, std::make_shared<gpt::ClassificationObjective>(classifier))
+            .evaluate(validation, stop);
     object["loss"] = log.eval_loss;
     for (const auto& [name, value] : log.metrics) object[name] = value;
   }
@@ -435,6 +487,8 @@ int run(TrainRequest& r) {
       {"rows left out", gpt::concat(rows.train.bad + train.bad())},
       {"validation texts", gpt::concat(validation.size())},
       {"rows left out of validation", gpt::concat(rows.validation.bad + validation.bad())},
+      {"rows learned from, with those made",
+       gpt::concat(rounds.made.empty() ? rows.train.rows.size() : rounds.made.size())},
       {"method", std::string(method_of(r).name)},
       {"max_length", gpt::concat(r.max_length)},
       {"temperature", program::fixed_text(settings.blend.temperature, 4)},

@@ -40,6 +40,8 @@ struct Request {
   gpt::TrainingArguments arguments;
   program::LoraRequest lora;
   program::ObjectiveRequest objective;
+  std::optional<std::string> replay_file;
+  std::optional<double> replay_fraction;
   std::string report_to = "all";
   std::optional<std::string> logging_dir;
   std::vector<std::string> sample_prompts;
@@ -115,7 +117,11 @@ void add_options(program::App& app, Request& r) {
   app.add_flag("--bf16", a.bf16,
                "Keep weights and activations as bfloat16, and learn in float32: less memory");
   program::add_lora_options(app, r.lora);
+  program::add_layer_options(app, a);
   program::add_objective_options(app, r.objective);
+  app.add_text("--replay-file", r.replay_file, "FILE",
+               "What was learned before, of which samples are mixed in");
+  app.add_number("--replay-fraction", r.replay_fraction, "Of them for each new sample (0.25)");
   app.add_number("--seed", a.seed, "Of the order of samples, and of new weights (42)");
   app.add_number("--resid-pdrop", r.resid_pdrop, "Dropout rate (the checkpoint's)");
   app.add_number("--embd-pdrop", r.embd_pdrop, "Dropout rate (the checkpoint's)");
@@ -221,11 +227,17 @@ void check(Request& r) {
   r.arguments.resume_from_checkpoint = r.resume;
   program::check_objective(r.objective);
   if (r.objective.learns_preferences())
-    for (const std::string& file : {r.train_file, r.validation_file.value_or(r.train_file)})
+    for (const std::string& file :
+         {r.train_file, r.validation_file.value_or(r.train_file), r.replay_file.value_or(r.train_file)})
       if (!holds_samples(file))
         throw program::UsageError(gpt::concat("--loss-type needs files named *.jsonl, found ", file));
   if (r.objective.learns_preferences() && (r.chat_template || r.skip_bad_lines))
     throw program::UsageError("--chat-template and --skip-bad-lines are not for preferences (--loss-type)");
+  if (r.replay_file) check_name("--replay-file", *r.replay_file);
+  if (r.replay_fraction && !r.replay_file) throw program::UsageError("--replay-fraction needs --replay-file");
+  if (const double f = r.replay_fraction.value_or(0.25); !(f > 0 && f <= 100))
+    throw program::UsageError(gpt::concat("--replay-fraction is ", f, ", expected more than 0, at most 100"));
+  if (r.objective.ewc_file) check_name("--ewc-file", *r.objective.ewc_file);
   r.arguments.lora = program::lora_config(r.lora, r.model.value_or(""));
   program::check_usage([&] { r.arguments.validate(); });
   program::check_usage([&] { chat_template_of(r); });
@@ -260,7 +272,7 @@ gpt::Model make_model(const Request& r, std::stop_token stop) {
 }
 
 struct Data {
-  std::unique_ptr<gpt::Dataset> train, validation;
+  std::unique_ptr<gpt::Dataset> train, validation, replay;
   std::optional<gpt::JsonlCounts> train_lines, validation_lines;
 };
 
@@ -281,8 +293,9 @@ std::int64_t block_size_of(const Request& r, const gpt::Model& model) {
   return r.block_size > 0 ? r.block_size : std::min<std::int64_t>(1024, model.config().n_positions);
 }
 
+/// `preferences`: pairs, one a line.
 Data read_file(const Request& r, const std::string& path, const std::optional<double>& fraction,
-               const gpt::Model& model, std::stop_token stop) {
+               const gpt::Model& model, std::stop_token stop, bool preferences) {
   const std::int64_t block = block_size_of(r, model);
   if (block > model.config().n_positions)
     throw gpt::ArgumentError(
@@ -294,7 +307,7 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
                                               .cache_dir = std::filesystem::path(r.output_dir) / "cache",
                                               .stop = stop}),
                  fraction);
-  if (r.objective.learns_preferences()) {
+  if (preferences) {
     auto pairs =
         gpt::PreferenceDataset::from_file(path, model.tokenizer(), {.max_length = block + 1, .stop = stop});
     if (pairs.dropped() > 0)
@@ -322,13 +335,28 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
 }
 
 Data read_data(const Request& r, const gpt::Model& model, std::stop_token stop) {
-  Data data = read_file(r, r.train_file, r.validation_fraction, model, stop);
+  const bool preferences = r.objective.learns_preferences();
+  Data data = read_file(r, r.train_file, r.validation_fraction, model, stop, preferences);
   if (r.validation_file) {
-    Data validation = read_file(r, *r.validation_file, std::nullopt, model, stop);
+    Data validation = read_file(r, *r.validation_file, std::nullopt, model, stop, preferences);
     data.validation = std::move(validation.train);
     data.validation_lines = std::move(validation.train_lines);
   }
+  if (r.replay_file)
+    data.replay = std::move(read_file(r, *r.replay_file, std::nullopt, model, stop, preferences).train);
   return data;
+}
+
+/// What --ewc-file holds; the parameters that are learned are there then, an adapter's, too.
+std::unique_ptr<const gpt::Dataset> read_old(const Request& r, gpt::Model& model,
+                                             gpt::TrainingArguments& arguments, std::stop_token stop) {
+  if (!r.objective.ewc_file) return nullptr;
+  if (arguments.lora) {
+    gpt::Gpt2& network = model.network();
+    network.attach(std::make_shared<gpt::LoraAdapter>(network, *arguments.lora, arguments.seed));
+    arguments.lora.reset();
+  }
+  return std::move(read_file(r, *r.objective.ewc_file, std::nullopt, model, std::move(stop), false).train);
 }
 
 /// What a report says before anything is learned.
@@ -396,10 +424,16 @@ int finetune(Request& request) {
   const program::Interrupt interrupt;
   gpt::Model model = make_model(request, interrupt.token());
   request.arguments.initial_model = gpt::concat(model.network().fingerprint(interrupt.token()));
-  const program::MadeObjective made = program::make_objective(request.objective, model, interrupt.token());
-  gpt::Trainer trainer = made.objective != nullptr ? gpt::Trainer(model, request.arguments, made.objective)
-                                                   : gpt::Trainer(model, request.arguments);
+  gpt::TrainingArguments arguments = request.arguments;
+  const std::unique_ptr<const gpt::Dataset> old = read_old(request, model, arguments, interrupt.token());
+  const program::MadeObjective made =
+      program::make_objective(request.objective, model, arguments, old.get(), interrupt.token());
+  gpt::Trainer trainer = made.objective != nullptr ? gpt::Trainer(model, arguments, made.objective)
+                                                   : gpt::Trainer(model, arguments);
   const Data data = read_data(request, model, interrupt.token());
+  std::optional<gpt::ReplayDataset> mixed;
+  if (data.replay)
+    mixed.emplace(*data.train, *data.replay, request.replay_fraction.value_or(0.25), request.arguments.seed);
   std::error_code error;
   std::filesystem::create_directories(request.output_dir, error);
   if (error) gpt::fail<gpt::IoError>(request.output_dir, "cannot be made: ", error.message());
@@ -418,7 +452,8 @@ int finetune(Request& request) {
   };
   gpt::TrainingResult result;
   try {
-    result = trainer.fit(*data.train, data.validation.get(), callbacks, interrupt.token());
+    result = trainer.fit(mixed ? static_cast<const gpt::Dataset&>(*mixed) : *data.train,
+                         data.validation.get(), callbacks, interrupt.token());
   } catch (const gpt::CancelledError&) {
     records.end_progress();
     if (saved.empty()) {

@@ -311,7 +311,7 @@ TEST_F(ClassifyProgram, KeepsThePartOfTheRowsForValidationThatItIsTold) {
 
 TEST_F(ClassifyProgram, SaysWhatIsWrong) {
   expect_failure(2, command({"train", "--model", kDemo}), "--train-file");
-  expect_failure(2, command({"tell"}), "is no command, expected train, evaluate or predict");
+  expect_failure(2, command({"tell"}), "is no command, expected train, evaluate, predict or average");
   expect_failure(2, command({"predict", "--model", kDemo}), "--file or --text");
   expect_failure(2, command({"predict", "--model", kDemo, "--text", "x", "--labels", "a,b"}), "--zero-shot");
   expect_failure(2,
