@@ -55,6 +55,33 @@ std::vector<double> words_of(const program::Member& member, std::span<const gpt:
   return all;
 }
 
+/// What all members say of the rows of a file, as logits; `data` are those of the first.
+gpt::Tensor answers_of(const std::vector<program::Member>& members, const gpt::ClassificationDataset& data,
+                       const gpt::LabelledRows& rows, const EvaluateRequest& r, std::stop_token stop) {
+  std::vector<gpt::Tensor> answers;
+  const auto add = [&](const program::Member& member, const gpt::ClassificationDataset& own) {
+    answers.push_back(program::logits_of(member.classifier, own, stop));
+    member.blend(answers.back(), program::word_probabilities(member.words, own, rows));
+  };
+  add(members.front(), data);
+  for (const program::Member& member : std::span(members).subspan(1))
+    add(member,
+        program::make_dataset(member.classifier, rows, r.test_file, member.settings.max_length, r.strict));
+  return gpt::mean_of_probabilities(members.front().classifier.problem_type(), answers);
+}
+
+/// What several classifiers score together where more than one label, or a number, is the answer.
+Json scores_of_logits(gpt::Classifier& classifier, const gpt::ClassificationDataset& data,
+                      const gpt::Tensor& logits) {
+  const std::unique_ptr<gpt::Metrics> metrics = gpt::ClassificationObjective(classifier).metrics();
+  const auto width = static_cast<std::size_t>(classifier.num_labels());
+  for (std::int64_t i = 0; i < data.size(); ++i)
+    metrics->add(data.at(i), logits.span<float>().subspan(static_cast<std::size_t>(i) * width, width));
+  Json object = {{"count", data.size()}};
+  for (const auto& [name, value] : metrics->values()) object[name] = value;
+  return object;
+}
+
 std::vector<std::string> split_labels(std::string_view list) {
   std::vector<std::string> labels;
   if (!gpt::is_valid_utf8(list)) throw program::UsageError("--labels is not UTF-8");
@@ -176,31 +203,19 @@ int run(EvaluateRequest& r) {
       program::load_members(r.model, r.ensemble, {.on_warning = program::warn, .stop = stop});
   gpt::Classifier& classifier = members.front().classifier;
   program::ClassifierSettings settings = members.front().settings;
-  if (classifier.problem_type() != gpt::ProblemType::kSingleLabel) {
-    if (r.report) throw program::UsageError("--report is for classes, one of which is right");
-    if (members.size() > 1) throw program::UsageError("--ensemble is for classes, one of which is right");
-  }
+  if (r.report && classifier.problem_type() != gpt::ProblemType::kSingleLabel)
+    throw program::UsageError("--report is for classes, one of which is right");
   const gpt::ClassificationDataset data =
       program::make_dataset(classifier, rows, r.test_file, settings.max_length, r.strict);
   const auto start = Clock::now();
   Json object;
   std::string text;
   if (classifier.problem_type() == gpt::ProblemType::kSingleLabel) {
-    gpt::Tensor logits = program::logits_of(classifier, data, stop);
+    const bool alone = members.size() == 1;
+    const gpt::Tensor logits =
+        alone ? program::logits_of(classifier, data, stop) : answers_of(members, data, rows, r, stop);
+    if (!alone) settings.blend = {};  // those of the members are in their answers
     const std::vector<double> of_words = program::word_probabilities(members.front().words, data, rows);
-    if (members.size() > 1) {
-      members.front().blend(logits, of_words);
-      std::vector<gpt::Tensor> answers;
-      answers.push_back(std::move(logits));
-      for (const program::Member& member : std::span(members).subspan(1)) {
-        const gpt::ClassificationDataset own =
-            program::make_dataset(member.classifier, rows, r.test_file, member.settings.max_length, r.strict);
-        answers.push_back(program::logits_of(member.classifier, own, stop));
-        member.blend(answers.back(), program::word_probabilities(member.words, own, rows));
-      }
-      logits = gpt::mean_of_probabilities(classifier.problem_type(), answers);
-      settings.blend = {};  // it is in them
-    }
     program::Judgement judgement = program::judge(classifier, logits, of_words, data, settings.blend);
     program::add_baselines(judgement, classifier, logits, of_words, data, settings);
     object = program::to_json(judgement, classifier.labels());
@@ -212,7 +227,9 @@ int run(EvaluateRequest& r) {
                                    .highlights = program::highlights_of(judgement),
                                    .scores = program::to_grids(judgement, classifier.labels())}));
   } else {
-    object = scores_of_objective(classifier, data, stop);
+    object = members.size() == 1
+                 ? scores_of_objective(classifier, data, stop)
+                 : scores_of_logits(classifier, data, answers_of(members, data, rows, r, stop));
     text = object.dump(2) + "\n";
   }
   object["skipped"] = rows.bad + data.bad();

@@ -13,6 +13,7 @@
 #include "gpt/train/batches.h"
 #include "gpt/train/parameters.h"
 #include "train/dataset_checks.h"
+#include "train/plain_matrices.h"
 
 namespace gpt {
 namespace {
@@ -93,6 +94,7 @@ FisherInformation::FisherInformation(Model& model, Objective& objective, const D
   if (options.samples < 0) fail<ArgumentError>(kEwc, "samples is ", options.samples, ", expected 0 or more");
   const DefaultFloatEnvironment environment;
   with_memory_errors(kEwc, [&] {
+    if (model.network().adapter() == nullptr) make_plain(model.network(), kEwc);
     Parameters parameters(model.network(), options.learns, DType::f32,
                           [&](const nn::Adapter::Visitor& f) { objective.visit(f); });
     for (const Parameter& p : parameters.all())

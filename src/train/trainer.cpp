@@ -17,6 +17,7 @@
 #include "gpt/train/parameters.h"
 #include "models/non_finite.h"
 #include "train/learning_plan.h"
+#include "train/plain_matrices.h"
 #include "train/run_identity.h"
 #include "train/training_checkpoint.h"
 #include "train/weight_average.h"
@@ -520,14 +521,7 @@ void Trainer::prepare() {
     refuse_unfreezing(arguments_);
     return;  // the network itself is only read
   }
-  model_.network().visit_matrices([](const std::string& name, ops::Weight& weight) {
-    if (weight.layout == ops::WeightLayout::kPanels)
-      fail<UnsupportedError>(kWhere, "matrix ", name, " is ", weight.quantized() ? "quantized" : "packed",
-                             ", and cannot be trained: load the original checkpoint, unpacked");
-    if (weight.layout == weight.file_layout) return;
-    weight.values = ops::unpack(weight, weight.file_layout);  // from a GGUF file
-    weight.layout = weight.file_layout;
-  });
+  make_plain(model_.network(), kWhere);
 }
 
 TrainingResult Trainer::fit(const Dataset& train, const Dataset* evaluation,

@@ -122,6 +122,16 @@ TEST_F(RobustProgram, TakesEveryKindOfObjective) {
     const ProcessResult result = classify(train(concat("kind-", i), kinds[i]));
     EXPECT_EQ(result.status, 0) << result.err;
   }
+  // The mean of a classifier and itself is that classifier, of numbers, too.
+  const auto judged = [&](std::vector<std::string> more) {
+    std::vector<std::string> all{"evaluate",    "--model",       file("kind-2"),
+                                 "--test-file", file("old.csv"), "--json"};
+    all.insert(all.end(), more.begin(), more.end());
+    const ProcessResult result = classify(all);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return parse_json(result.out).at("mean_squared_error").get<double>();
+  };
+  EXPECT_EQ(judged({"--ensemble", file("kind-2")}), judged({}));
 }
 
 TEST_F(RobustProgram, GoesOnInEveryRoundToTheSameFiles) {

@@ -103,6 +103,40 @@ TEST(Ensemble, IsBetterThanItsMembersOnAverage) {
             mean);
 }
 
+TEST(PseudoLabels, AreThoseThatTheClassifierIsSureOf) {
+  const Classifier classifier(Model::load(std::string(GPT_SOURCE_DIR) + "/examples/models/demo"),
+                              {"one", "two", "three"});
+  std::vector<LabelledRow> rows;
+  std::vector<double> best;
+  std::vector<std::string> labels;
+  for (const char* text : {"But soft", "", "what light through yonder window", "breaks", "it is the east"}) {
+    rows.push_back({text, {"?"}, std::ssize(rows) + 2});
+    const std::vector<TokenId> ids = classifier.encode(text, 3);
+    const std::vector<double> p =
+        probabilities(ProblemType::kSingleLabel, classifier.logits({&ids, 1}).span<float>(), 0.5);
+    best.push_back(*std::ranges::max_element(p));
+    labels.push_back(classifier.labels()[static_cast<std::size_t>(std::ranges::max_element(p) - p.begin())]);
+  }
+  std::vector<double> sorted = best;
+  std::ranges::sort(sorted);
+  const auto sure =
+      pseudo_labelled(classifier, rows, {.threshold = sorted[2], .temperature = 0.5, .max_length = 3});
+  ASSERT_EQ(sure.size(), 3u);
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (best[i] < sorted[2]) continue;
+    EXPECT_EQ(sure[next].text, rows[i].text);
+    EXPECT_EQ(sure[next].labels, std::vector<std::string>{labels[i]});
+    EXPECT_EQ(sure[next++].line, rows[i].line);
+  }
+  EXPECT_TRUE(pseudo_labelled(classifier, {}).empty());
+  EXPECT_EQ(message_of<ArgumentError>([&] { pseudo_labelled(classifier, rows, {.threshold = 0}); }),
+            "[pseudo_labels] threshold is 0, expected more than 0, at most 1");
+  EXPECT_EQ(
+      message_of<ArgumentError>([&] { pseudo_labelled(small_classifier(ProblemType::kRegression), rows); }),
+      "[pseudo_labels] the classifier is of type regression, expected single_label_classification");
+}
+
 TEST(AverageWeights, IsTheMeanOfEveryWeight) {
   Classifier one = small_classifier(), two = trained_on(16, 1, 0), three = trained_on(16, 1, 1);
   const auto a = test::weights(one.model()), b = test::weights(two.model()), c = test::weights(three.model());

@@ -122,6 +122,25 @@ TEST(LayerwiseLrDecay, MultipliesTheRateOfEveryLayerFurtherDown) {
   }
 }
 
+TEST(LayerwiseLrDecay, CountsAdaptersByTheirBlocks) {
+  TrainingArguments a = layer_arguments();
+  a.max_steps = 1;
+  a.layerwise_lr_decay = 0.5;
+  Model model = small_model();
+  model.network().attach(std::make_shared<LoraAdapter>(model.network(), LoraConfig{.r = 2}, 3));
+  Trainer(model, a).fit(test::text(16 * 4 + 1));
+  int seen = 0;
+  model.network().adapter()->visit([&](const std::string& name, const Tensor& tensor, const Shape&) {
+    if (name.find("lora_B") == std::string::npos) return;  // which began with zeros
+    double most = 0;
+    for (const float x : tensor.span<float>()) most = std::max(most, std::abs(static_cast<double>(x)));
+    const double rate = a.learning_rate * (name.find(".h.1.") != std::string::npos ? 0.5 : 0.25);
+    EXPECT_NEAR(most, rate, 5e-3 * rate) << name;
+    ++seen;
+  });
+  EXPECT_EQ(seen, 2);
+}
+
 TEST(LayerwiseLrDecay, LowersTheLossOfOtherSamples) {
   const test::HalvesOfTokens train(96, 1, 32), validation(60, 2, 32);
   for (const bool unfreezes : {false, true}) {

@@ -52,7 +52,8 @@ struct FisherOptions {
 /// in float32. Of the adapter where one is attached to the network, and of the parameters that an objective has of its own.
 class FisherInformation {
  public:
-  /// Throws as Parameters and Objective::loss; CancelledError; ArgumentError for a negative number of samples.
+  /// Without an adapter the network becomes float32, as it does in a training. Throws as Parameters and Objective::loss; UnsupportedError
+  /// naming a matrix that is packed or quantized; CancelledError; ArgumentError for a negative number of samples.
   FisherInformation(Model& model, Objective& objective, const Dataset& old,
                     const FisherOptions& options = {});
 

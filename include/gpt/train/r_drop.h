@@ -11,7 +11,8 @@ namespace gpt {
 /// logits of the inner objective, and P1, P2 what the two rows say, the loss of a row is
 ///   (L1 + L2) / 2 + alpha (D(P1 || P2) + D(P2 || P1)) / 2
 /// where D is the Kullback-Leibler divergence of the softmax for kSingleLabel (a language model is of that type), its sum over the labels
-/// for kMultiLabel, and (z1 - z2)^2, summed, for kRegression. Rows with a label count. An evaluation is that of the inner objective. No
+/// for kMultiLabel, and (z1 - z2)^2, summed, for kRegression. Rows with a label count. Where nothing is
+/// dropped the two are equal, and the inner loss is left. An evaluation is that of the inner objective. No
 /// logits but those of autograd::kLossRows rows are held.
 class RDropObjective final : public WrappedObjective {
  public:

@@ -1,0 +1,14 @@
+// What a network must be before its own weights are learned.
+#pragma once
+
+#include <string_view>
+
+#include "gpt/models/gpt2.h"
+
+namespace gpt {
+
+/// Brings matrices in the layout of GGUF to that of Hugging Face's files. Throws UnsupportedError, beginning with `where`, naming a matrix that
+/// is packed or quantized.
+void make_plain(Gpt2& network, std::string_view where);
+
+}  // namespace gpt
