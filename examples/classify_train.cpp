@@ -115,7 +115,7 @@ void choose_epochs(TrainRequest& r, const gpt::ClassificationDataset& train) {
   const auto batch = static_cast<double>(*r.arguments.per_device_train_batch_size);
   const double updates = std::ceil(static_cast<double>(train.size()) / batch);
   double tokens = 0;
-  for (std::int64_t i = 0; i < train.size(); ++i) tokens += static_cast<double>(train.at(i).ids.size());
+  for (std::int64_t i = 0; i < train.size(); ++i) tokens += static_cast<double>(train.length(i));
   r.arguments.num_train_epochs =
       std::min(std::clamp(std::ceil(kFewestUpdates / updates), kDefaultEpochs, kMostDefaultEpochs),
                std::max(1.0, std::floor(kMostTokens / tokens)));
