@@ -1,0 +1,35 @@
+# Read by the applications beside it: what they share. Sets root, demo (the embedded model) and data; programs NAME... installs and builds
+# what is missing for these programs, and sets bin to where they are: in the tree that ./tests/run.sh builds, if it is there, or else in that of
+# demo.sh. What all of that prints goes to standard error.
+root=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd)
+demo=$root/examples/models/demo
+data=$root/examples/data
+
+programs() {
+  for preset in release demo; do
+    build=$root/build/$preset
+    # A tree that was moved or copied brings a build of the old place.
+    if grep -sqxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$build/CMakeCache.txt" && [ -e "$build/build.ninja" ]; then break; fi
+  done
+  bin=$build/examples
+  {
+    "$root/third_party/install.sh" --demo --check > /dev/null || "$root/third_party/install.sh" --demo
+    grep -sqxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$build/CMakeCache.txt" || rm -rf "$build"
+    [ -e "$build/build.ninja" ] || cmake -S "$root" --preset "$preset"
+    ninja -C "$build" -n "$@" | grep -q 'no work to do' || cmake --build "$build" --target "$@"
+  } >&2
+}
+
+# number FILE NAME: the number that JSON gives this name first.
+number() { grep -o "\"$2\": *[-0-9.e+]*" "$1" | head -n 1 | sed 's/.*: *//'; }
+
+# require WHAT VALUE at-least|at-most LIMIT: ends with status 1 where it is not so.
+require() {
+  if awk -v value="$2" -v limit="$4" -v how="$3" \
+    'BEGIN { exit !(value != "" && (how == "at-least" ? value + 0 >= limit + 0 : value + 0 <= limit + 0)) }'; then
+    echo "$1 $2 (expected $3 $4)"
+  else
+    echo "$1 is ${2:-missing}, expected $3 $4" >&2
+    exit 1
+  fi
+}
