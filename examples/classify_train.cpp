@@ -21,7 +21,7 @@ const char* const kTrainFooter = R"(Examples:
 
 Files are CSV or TSV with a header, or JSON lines. Without --validation-file a part of the rows of --train-file is kept for it. After every
 epoch the validation rows are classified; the best of these classifiers is kept. OUTPUT_DIR gets it as transformers reads it
-(GPT2ForSequenceClassification), of --method lora also its adapter, in adapter/; the scores beside those of logistic regression on words, in
+(GPT2ForSequenceClassification), of --method lora, ia3 and bitfit also its adapter, in adapter/; the scores beside those of logistic regression on words, in
 report.html and report.json; and metrics.jsonl. When interrupted, it gets a checkpoint from which --resume goes on to the same bits.)";
 
 namespace {
@@ -35,7 +35,8 @@ struct Method {
   std::string_view name;
   double learning_rate;
 };
-constexpr Method kMethods[] = {{"full", 5e-4}, {"lora", 2e-3}, {"head", 1e-2}};
+constexpr Method kMethods[] = {
+    {"full", 5e-4}, {"lora", 2e-3}, {"ia3", 1e-2}, {"bitfit", 5e-3}, {"head", 1e-2}};
 constexpr std::string_view kDefaultMethod = "full";
 constexpr std::int64_t kDefaultMaxLength = 128;
 // Few rows are learned more often: so many updates are needed for anything to be learned. Many long ones are learned less often: what
@@ -46,7 +47,8 @@ const Method& method_of(const TrainRequest& r) {
   const std::string_view name = r.method.empty() ? kDefaultMethod : std::string_view(r.method);
   for (const Method& method : kMethods)
     if (method.name == name) return method;
-  throw program::UsageError("--method: " + program::in_quotes(name) + " is none of full, lora, head");
+  throw program::UsageError("--method: " + program::in_quotes(name) +
+                            " is none of full, lora, ia3, bitfit, head");
 }
 
 gpt::ProblemType problem_type_of(const TrainRequest& r) {
@@ -171,6 +173,14 @@ gpt::Classifier make_classifier(const TrainRequest& r, const std::vector<gpt::La
   if (type == gpt::ProblemType::kSingleLabel && labels.size() < 2)
     gpt::fail<gpt::FormatError>(r.train_file, "all rows have the label ", labels.front(),
                                 ", expected two or more different ones");
+  // What the trainer finds attached is what it trains; it attaches LoRA itself.
+  if (method_of(r).name == "ia3") {
+    model.network().attach(std::make_shared<gpt::Ia3Adapter>(
+        model.network(), gpt::Ia3Config{.base_model_name_or_path = r.model}));
+  } else if (method_of(r).name == "bitfit") {
+    model.network().attach(std::make_shared<gpt::BitFitAdapter>(
+        model.network(), gpt::BitFitConfig{.base_model_name_or_path = r.model}));
+  }
   return {std::move(model), std::move(labels), type, r.arguments.seed};
 }
 
@@ -245,10 +255,10 @@ struct Rounds {
 /// Writes the result, of an adapter as a whole and for itself. The classifier then has it merged.
 void save_result(gpt::Classifier& classifier, const fs::path& directory) {
   gpt::Gpt2& network = classifier.model().network();
-  if (const auto lora = std::dynamic_pointer_cast<gpt::LoraAdapter>(network.adapter())) {
+  if (const std::shared_ptr<const gpt::nn::Adapter> adapter = network.adapter()) {
     classifier.save(directory / "adapter");
-    lora->merge(network);
     network.attach(nullptr);
+    gpt::merge_adapter(*adapter, network);
   }
   classifier.save(directory);
 }
@@ -334,14 +344,16 @@ void add_options(program::App& app, TrainRequest& r) {
   add_column_options(app, r);
   app.add_text("--problem-type", r.problem_type, "NAME",
                "single_label_classification, multi_label_classification or regression (the first)");
-  app.add_text("--method", r.method, "NAME",
-               "What learns beside the head: full (all), lora or head (nothing) (full)");
+  app.add_text(
+      "--method", r.method, "NAME",
+      "What learns beside the head: full (all), lora, ia3, bitfit (biases) or head (nothing) (full)");
   app.add_number("--lora-r", r.lora.r, "Rank of --method lora (8)", 1);
   app.add_number("--lora-alpha", r.lora.lora_alpha, "What its product is scaled by, over the rank (8)");
   app.add_number("--lora-dropout", r.lora.lora_dropout, "Dropout rate of its inputs (0)");
   app.add_number("--max-length", r.max_length, "Tokens of a text at most (128, or what the network takes)",
                  1);
-  app.add_number("--learning-rate", r.learning_rate, "At its height (full 5e-4, lora 2e-3, head 1e-2)");
+  app.add_number("--learning-rate", r.learning_rate,
+                 "At its height (full 5e-4, lora 2e-3, ia3 1e-2, bitfit 5e-3, head 1e-2)");
   app.add_number("--num-train-epochs", r.num_train_epochs,
                  "How often all is learned (4; up to 15 for 500 updates, less for over 2.5 million tokens)");
   app.add_number("--max-steps", a.max_steps, "Updates, whatever the epochs (-1)", -1);

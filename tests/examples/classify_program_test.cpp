@@ -200,6 +200,22 @@ TEST_F(ClassifyProgram, KeepsTheAdapterBesideTheWholeOfIt) {
   for (int i = 0; i < 2; ++i) EXPECT_NEAR(a.data<float>()[i], b.data<float>()[i], 1e-4);
 }
 
+TEST_F(ClassifyProgram, MergesOtherAdaptersToo) {
+  const std::vector<TokenId> ids = Classifier(Model::load(kDemo), {"bad", "good"}).encode("sweet music");
+  for (const std::string method : {"ia3", "bitfit"}) {
+    const ProcessResult result = train({"--output-dir", file(method), "--method", method, "--json"});
+    ASSERT_EQ(result.status, 0) << result.err;
+    Classifier attached(Model::load(kDemo), {"bad", "good"});
+    attach_adapter(attached, file(method + "/adapter"));
+    const Classifier merged = Classifier::load(file(method));
+    const Tensor a = attached.logits({&ids, 1}), b = merged.logits({&ids, 1});
+    for (int i = 0; i < 2; ++i) EXPECT_NEAR(a.data<float>()[i], b.data<float>()[i], 1e-4) << method;
+    // The head alone, without what was learned in the network.
+    attached.model().network().attach(nullptr);
+    EXPECT_NE(attached.logits({&ids, 1}).data<float>()[0], a.data<float>()[0]) << method;
+  }
+}
+
 TEST_F(ClassifyProgram, GoesOnAfterAnInterruptionToTheSameFiles) {
   const std::string dir = file("interrupted");
   std::vector<std::string> arguments{"train",
@@ -330,7 +346,7 @@ TEST_F(ClassifyProgram, SaysWhatIsWrong) {
   expect_failure(2, with({"--metric-for-best-model", "f1"}, file("never")),
                  "is none of loss, macro_f1, accuracy");
   expect_failure(2, with({"--words", "--no-calibrate"}, file("never")), "--words is for");
-  expect_failure(2, with({"--method", "magic"}, file("never")), "is none of full, lora, head");
+  expect_failure(2, with({"--method", "magic"}, file("never")), "is none of full, lora, ia3, bitfit, head");
   expect_failure(1, with({"--strict"}, file("never")), "train.csv:62]");
   write_file(file("one.csv"), "text,label\na,x\nb,x\n");
   expect_failure(
