@@ -52,6 +52,14 @@ void require_alike(const std::string& name, const Tensor& first, const Tensor& o
                         first.shape().to_string(), " in one of the others");
 }
 
+/// Shapes alone do not tell heads apart.
+void require_alike(const Gpt2& first, const Gpt2& other) {
+  const Gpt2Config &a = first.config(), &b = other.config();
+  if (a.n_head != b.n_head || a.pruned_heads != b.pruned_heads)
+    fail<ArgumentError>(kAverage, "one of the others has n_head = ", b.n_head, ", expected ", a.n_head,
+                        a.pruned_heads != b.pruned_heads ? ", and the same pruned_heads" : "");
+}
+
 }  // namespace
 
 void average_weights(Gpt2& network, std::span<const Gpt2* const> others) {
@@ -67,6 +75,7 @@ void average_weights(Gpt2& network, std::span<const Gpt2* const> others) {
                             " parameters, expected ", own.size());
       for (std::size_t i = 0; i < own.size(); ++i)
         require_alike(own[i].name, own[i].tensor, theirs.back()[i].tensor);
+      require_alike(network, *other);
     }
     std::size_t next = 0;
     network.visit([&](const std::string&, Tensor& tensor, const Shape&) {

@@ -9,6 +9,7 @@
 #include "gpt/evaluate/classification.h"
 #include "gpt/evaluate/ensemble.h"
 #include "gpt/models/average.h"
+#include "gpt/models/prune.h"
 #include "gpt/peft/lora.h"
 #include "gpt/train/classification_dataset.h"
 #include "gpt/train/pseudo_labels.h"
@@ -184,6 +185,18 @@ TEST(AverageWeights, RefusesWhatIsNotAlike) {
   others[0] = &low;
   EXPECT_THAT(message_of<ArgumentError>([&] { average_weights(network, others); }),
               HasSubstr("one of the others has 16 parameters, expected 28"));
+  config = test::tiny_config();
+  config.n_head = 4;
+  const Gpt2 other_heads = test::random_network(config, 1);
+  others[0] = &other_heads;
+  EXPECT_THAT(message_of<ArgumentError>([&] { average_weights(network, others); }),
+              HasSubstr("n_head = 4, expected 2"));
+  const HeadId first_head[] = {{0, 0}}, second_head[] = {{0, 1}};
+  Gpt2 without_first = without_heads(network, first_head);
+  const Gpt2 without_second = without_heads(network, second_head);
+  others[0] = &without_second;
+  EXPECT_THAT(message_of<ArgumentError>([&] { average_weights(without_first, others); }),
+              HasSubstr("the same pruned_heads"));
   Gpt2 adapted = test::random_network(test::tiny_config(), 1);
   adapted.attach(std::make_shared<LoraAdapter>(adapted, LoraConfig{.r = 2}, 3));
   others[0] = &adapted;
