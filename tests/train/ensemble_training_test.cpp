@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "gpt/core/math.h"
@@ -77,8 +78,8 @@ TEST(Ensemble, GivesTheMeanOfTheProbabilities) {
   // A probability that is 0 in double, too.
   a.span<float>()[0] = 5000;
   const Tensor sure[] = {a};
-  for (const float logit : mean_of_probabilities(ProblemType::kSingleLabel, sure).span<float>())
-    EXPECT_TRUE(std::isfinite(logit));
+  const Tensor certain = mean_of_probabilities(ProblemType::kSingleLabel, sure);
+  for (const float logit : certain.span<float>()) EXPECT_TRUE(std::isfinite(logit));
   EXPECT_EQ(message_of<ArgumentError>([&] { mean_of_probabilities(ProblemType::kSingleLabel, {}); }),
             "[ensemble] there are no logits");
   EXPECT_EQ(message_of<ArgumentError>([&] {
