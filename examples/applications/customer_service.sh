@@ -12,8 +12,7 @@ set -eu
 . "$(dirname "$(readlink -f "$0")")/programs.sh"
 out=${1:-$root/build/applications/customer_service}
 programs finetune chat evaluate
-rm -rf "$out"
-mkdir -p "$out"
+begin "$out"
 
 # The first question and its answer of each held-out conversation.
 first='s/^{"messages": \[{"role": "user", "content": "\([^"]*\)"}, {"role": "assistant", "content": "\([^"]*\)"}.*'

@@ -9,7 +9,7 @@ set -eu
 . "$(dirname "$(readlink -f "$0")")/programs.sh"
 out=${1:-$root/build/applications/financial_news}
 programs classify explain
-rm -rf "$out"
+begin "$out"
 
 "$bin/gpt-classify" train --model "$demo" --train-file "$data/financial_news_train.csv" \
   --validation-file "$data/financial_news_validation.csv" --output-dir "$out" --logging-steps 100

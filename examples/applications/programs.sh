@@ -20,6 +20,17 @@ programs() {
   } >&2
 }
 
+# begin DIRECTORY: makes it anew where one of these scripts has made it, and never empties another one.
+begin() {
+  if [ -e "$1/.application" ]; then rm -rf "$1"; fi
+  if [ -d "$1" ] && [ -n "$(ls -A "$1")" ]; then
+    echo "$1 holds something else, expected a directory that is empty or not there" >&2
+    exit 1
+  fi
+  mkdir -p "$1"
+  : > "$1/.application"
+}
+
 # number FILE NAME: the number that JSON gives this name first.
 number() { grep -o "\"$2\": *[-0-9.e+]*" "$1" | head -n 1 | sed 's/.*: *//'; }
 

@@ -11,8 +11,7 @@ set -eu
 . "$(dirname "$(readlink -f "$0")")/programs.sh"
 out=${1:-$root/build/applications/recommendation}
 programs finetune recommend
-rm -rf "$out"
-mkdir -p "$out"
+begin "$out"
 
 "$bin/gpt-finetune" --model "$demo" --train-file "$data/readings_train.jsonl" \
   --validation-file "$data/readings_validation.jsonl" --learning-rate 1e-3 --num-train-epochs 6 \
