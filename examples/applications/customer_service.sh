@@ -10,9 +10,8 @@
 #     --adapter build/applications/customer_service/adapter --chat-template plain        # to go on talking
 set -eu
 . "$(dirname "$(readlink -f "$0")")/programs.sh"
-out=${1:-$root/build/applications/customer_service}
+begin customer_service "$@"
 programs finetune chat evaluate
-begin "$out"
 
 # The first question and its answer of each held-out conversation.
 first='s/^{"messages": \[{"role": "user", "content": "\([^"]*\)"}, {"role": "assistant", "content": "\([^"]*\)"}.*'
@@ -20,28 +19,29 @@ sed -n "$first/\\1/p" "$data/customer_service_test.jsonl" | sed 'a /reset' > "$o
 sed -n "$first/\\2/p" "$data/customer_service_test.jsonl" > "$out/expected.txt"
 
 choose() {
-  "$bin/gpt-evaluate" choices --model "$demo" "$@" --file "$data/customer_service_choices.jsonl" --json 2> "$out/log"
+  quietly "$bin/gpt-evaluate" choices --model "$demo" "$@" --file "$data/customer_service_choices.jsonl" --json
 }
 learn() {
   "$bin/gpt-finetune" --model "$demo" --use-peft --lora-r 16 --lora-alpha 32 --lora-target-modules all-linear \
     --train-file "$data/customer_service_train.jsonl" --validation-file "$data/customer_service_validation.jsonl" \
     --chat-template plain --per-device-train-batch-size 16 --logging-steps 20 --seed 1 --json "$@"
 }
-chat() { "$bin/gpt-chat" --model "$demo" --adapter "$out/adapter" --chat-template plain --max-new-tokens 60; }
+chat() { quietly "$bin/gpt-chat" --model "$demo" --adapter "$out/adapter" --chat-template plain --max-new-tokens 60; }
 
 choose > "$out/choices_before.json"
 # A step of no length: what the model is worth before it learns.
-learn --learning-rate 1e-30 --max-steps 1 --report-to none --output-dir "$out/before" > "$out/before.json" 2> "$out/log"
+quietly learn --learning-rate 1e-30 --max-steps 1 --report-to none --output-dir "$out/before" > "$out/before.json"
 learn --learning-rate 4e-3 --num-train-epochs 10 --warmup-ratio 0.1 --load-best-model-at-end --report-to html \
   --output-dir "$out/adapter" > "$out/after.json"
 choose --adapter "$out/adapter" > "$out/choices_after.json"
-chat < "$out/questions.txt" > "$out/answers.txt" 2> "$out/log"
+chat < "$out/questions.txt" > "$out/answers.txt"
 
 echo 'A chat:'
 for line in 'Hello. My new teapot came in pieces.' 'What shall I do with the old one?' 'Thank you.'; do
   echo "$line" >> "$out/talk.txt"
 done
-chat < "$out/talk.txt" 2> "$out/log" | paste -d '\n' "$out/talk.txt" - | sed 'N; s/^/> /'
+chat < "$out/talk.txt" > "$out/talked.txt"
+paste -d '\n' "$out/talk.txt" "$out/talked.txt" | sed 'N; s/^/> /'
 
 echo "$(wc -l < "$out/expected.txt") held-out questions, none of which is worded as in the training:"
 exact=$(paste -d '|' "$out/answers.txt" "$out/expected.txt" |

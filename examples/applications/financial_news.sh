@@ -7,9 +7,8 @@
 # test.html and test.json of the held-out headlines, and explanation.html. Ends with status 1 where the figures of README.md are not reached.
 set -eu
 . "$(dirname "$(readlink -f "$0")")/programs.sh"
-out=${1:-$root/build/applications/financial_news}
+begin financial_news "$@"
 programs classify explain
-begin "$out"
 
 "$bin/gpt-classify" train --model "$demo" --train-file "$data/financial_news_train.csv" \
   --validation-file "$data/financial_news_validation.csv" --output-dir "$out" --logging-steps 100

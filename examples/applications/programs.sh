@@ -1,6 +1,8 @@
 # Read by the applications beside it: what they share. Sets root, demo (the embedded model) and data; programs NAME... installs and builds
 # what is missing for these programs, and sets bin to where they are: in the tree that ./tests/run.sh builds, if it is there, or else in that of
 # demo.sh. What all of that prints goes to standard error.
+LC_ALL=C  # numbers with points, whatever the user's language
+export LC_ALL
 root=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd)
 demo=$root/examples/models/demo
 data=$root/examples/data
@@ -20,15 +22,36 @@ programs() {
   } >&2
 }
 
-# begin DIRECTORY: makes it anew where one of these scripts has made it, and never empties another one.
+# begin NAME "$@": sets out to the directory that is the script's only argument, or to build/applications/NAME. Makes it anew where one of these
+# scripts has made it, and never empties another one. With --help, prints what the script begins with instead.
 begin() {
-  if [ -e "$1/.application" ]; then rm -rf "$1"; fi
-  if [ -d "$1" ] && [ -n "$(ls -A "$1")" ]; then
-    echo "$1 holds something else, expected a directory that is empty or not there" >&2
+  out=${2:-$root/build/applications/$1}
+  case $out in
+    -h | --help)
+      sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+      exit ;;
+    -*) wrong="$out is no option" ;;
+    *) if [ $# -gt 2 ]; then wrong="$(($# - 1)) arguments, expected one directory"; else wrong=; fi ;;
+  esac
+  if [ -n "$wrong" ]; then
+    echo "error: $wrong; try --help" >&2
+    exit 2
+  fi
+  if [ -e "$out/.application" ]; then find "$out/." -mindepth 1 -delete; fi
+  if [ -d "$out" ] && [ -n "$(ls -A "$out")" ]; then
+    echo "error: $out holds something else, expected a directory that is empty or not there" >&2
     exit 1
   fi
-  mkdir -p "$1"
-  : > "$1/.application"
+  mkdir -p "$out"
+  : > "$out/.application"
+}
+
+# quietly PROGRAM...: what it says on standard error is seen only where it fails, which ends the script.
+quietly() {
+  "$@" 2> "$out/log" || {
+    cat "$out/log" >&2
+    exit 1
+  }
 }
 
 # number FILE NAME: the number that JSON gives this name first.

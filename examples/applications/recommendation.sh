@@ -9,9 +9,8 @@
 # figures of README.md are not reached.
 set -eu
 . "$(dirname "$(readlink -f "$0")")/programs.sh"
-out=${1:-$root/build/applications/recommendation}
+begin recommendation "$@"
 programs finetune recommend
-begin "$out"
 
 "$bin/gpt-finetune" --model "$demo" --train-file "$data/readings_train.jsonl" \
   --validation-file "$data/readings_validation.jsonl" --learning-rate 1e-3 --num-train-epochs 6 \
