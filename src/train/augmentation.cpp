@@ -128,13 +128,10 @@ std::vector<std::size_t> replaceable(const Words& text, const Thesaurus& thesaur
   return numbers;
 }
 
-/// One of the synonyms of a word, with a capital where it has one and only the small word is known.
-std::string synonym_of(const std::string& word, const Thesaurus& thesaurus, Draws& draws) {
+/// One of the synonyms of a word that has some.
+const std::string& synonym_of(const std::string& word, const Thesaurus& thesaurus, Draws& draws) {
   const std::span<const std::string> others = thesaurus.synonyms(word);
-  std::string other = others[draws.below(others.size())];
-  if (is_capital(word.front()) && other.front() >= 'a' && other.front() <= 'z')
-    other.front() = static_cast<char>(other.front() - 'a' + 'A');
-  return other;
+  return others[draws.below(others.size())];
 }
 
 void replace_words(Words& text, std::size_t count, const Thesaurus& thesaurus, Draws& draws) {
@@ -142,7 +139,10 @@ void replace_words(Words& text, std::size_t count, const Thesaurus& thesaurus, D
   for (; count > 0 && !left.empty(); --count) {
     const std::size_t drawn = draws.below(left.size());
     std::string& word = text.words[left[drawn]].text;
+    const bool begins_with_capital = is_capital(word.front());
     word = synonym_of(word, thesaurus, draws);
+    if (begins_with_capital && word.front() >= 'a' && word.front() <= 'z')
+      word.front() = static_cast<char>(word.front() - 'a' + 'A');
     left.erase(left.begin() + static_cast<std::ptrdiff_t>(drawn));
   }
 }
@@ -152,9 +152,7 @@ void insert_words(Words& text, std::size_t count, const Thesaurus& thesaurus, Dr
   std::vector<Words::Word> more;
   for (std::size_t i = 0; i < count; ++i) {
     const Words::Word& word = text.words[of[draws.below(of.size())]];
-    const bool unspaced = word.unspaced;
-    more.push_back(
-        {unspaced ? "" : " ", synonym_of(in_small_letters(word.text), thesaurus, draws), unspaced});
+    more.push_back({word.unspaced ? "" : " ", synonym_of(word.text, thesaurus, draws), word.unspaced});
   }
   for (Words::Word& word : more)  // behind another word, so that the text begins as it did
     text.words.insert(text.words.begin() + 1 + static_cast<std::ptrdiff_t>(draws.below(text.words.size())),
@@ -224,17 +222,21 @@ Thesaurus Thesaurus::from_file(const std::filesystem::path& path) {
 void Thesaurus::add(std::string word, std::span<const std::string> synonyms) {
   if (word.empty() || std::ranges::any_of(synonyms, [](const std::string& s) { return s.empty(); }))
     fail<ArgumentError>(kThesaurus, "an empty word, or one that an empty text may stand for");
-  longest_ = std::max(longest_, word.size());
-  std::vector<std::string>& all = words_[std::move(word)];
-  all.insert(all.end(), synonyms.begin(), synonyms.end());
+  with_memory_errors(kThesaurus, [&] {
+    longest_ = std::max(longest_, word.size());
+    std::vector<std::string>& all = words_[std::move(word)];
+    all.insert(all.end(), synonyms.begin(), synonyms.end());
+  });
 }
 
-std::span<const std::string> Thesaurus::synonyms(std::string_view word) const noexcept {
-  auto found = words_.find(word);
-  if (found == words_.end() && std::ranges::any_of(word, is_capital))
-    found = words_.find(in_small_letters(word));
-  if (found == words_.end()) return {};
-  return found->second;
+std::span<const std::string> Thesaurus::synonyms(std::string_view word) const {
+  return with_memory_errors(kThesaurus, [&]() -> std::span<const std::string> {
+    auto found = words_.find(word);
+    if (found == words_.end() && std::ranges::any_of(word, is_capital))
+      found = words_.find(in_small_letters(word));
+    if (found == words_.end()) return {};
+    return found->second;
+  });
 }
 
 std::string_view Thesaurus::longest_prefix(std::string_view text) const noexcept {

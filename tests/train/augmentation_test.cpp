@@ -67,6 +67,15 @@ TEST(Eda, InsertsSynonymsOfWordsOfTheText) {
   EXPECT_THAT(made_of(EdaAugmenter(few_words(), kInsert), "电影好"), ElementsAre("电影好影片", "电影影片好"));
 }
 
+TEST(Eda, TakesSynonymsOfWordsThatHaveACapitalInTheThesaurus) {
+  Thesaurus names;
+  const std::string others[] = {"Lyon", "the capital"};
+  names.add("Paris", others);
+  EXPECT_THAT(made_of(EdaAugmenter(names, kInsert), "In Paris"),
+              ElementsAre("In Lyon Paris", "In Paris Lyon", "In Paris the capital", "In the capital Paris"));
+  EXPECT_THAT(made_of(EdaAugmenter(names, kReplace), "In Paris"), ElementsAre("In Lyon", "In The capital"));
+}
+
 TEST(Eda, SwapsWordsAndLeavesWhatIsBetweenThem) {
   EXPECT_THAT(made_of(EdaAugmenter({}, kSwap), "one, two; three"),
               ElementsAre("one, three; two", "three, two; one", "two, one; three"));

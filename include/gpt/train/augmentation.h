@@ -27,10 +27,10 @@ class Thesaurus {
   /// without a word.
   static Thesaurus from_file(const std::filesystem::path& path);
 
-  /// More for a word. Throws ArgumentError for an empty text.
+  /// More for a word. Throws ArgumentError for an empty text, MemoryError.
   void add(std::string word, std::span<const std::string> synonyms);
-  /// Those of a word, or else of it in small letters (ASCII); none where there are none.
-  std::span<const std::string> synonyms(std::string_view word) const noexcept;
+  /// Those of a word, or else of it in small letters (ASCII); none where there are none. Throws MemoryError.
+  std::span<const std::string> synonyms(std::string_view word) const;
   /// The longest word that a text begins with, which may be empty: for scripts without blanks.
   std::string_view longest_prefix(std::string_view text) const noexcept;
   std::size_t size() const noexcept { return words_.size(); }
