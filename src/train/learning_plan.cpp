@@ -54,7 +54,8 @@ LearningPlan::LearningPlan(const Parameters& parameters, const TrainingArguments
   for (std::int64_t epoch = 0;
        a.unfreeze_epochs > 0 && stages.back() < total_steps && std::ssize(stages) <= n_layer + 1;) {
     std::int64_t step = stages.back();
-    for (std::int64_t i = 0; i < a.unfreeze_epochs; ++i) step += updates_of_epoch(epoch++);
+    for (std::int64_t i = 0; i < a.unfreeze_epochs && step < total_steps; ++i)
+      step += updates_of_epoch(epoch++);
     stages.push_back(step);
   }
   const bool unfreezes = a.unfreeze_steps > 0 || a.unfreeze_epochs > 0;

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <map>
 #include <set>
 #include <string>
@@ -66,6 +68,16 @@ TEST(GradualUnfreezing, WakesOneBlockAfterAnotherFromTheTop) {
   EXPECT_THAT(parts[4], ElementsAre("h.0", "h.1", "ln_f"));
   EXPECT_EQ(parts[5], parts[4]);
   EXPECT_THAT(parts[6], ElementsAre("h.0", "h.1", "ln_f", "wpe", "wte"));
+}
+
+TEST(GradualUnfreezing, LooksAtNoMoreEpochsThanTheRunHas) {
+  TrainingArguments a = layer_arguments();
+  a.max_steps = 1;
+  a.unfreeze_epochs = std::numeric_limits<std::int64_t>::max();  // as many would never end
+  Classifier classifier = small_classifier();
+  const auto before = weights(classifier.model());
+  Trainer(classifier.model(), a, objective_of(classifier)).fit(test::HalvesOfTokens(8, 1));
+  EXPECT_THAT(changed(before, weights(classifier.model())), ElementsAre("ln_f"));
 }
 
 TEST(GradualUnfreezing, BeginsWithTheTopBlockWithoutAHeadOfItsOwn) {
