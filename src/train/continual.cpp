@@ -23,6 +23,7 @@ constexpr std::string_view kEwc = "ewc";
 constexpr std::int64_t kEwcGrain = 1 << 14;  // elements that are worth waking a thread for
 
 std::vector<std::int64_t> chosen_of(std::int64_t old, std::int64_t count, std::uint64_t seed) {
+  if (old < 1) fail<ArgumentError>(kReplay, "there are no old samples");
   std::vector<std::int64_t> chosen;
   for (std::int64_t epoch = 0; std::ssize(chosen) < count; ++epoch) {
     const std::vector<std::int64_t> order = epoch_order(old, seed, epoch);
@@ -50,9 +51,10 @@ const FisherInformation& given_information(const std::shared_ptr<const FisherInf
   return *information;
 }
 
-/// Calls f(parameter, entry) for all that the information names.
+/// Calls f(parameter, entry) for all that the information names. None would hold nothing, and nobody would know.
 template <class F>
 void for_named(const Parameters& parameters, const FisherInformation& information, const F& f) {
+  bool any = false;
   for (const Parameter& p : parameters.all()) {
     const auto entry = std::ranges::find(information.entries(), p.name, &FisherInformation::Entry::name);
     if (entry == information.entries().end()) continue;
@@ -60,7 +62,12 @@ void for_named(const Parameters& parameters, const FisherInformation& informatio
       fail<ShapeError>(kEwc, p.name, " has shape ", p.value.shape().to_string(), ", expected ",
                        entry->fisher.shape().to_string(), ", as the old one");
     f(p, *entry);
+    any = true;
   }
+  if (!any)
+    fail<ArgumentError>(kEwc,
+                        "the information names none of the parameters that are learned: an adapter was "
+                        "attached, or detached, since");
 }
 
 }  // namespace

@@ -55,6 +55,9 @@ TEST(ReplayDataset, PutsOldSamplesBehindTheNewOnes) {
             "[replay] sample 12 is out of range, expected 0 to 11");
   EXPECT_EQ(message_of<ArgumentError>([&] { ReplayDataset(fresh, old, 0, 7); }),
             "[replay] fraction is 0, expected more than 0, at most 100");
+  const test::HalvesOfTokens none(0, 1);
+  EXPECT_EQ(message_of<ArgumentError>([&] { ReplayDataset(fresh, none, 0.5, 7); }),
+            "[replay] there are no old samples");
 }
 
 TEST(FisherInformation, IsTheMeanOfSquaredGradientsOfSamples) {
@@ -254,6 +257,14 @@ TEST(Ewc, RefusesWhatItCannotUse) {
   const Parameters parameters(network);
   EXPECT_EQ(message_of<ShapeError>([&] { EwcObjective(inner, information, 1).add_penalty(parameters); }),
             "[ewc] wte.weight has shape [97, 8], expected [97, 16], as the old one");
+  LoraAdapter adapter(model.network(), LoraConfig{}, 1);
+  const Parameters of_adapter(adapter);
+  const EwcObjective holds_nothing(inner, information, 1);
+  constexpr const char* kOfNone =
+      "[ewc] the information names none of the parameters that are learned: an adapter was attached, or "
+      "detached, since";
+  EXPECT_EQ(message_of<ArgumentError>([&] { holds_nothing.add_penalty(of_adapter); }), kOfNone);
+  EXPECT_EQ(message_of<ArgumentError>([&] { holds_nothing.penalty(of_adapter); }), kOfNone);
 }
 
 }  // namespace

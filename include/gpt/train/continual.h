@@ -22,7 +22,7 @@ class ReplayDataset final : public Dataset {
  public:
   /// round(fraction x new samples) old ones, and at least one: the first of epoch_order(old samples, seed, 0), and where that is not enough, all
   /// of it and those of epoch 1, and so on. Both data sets must outlive it. Throws ArgumentError for a fraction that is not above 0, or is
-  /// more than 100.
+  /// more than 100, and where there are no old samples.
   ReplayDataset(const Dataset& fresh, const Dataset& old, double fraction, std::uint64_t seed);
 
   /// How many samples are old ones.
@@ -78,7 +78,7 @@ class EwcObjective final : public WrappedObjective {
   EwcObjective(std::shared_ptr<Objective> inner, std::shared_ptr<const FisherInformation> information,
                double lambda);
 
-  /// Throws ShapeError for a parameter that has another shape than that of its name.
+  /// Throws ShapeError for a parameter that has another shape than that of its name, ArgumentError where the information names none.
   void add_penalty(const Parameters& parameters) const override;
   /// What is added to the loss.
   double penalty(const Parameters& parameters) const;
