@@ -52,9 +52,19 @@ void require_alike(const std::string& name, const Tensor& first, const Tensor& o
                         first.shape().to_string(), " in one of the others");
 }
 
-/// Shapes alone do not tell heads apart.
+/// Shapes alone do not tell heads apart, nor what is computed with the weights.
 void require_alike(const Gpt2& first, const Gpt2& other) {
   const Gpt2Config &a = first.config(), &b = other.config();
+  const auto require = [](std::string_view name, auto found, auto expected) {
+    if (found != expected)
+      fail<ArgumentError>(kAverage, "one of the others has ", name, " = ", found, ", expected ", expected);
+  };
+  require("activation_function", ops::name_of(b.activation_function), ops::name_of(a.activation_function));
+  require("layer_norm_epsilon", b.layer_norm_epsilon, a.layer_norm_epsilon);
+  require("scale_attn_weights", static_cast<int>(b.scale_attn_weights),
+          static_cast<int>(a.scale_attn_weights));
+  require("scale_attn_by_inverse_layer_idx", static_cast<int>(b.scale_attn_by_inverse_layer_idx),
+          static_cast<int>(a.scale_attn_by_inverse_layer_idx));
   if (a.n_head != b.n_head || a.pruned_heads != b.pruned_heads)
     fail<ArgumentError>(kAverage, "one of the others has n_head = ", b.n_head, ", expected ", a.n_head,
                         a.pruned_heads != b.pruned_heads ? ", and the same pruned_heads" : "");

@@ -192,6 +192,18 @@ TEST(AverageWeights, RefusesWhatIsNotAlike) {
   others[0] = &other_heads;
   EXPECT_THAT(message_of<ArgumentError>([&] { average_weights(network, others); }),
               HasSubstr("n_head = 4, expected 2"));
+  config = test::tiny_config();
+  config.activation_function = ops::Activation::kRelu;
+  const Gpt2 other_activation = test::random_network(config, 1);
+  others[0] = &other_activation;
+  EXPECT_THAT(message_of<ArgumentError>([&] { average_weights(network, others); }),
+              HasSubstr("activation_function = relu, expected gelu_new"));
+  config = test::tiny_config();
+  config.scale_attn_by_inverse_layer_idx = true;
+  const Gpt2 other_scale = test::random_network(config, 1);
+  others[0] = &other_scale;
+  EXPECT_THAT(message_of<ArgumentError>([&] { average_weights(network, others); }),
+              HasSubstr("scale_attn_by_inverse_layer_idx = 1, expected 0"));
   const HeadId first_head[] = {{0, 0}}, second_head[] = {{0, 1}};
   Gpt2 without_first = without_heads(network, first_head);
   const Gpt2 without_second = without_heads(network, second_head);
