@@ -125,7 +125,7 @@ std::optional<Columns> columns_in(DelimitedReader& reader, const RowOptions& opt
   if (columns.header.size() > kMostNamed) known += ", ...";
   const auto find = [&](const std::string& column) {
     const auto place = place_in(columns.header, column);
-    if (!place) missing = concat("has no column ", column, ", but ", known);
+    if (!place) missing = concat("has no column ", column, known.empty() ? "" : ", but ", known);
     return place;
   };
   const auto text = find(options.text_column);

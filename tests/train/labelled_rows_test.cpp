@@ -92,6 +92,7 @@ TEST(LabelledRows, NameTheLineOfWhatCannotBeUsed) {
   EXPECT_THAT(csv("text,label\na,x\n\"b\nb\", \n"), HasSubstr("[file:3] the label in column label is empty"));
   EXPECT_THAT(csv("text,label\na,x\nb\n"), HasSubstr("[file:3] has 1 fields, expected 2"));
   EXPECT_EQ(csv("review,stars\na,x\n"), "[file:1] has no column text, but review, stars");
+  EXPECT_EQ(csv(""), "[file:1] has no column text");
   EXPECT_EQ(csv("text,stars\na,x\n"), "[file:1] has no column label, but text, stars");
   EXPECT_THAT(csv(""), HasSubstr("no column text"));
   std::string many = "a";
