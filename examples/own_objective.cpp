@@ -2,8 +2,8 @@
 // the hidden states of all their tokens, and what is already told well counts less (the focal loss: Lin et al., arXiv 1708.02002).
 //
 //   own_objective MODEL TRAIN.csv VALIDATION.csv          files with the columns text and label, 0 or 1
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <iostream>
 
 #include <gpt/gpt.h>
@@ -20,7 +20,7 @@ class Texts final : public gpt::Dataset {
       sample.ids = model.tokenizer().encode(row.text);
       if (sample.ids.size() > longest) sample.ids.resize(longest);
       if (sample.ids.empty()) sample.ids.push_back(0);
-      sample.targets = {row.labels.front() == "1" ? 1.0f : 0.0f};
+      sample.targets = {row.labels == std::vector<std::string>{"1"} ? 1.0f : 0.0f};
     }
   }
   std::int64_t size() const noexcept override { return std::ssize(samples_); }
@@ -86,7 +86,9 @@ class FocalMeanHead final : public gpt::Objective {
         s += static_cast<double>(w[j % d]) * static_cast<double>(h[j]);
       s /= static_cast<double>(rows);
       const double sign = samples[i].targets.front() > 0 ? 1 : -1;
-      const double p = 1 / (1 + gpt::math::exp(-sign * s)), q = 1 - p, log_p = gpt::math::log(p);
+      // Finite for a text that is told as wrong as can be, too.
+      const double log_p = std::min(sign * s, 0.0) - gpt::math::log(1 + gpt::math::exp(-std::fabs(s)));
+      const double p = gpt::math::exp(log_p), q = 1 - p;
       const double loss = -q * q * log_p;
       total.sum += loss;
       total.count += 1;
