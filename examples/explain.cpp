@@ -24,7 +24,7 @@ struct Request {
   std::optional<std::string> adapter, prompt, prompt_file, target, output;
   std::string method = "integrated-gradients";
   std::optional<std::int64_t> steps;
-  std::int64_t top = 3;
+  std::optional<std::int64_t> top;  // unset: 3
   int threads = 0;
   bool classifier = false, json = false;
 };
@@ -70,6 +70,8 @@ void check(const Request& r) {
     throw program::UsageError(gpt::concat("--method: ", program::in_quotes(r.method),
                                           " is none of integrated-gradients, gradient-times-input"));
   if (r.classifier && r.adapter) throw program::UsageError("--adapter is not for --classifier");
+  if (r.top && (r.classifier || !r.json))
+    throw program::UsageError("--top is for --json, and not for --classifier");
   if (r.steps && !integrates) throw program::UsageError("--steps is for --method integrated-gradients");
 }
 
@@ -120,7 +122,7 @@ Explanation explain(const Request& r, const gpt::Model& model, const std::string
   Explanation e;
   e.prompt = model.tokenizer().encode_prompt(prompt);
   if (e.prompt.empty()) gpt::fail<gpt::ArgumentError>("prompt", "has no tokens");
-  e.lens = gpt::logit_lens(network, e.prompt, std::min(r.top, model.config().vocab_size), stop);
+  e.lens = gpt::logit_lens(network, e.prompt, std::min(r.top.value_or(3), model.config().vocab_size), stop);
   e.target = r.target ? token_of(*r.target, model.tokenizer()) : e.lens.back().back().front().id;
   look_inside(e, r, model, gpt::next_token_log_prob(network, e.target), stop);
   return e;

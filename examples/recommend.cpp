@@ -25,8 +25,8 @@ struct Request {
   std::string model, items_file;
   std::optional<std::string> adapter, file, history, popularity_file;
   std::string separator = ";";
-  std::vector<std::int64_t> k = {5, 10};
-  std::int64_t top = 5;
+  std::optional<std::vector<std::int64_t>> k;  // unset: 5, 10
+  std::optional<std::int64_t> top;             // unset: 5
   int threads = 0;
   bool json = false;
 };
@@ -51,10 +51,10 @@ void add_options(program::App& app, Request& r) {
   app.add_text("--popularity-file", r.popularity_file, "FILE",
                "Histories in which things are counted, to compare with");
   app.add_text("--separator", r.separator, "TEXT", "What stands behind each thing of a history (;)");
-  app.add_number("--top", r.top, "Things to recommend (5)", 1);
+  app.add_number("--top", r.top, "Things to recommend to --history (5)", 1);
   app.add_text_function(
       "--k", [&r](const std::string& text) { r.k = program::parse_numbers<std::int64_t>("--k", text, 1); },
-      "NUMBERS", "First places that are looked at: 5,10");
+      "NUMBERS", "First places that --file looks at (5,10)");
   app.add_number("--threads", r.threads, "Threads at most, 0 = one per CPU (0)", 0);
   app.add_flag("--json", r.json, "Print one JSON object instead of text");
 }
@@ -64,6 +64,8 @@ void check(const Request& r) {
     throw program::UsageError(r.file ? "--history and --file are both given: expected one"
                                      : "neither --history nor --file is given: expected one");
   if (r.popularity_file && !r.file) throw program::UsageError("--popularity-file is for --file");
+  if (r.k && !r.file) throw program::UsageError("--k is for --file");
+  if (r.top && !r.history) throw program::UsageError("--top is for --history");
   if (r.separator.find_first_not_of(' ') == std::string::npos)
     throw program::UsageError("--separator is blank, expected something that no title has");
 }
@@ -159,7 +161,7 @@ int recommend(const Request& r, const gpt::Model& model, const Titles& items, st
   std::vector<float> logits(scores.begin(), scores.end());
   const std::vector<double> p = gpt::probabilities(gpt::ProblemType::kSingleLabel, logits);
   std::vector<std::int64_t> order = gpt::best_first(scores);
-  order.resize(std::min(order.size(), static_cast<std::size_t>(r.top)));
+  order.resize(std::min(order.size(), static_cast<std::size_t>(r.top.value_or(5))));
   Json list = Json::array();
   std::ostringstream text;
   text.imbue(std::locale::classic());
@@ -187,7 +189,7 @@ gpt::RankedGains gains_of(const std::vector<double>& scores, std::size_t hidden)
 
 Json measures_of(const std::vector<gpt::RankedGains>& rankings, const Request& r) {
   Json object;
-  for (const std::int64_t k : r.k) {
+  for (const std::int64_t k : r.k ? *r.k : std::vector<std::int64_t>{5, 10}) {
     object[gpt::concat("hit_rate@", k)] = gpt::hit_rate(rankings, k);
     object[gpt::concat("ndcg@", k)] = gpt::ndcg(rankings, k);
   }

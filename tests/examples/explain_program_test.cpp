@@ -109,6 +109,9 @@ TEST(ExplainProgram, NamesWhatIsWrong) {
   const TempDir dir;
   expect_failure(2, command({"--prompt", "a", "--json", "--classifier", "--adapter", "x"}),
                  "not for --classifier");
+  expect_failure(2, command({"--prompt", "a", "--output", "x", "--top", "2"}), "--top is for --json");
+  expect_failure(2, command({"--prompt", "a", "--json", "--classifier", "--top", "2"}),
+                 "not for --classifier");
   expect_failure(2, command({"--json"}), "neither --prompt nor --prompt-file");
   expect_failure(2, command({"--prompt", "a"}), "neither --output nor --json");
   expect_failure(2, command({"--prompt", "a", "--json", "--method", "lime"}), "none of integrated-gradients");

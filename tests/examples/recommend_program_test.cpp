@@ -84,6 +84,8 @@ TEST_F(RecommendProgram, SaysWhatIsWrong) {
   expect_failure(2, command({"--history", "a", "--popularity-file", "b"}), "--popularity-file is for --file");
   expect_failure(2, command({"--history", "a", "--separator", " "}), "--separator is blank");
   expect_failure(2, command({"--file", "b", "--k", "0"}), "--k");
+  expect_failure(2, command({"--history", "a", "--k", "1"}), "--k is for --file");
+  expect_failure(2, command({"--file", "b", "--top", "1"}), "--top is for --history");
   expect_failure(1, command({"--history", "Sword; Crown; Ring;"}), "leaves 1 of 4");
   write_file(dir_ / "bad.jsonl", "{\"text\": \"Sword; Cup;\"}\n{\"texts\": 1}\n");
   expect_failure(1, command({"--file", dir_ / "bad.jsonl"}), "bad.jsonl:2]");
