@@ -27,10 +27,11 @@ struct CommonRequest {
 struct TrainRequest : CommonRequest {
   std::string train_file, output_dir;
   std::optional<std::string> validation_file;
-  double validation_fraction = 0.1;
+  std::optional<double> validation_fraction;  // unset: 0.1
   std::string problem_type = "single_label_classification";
-  std::string method;  // empty: the default
-  gpt::LoraConfig lora;
+  std::string method;                  // empty: the default
+  std::optional<std::int64_t> lora_r;  // these three unset: as LoraConfig
+  std::optional<double> lora_alpha, lora_dropout;
   std::int64_t max_length = 0;
   std::optional<double> learning_rate;
   std::optional<std::string> metric;  // unset: what suits the problem_type

@@ -74,6 +74,21 @@ std::string metric_of(const TrainRequest& r) {
   return *r.metric;
 }
 
+/// Nothing where another method is asked for.
+std::optional<gpt::LoraConfig> lora_of(const TrainRequest& r) {
+  const bool is_lora = method_of(r).name == "lora";
+  for (const auto& [option, given] : {std::pair("--lora-r", r.lora_r.has_value()),
+                                      {"--lora-alpha", r.lora_alpha.has_value()},
+                                      {"--lora-dropout", r.lora_dropout.has_value()}})
+    if (given && !is_lora) throw program::UsageError(gpt::concat(option, " is for --method lora"));
+  if (!is_lora) return std::nullopt;
+  gpt::LoraConfig config;
+  config.r = r.lora_r.value_or(config.r);
+  config.lora_alpha = r.lora_alpha.value_or(config.lora_alpha);
+  config.lora_dropout = r.lora_dropout.value_or(config.lora_dropout);
+  return config;
+}
+
 fs::path run_directory(const TrainRequest& r) { return fs::path(r.output_dir) / "run"; }
 
 /// Checks what needs no file, and completes the arguments.
@@ -81,16 +96,20 @@ void prepare(TrainRequest& r) {
   const Method& method = method_of(r);
   gpt::TrainingArguments& a = r.arguments;
   const bool single = problem_type_of(r) == gpt::ProblemType::kSingleLabel;
-  if (!(r.validation_fraction > 0 && r.validation_fraction < 1))
-    throw program::UsageError(gpt::concat("--validation-fraction is ", r.validation_fraction,
-                                          ", expected more than 0 and less than 1"));
+  if (r.validation_file && r.validation_fraction)
+    throw program::UsageError("--validation-file and --validation-fraction are both given: expected one");
+  if (const auto& f = r.validation_fraction; f && !(*f > 0 && *f < 1))
+    throw program::UsageError(
+        gpt::concat("--validation-fraction is ", *f, ", expected more than 0 and less than 1"));
   if (!single && r.balanced)
     throw program::UsageError("--class-weights balanced is for single_label_classification");
   if (r.words_flag.value_or(false) && !(single && r.calibrate_flag.value_or(true)))
     throw program::UsageError("--words is for single_label_classification, and not for --no-calibrate");
+  if (!single && r.calibrate_flag.value_or(false))
+    throw program::UsageError("--calibrate is for single_label_classification");
   if (!single && r.folds > 0) throw program::UsageError("--folds is for single_label_classification");
   a.learning_rate = r.learning_rate.value_or(method.learning_rate);
-  if (method.name == "lora") a.lora = r.lora;
+  a.lora = lora_of(r);
   if (method.name == "head") a.learns = [](std::string_view) { return false; };
   a.metric_for_best_model = metric_of(r);
   a.output_dir = run_directory(r);
@@ -129,6 +148,13 @@ void require_own_directory(const TrainRequest& r) {
   if (fs::exists(fs::path(r.output_dir) / "model.safetensors", error) && !fs::exists(run_directory(r), error))
     gpt::fail<gpt::ArgumentError>(r.output_dir,
                                   "holds a model, and no run to resume: choose another --output-dir");
+  // All of it is removed in the end.
+  for (const fs::directory_entry& entry : fs::directory_iterator(run_directory(r), error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with("checkpoint-") && !name.starts_with("round-") && !name.starts_with(".checkpoint-"))
+      gpt::fail<gpt::ArgumentError>(run_directory(r).string(), "holds ", name,
+                                    ", which no run has made: choose another --output-dir");
+  }
 }
 
 std::string file_name(const std::string& path) {
@@ -347,9 +373,9 @@ void add_options(program::App& app, TrainRequest& r) {
   app.add_text(
       "--method", r.method, "NAME",
       "What learns beside the head: full (all), lora, ia3, bitfit (biases) or head (nothing) (full)");
-  app.add_number("--lora-r", r.lora.r, "Rank of --method lora (8)", 1);
-  app.add_number("--lora-alpha", r.lora.lora_alpha, "What its product is scaled by, over the rank (8)");
-  app.add_number("--lora-dropout", r.lora.lora_dropout, "Dropout rate of its inputs (0)");
+  app.add_number("--lora-r", r.lora_r, "Rank of --method lora (8)", 1);
+  app.add_number("--lora-alpha", r.lora_alpha, "What its product is scaled by, over the rank (8)");
+  app.add_number("--lora-dropout", r.lora_dropout, "Dropout rate of its inputs (0)");
   app.add_number("--max-length", r.max_length, "Tokens of a text at most (128, or what the network takes)",
                  1);
   app.add_number("--learning-rate", r.learning_rate,

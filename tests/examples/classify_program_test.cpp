@@ -346,6 +346,13 @@ TEST_F(ClassifyProgram, SaysWhatIsWrong) {
   expect_failure(2, with({"--metric-for-best-model", "f1"}, file("never")),
                  "is none of loss, macro_f1, accuracy");
   expect_failure(2, with({"--words", "--no-calibrate"}, file("never")), "--words is for");
+  expect_failure(2, with({"--calibrate", "--problem-type", "regression"}, file("never")),
+                 "--calibrate is for single_label_classification");
+  expect_failure(2, with({"--validation-file", "x", "--validation-fraction", "0.2"}, file("never")),
+                 "--validation-file and --validation-fraction are both given");
+  expect_failure(2, with({"--lora-r", "4"}, file("never")), "--lora-r is for --method lora");
+  expect_failure(2, with({"--method", "head", "--lora-dropout", "0"}, file("never")),
+                 "--lora-dropout is for --method lora");
   expect_failure(2, with({"--method", "magic"}, file("never")), "is none of full, lora, ia3, bitfit, head");
   expect_failure(1, with({"--strict"}, file("never")), "train.csv:62]");
   write_file(file("one.csv"), "text,label\na,x\nb,x\n");
@@ -355,6 +362,10 @@ TEST_F(ClassifyProgram, SaysWhatIsWrong) {
   expect_failure(1, command({"evaluate", "--model", out(), "--test-file", file("test.csv")}),
                  "has no column text, but id, review, stars");
   expect_failure(1, with({}, out()), "holds a model");
+  std::filesystem::create_directories(file("mine/run"));
+  write_file(file("mine/run/notes.txt"), "kept");
+  expect_failure(1, with({"--max-steps", "1"}, file("mine")), "run] holds notes.txt");
+  EXPECT_TRUE(std::filesystem::exists(file("mine/run/notes.txt")));
 }
 
 }  // namespace
