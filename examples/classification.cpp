@@ -1,7 +1,6 @@
 #include "classification.h"
 
 #include <algorithm>
-#include <cmath>
 #include <iomanip>
 #include <iostream>
 #include <limits>
@@ -11,6 +10,7 @@
 #include <gpt/core/atomic_file.h>
 #include <gpt/core/error.h>
 #include <gpt/core/mapped_file.h>
+#include <gpt/core/math.h>
 #include <gpt/io/hf_config.h>
 
 #include "program.h"
@@ -93,7 +93,7 @@ void Member::blend(gpt::Tensor& logits, const std::vector<double>& of_words) con
         gpt::blended(row, of_words.empty() ? std::span<const double>() : words_of_all.subspan(begin, width),
                      settings.blend);
     for (std::size_t i = 0; i < width; ++i)
-      row[i] = static_cast<float>(std::log(std::max(p[i], std::numeric_limits<double>::min())));
+      row[i] = static_cast<float>(gpt::math::log(std::max(p[i], std::numeric_limits<double>::min())));
   }
 }
 

@@ -12,6 +12,7 @@
 #include "gpt/core/math.h"
 #include "gpt/core/rng.h"
 #include "gpt/ops/linear.h"
+#include "models/hidden_pass.h"
 #include "models/non_finite.h"
 
 namespace gpt {
@@ -180,18 +181,7 @@ LossRows rows_over(const Classifier& classifier, std::span<const TargetedSequenc
     rows.begin.push_back(std::ssize(rows.labels));
     sequence_of.resize(rows.labels.size(), static_cast<std::int32_t>(i));
   }
-  rows.hidden = classifier.model()
-                    .network()
-                    .forward(chunks, arena,
-                             {.logits = LogitsRows::kNone,
-                              .final_hidden = true,
-                              .stop = options.stop,
-                              .dropout = options.dropout,
-                              .tape = options.tape,
-                              .gradient_checkpointing = options.gradient_checkpointing,
-                              .activations = options.activations,
-                              .embedding_offset = options.embedding_offset})
-                    .final_hidden;
+  rows.hidden = classifier.model().network().forward(chunks, arena, hidden_pass(options)).final_hidden;
   rows.loss = SequenceLoss(classifier.problem_type(), batch, std::move(sequence_of), options);
   return rows;
 }

@@ -5,6 +5,7 @@
 #include "core/float_environment.h"
 #include "core/memory.h"
 #include "gpt/core/error.h"
+#include "models/hidden_pass.h"
 
 namespace gpt {
 namespace {
@@ -31,18 +32,7 @@ LossRows rows_of(const Gpt2& network, std::span<const LabelledSequence> batch, A
     for (std::size_t t = first; t < s.ids.size(); ++t) rows.labels.push_back(label_of(s, t));
     rows.begin.push_back(std::ssize(rows.labels));
   }
-  rows.hidden = network
-                    .forward(chunks, arena,
-                             {.logits = LogitsRows::kNone,
-                              .final_hidden = true,
-                              .virtual_rows = first == 0 ? 1 : 0,
-                              .stop = options.stop,
-                              .dropout = options.dropout,
-                              .tape = options.tape,
-                              .gradient_checkpointing = options.gradient_checkpointing,
-                              .activations = options.activations,
-                              .embedding_offset = options.embedding_offset})
-                    .final_hidden;
+  rows.hidden = network.forward(chunks, arena, hidden_pass(options, first == 0 ? 1 : 0)).final_hidden;
   return rows;
 }
 

@@ -11,6 +11,7 @@
 #include "gpt/models/gpt2.h"
 #include "gpt/ops/loss.h"
 #include "gpt/train/objectives.h"
+#include "models/hidden_pass.h"
 
 namespace gpt {
 
@@ -40,17 +41,7 @@ struct FedRows {
 /// The final hidden states of all rows, on the tape of the options, if there is one.
 inline TensorView run_rows(const Gpt2& network, const FedRows& rows, Arena& arena,
                            const ObjectiveOptions& options) {
-  return network
-      .forward(rows.chunks, arena,
-               {.logits = LogitsRows::kNone,
-                .final_hidden = true,
-                .stop = options.stop,
-                .dropout = options.dropout,
-                .tape = options.tape,
-                .gradient_checkpointing = options.gradient_checkpointing,
-                .activations = options.activations,
-                .embedding_offset = options.embedding_offset})
-      .final_hidden;
+  return network.forward(rows.chunks, arena, hidden_pass(options)).final_hidden;
 }
 
 }  // namespace gpt
