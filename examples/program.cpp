@@ -15,6 +15,7 @@
 #include <utility>
 
 #include <gpt/core/error.h>
+#include <gpt/ops/isa.h>
 
 namespace program {
 namespace {
@@ -191,6 +192,7 @@ int run(App& app, int argc, char** argv, const std::function<int()>& work) {
       Output().write(*text);
       return kDone;
     }
+    gpt::ops::use_amx();  // the process is ours
     return work();
   } catch (const UsageError& error) {
     return report(app.in_options(error.what()), kUsage);

@@ -256,6 +256,7 @@ std::string default_peaks(const char* program) {
 }
 
 int run_program(int argc, char** argv, const Program& program) {
+  ops::use_amx();  // the process is ours
   settings.peaks = default_peaks(argv[0]);
   help = help_of(program);
   if (!take_options(argc, argv, program)) return 2;
@@ -267,6 +268,7 @@ int run_program(int argc, char** argv, const Program& program) {
   else
     peak_process.emplace(settings.peaks, settings.smoke);
   benchmark::AddCustomContext("isa", std::string(ops::instruction_set()));
+  benchmark::AddCustomContext("integer_isa", std::string(ops::integer_instruction_set()));
   benchmark::AddCustomContext("pairs", std::to_string(settings.pairs));
 
   std::set<std::string> registered;

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <cstdlib>
 #include <string_view>
 
@@ -6,6 +7,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace gpt::kernels {
@@ -14,13 +19,17 @@ extern const KernelTable kScalarTable;
 #if defined(__x86_64__)
 extern const KernelTable kAvx2Table;
 extern const KernelTable kAvx512Table;
+extern const IntegerKernels kVnniKernels;
+extern const IntegerKernels kAmxKernels;
 #endif
 
 namespace {
 
 struct Cpu {
-  bool avx2 = false;    // with FMA and F16C
-  bool avx512 = false;  // F, BW, DQ, VL, and all of avx2
+  bool avx2 = false;         // with FMA and F16C
+  bool avx512 = false;       // F, BW, DQ, VL, and all of avx2
+  bool avx512_vnni = false;  // and all of avx512
+  bool amx = false;          // tiles of bytes, and all of avx512_vnni
 };
 
 #if defined(__x86_64__)
@@ -33,48 +42,120 @@ Cpu detect_cpu() noexcept {
   unsigned xcr0 = 0, xcr0_high = 0;  // which registers the operating system saves
   __asm__("xgetbv" : "=a"(xcr0), "=d"(xcr0_high) : "c"(0));
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return {};
+  const auto saved = [xcr0](unsigned registers) { return (xcr0 & registers) == registers; };
   Cpu cpu;
-  cpu.avx2 = bit(b, 5) && (xcr0 & 0x06u) == 0x06u;
-  cpu.avx512 = cpu.avx2 && bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31) && (xcr0 & 0xe6u) == 0xe6u;
+  cpu.avx2 = bit(b, 5) && saved(0x06u);
+  cpu.avx512 = cpu.avx2 && bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31) && saved(0xe6u);
+  cpu.avx512_vnni = cpu.avx512 && bit(c, 11);
+  cpu.amx = cpu.avx512_vnni && bit(d, 24) && bit(d, 25) && saved(0x60000u);
   return cpu;
 }
 #endif
 
-const KernelTable& choose() {
+const Cpu& cpu() noexcept {
+#if defined(__x86_64__)
+  static const Cpu detected = detect_cpu();
+#else
+  static const Cpu detected;
+#endif
+  return detected;
+}
+
+// Linux keeps the registers of AMX from a process that has not asked for them.
+#if defined(__x86_64__) && defined(__linux__)
+constexpr long kGetPermission = 0x1022, kRequestPermission = 0x1023, kTileData = 18;
+bool amx_permitted() noexcept {
+  unsigned long permitted = 0;
+  return ::syscall(SYS_arch_prctl, kGetPermission, &permitted) == 0 && (permitted >> kTileData & 1u) != 0;
+}
+bool request_amx() noexcept { return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0; }
+#else
+bool amx_permitted() noexcept { return false; }
+bool request_amx() noexcept { return false; }
+#endif
+
+/// Whether the process may use AMX: by its own request, or by ours.
+std::atomic<bool>& amx_allowed() noexcept {
+  static std::atomic<bool> allowed{cpu().amx && amx_permitted()};
+  return allowed;
+}
+
+/// What the kernels are chosen by.
+struct Choice {
+  const KernelTable* table = nullptr;
+  const IntegerKernels* integer = nullptr;  // null: the best there is
+};
+
+constexpr struct {
+  std::string_view name;
+  Isa isa;
+} kIsas[] = {{"avx512", Isa::kAvx512}, {"avx2", Isa::kAvx2}, {"scalar", Isa::kScalar}};  // best first
+
+Choice forced_choice(std::string_view name) {
   constexpr struct {
     std::string_view name;
-    Isa isa;
-  } kIsas[] = {{"avx512", Isa::kAvx512}, {"avx2", Isa::kAvx2}, {"scalar", Isa::kScalar}};  // best first
-  const char* const forced = std::getenv("GPT_FORCE_ISA");
-  if (forced == nullptr || *forced == '\0') {
-    for (const auto& i : kIsas)
-      if (const KernelTable* t = table_of(i.isa)) return *t;
-  } else {
-    for (const auto& i : kIsas) {
-      if (i.name != forced) continue;
-      if (const KernelTable* t = table_of(i.isa)) return *t;
-      fail<UnsupportedError>("GPT_FORCE_ISA", "this CPU or build has no ", i.name);
-    }
-    fail<UnsupportedError>("GPT_FORCE_ISA", "unknown instruction set '", std::string_view(forced),
-                           "', expected scalar, avx2 or avx512");
+    IntegerUnits units;
+  } kUnits[] = {{"avx512_vnni", IntegerUnits::kVnni}, {"amx", IntegerUnits::kAmx}};
+  const auto missing = [&] { fail<UnsupportedError>("GPT_FORCE_ISA", "this CPU or build has no ", name); };
+  for (const auto& i : kIsas) {
+    if (i.name != name) continue;
+    const KernelTable* t = table_of(i.isa);
+    if (t == nullptr) missing();
+    return {t, &t->integer};
   }
-  return kScalarTable;
+  for (const auto& u : kUnits) {
+    if (u.name != name) continue;
+    if (u.units == IntegerUnits::kAmx && cpu().amx && request_amx()) amx_allowed() = true;
+    const IntegerKernels* kernels = kernels_of(u.units);
+    if (kernels == nullptr) missing();
+    return {table_of(Isa::kAvx512), kernels};
+  }
+  fail<UnsupportedError>("GPT_FORCE_ISA", "unknown instruction set '", name,
+                         "', expected scalar, avx2, avx512, avx512_vnni or amx");
+}
+
+const Choice& choice() {
+  static const Choice chosen = [] {
+    const char* const forced = std::getenv("GPT_FORCE_ISA");
+    if (forced != nullptr && *forced != '\0') return forced_choice(forced);
+    for (const auto& i : kIsas)
+      if (const KernelTable* t = table_of(i.isa)) return Choice{t, nullptr};
+    return Choice{&kScalarTable, nullptr};
+  }();
+  return chosen;
 }
 
 }  // namespace
 
 const KernelTable* table_of(Isa isa) noexcept {
 #if defined(__x86_64__)
-  static const Cpu cpu = detect_cpu();
-  if (isa == Isa::kAvx2) return cpu.avx2 ? &kAvx2Table : nullptr;
-  if (isa == Isa::kAvx512) return cpu.avx512 ? &kAvx512Table : nullptr;
+  if (isa == Isa::kAvx2) return cpu().avx2 ? &kAvx2Table : nullptr;
+  if (isa == Isa::kAvx512) return cpu().avx512 ? &kAvx512Table : nullptr;
 #endif
   return isa == Isa::kScalar ? &kScalarTable : nullptr;
 }
 
-const KernelTable& table() {
-  static const KernelTable& chosen = choose();
-  return chosen;
+const IntegerKernels* kernels_of([[maybe_unused]] IntegerUnits units) noexcept {
+#if defined(__x86_64__)
+  if (units == IntegerUnits::kVnni) return cpu().avx512_vnni ? &kVnniKernels : nullptr;
+  if (units == IntegerUnits::kAmx) return amx_allowed() ? &kAmxKernels : nullptr;
+#endif
+  return nullptr;
+}
+
+const KernelTable& table() { return *choice().table; }
+
+const IntegerKernels& integer_kernels() {
+  const Choice& chosen = choice();
+  if (chosen.integer != nullptr) return *chosen.integer;
+  for (const IntegerUnits units : {IntegerUnits::kAmx, IntegerUnits::kVnni})
+    if (const IntegerKernels* kernels = kernels_of(units)) return *kernels;
+  return chosen.table->integer;
+}
+
+bool use_amx() {
+  if (choice().integer == nullptr && cpu().amx && request_amx()) amx_allowed() = true;
+  return &integer_kernels() == kernels_of(IntegerUnits::kAmx);
 }
 
 }  // namespace gpt::kernels

@@ -10,19 +10,21 @@
 #include "kernels/kv_cache.inl"
 
 #include "kernels/activation.inl"
+#include "kernels/activation_range.inl"
 #include "kernels/attention.inl"
 #include "kernels/layer_norm.inl"
 #include "kernels/pack_rows.inl"
 
+#include "kernels/linear_blocks.inl"
 #include "kernels/linear_finish.inl"
 #include "kernels/panel_source.inl"
+#include "kernels/quanta.inl"
 
 #include "kernels/linear_wide.inl"
 
 #include "kernels/linear.inl"
-#include "kernels/quantized.inl"
-
 #include "kernels/linear_integer.inl"
+#include "kernels/quantized.inl"
 
 #include "kernels/attention_backward.inl"
 #include "kernels/bfloat16.inl"
@@ -35,10 +37,10 @@ namespace {
 
 constexpr KernelTable make_table(const char* name) noexcept {
   return {.name = name,
+          .integer = make_integer_kernels(name),
           .linear_rows = kWidePanels > 0 ? kMostLinearRows : kLinearRows,
-          .pack_rows = pack_rows,
           .widen_panels = widen_panels,
-          .linear = linear_tasks,
+          .linear = linear_float,
           .layer_norm = layer_norm_rows,
           .layer_norm_backward = layer_norm_backward_rows,
           .layer_norm_parameters = layer_norm_parameter_columns,

@@ -43,9 +43,11 @@ struct Matrix {
 
 /// The rows of x rounded to integers, in the register tiles of the instruction set: a tile of R rows that begins at row m is
 /// an array [.., R, ..] that begins where row m of an array of whole rows would. K is rounded up to a multiple of 8 with zeros.
+/// Behind each array lie kPackedSlack bytes that may be read.
+inline constexpr std::int64_t kPackedSlack = 64;
 struct PackedRows {
-  std::int16_t* x16 = nullptr;  // beside int8: tiles [K / 2, R, 2]
-  std::int8_t* x8 = nullptr;    // beside int4: tiles [K / 4, R, 4]
+  std::int16_t* x16 = nullptr;  // beside int8: tiles [K / 2, R, 2]; of matrix units see linear_tiles.inl
+  std::int8_t* x8 = nullptr;    // beside int4: tiles [K / 4, R, 4]; likewise
   float* scales = nullptr;      // int8: [M]; int4: tiles [spans, R]
   std::int16_t* minus_sums =
       nullptr;  // int4: tiles [spans, R, 2], minus the sums of x8 where k % 4 < 2, and where not
@@ -215,14 +217,22 @@ struct AverageArgs {
   float rest = 1;  // 1 - decay
 };
 
-struct KernelTable {
+/// Products of integers. Only what one of these has packed may go to its product.
+struct IntegerKernels {
   const char* name;
-  std::int64_t linear_rows;  // the block_rows of a product of floats with many rows
   /// Fills the arrays of args.packed from x; the range is of rows.
   void (*pack_rows)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
+  /// Of args.packed with the matrix; the range is of tasks.
+  void (*linear)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
+};
+
+struct KernelTable {
+  const char* name;
+  IntegerKernels integer;
+  std::int64_t linear_rows;  // the block_rows of a product of floats with many rows
   /// panels [P, K, 16] = the matrix as float32; the range is of panels.
   void (*widen_panels)(const Matrix&, float* panels, std::int64_t begin, std::int64_t end) noexcept;
-  /// A product of integers where args.packed holds them, else of floats.
+  /// A product of floats; the range is of tasks.
   void (*linear)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
   void (*layer_norm)(const LayerNormArgs&, std::int64_t begin, std::int64_t end) noexcept;
   /// dx and the statistics of a range of rows.
@@ -277,5 +287,17 @@ const KernelTable* table_of(Isa isa) noexcept;
 /// The kernels to use: chosen once, the best the CPU has or what the environment variable GPT_FORCE_ISA
 /// names. Throws UnsupportedError when that is unknown or not available.
 const KernelTable& table();
+
+/// What may stand beside AVX-512 for products of integers.
+enum class IntegerUnits : std::uint8_t { kVnni, kAmx };
+
+/// Their kernels, or null when this build or this CPU lacks them, or the process may not use them.
+const IntegerKernels* kernels_of(IntegerUnits units) noexcept;
+
+/// The integer products to use beside table(): the best that the process may use, or what GPT_FORCE_ISA names. Throws as table().
+const IntegerKernels& integer_kernels();
+
+/// See ops::use_amx.
+bool use_amx();
 
 }  // namespace gpt::kernels

@@ -165,17 +165,17 @@ struct Int4 : Quanta<ops::WeightFormat::int4> {
           scales(a.packed.scales + at),
           minus_sums(a.packed.minus_sums + 2 * at) {}
 
-    void begin(std::int64_t s, const I16x32& zeros, I16x32* acc) const noexcept {
+    void begin(std::int64_t s, const I16x32& zeros, FourSums* acc) const noexcept {
 #pragma GCC unroll 16
       for (int r = 0; r < rows; ++r)
-        acc[r] = multiply_low(zeros, broadcast_pair(minus_sums + 2 * (s * rows + r)));
+        acc[r] = begin_fours(multiply_low(zeros, broadcast_pair(minus_sums + 2 * (s * rows + r))));
     }
-    void end(std::int64_t s, const F32x16& scale, const I16x32* acc, float* sums) const noexcept {
+    void end(std::int64_t s, const F32x16& scale, const FourSums* acc, float* sums) const noexcept {
 #pragma GCC unroll 16
       for (int r = 0; r < rows; ++r) {
         float* sum = sums + r * kLanes;
         const F32x16 both = scale * broadcast(scales[s * rows + r]);
-        store(sum, fma(to_float(sum_pairs(acc[r])), both, load(sum)));
+        store(sum, fma(to_float(sum_fours(acc[r])), both, load(sum)));
       }
     }
 
@@ -194,7 +194,7 @@ struct Int4 : Quanta<ops::WeightFormat::int4> {
     const auto* ahead = static_cast<const char*>(next.data);
     const std::uint8_t* w = block.quanta;
     for (std::int64_t k = 0, s = 0; k < count; k += span, ++s) {
-      I16x32 acc[static_cast<unsigned>(rows)];
+      FourSums acc[static_cast<unsigned>(rows)];
       spans.begin(s, load_i16(block.zeros + s * 2 * kLanes), acc);
       const std::int64_t fours = (count - k < span ? count - k : span) / 4;
       for (std::int64_t i = 0; i < fours; ++i, x += 4 * rows, w += 4 * kLanes) {
@@ -220,7 +220,7 @@ struct Int4 : Quanta<ops::WeightFormat::int4> {
     const std::int8_t* x = a.packed.x8 + row * k_padded;
     for (std::int64_t k = 0, s = 0; k < a.k; k += span, ++s) {
       const std::int64_t end = k + span < k_padded ? k + span : k_padded;
-      I16x32 acc[static_cast<unsigned>(panels)][static_cast<unsigned>(rows)];
+      FourSums acc[static_cast<unsigned>(panels)][static_cast<unsigned>(rows)];
 #pragma GCC unroll 16
       for (int p = 0; p < panels; ++p) spans.begin(s, pairs_of(zero(a, place_of(a, panel + p, k))), acc[p]);
       for (std::int64_t i = k; i < end; i += kStep, q += kStepBytes, x += kStep * rows) {
@@ -332,10 +332,13 @@ void integer_typed(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std:
   integer_blocked<Product>(a, m0, rows, panel_begin, panel_end);
 }
 
-void linear_tasks(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
+void linear_integer(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
   if (a.packed.x16 != nullptr) return for_each_block(a, begin, end, integer_typed<Int8>);
-  if (a.packed.x8 != nullptr) return for_each_block(a, begin, end, integer_typed<Int4>);
-  linear_float(a, begin, end);
+  for_each_block(a, begin, end, integer_typed<Int4>);
+}
+
+constexpr IntegerKernels make_integer_kernels(const char* name) noexcept {
+  return {.name = name, .pack_rows = pack_rows, .linear = linear_integer};
 }
 
 }  // namespace

@@ -103,18 +103,27 @@ inline void pack_8_bits(const LinearArgs& a, const TileRow& at) noexcept {
   }
 }
 
-void pack_rows(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
+/// Calls f(row) for the rows begin .. end, in blocks that are divided into tiles as the two functions say.
+template <class F>
+inline void for_each_tile_row(const LinearArgs& a, std::int64_t begin, std::int64_t end,
+                              std::int64_t (*tiles)(std::int64_t) noexcept,
+                              std::int64_t (*tile_begins)(std::int64_t, std::int64_t) noexcept,
+                              F f) noexcept {
   for (std::int64_t block = 0; block < a.blocks(); ++block) {
     const std::int64_t m0 = a.block_begin(block), rows = a.block_begin(block + 1) - m0;
     if (m0 + rows <= begin || m0 >= end) continue;
-    for (std::int64_t t = 0; t < tiles_of(rows); ++t) {
-      const std::int64_t first = m0 + tile_begin(rows, t), last = m0 + tile_begin(rows, t + 1);
-      for (std::int64_t row = first > begin ? first : begin; row < last && row < end; ++row) {
-        const TileRow at{first, last - first, row};
-        a.format == ops::WeightFormat::int8 ? pack_16_bits(a, at) : pack_8_bits(a, at);
-      }
+    for (std::int64_t t = 0; t < tiles(rows); ++t) {
+      const std::int64_t first = m0 + tile_begins(rows, t), last = m0 + tile_begins(rows, t + 1);
+      for (std::int64_t row = first > begin ? first : begin; row < last && row < end; ++row)
+        f(TileRow{first, last - first, row});
     }
   }
+}
+
+void pack_rows(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
+  for_each_tile_row(a, begin, end, tiles_of, tile_begin, [&](const TileRow& at) noexcept {
+    a.format == ops::WeightFormat::int8 ? pack_16_bits(a, at) : pack_8_bits(a, at);
+  });
 }
 
 }  // namespace

@@ -250,13 +250,16 @@ inline __m256i multiply_add_bytes(__m256i sum, __m256i a, __m256i b) noexcept {
   __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+x"(sum), "=&x"(product) : "x"(a), "x"(b));
   return sum;
 }
-inline I16x32 multiply_add(const I16x32& sum, const U8x64& a, const I8x64& b) noexcept {
+using FourSums = I16x32;
+inline FourSums begin_fours(const I16x32& pairs) noexcept { return pairs; }
+inline FourSums multiply_add(const FourSums& sum, const U8x64& a, const I8x64& b) noexcept {
   return {multiply_add_bytes(sum.lo, a.lo, b.both), multiply_add_bytes(sum.hi, a.hi, b.both)};
 }
 inline I32x16 sum_pairs(const I16x32& a) noexcept {
   const __m256i ones = _mm256_set1_epi16(1);
   return {_mm256_madd_epi16(a.lo, ones), _mm256_madd_epi16(a.hi, ones)};
 }
+inline I32x16 sum_fours(const FourSums& a) noexcept { return sum_pairs(a); }
 
 inline void transpose8(__m256 (&r)[8]) noexcept {
   __m256 t[8];

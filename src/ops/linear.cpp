@@ -6,23 +6,24 @@
 namespace gpt::ops {
 namespace {
 
-/// Rounds x to integers in `scratch`.
-void pack_rows(kernels::LinearArgs& args, Arena& scratch) {
+/// Space for x rounded to integers.
+kernels::PackedRows space_for_rows(const kernels::LinearArgs& args, Arena& scratch) {
+  const auto take = [&]<class T>(std::int64_t count, DType dtype, T*& data) {
+    const auto slack = kernels::kPackedSlack / static_cast<std::int64_t>(sizeof(T));
+    data = scratch.take({count + slack}, dtype).template data<T>();
+  };
   const std::int64_t padded = (args.k + kQuantizedStep - 1) / kQuantizedStep * kQuantizedStep;
-  kernels::PackedRows& rows = args.packed;
+  kernels::PackedRows rows;
   if (args.format == WeightFormat::int8) {
-    rows.x16 = scratch.take({args.m, padded}, DType::i16).data<std::int16_t>();
-    rows.scales = scratch.take({args.m}).data<float>();
+    take(args.m * padded, DType::i16, rows.x16);
+    take(args.m, DType::f32, rows.scales);
   } else {
     const std::int64_t spans = args.spans();
-    rows.x8 = scratch.take({args.m, padded}, DType::i8).data<std::int8_t>();
-    rows.scales = scratch.take({args.m, spans}).data<float>();
-    rows.minus_sums = scratch.take({args.m, spans, 2}, DType::i16).data<std::int16_t>();
+    take(args.m * padded, DType::i8, rows.x8);
+    take(args.m * spans, DType::f32, rows.scales);
+    take(args.m * spans * 2, DType::i16, rows.minus_sums);
   }
-  const kernels::KernelTable& table = kernels::table();
-  constexpr std::int64_t kWorkPerElement = 2;
-  parallel_for(args.m, grain_for(kWorkPerElement * args.k),
-               [&](std::int64_t begin, std::int64_t end) noexcept { table.pack_rows(args, begin, end); });
+  return rows;
 }
 
 /// Puts the matrix into float32 panels in `scratch`, where the blocks of rows are so many that copying every panel for each
@@ -116,17 +117,22 @@ void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilo
   args.y = y.data<float>();
   args.m = m;
   const Arena::Scope scope(scratch);
+  auto* product = kernels::table().linear;
   if (weight.quantized() && !weight.weight_only) {
-    pack_rows(args, scratch);
+    const kernels::IntegerKernels& integer = kernels::integer_kernels();
+    args.packed = space_for_rows(args, scratch);
+    constexpr std::int64_t kWorkPerElement = 2;
+    parallel_for(m, grain_for(kWorkPerElement * k),
+                 [&](std::int64_t begin, std::int64_t end) noexcept { integer.pack_rows(args, begin, end); });
+    product = integer.linear;
   } else {
     divide(args);
     widen(args, scratch);
   }
-  const kernels::KernelTable& table = kernels::table();
   const std::int64_t work = std::min(m, args.block_rows) * args.task_panels * kPanelWidth * k;
   parallel_for(
       args.tasks(), grain_for(work),
-      [&](std::int64_t begin, std::int64_t end) noexcept { table.linear(args, begin, end); },
+      [&](std::int64_t begin, std::int64_t end) noexcept { product(args, begin, end); },
       args.blocks() == 1 ? Sharing::kStretches : Sharing::kInterleaved);
 }
 

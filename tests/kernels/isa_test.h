@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <string>
 #include <tuple>
 
@@ -11,11 +12,33 @@
 namespace gpt::kernels {
 
 extern const KernelTable kEmulatedAvx512Table;
+extern const IntegerKernels kEmulatedAmxKernels;
 
 inline const KernelTable& scalar() { return *table_of(Isa::kScalar); }
 
 /// Their names, as parameters of tests.
 inline auto all_isas() { return ::testing::Values("avx2", "avx512", "emulated_avx512"); }
+/// Those that differ from avx512 in products of integers alone.
+inline auto integer_isas() { return ::testing::Values("avx512_vnni", "amx", "emulated_amx"); }
+
+/// The scalar table with other integer products; nothing without these.
+inline const KernelTable* with_integer_kernels(const IntegerKernels* kernels) {
+  static std::map<const IntegerKernels*, KernelTable> tables;
+  if (kernels == nullptr) return nullptr;
+  KernelTable& t = tables.try_emplace(kernels, scalar()).first->second;
+  t.integer = *kernels;
+  return &t;
+}
+
+/// The kernels of a name, or null where the CPU lacks them.
+inline const KernelTable* kernels_named(const std::string& name) {
+  if (name == "avx2") return table_of(Isa::kAvx2);
+  if (name == "avx512") return table_of(Isa::kAvx512);
+  if (name == "avx512_vnni") return with_integer_kernels(kernels_of(IntegerUnits::kVnni));
+  if (name == "amx") return with_integer_kernels(use_amx() ? kernels_of(IntegerUnits::kAmx) : nullptr);
+  if (name == "emulated_amx") return with_integer_kernels(&kEmulatedAmxKernels);
+  return &kEmulatedAvx512Table;
+}
 
 /// A test of one of them, which is its parameter or the first part of it; skipped where the CPU lacks it.
 template <class Param = std::string>
@@ -23,9 +46,7 @@ class IsaTest : public ::testing::TestWithParam<Param> {
  protected:
   void SetUp() override {
     const std::string& name = name_in(this->GetParam());
-    candidate_ = name == "avx2"     ? table_of(Isa::kAvx2)
-                 : name == "avx512" ? table_of(Isa::kAvx512)
-                                    : &kEmulatedAvx512Table;
+    candidate_ = kernels_named(name);
     if (candidate_ == nullptr) GTEST_SKIP() << "this CPU has no " << name;
   }
   const KernelTable& candidate() const { return *candidate_; }

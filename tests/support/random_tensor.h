@@ -24,4 +24,7 @@ inline bool same_bits(ConstTensorView a, ConstTensorView b) {
          (a.nbytes() == 0 || std::memcmp(a.raw(), b.raw(), a.nbytes()) == 0);
 }
 
+/// Element i of a tensor of any floating-point type.
+inline float widened(const Tensor& t, std::int64_t i) { return t.to(DType::f32).data<float>()[i]; }
+
 }  // namespace gpt::test

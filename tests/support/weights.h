@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gpt/core/error.h"
@@ -70,9 +71,24 @@ inline std::string describe(const ops::Weight& w) {
                 " N ", w.out);
 }
 
+/// A quantized matrix of this size in every form there is.
+inline std::vector<ops::Weight> quantized_weights(std::int64_t in, std::int64_t out, std::uint64_t seed,
+                                                  bool weight_only) {
+  std::vector<ops::Weight> all;
+  for (const std::int64_t group_size : {0, 32, 64, 128, 256}) {
+    const DType scales = group_size == 64 ? DType::f32 : DType::f16;
+    const auto add = [&](ops::WeightFormat format, bool symmetric) {
+      all.push_back(random_quantized(in, out, {format, group_size, symmetric, weight_only}, seed, scales));
+    };
+    add(ops::WeightFormat::int8, true);
+    add(ops::WeightFormat::int4, true);
+    add(ops::WeightFormat::int4, false);
+  }
+  return all;
+}
+
 /// A matrix of this size in every form there is.
 inline std::vector<ops::Weight> weights_in_all_forms(std::int64_t in, std::int64_t out, std::uint64_t seed) {
-  using ops::WeightFormat;
   using ops::WeightLayout;
   std::vector<ops::Weight> all;
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
@@ -81,13 +97,8 @@ inline std::vector<ops::Weight> weights_in_all_forms(std::int64_t in, std::int64
       if (layout == WeightLayout::kOutIn) all.push_back(ops::pack(all.back()));
     }
   for (const bool weight_only : {false, true})
-    for (const std::int64_t group_size : {0, 32, 64, 128, 256})
-      for (const WeightFormat format : {WeightFormat::int8, WeightFormat::int4})
-        for (const bool symmetric : {true, false}) {
-          if (format == WeightFormat::int8 && !symmetric) continue;
-          all.push_back(random_quantized(in, out, {format, group_size, symmetric, weight_only}, seed,
-                                         group_size == 64 ? DType::f32 : DType::f16));
-        }
+    for (ops::Weight& weight : quantized_weights(in, out, seed, weight_only))
+      all.push_back(std::move(weight));
   return all;
 }
 

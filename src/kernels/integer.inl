@@ -1,0 +1,14 @@
+// The bodies of the integer products alone, for an isa_*.cpp of instructions that serve nothing else: see generic.inl.
+#include <cstdint>
+
+#include "kernels/kernels.h"
+
+#include "kernels/elementary.inl"  // first: the others use it
+
+#include "kernels/activation.inl"
+#include "kernels/linear_blocks.inl"
+#include "kernels/linear_finish.inl"
+#include "kernels/pack_rows.inl"
+#include "kernels/quanta.inl"
+
+#include "kernels/linear_integer.inl"

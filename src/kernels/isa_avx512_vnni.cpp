@@ -1,0 +1,11 @@
+// Integer products in AVX-512 with VNNI.
+#include "kernels/vec_avx512.h"
+
+#include "kernels/integer.inl"
+
+namespace gpt::kernels {
+
+extern const IntegerKernels kVnniKernels;
+const IntegerKernels kVnniKernels = make_integer_kernels("avx512_vnni");
+
+}  // namespace gpt::kernels

@@ -1,0 +1,96 @@
+// AMX's tiles, as linear_tiles.inl uses them: two sets of sums, and one tile each of the matrix and of both halves of x.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace gpt::kernels {
+namespace {
+
+/// What a thread's tiles look like, until the end of its life.
+class Tiles {
+ public:
+  /// Sums of `rows` rows with 16 outputs, of products `depth` inputs deep. rows <= 16, depth 32 or 64.
+  Tiles(std::int64_t rows, std::int64_t depth) noexcept {
+    Configuration c;
+    for (int t = 0; t < kTiles; ++t) {
+      c.rows[t] = static_cast<std::uint8_t>(t == kMatrix ? depth / 4 : rows);
+      c.row_bytes[t] = static_cast<std::uint16_t>(t == kHigh || t == kLow ? depth : 64);
+    }
+    _tile_loadconfig(&c);
+  }
+  ~Tiles() { _tile_release(); }
+  Tiles(const Tiles&) = delete;
+  Tiles& operator=(const Tiles&) = delete;
+
+ private:
+  static constexpr int kTiles = 7, kHigh = 4, kLow = 5, kMatrix = 6;  // 0 and 1, 2 and 3: the sums
+  struct alignas(64) Configuration {
+    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    std::uint16_t row_bytes[16] = {};
+    std::uint8_t rows[16] = {};
+  };
+};
+
+// The numbers of tiles are part of the instructions.
+template <int set>
+void clear_sums() noexcept {
+  if constexpr (set == 0) {
+    _tile_zero(0);
+    _tile_zero(1);
+  } else {
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+}
+
+/// What was written before can be read by tiles after it: the compiler does not see that they read memory.
+inline void written_for_tiles() noexcept { __asm__ volatile("" ::: "memory"); }
+
+/// Sums += x times the matrix, for x of bytes [rows, depth] and a matrix of bytes [depth / 4, 16, 4].
+template <int set>
+void multiply_bytes(const std::int8_t* x, const std::int8_t* w, std::int64_t depth) noexcept {
+  _tile_loadd(6, w, 64);
+  _tile_loadd(4, x, depth);
+  if constexpr (set == 0)
+    _tile_dpbssd(0, 4, 6);
+  else
+    _tile_dpbssd(2, 4, 6);
+}
+
+/// The same for x of 16 bits, 256 high + low: high [rows, depth] signed, low [rows, depth] unsigned. Their sums stay apart.
+template <int set>
+void multiply_halves(const std::int8_t* high, const std::int8_t* low, const std::int8_t* w,
+                     std::int64_t depth) noexcept {
+  _tile_loadd(6, w, 64);
+  _tile_loadd(4, high, depth);
+  _tile_loadd(5, low, depth);
+  if constexpr (set == 0) {
+    _tile_dpbssd(0, 4, 6);
+    _tile_dpbusd(1, 5, 6);
+  } else {
+    _tile_dpbssd(2, 4, 6);
+    _tile_dpbusd(3, 5, 6);
+  }
+}
+
+/// Writes sums [rows, 16]: of multiply_bytes, or of the high halves.
+template <int set>
+void store_sums(std::int32_t* to) noexcept {
+  if constexpr (set == 0)
+    _tile_stored(0, to, 64);
+  else
+    _tile_stored(2, to, 64);
+}
+/// Those of the low halves.
+template <int set>
+void store_low_sums(std::int32_t* to) noexcept {
+  if constexpr (set == 0)
+    _tile_stored(1, to, 64);
+  else
+    _tile_stored(3, to, 64);
+}
+
+}  // namespace
+}  // namespace gpt::kernels

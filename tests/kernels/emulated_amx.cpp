@@ -1,0 +1,17 @@
+// The integer products on AMX's tiles again, on emulated instructions, as kEmulatedAmxKernels.
+#include "gpt/core/dtype.h"
+
+#include "kernels/vec_avx512.h"  // includes the <immintrin.h> of emulated_avx512/
+
+#include "kernels/emulated_tiles.h"
+
+#include "kernels/integer.inl"
+
+#include "kernels/linear_tiles.inl"
+
+namespace gpt::kernels {
+
+extern const IntegerKernels kEmulatedAmxKernels;
+const IntegerKernels kEmulatedAmxKernels = make_tile_kernels("emulated amx");
+
+}  // namespace gpt::kernels

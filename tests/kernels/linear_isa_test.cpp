@@ -1,0 +1,157 @@
+// Law 1 at its root, of matrix products: every instruction set gives the bits of the scalar kernels, and these the bits of the
+// definition, over odd sizes and all forms of weights.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/isa_test.h"
+#include "kernels/linear_data.h"
+
+namespace gpt::kernels {
+namespace {
+
+using gpt::test::same_bits;
+
+class LinearIsa : public IsaTest<> {};
+INSTANTIATE_TEST_SUITE_P(Isas, LinearIsa, all_isas(), [](const auto& suite) { return suite.param; });
+
+class IntegerProduct : public IsaTest<> {};
+INSTANTIATE_TEST_SUITE_P(Isas, IntegerProduct, all_isas(), [](const auto& suite) { return suite.param; });
+INSTANTIATE_TEST_SUITE_P(IntegerIsas, IntegerProduct, integer_isas(),
+                         [](const auto& suite) { return suite.param; });
+
+TEST(ScalarLinear, IsTheDefinedOrderOfArithmetic) {
+  for (const LinearCase& c : kLinearCases)
+    for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
+      LinearData d(c, w);
+      d.run(scalar());
+      const Tensor dequantized = ops::dequantize(w, ops::WeightLayout::kInOut);
+      for (std::int64_t m = 0; m < c.m; m += 3)
+        for (std::int64_t n = 0; n < c.n; n += 11)
+          ASSERT_EQ(d.y.data<float>()[m * c.n + n], expected_element(d, dequantized, m, n))
+              << describe(c, w) << " m " << m << " n " << n;
+    }
+}
+
+TEST_P(LinearIsa, GivesTheBitsOfTheScalarKernels) {
+  for (const LinearCase& c : kLinearCases)
+    for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
+      LinearData expected(c, w, ops::Activation::kGeluNew), got(c, w, ops::Activation::kGeluNew);
+      expected.run(scalar());
+      got.run(candidate());
+      EXPECT_TRUE(same_bits(expected.y, got.y)) << describe(c, w);
+    }
+}
+
+TEST_P(LinearIsa, InAnyDivisionIntoTasks) {
+  for (const LinearCase& c : kLinearCases)
+    for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
+      LinearData whole(c, w), parts(c, w);
+      whole.run(candidate());
+      for (std::int64_t task = 0; task < parts.args.tasks(); ++task) parts.run(candidate(), task, task + 1);
+      EXPECT_TRUE(same_bits(whole.y, parts.y)) << describe(c, w);
+    }
+}
+
+TEST_P(LinearIsa, RowByRow) {
+  for (const LinearCase& c : kLinearCases)
+    for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
+      LinearData whole(c, w), row({1, c.k, c.n}, w);
+      whole.run(candidate());
+      for (std::int64_t m = 0; m < c.m; ++m) {
+        std::copy_n(whole.args.x + m * c.k, c.k, row.x.data<float>());
+        row.args.residual = whole.args.residual + m * c.n;
+        row.run(candidate());
+        EXPECT_TRUE(std::equal(row.y.data<float>(), row.y.data<float>() + c.n, whole.args.y + m * c.n))
+            << describe(c, w) << " m " << m;
+      }
+    }
+}
+
+/// Of matrix units' tiles, too: numbers of inputs that fill them and rows that do not, and more inputs than they take at once.
+constexpr LinearCase kTileCases[] = {{8, 32, 16},    {15, 64, 17},  {16, 96, 40},  {17, 128, 80},
+                                     {33, 320, 16},  {47, 256, 33}, {129, 64, 70}, {200, 192, 8},
+                                     {20, 1024, 16}, {35, 2112, 20}};
+
+TEST_P(IntegerProduct, InAnyDivisionIntoTasks) {
+  for (const auto& cases :
+       {std::span<const LinearCase>(kLinearCases), std::span<const LinearCase>(kTileCases)})
+    for (const LinearCase& c : cases)
+      for (const ops::Weight& w : gpt::test::quantized_weights(c.k, c.n, 2, false)) {
+        LinearData expected(c, w, ops::Activation::kGeluNew), whole(c, w, ops::Activation::kGeluNew),
+            parts(c, w, ops::Activation::kGeluNew);
+        expected.run(scalar());
+        whole.run(candidate());
+        EXPECT_TRUE(same_bits(expected.y, whole.y)) << describe(c, w);
+        for (std::int64_t task = 0; task < parts.args.tasks(); ++task) parts.run(candidate(), task, task + 1);
+        EXPECT_TRUE(same_bits(expected.y, parts.y)) << describe(c, w) << " in parts";
+      }
+}
+
+TEST_P(IntegerProduct, PackedRowsInAnyDivision) {
+  for (const auto format : {ops::WeightFormat::int8, ops::WeightFormat::int4})
+    for (const std::int64_t k : {70, 128}) {
+      const ops::Weight w = gpt::test::random_quantized(k, 16, {format, 64}, 2);
+      const LinearCase c{201, k, 16};
+      LinearData whole(c, w), parts(c, w);
+      candidate().integer.pack_rows(whole.args, 0, c.m);
+      for (std::int64_t m = 0; m < c.m; ++m) candidate().integer.pack_rows(parts.args, m, m + 1);
+      EXPECT_TRUE(same_bits(whole.x_quanta, parts.x_quanta) && same_bits(whole.x_scales, parts.x_scales) &&
+                  same_bits(whole.x_sums, parts.x_sums));
+    }
+}
+
+TEST_P(IntegerProduct, OfExtremeActivations) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const auto format : {ops::WeightFormat::int8, ops::WeightFormat::int4})
+    for (const std::int64_t k : {40, 64}) {
+      const LinearCase c{70, k, 16};
+      const ops::Weight w = gpt::test::random_quantized(c.k, c.n, {format, 32}, 2);
+      LinearData expected(c, w), got(c, w);
+      for (LinearData* d : {&expected, &got}) {
+        float* x = d->x.data<float>();
+        const float firsts[] = {
+            std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity, 3e38f, 1e-45f, 1e-38f};
+        for (std::int64_t m = 0; m < 6; ++m) {
+          std::fill_n(x + m * c.k, c.k, 0.0f);
+          x[m * c.k + 39] = firsts[m];
+        }
+        std::fill_n(x + 6 * c.k, c.k, 0.0f);
+      }
+      expected.run(scalar());
+      got.run(candidate());
+      for (std::int64_t i = 0; i < c.m * c.n; ++i) {
+        const float e = expected.y.data<float>()[i], g = got.y.data<float>()[i];
+        EXPECT_EQ(std::isnan(e), i < 3 * c.n) << ops::name_of(format) << " row " << i / c.n;
+        EXPECT_TRUE(std::isnan(e) ? std::isnan(g) : e == g) << ops::name_of(format) << " row " << i / c.n;
+      }
+    }
+}
+
+// The largest sums that 16 bits must hold: all activations alike and all weights at an end of their range.
+TEST_P(IntegerProduct, Int4SumsThatJustFit) {
+  for (const bool symmetric : {true, false})
+    for (const std::uint8_t both : {std::uint8_t{0x00}, std::uint8_t{0xff}})
+      for (const std::uint8_t zero : {std::uint8_t{0}, std::uint8_t{15}})
+        for (const float x : {1.0f, -1.0f})
+          for (const std::int64_t m : {1, 3, 20, 70}) {
+            const LinearCase c{m, 128, 16};
+            ops::Weight w =
+                gpt::test::random_quantized(c.k, c.n, {ops::WeightFormat::int4, 64, symmetric}, 2);
+            std::fill_n(w.values.data<std::uint8_t>(), w.values.numel(), both);
+            if (!symmetric) std::fill_n(w.zero_points.data<std::uint8_t>(), w.zero_points.numel(), zero);
+            LinearData got(c, w);
+            std::fill_n(got.x.data<float>(), got.x.numel(), x);
+            got.run(candidate());
+            EXPECT_EQ(got.y.data<float>()[0], expected_element(got, {}, 0, 0))
+                << symmetric << " " << int{both} << " " << int{zero} << " " << x << " M " << m;
+          }
+}
+
+}  // namespace
+}  // namespace gpt::kernels
