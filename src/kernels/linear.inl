@@ -103,14 +103,14 @@ GPT_ALONE void stream(const LinearArgs& a, std::int64_t panel) noexcept {
 #pragma GCC unroll 16
     for (int p = 0; p < panels; ++p) acc[r][p] = broadcast(0.0f);
   for (std::int64_t k = 0; k < a.k; ++k) {
-#pragma GCC unroll 16
-    for (int p = 0; p < panels; ++p) {
-      const auto* from = w + p * stride + k * kLanes;
-      prefetch(static_cast<const char*>(static_cast<const void*>(from)) + kPrefetch);
-      const F32x16 v = Loader::load(from);
-#pragma GCC unroll 16
-      for (int r = 0; r < rows; ++r) acc[r][p] = fma(broadcast(a.x[r * a.k + k]), v, acc[r][p]);
-    }
+    for_each_product<panels, rows>(
+        [&](int p) noexcept {
+          const auto* from = w + p * stride + k * kLanes;
+          prefetch(static_cast<const char*>(static_cast<const void*>(from)) + kPrefetch);
+          return Loader::load(from);
+        },
+        [&](int r) noexcept { return broadcast(a.x[r * a.k + k]); },
+        [&](int p, int r, const F32x16& v, const F32x16& x) noexcept { acc[r][p] = fma(x, v, acc[r][p]); });
   }
   alignas(64) float sums[static_cast<unsigned>(rows) * kLanes];
 #pragma GCC unroll 16
@@ -125,7 +125,7 @@ template <class Loader, int rows = kMicroRows>
 void linear_streamed(const LinearArgs& a, std::int64_t panel_begin, std::int64_t panel_end) noexcept {
   if constexpr (rows > 1)
     if (a.m < rows) return linear_streamed<Loader, rows - 1>(a, panel_begin, panel_end);
-  constexpr int together = streamed_panels(kMicroRows, rows);
+  constexpr int together = streamed_panels(kStreamSums, rows);
   std::int64_t panel = panel_begin;
   for (; panel + together <= panel_end; panel += together) stream<Loader, rows, together>(a, panel);
   if constexpr (together > 1)

@@ -21,8 +21,32 @@ inline Upcoming part_of(const void* block, std::int64_t bytes, std::int64_t t, s
 }
 constexpr std::int64_t kTilesToFetch = 4;
 
-/// Panels side by side that leave registers for their weights, where there is room for `most` rows of one.
-constexpr int streamed_panels(int most, int rows) noexcept { return most / rows > 4 ? 4 : most / rows; }
+/// Panels side by side, of `rows` rows each, where registers hold `sums` sums beside the weights.
+constexpr int streamed_panels(int sums, int rows) noexcept { return sums / rows > 4 ? 4 : sums / rows; }
+
+/// Calls f(p, r) for the products of a step of `panels` panels and `rows` rows, whose weights and numbers of x load(p) and
+/// number(r) give. With many registers each of both is loaded once; with few, one panel's weights at a time.
+template <int panels, int rows, class Load, class Number, class F>
+[[gnu::always_inline]] inline void for_each_product(Load load, Number number, F f) noexcept {
+  if constexpr (kManyRegisters) {
+    decltype(load(0)) v[static_cast<unsigned>(panels)];
+#pragma GCC unroll 16
+    for (int p = 0; p < panels; ++p) v[p] = load(p);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) {
+      const auto x = number(r);
+#pragma GCC unroll 16
+      for (int p = 0; p < panels; ++p) f(p, r, v[p], x);
+    }
+  } else {
+#pragma GCC unroll 16
+    for (int p = 0; p < panels; ++p) {
+      const auto v = load(p);
+#pragma GCC unroll 16
+      for (int r = 0; r < rows; ++r) f(p, r, v, number(r));
+    }
+  }
+}
 
 /// Calls f(a, first row, rows, first panel, last panel) for the blocks of rows that a range of tasks touches.
 template <class F>

@@ -20,7 +20,7 @@ inline void prefetch_step(const void* q, std::int64_t bytes) noexcept {
 
 /// Products with int8 weights: a vector of pairs of inputs at a time.
 struct Int8 : Quanta<ops::WeightFormat::int8> {
-  static constexpr int kStreamRows = kMicroRows;
+  static constexpr int kStreamRows = kMicroRows, kStreamSums = kIntegerSums;
 
   /// q of a block of a panel, widened [count / 2][16][2], and the scales of its spans.
   struct Block {
@@ -90,17 +90,15 @@ struct Int8 : Quanta<ops::WeightFormat::int8> {
         for (int r = 0; r < rows; ++r) acc[p][r] = broadcast_i32(0);
       for (std::int64_t i = k; i < end; i += kStep, q += kStepBytes, x += kStep * rows) {
 #pragma GCC unroll 16
-        for (int p = 0; p < panels; ++p) {
-          const std::int8_t* from = q + p * panel_stride;
-          prefetch_step(from, kStepBytes);
+        for (int p = 0; p < panels; ++p) prefetch_step(q + p * panel_stride, kStepBytes);
 #pragma GCC unroll 4
-          for (int pair = 0; pair < 4; ++pair) {
-            const I16x32 v = widen_i8(from + pair * 2 * kLanes);
-#pragma GCC unroll 16
-            for (int r = 0; r < rows; ++r)
-              acc[p][r] = multiply_add(acc[p][r], broadcast_pair(x + 2 * (pair * rows + r)), v);
-          }
-        }
+        for (int pair = 0; pair < 4; ++pair)
+          for_each_product<panels, rows>(
+              [&](int p) noexcept { return widen_i8(q + p * panel_stride + pair * 2 * kLanes); },
+              [&](int r) noexcept { return broadcast_pair(x + 2 * (pair * rows + r)); },
+              [&](int p, int r, const I16x32& v, const I16x32& b) noexcept {
+                acc[p][r] = multiply_add(acc[p][r], b, v);
+              });
       }
 #pragma GCC unroll 16
       for (int p = 0; p < panels; ++p) {
@@ -127,7 +125,8 @@ struct Int8 : Quanta<ops::WeightFormat::int8> {
 /// in the same lanes as its products. On the way they may wrap; they end within 16 bits: 32 products of at most 8 and 127, or
 /// 16 of 15 and 127.
 struct Int4 : Quanta<ops::WeightFormat::int4> {
-  static constexpr int kStreamRows = kMicroRows * 2 / 3;  // the nibbles need registers, too
+  // The nibbles need registers, too.
+  static constexpr int kStreamRows = kMicroRows * 2 / 3, kStreamSums = kStreamRows;
 
   /// q of a block of a panel as bytes [count / 4][16][4], and the scales and zero points of its spans.
   struct Block {
@@ -255,7 +254,7 @@ void stream_tile(const LinearArgs& a, std::int64_t row, std::int64_t rows, std::
                  std::int64_t panel_end) noexcept {
   if constexpr (most > 1)
     if (rows < most) return stream_tile<Product, most - 1>(a, row, rows, panel_begin, panel_end);
-  constexpr int together = streamed_panels(Product::kStreamRows, most);
+  constexpr int together = streamed_panels(Product::kStreamSums, most);
   std::int64_t panel = panel_begin;
   for (; panel + together <= panel_end; panel += together)
     Product::template stream<most, together>(a, row, panel);

@@ -9,7 +9,9 @@ namespace gpt::kernels {
 namespace {
 
 inline constexpr int kLanes = 16;
-inline constexpr int kMicroRows = 6;   // 12 accumulators, 2 weights, 1 broadcast: 15 of 16 registers
+inline constexpr int kMicroRows = 6;  // 12 accumulators, 2 weights, 1 broadcast: 15 of 16 registers
+inline constexpr bool kManyRegisters = false;
+inline constexpr int kStreamSums = kMicroRows, kIntegerSums = kMicroRows;
 inline constexpr int kWidePanels = 0;  // the registers hold sums of one panel
 inline constexpr int kWideRows = 1;
 

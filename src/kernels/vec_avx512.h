@@ -10,6 +10,9 @@ namespace {
 
 inline constexpr int kLanes = 16;
 inline constexpr int kMicroRows = 12;  // 12 accumulators cover the latency of two FMA units
+inline constexpr bool kManyRegisters = true;
+// Of few rows against panels side by side; of products of integers fewer, or too many panels would be read at once.
+inline constexpr int kStreamSums = 24, kIntegerSums = 16;
 inline constexpr int kWideRows =
     6;  // against four panels: 24 accumulators, 4 weights, 1 broadcast: 29 of 32 registers
 inline constexpr int kWidePanels = 4;

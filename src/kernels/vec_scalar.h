@@ -7,7 +7,9 @@ namespace gpt::kernels {
 namespace {
 
 inline constexpr int kLanes = 16;
-inline constexpr int kMicroRows = 4;   // rows of a register tile of the matrix product
+inline constexpr int kMicroRows = 4;  // rows of a register tile of the matrix product
+inline constexpr bool kManyRegisters = false;
+inline constexpr int kStreamSums = kMicroRows, kIntegerSums = kMicroRows;
 inline constexpr int kWidePanels = 0;  // the registers hold sums of one panel
 inline constexpr int kWideRows = 1;
 
