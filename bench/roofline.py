@@ -89,15 +89,15 @@ def draw(runs, title):
     if not points:
         fail("no benchmark here has operations and bytes: run bench_ops or bench_model with the peaks")
     used = [runs[name] for name in points]
-    read, fma, int16, int8 = (peaks_of(used, "peak_" + kind) for kind in ("read", "fma", "int16", "int8_sum16"))
+    read, fma, int16, int8, tiles = (peaks_of(used, "peak_" + kind) for kind in ("read", "fma", "int16", "int8_sum16", "int8_tiles"))
     if not read or not fma:
         fail("these results lack the peaks: run without --no-peaks")
     xs, ys = zip(*points.values())
-    plot = Plot((min(*xs, fma / read) / 2, max(*xs, fma / read) * 2), (min(ys) / 2, max(*ys, fma, int16 or 0, int8 or 0) * 1.6))
+    plot = Plot((min(*xs, fma / read) / 2, max(*xs, fma / read) * 2), (min(ys) / 2, max(*ys, fma, int16 or 0, int8 or 0, tiles or 0) * 1.6))
     plot.axes()
     plot.text(LEFT, 24, title, size=15)
     plot.roof(read, fma, f"float32 FMA {fma:.0f} GFLOP/s", "#444")
-    for peak, kind in ((int16, "int16"), (int8, "int8")):
+    for peak, kind in ((int16, "int16"), (int8, "int8"), (tiles, "int8 tile")):
         if peak:
             plot.roof(read, peak, f"{kind} products {peak:.0f} GOP/s", "#999", "6 4")
     plot.text(plot.x(plot.x_range[0]) + 10, TOP + 16, f"memory read {read:.1f} GB/s (the slope)", colour="#444")

@@ -10,15 +10,18 @@ from measurements import RATES, fail, read_results
 
 BEGIN, END = "<!-- tables -->\n", "<!-- /tables -->\n"
 UNITS = {"tok_per_s": "tok/s", "gflops": "GFLOP/s", "gb_per_s": "GB/s", "mb_per_s": "MB/s", "loads_per_s": "loads/s"}
-PEAKS = {"fma": "FMA", "int16": "int16", "int8_sum16": "int8", "read": "read", "cache": "cache"}
+PEAKS = {"fma": "FMA", "int16": "int16", "int8_sum16": "int8", "int8_tiles": "AMX", "read": "read", "cache": "cache"}
 EXTRA = {"first_token_s": "to the first token, s", "beyond_token_s": "beyond the token itself, s"}
 
 
 def nearest_limit(run):
     """"93 % of FMA": the peak of which most is used is the one that bounds."""
     integer = "frac_int16_peak" in run or "frac_int8_sum16_peak" in run  # then float32's peak is no limit
+    beyond = {"fma"} if integer else set()
+    if "frac_int8_tiles_peak" in run:  # nor are vectors' where matrix units are faster
+        beyond |= {peak for peak in ("int16", "int8_sum16") if run.get(f"frac_{peak}_peak", 0) > 1}
     fractions = [(run[f"frac_{peak}_peak"], label) for peak, label in PEAKS.items()
-                 if f"frac_{peak}_peak" in run and not (integer and peak == "fma")]
+                 if f"frac_{peak}_peak" in run and peak not in beyond]
     if not fractions:
         return ""
     fraction, label = max(fractions)

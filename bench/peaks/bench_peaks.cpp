@@ -39,6 +39,7 @@ constexpr Kind kKinds[] = {
     {"int8", "GOP/s", "8-bit integer products, 32-bit sums"},
     {"int8_sum16", "GOP/s", "8-bit integer products, 16-bit sums"},
     {"int16", "GOP/s", "16-bit integer products, 32-bit sums"},
+    {"int8_tiles", "GOP/s", "8-bit integer products on matrix units, 32-bit sums"},
     {"read_4k", "GB/s", "memory read, pages of 4 KiB"},
     {"read_2m", "GB/s", "memory read, pages of 2 MiB"},
     {"read_cache", "GB/s", "read of 8 MiB in the last cache"},
@@ -67,6 +68,7 @@ double run_on(int threads, const Body& body) {
 }
 
 double compute_rate(const ComputeLoop& loop, int threads) {
+  if (loop.run == nullptr) return 0;
   const auto run = [&](std::uint64_t iterations) {
     return run_on(threads, [&](std::size_t) { loop.run(iterations); });
   };
@@ -133,6 +135,7 @@ double measure(std::string_view kind, int threads) {
   if (kind == "int8") return compute_rate(loops->int8, threads);
   if (kind == "int8_sum16") return compute_rate(loops->int8_sum16, threads);
   if (kind == "int16") return compute_rate(loops->int16, threads);
+  if (kind == "int8_tiles") return compute_rate(loops->int8_tiles, threads);
   static std::map<std::pair<std::string, int>, Array> arrays;
   const auto key = std::pair(std::string(kind), threads);
   if (!arrays.contains(key)) {

@@ -13,11 +13,12 @@ struct ComputeLoop {
 };
 
 struct Loops {
-  const char* isa;                                          // "avx512", "avx2" or "portable"
-  ComputeLoop fma;                                          // float32 multiply-adds
-  ComputeLoop int8;                                         // products of 8-bit integers, summed in 32 bits
-  ComputeLoop int8_sum16;                                   // the same, summed in 16 bits
-  ComputeLoop int16;                                        // products of 16-bit integers, summed in 32 bits
+  const char* isa;         // "avx512", "avx2" or "portable"
+  ComputeLoop fma;         // float32 multiply-adds
+  ComputeLoop int8;        // products of 8-bit integers, summed in 32 bits
+  ComputeLoop int8_sum16;  // the same, summed in 16 bits
+  ComputeLoop int16;       // products of 16-bit integers, summed in 32 bits
+  ComputeLoop int8_tiles;  // int8 on matrix units; run is null where there are none
   void (*read)(const std::byte* begin, std::size_t bytes);  // 256-byte aligned, a positive multiple of 256
 };
 

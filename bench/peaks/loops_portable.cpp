@@ -62,6 +62,7 @@ const Loops kPortableLoops = {"portable",
                               {2 * 8 * 16, multiply_add<Bytes>},
                               {2 * 8 * 16, multiply_add<Bytes>},
                               {2 * 8 * 8, multiply_add<Words>},
+                              {},
                               read};
 
 }  // namespace gpt::bench::peaks

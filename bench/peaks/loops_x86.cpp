@@ -1,6 +1,11 @@
 // x86: written in assembly, so that the instructions are those named here with every compiler and every flag.
 #include "bench/peaks/loops.h"
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace gpt::bench::peaks {
 
 #if defined(__x86_64__)
@@ -90,6 +95,32 @@ GPT_BENCH_LOOP(int16_avx512, "zmm", GPT_BENCH_6(GPT_BENCH_INT16_ZMM), GPT_BENCH_
 GPT_BENCH_LOOP(int8_vnni, "zmm", GPT_BENCH_12(GPT_BENCH_VNNI8_ZMM), GPT_BENCH_BYTES)
 GPT_BENCH_LOOP(int16_vnni, "zmm", GPT_BENCH_12(GPT_BENCH_VNNI16_ZMM), GPT_BENCH_WORDS)
 
+// Four sums of tiles of 16 rows and 64 bytes.
+void int8_amx(std::uint64_t iterations) {
+  struct alignas(64) Configuration {
+    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16};
+  };
+  static constexpr Configuration configuration;
+  asm volatile(
+      "ldtilecfg %1\n"
+      "tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n tilezero %%tmm3\n tilezero %%tmm4\n tilezero "
+      "%%tmm5\n"
+      ".p2align 5\n"
+      "1:\n"
+      "tdpbssd %%tmm5, %%tmm4, %%tmm0\n"
+      "tdpbssd %%tmm5, %%tmm4, %%tmm1\n"
+      "tdpbssd %%tmm5, %%tmm4, %%tmm2\n"
+      "tdpbssd %%tmm5, %%tmm4, %%tmm3\n"
+      "dec %0\n"
+      "jnz 1b\n"
+      "tilerelease\n"
+      : "+r"(iterations)
+      : "m"(configuration)
+      : "cc");
+}
+
 void read_avx(const std::byte* begin, std::size_t bytes) {
   const std::byte* const end = begin + bytes;
   asm volatile(
@@ -118,26 +149,46 @@ constexpr Loops kAvx2 = {"avx2",
                          {2 * 6 * kYmmBytes, int8_avx2},
                          {2 * 6 * kYmmBytes, int8_sum16_avx2},
                          {2 * 6 * kYmmWords, int16_avx2},
+                         {},
                          read_avx};
 constexpr Loops kAvx512 = {"avx512",
                            {4 * 12 * kYmmFloats, fma_avx512},
                            {4 * 6 * kYmmBytes, int8_avx512},
                            {4 * 6 * kYmmBytes, int8_sum16_avx512},
                            {4 * 6 * kYmmWords, int16_avx512},
+                           {},
                            read_avx};
 constexpr Loops kAvx512Vnni = {"avx512",
                                {4 * 12 * kYmmFloats, fma_avx512},
                                {4 * 12 * kYmmBytes, int8_vnni},
                                {4 * 12 * kYmmBytes, int8_vnni},  // which needs no sums of 16 bits
                                {4 * 12 * kYmmWords, int16_vnni},
+                               {},
                                read_avx};
+constexpr double kTileProducts = 16 * 16 * 64;
+constexpr Loops kAmx = {"avx512",          kAvx512Vnni.fma,
+                        kAvx512Vnni.int8,  kAvx512Vnni.int8_sum16,
+                        kAvx512Vnni.int16, {2 * 4 * kTileProducts, int8_amx},
+                        read_avx};
+
+// Linux keeps the tiles from a process that does not ask for them.
+bool may_use_tiles() {
+#ifdef __linux__
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 
 }  // namespace
 
 const Loops& best_loops() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
-  if (avx512 && __builtin_cpu_supports("avx512vnni")) return kAvx512Vnni;
+  const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
+  if (vnni && may_use_tiles()) return kAmx;
+  if (vnni) return kAvx512Vnni;
   if (avx512) return kAvx512;
   return avx2 ? kAvx2 : kPortableLoops;
 }

@@ -22,6 +22,7 @@ std::string_view name_of(Peak peak) {
     case Peak::kInt8: return "int8";
     case Peak::kInt8Sum16: return "int8_sum16";
     case Peak::kInt16: return "int16";
+    case Peak::kInt8Tiles: return "int8_tiles";
     case Peak::kRead4k: return "read_4k";
     case Peak::kRead2m: return "read_2m";
     case Peak::kReadCache: return "read_cache";

@@ -7,7 +7,7 @@
 
 namespace gpt::bench {
 
-enum class Peak { kFma, kInt8, kInt8Sum16, kInt16, kRead4k, kRead2m, kReadCache };
+enum class Peak { kFma, kInt8, kInt8Sum16, kInt16, kInt8Tiles, kRead4k, kRead2m, kReadCache };
 
 /// Its name in requests to bench_peaks.
 std::string_view name_of(Peak peak);

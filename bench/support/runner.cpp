@@ -87,6 +87,8 @@ std::vector<Limit> limits_of(const Work& work) {
   add(Peak::kFma, "fma", work.flops);
   add(Peak::kInt16, "int16", work.int16_ops);
   add(Peak::kInt8Sum16, "int8_sum16", work.int8_ops);
+  if (ops::integer_instruction_set() == "amx")  // x of 16 bits are two bytes
+    add(Peak::kInt8Tiles, "int8_tiles", work.int8_ops + 2 * work.int16_ops);
   add(on_huge_pages(work.memory) ? Peak::kRead2m : Peak::kRead4k, "read", work.read_bytes);
   add(Peak::kReadCache, "cache", work.cache_bytes);
   return limits;

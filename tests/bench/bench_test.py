@@ -12,7 +12,7 @@ import xml.dom.minidom
 
 PROGRAMS = pathlib.Path(os.environ["GPT_BENCH_PROGRAMS"])
 SOURCES = pathlib.Path(os.environ["GPT_BENCH_SOURCES"])
-PEAKS = ("fma", "int8", "int8_sum16", "int16", "read_4k", "read_2m", "read_cache")
+PEAKS = ("fma", "int8", "int8_sum16", "int16", "int8_tiles", "read_4k", "read_2m", "read_cache")
 
 
 def run(program, *arguments, environment=None, status=0):
