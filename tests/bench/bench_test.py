@@ -12,7 +12,7 @@ import xml.dom.minidom
 
 PROGRAMS = pathlib.Path(os.environ["GPT_BENCH_PROGRAMS"])
 SOURCES = pathlib.Path(os.environ["GPT_BENCH_SOURCES"])
-PEAKS = ("fma", "int8", "int8_sum16", "int16", "int8_tiles", "read_4k", "read_2m", "read_cache")
+PEAKS = ("fma", "int8", "int8_sum16", "int16", "read_4k", "read_2m", "read_cache")
 
 
 def run(program, *arguments, environment=None, status=0):
@@ -156,6 +156,7 @@ class Peaks(unittest.TestCase):
             peaks = json.loads(out)
             for kind in PEAKS:
                 self.assertGreater(peaks[kind], 0, kind)
+            self.assertGreater(peaks.get("int8_tiles", 1), 0)  # left out where there are no matrix units
 
     def test_serves_requests_and_ends_with_its_input(self):
         result = subprocess.run([PROGRAMS / "bench_peaks", "--serve", "--smoke"], input="fma 1\nnonsense 1\nfma 0\n",
