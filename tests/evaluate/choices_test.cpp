@@ -9,6 +9,7 @@
 
 #include "gpt/models/model.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 
 namespace gpt {
 namespace {
@@ -66,6 +67,7 @@ TEST(ParseChoiceQuestions, NamesTheFileAndTheLineOfWhatIsBad) {
 }
 
 TEST(RankChoices, ScoresTheTokensThatEachChoiceAdds) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Tokenizer& tokenizer = demo().tokenizer();
   const std::vector<ChoiceQuestion> questions = {
       {"ROMEO:\nBut soft, what light through yonder window", {"breaks?", " zebra zebra zebra", "is"}, 0},

@@ -13,6 +13,7 @@
 #include "gpt/core/parallel.h"
 #include "gpt/models/quantize.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
 
@@ -91,6 +92,7 @@ TEST(Attribution, SaysTheSameOfAPackedNetworkAndWorksOnAQuantizedOne) {
 
 // Instruction sets are compared by examples.same_bits.
 TEST(Explanation, HasTheSameBitsOnAnyNumberOfThreads) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Gpt2Config config = tiny_config();
   config.n_embd = 256;
   const Gpt2 network = random_network(config, 1);

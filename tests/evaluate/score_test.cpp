@@ -13,6 +13,7 @@
 
 #include "gpt/core/parallel.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/random_model.h"
 #include "support/rounding_upward.h"
 
@@ -68,6 +69,7 @@ void expect_perplexity(const Perplexity& got, const Perplexity& expected) {
 }
 
 TEST(Perplexity, IsThatOfThePlainLoopOverWindows) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Gpt2 network = random_network(tiny_config(), 1);
   const auto ids = tokens(150);
   for (const auto& [max_length, stride] : {std::pair(32, 16), {32, 1}, {32, 31}, {20, 7}, {2, 1}, {5, 5}})
@@ -108,6 +110,7 @@ TEST(Perplexity, OfATextThatFitsIsTheLossOfAllItsTokens) {
 }
 
 TEST(Perplexity, HasTheSameBitsForAnyNumberOfThreadsAndAnyBatches) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Gpt2 network = random_network(tiny_config(), 1);
   const auto ids = tokens(5000);  // several batches of windows
   set_num_threads(1);

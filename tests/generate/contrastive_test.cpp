@@ -12,6 +12,7 @@
 #include "gpt/core/error.h"
 #include "gpt/generate/generator.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 
 namespace gpt {
 namespace {
@@ -86,6 +87,7 @@ Ids by_formula(const Model& model, double alpha, std::size_t top_k, std::size_t 
 }
 
 TEST(Contrastive, TakesTheLikelyTokenThatIsLeastLikeThoseBefore) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Model model = tiny_model();
   const Generator generator(model);
   for (const double alpha : {0.05, 0.6, 1.0}) {

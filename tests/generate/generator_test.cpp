@@ -16,6 +16,7 @@
 #include "gpt/generate/sampler.h"
 #include "gpt/text/utf8.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/rounding_upward.h"
 
 namespace gpt {
@@ -165,6 +166,7 @@ TEST(Generator, AnEmptyBatchGivesNoResults) {
 }
 
 TEST(Generator, ThreadsDoNotChangeTheBits) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   // Tiny networks give a second thread nothing to do; this one's prefill does.
   const Model model = Model::load(GPT_SOURCE_DIR "/examples/models/demo");
   const Generator generator(model);
@@ -191,6 +193,7 @@ TEST(Generator, TheHostsRoundingDoesNotChangeTheBits) {
 }
 
 TEST(Generator, CachesOfNarrowTypesComputeAlmostTheSame) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Model model = Model::load(GPT_SOURCE_DIR "/examples/models/demo");
   const Generator generator(model);
   const std::vector<TokenId> prompt(100, 40);

@@ -19,6 +19,7 @@
 #include "gpt/core/error.h"
 #include "gpt/generate/grammar.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 
 namespace gpt {
 namespace {
@@ -180,6 +181,7 @@ void expect_masks(const Grammar& grammar, const std::vector<std::string>& tokens
 }
 
 TEST(GrammarMasks, AreThoseOfTryingEveryContinuation) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   std::mt19937 rng(7);
   int compared = 0;
   for (int i = 0; i < 150; ++i) {
@@ -269,6 +271,7 @@ TEST(GrammarMasks, OfRecursiveRulesLeaveAWayToTheEndAndLoseNone) {
 }
 
 TEST(GrammarMasks, CountTheFewestTokens) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const auto least = [](const Grammar& grammar, std::vector<std::string> tokens) {
     return CompiledGrammar(grammar, ListTokenizer(std::move(tokens))).least_tokens();
   };

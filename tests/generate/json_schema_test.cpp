@@ -7,6 +7,7 @@
 #include "gpt/core/error.h"
 #include "gpt/generate/grammar.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 
 namespace gpt {
 namespace {
@@ -121,6 +122,7 @@ TEST(GrammarFromJsonSchema, KnowsFormats) {
 
 // Every number of a range, of some digits before and behind the point, against the comparison itself.
 TEST(GrammarFromJsonSchema, BoundsNumbers) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   struct Case {
     const char* schema;
     double low, high;
@@ -327,6 +329,7 @@ TEST(GrammarFromJsonSchema, NamesWhatIsNoSchema) {
 }
 
 TEST(GrammarFromJsonSchema, BoundsWhatASchemaCosts) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   std::string branches = R"({"type": "integer"})", nested;
   for (int i = 0; i < 12; ++i)
     nested += (i > 0 ? "," : "") + std::string(R"({"anyOf": [{"minimum": 1}, {"maximum": 5}]})");

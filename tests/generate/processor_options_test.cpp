@@ -16,6 +16,7 @@
 #include "gpt/generate/logits_processors.h"
 #include "gpt/generate/sampler.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 
 namespace gpt {
 namespace {
@@ -146,6 +147,7 @@ LogitsProcessors all_processors(const GenerateOptions& o) {
 }
 
 TEST(ProcessorOptions, AllWorkTogetherInTransformersOrder) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Model model = tiny_model();
   GenerateOptions options = everything();
   std::size_t ended = 0;
@@ -185,6 +187,7 @@ void expect_order(const GenerateOptions& options, const First& first, const Seco
 }
 
 TEST(ProcessorOptions, EveryFilterHasItsPlace) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   expect_order({.temperature = 2.0, .top_p = 0.5}, Temperature(2.0), TopP(0.5));
   expect_order({.dynatemp_range = 0.9, .min_p = 0.2}, DynamicTemperature(1.0, 0.9, 1.0), MinP(0.2));
   expect_order({.top_n_sigma = 0.8, .top_k = 12}, TopNSigma(0.8), TopK(12));

@@ -16,6 +16,7 @@
 #include "gpt/core/rng.h"
 #include "gpt/generate/generator.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 
 namespace gpt {
 namespace {
@@ -146,25 +147,30 @@ void expect_results_alone(const SchedulerOptions& options, std::size_t count, bo
 }
 
 TEST(Scheduler, GivesEachOfManyRequestsTheBitsItHasAlone) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   expect_results_alone({.max_batch = 16, .max_tokens_per_step = 64}, 200, false);
 }
 
 TEST(Scheduler, GivesThemTheSameBitsWhenMemoryIsShort) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   // As many pages as the longest request needs, and a few more.
   expect_results_alone({.max_batch = 12, .max_tokens_per_step = 40, .kv_cache_bytes = 11 * kPage}, 200, true);
   expect_results_alone({.max_batch = 12, .max_tokens_per_step = 12, .kv_cache_bytes = 8 * kPage}, 60, true);
 }
 
 TEST(Scheduler, GivesThemTheSameBitsWithoutSharedPrefixes) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   expect_results_alone({.max_batch = 9, .kv_cache_bytes = 15 * kPage, .prefix_cache = false}, 60, true);
 }
 
 TEST(Scheduler, GivesThemTheSameBitsInPagesOfAnySize) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   for (const std::int64_t page : {32, 48, 128})
     expect_results_alone({.max_batch = 5, .max_tokens_per_step = 100, .page_tokens = page}, 40, false);
 }
 
 TEST(Scheduler, GivesThemTheSameBitsInNarrowPagesThatAreShort) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   for (const auto& [dtype, page] : {std::pair{DType::f16, kPage / 2}, {DType::i8, kPage / 4 + kPage / 16}})
     expect_results_alone({.max_batch = 12, .kv_cache_bytes = 11 * page, .kv_cache_dtype = dtype}, 60, true);
 }

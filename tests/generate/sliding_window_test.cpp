@@ -15,6 +15,7 @@
 #include "gpt/generate/sampler.h"
 #include "gpt/generate/scheduler.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 
 namespace gpt {
 namespace {
@@ -58,6 +59,7 @@ TEST(SlidingWindow, DropsTheFewestHalvesThatMustGo) {
 }
 
 TEST(SlidingWindow, SeesTheKeptAndTheLastTokens) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Model model = tiny_model();
   const Generator generator(model);
   for (const std::size_t length : {1u, 5u, 31u, 32u, 33u, 50u, 90u})
@@ -82,6 +84,7 @@ TEST(SlidingWindow, ChangesNothingWhereAllFits) {
 }
 
 TEST(SlidingWindow, GivesTheSameInAStreamABatchWithGuessesAndInAScheduler) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Model model = tiny_model();
   const Generator generator(model);
   for (std::uint64_t seed = 0; seed < 6; ++seed) {

@@ -16,6 +16,7 @@
 #include "gpt/core/error.h"
 #include "gpt/generate/generator.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 
 namespace gpt {
 namespace {
@@ -79,6 +80,7 @@ TEST(Speculation, ByPromptLookupGivesTheSameBits) {
 }
 
 TEST(Speculation, ByAnAssistantModelGivesTheSameBits) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Model model = tiny_model();
   const Generator generator(model);
   const Model other = assistant(), shorter = assistant(20);

@@ -18,6 +18,7 @@
 #include "gpt/text/byte_bpe.h"
 #include "gpt/text/wordpiece.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/json_schema.h"
 
 namespace gpt {
@@ -77,6 +78,7 @@ constexpr const char* kSchemas[] = {
 };
 
 TEST(StructuredOutput, TextsAreValidWhateverRoomThereIs) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   int count = 0, ended = 0;
   for (const char* text : kSchemas) {
     const auto schema = nlohmann::json::parse(text);

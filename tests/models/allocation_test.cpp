@@ -20,6 +20,7 @@
 #include "gpt/io/safetensors.h"
 #include "gpt/models/gguf.h"
 #include "gpt/models/model.h"
+#include "support/isa.h"
 #include "support/random_model.h"
 #include "support/temp_dir.h"
 #include "support/torch_file.h"
@@ -139,6 +140,7 @@ const std::filesystem::path kDemo = GPT_SOURCE_DIR "/examples/models/demo";
 
 // Law 3: whichever allocation fails, it is a gpt::Error, and nothing on the way out needs memory.
 TEST(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Model model = Model::load(kDemo);
   const Generator generator(model);
   expect_memory_errors(60, [&] { model.tokenizer().encode("Shall I compare thee"); });
@@ -158,6 +160,7 @@ TEST(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
 
 // Where a step finds no memory, the requests stay, and the same step may be taken again.
 TEST(Scheduler, GoesOnWhenThereIsMemoryAgain) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Model model = Model::load(kDemo);
   const GenerateOptions options{.max_new_tokens = 4};
   const GenerateResult expected = Generator(model).generate("ROMEO: what", options);
@@ -298,6 +301,7 @@ TEST_F(ShortOfPages, KeepsNoneForARequestThatFailedToBegin) {
 
 // The memory is there for one request alone, and then pages are refused from the nth on.
 TEST_F(ShortOfPages, GoesOnWhereverTheyEnd) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   for (const bool prefix_cache : {false, true}) {
     int n = 0;
     for (bool failed = true; failed; ++n) {
@@ -331,6 +335,7 @@ TEST_F(ShortOfPages, AllocatesNothingForARequestThatWaitsForThem) {
 }
 
 TEST_F(ShortOfPages, GoesOnAfterAnyNumberOfRefusals) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const CounterRng rng(11, seed);
     std::uint64_t draws = 0;

@@ -19,6 +19,7 @@
 #include "models/tiny_models.h"
 #include "support/expect_error.h"
 #include "support/gguf_bytes.h"
+#include "support/isa.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
 #include "support/temp_dir.h"
@@ -265,6 +266,7 @@ GgufMetadata metadata_of(std::uint32_t n_embd, std::string_view architecture = "
 }
 
 TEST(Gguf, BlocksOfEveryKindRunAsTheirFloats) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const TempDir dir;
   const std::pair<GgufType, ops::GgufBlock> kinds[] = {
       {GgufType::kQ4_1, ops::GgufBlock::kQ4_1}, {GgufType::kQ5_0, ops::GgufBlock::kQ5_0},

@@ -12,6 +12,7 @@
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
 
@@ -53,6 +54,7 @@ TEST_P(Gpt2Bits, DoNotDependOnPrefillChunking) {
 }
 
 TEST_P(Gpt2Bits, DoNotDependOnTheNumberOfThreads) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Gpt2Config config = tiny_config();  // made large enough that each thread gets its share of a single row too
   config.vocab_size = 5000;
   config.n_embd = 256;

@@ -13,6 +13,7 @@
 #include "gpt/ops/softmax.h"
 #include "gpt/train/parameters.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
 
@@ -93,6 +94,7 @@ TEST(LanguageModelLoss, IsThatOfTheLogits) {
 }
 
 TEST(LanguageModelLoss, AndItsGradientsDoNotDependOnThreadsOrOnBeingRecorded) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Gpt2Config config = tiny_config();
   config.vocab_size = 700;
   config.n_embd = 64;

@@ -13,6 +13,7 @@
 #include "gpt/models/gguf.h"
 #include "gpt/models/llmc.h"
 #include "gpt/models/model.h"
+#include "support/isa.h"
 #include "support/random_model.h"
 #include "support/temp_dir.h"
 
@@ -55,6 +56,7 @@ std::int64_t peak_memory_of(Work work) {
 }
 
 TEST(ModelLoad, HoldsAMatrixTwiceOnlyWhileItIsPacked) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const test::TempDir directory;
   Gpt2Config config = test::tiny_config();
   config.n_embd = 512;
@@ -71,6 +73,7 @@ TEST(ModelLoad, HoldsAMatrixTwiceOnlyWhileItIsPacked) {
 
 // A file that is read is in memory once, as file or as network.
 TEST(ModelLoad, ReadsOtherFormatsWithoutHoldingThemTwice) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const test::TempDir directory;
   Gpt2Config config = test::tiny_config();
   config.n_embd = 512;

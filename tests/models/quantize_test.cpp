@@ -270,7 +270,7 @@ double nll(const Gpt2& network, std::span<const TokenId> ids) {
 
 // The bounds are the library's promise for a model this small: perplexity within 0.3 % and 4 % of float32.
 TEST(QuantizeModel, KeepsTheQualityOfTheDemoModel) {
-  if (!test::on_the_fastest_isa()) GTEST_SKIP() << "the fastest instruction set gives the same bits";
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Model model = Model::load(std::string(GPT_SOURCE_DIR) + "/examples/models/demo");
   const std::string text = read_text_file(std::string(GPT_SOURCE_DIR) + "/tests/golden/training/corpus.txt");
   const std::vector<TokenId> ids = model.tokenizer().encode(std::string_view(text).substr(150000, 1300));

@@ -10,6 +10,7 @@
 #include "gpt/core/parallel.h"
 #include "ops/attention_cache.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/random_tensor.h"
 
 namespace gpt::ops {
@@ -133,6 +134,7 @@ Tensor attend_in_steps(const Tensor& qkv, const AttentionShape& shape, Attention
 }
 
 TEST_P(AttentionOverCache, DoesNotDependOnHowTheSequenceIsCutIntoCalls) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   for (const AttentionShape& shape : {AttentionShape{2, 24, 0.2f}, {1, 64, 0.125f}, {1, 150, 0.1f}}) {
     constexpr std::int64_t kT = 205;
     const std::int64_t d = shape.n_head * shape.head_dim;
@@ -147,6 +149,7 @@ TEST_P(AttentionOverCache, DoesNotDependOnHowTheSequenceIsCutIntoCalls) {
 }
 
 TEST_P(AttentionOverCache, DoesNotDependOnHowItIsDividedIntoPages) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   for (const AttentionShape& shape : {AttentionShape{2, 24, 0.2f}, {1, 64, 0.125f}, {1, 150, 0.1f}}) {
     constexpr std::int64_t kT = 205;
     const std::int64_t d = shape.n_head * shape.head_dim;

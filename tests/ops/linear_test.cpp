@@ -11,6 +11,7 @@
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/random_tensor.h"
 #include "support/weights.h"
 
@@ -117,6 +118,7 @@ TEST(Linear, WithoutInputsIsItsBias) {
 
 // Large enough that the op gives every thread its share (ops/checks.h, grain_for).
 TEST(Linear, DoesNotDependOnTheNumberOfThreads) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   constexpr std::int64_t kN = 801;
   const auto check = [&](const Weight& w, std::int64_t rows, std::int64_t k) {
     const Tensor x = random_tensor({rows, k}, 1);

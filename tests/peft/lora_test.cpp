@@ -17,6 +17,7 @@
 #include "models/tiny_models.h"
 #include "peft/adapted_runs.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/random_tensor.h"
 #include "support/temp_dir.h"
 
@@ -81,6 +82,7 @@ TEST(LoraAdapter, GivesEachSequenceTheBitsItHasAlone) {
 }
 
 TEST(LoraAdapter, GivesTheSameBitsOnAnyNumberOfThreads) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Gpt2Config config = tiny_config();
   config.n_embd = 256;
   const Gpt2 network = random_network(config, 1);

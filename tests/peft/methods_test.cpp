@@ -19,6 +19,7 @@
 #include "gpt/peft/load_adapter.h"
 #include "gpt/train/parameters.h"
 #include "gpt/train/trainer.h"
+#include "support/isa.h"
 #include "support/random_tensor.h"
 #include "support/temp_dir.h"
 #include "train/small_run.h"
@@ -85,6 +86,7 @@ TEST_P(EveryMethod, GivesEachSequenceTheBitsItHasAlone) {
 }
 
 TEST_P(EveryMethod, GivesTheSameBitsOnAnyNumberOfThreads) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Gpt2Config config = tiny_config();
   config.n_embd = 256;
   const Gpt2 network = random_network(config, 1);
@@ -185,6 +187,7 @@ TEST_P(EveryMethod, HasGradientsThatAreSlopes) {
 }
 
 TEST_P(EveryMethod, LearnsWhatHelpsWithOtherTextsAndNothingElseChanges) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   for (const bool bf16 : {false, true}) {
     Model model = test::small_model();
     const auto before = test::weights(model);
@@ -203,6 +206,7 @@ TEST_P(EveryMethod, LearnsWhatHelpsWithOtherTextsAndNothingElseChanges) {
 }
 
 TEST_P(EveryMethod, LearnsOverAQuantizedNetwork) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Model model = test::small_model();
   quantize(model.network(), {});
   model.network().attach(GetParam().fresh(model.network(), 5));

@@ -1,6 +1,8 @@
 // Which of the instruction sets a test runs on.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include "kernels/kernels.h"
 
 namespace gpt::test {
@@ -14,3 +16,8 @@ inline bool on_the_fastest_isa() {
 }
 
 }  // namespace gpt::test
+
+/// Ends a test that takes long where the CPU has a better instruction set. kernels_test compares all kernels of all of them bit for
+/// bit, and what lies above is the same code for each: the quicker tests beside it show that it runs on every one.
+#define GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA() \
+  if (!::gpt::test::on_the_fastest_isa()) GTEST_SKIP() << "the fastest instruction set gives the same bits"

@@ -16,6 +16,7 @@
 #include "gradient_check.h"
 #include "small_classifier.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/temp_dir.h"
 
 namespace gpt {
@@ -160,6 +161,7 @@ class ContinualLearning : public ::testing::Test {
 };
 
 TEST_F(ContinualLearning, ForgetsLessWithReplayOrConsolidation) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Model plain = with_old_texts();
   const Losses before = judged(plain);
   Trainer(plain, learning()).fit(fresh);
@@ -180,6 +182,7 @@ TEST_F(ContinualLearning, ForgetsLessWithReplayOrConsolidation) {
 }
 
 TEST_F(ContinualLearning, GivesTheSameBitsOnAnyNumberOfThreadsAndResumed) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   TrainingArguments a = test::arguments();
   a.num_train_epochs = 1;
   for (const bool adapted : {false, true}) {

@@ -16,6 +16,7 @@
 #include "gpt/train/pseudo_labels.h"
 #include "small_classifier.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 
 namespace gpt {
 namespace {
@@ -92,6 +93,7 @@ TEST(Ensemble, GivesTheMeanOfTheProbabilities) {
 }
 
 TEST(Ensemble, IsBetterThanItsMembersOnAverage) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const HalvesOfTokens validation(60, 2, 32);
   std::vector<Tensor> logits;
   double mean = 0;
@@ -160,6 +162,7 @@ TEST(AverageWeights, IsTheMeanOfEveryWeight) {
 }
 
 TEST(AverageWeights, OfRunsWithOneBeginningIsAGoodClassifier) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const HalvesOfTokens validation(60, 2, 32);
   Classifier soup = trained_on(96, 1, 0);
   const Classifier other = trained_on(96, 1, 1);

@@ -16,6 +16,7 @@
 #include "small_classifier.h"
 #include "small_run.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/temp_dir.h"
 
 namespace gpt {
@@ -33,6 +34,7 @@ using ::testing::HasSubstr;
 using ::testing::Pair;
 
 TEST(ClassificationTraining, LearnsWhatTellsTheClassesApart) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Classifier classifier = small_classifier();
   const HalvesOfTokens train(200, 1), validation(60, 2);
   std::vector<EvaluationLog> evaluations;
@@ -265,6 +267,7 @@ class LengthObjective final : public Objective {
 };
 
 TEST(Objective, OfAUserTrainsItsOwnHeadWithTheNetwork) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const HalvesOfTokens train(60, 1), validation(30, 2);
   Model model = test::small_model();
   TrainingArguments a = class_arguments();

@@ -21,6 +21,7 @@
 #include "gpt/train/parameters.h"
 #include "small_run.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/temp_dir.h"
 #include "text/small_bpe.h"
 
@@ -157,6 +158,7 @@ TEST(PreferenceObjective, MeasuresTheSameInBatchesOfAnySize) {
 }
 
 TEST(PreferenceObjective, TeachesWhichAnswerIsBetter) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const PreferenceDataset train = pairs(30), validation = pairs(10, 100);
   TrainingArguments a = test::arguments();
   a.learning_rate = 3e-3;

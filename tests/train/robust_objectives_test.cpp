@@ -19,6 +19,7 @@
 #include "gradient_check.h"
 #include "small_classifier.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/temp_dir.h"
 
 namespace gpt {
@@ -337,6 +338,7 @@ TEST(Adversarial, IsDefinedForLanguageModelsAndPreferences) {
 
 // Each of them teaches what carries over to other samples, and a run is the same on any number of threads, and when it is resumed.
 TEST(RobustObjectives, LowerTheLossOfOtherSamples) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const HalvesOfTokens train(96, 1, 32), validation(60, 2, 32);
   TrainingArguments a = class_arguments();
   a.num_train_epochs = 8;
@@ -351,6 +353,7 @@ TEST(RobustObjectives, LowerTheLossOfOtherSamples) {
 }
 
 TEST(RobustObjectives, GiveTheSameBitsOnAnyNumberOfThreadsAndResumed) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const HalvesOfTokens train(24, 1);
   TrainingArguments a = class_arguments();
   a.num_train_epochs = 2;

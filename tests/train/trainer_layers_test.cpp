@@ -16,6 +16,7 @@
 #include "gpt/train/trainer.h"
 #include "small_classifier.h"
 #include "support/expect_error.h"
+#include "support/isa.h"
 #include "support/temp_dir.h"
 
 namespace gpt {
@@ -154,6 +155,7 @@ TEST(LayerwiseLrDecay, CountsAdaptersByTheirBlocks) {
 }
 
 TEST(LayerwiseLrDecay, LowersTheLossOfOtherSamples) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const test::HalvesOfTokens train(96, 1, 32), validation(60, 2, 32);
   for (const bool unfreezes : {false, true}) {
     Classifier classifier = small_classifier();

@@ -13,6 +13,7 @@
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 #include "gpt/train/trainer.h"
+#include "support/isa.h"
 #include "support/temp_dir.h"
 #include "train/small_run.h"
 
@@ -90,6 +91,7 @@ void expect_the_same_after_a_stop(const Variant& variant) {
 }
 
 TEST(TrainerWeights, GoesOnFromACheckpointToTheSameBits) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   for (const Variant& variant : kVariants) {
     SCOPED_TRACE(variant.name);
     expect_the_same_after_a_stop(variant);
