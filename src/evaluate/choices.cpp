@@ -52,12 +52,12 @@ ChoiceQuestion question_of(const JsonObject& line) {
     if (question.choices[i].empty())
       fail<FormatError>(line.source(), line.path_of(choices), "[", i, "] is empty, expected text");
   const json::Value* const value = line.find(answer);
-  const std::optional<std::size_t> index = value != nullptr ? answer_of(*value) : std::nullopt;
-  if (!index || *index >= count)
+  const std::size_t index = value != nullptr ? answer_of(*value).value_or(count) : count;
+  if (index >= count)
     fail<FormatError>(line.source(), line.path_of(answer), " is ",
                       value != nullptr ? json::describe(*value) : "missing",
                       ", expected the index of one of ", count, " ", choices, " or its letter");
-  question.answer = *index;
+  question.answer = index;
   return question;
 }
 
