@@ -7,7 +7,6 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
-#include <regex>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -149,9 +148,8 @@ TEST(TensorBoard, WritesTheTagsOfTransformers) {
   writer.add(std::int64_t{1} << 40, {{"mine", -1}});
   const auto files = files_in(dir / "runs");
   ASSERT_EQ(files.size(), 1u);
-  EXPECT_TRUE(std::regex_match(files[0].filename().string(),
-                               std::regex(R"(events\.out\.tfevents\.\d{10}\..+\.\d+\.\d+)")))
-      << files[0];
+  EXPECT_THAT(files[0].filename().string(),
+              testing::MatchesRegex(R"(events\.out\.tfevents\.[0-9]{10}\..+\.[0-9]+\.[0-9]+)"));
   const std::vector<Event> events = read_events(files[0]);
   ASSERT_EQ(events.size(), 4u);
   EXPECT_EQ(events[0].file_version, "brain.Event:2");
