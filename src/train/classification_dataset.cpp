@@ -129,7 +129,12 @@ ClassificationDataset::ClassificationDataset(const Classifier& classifier, std::
 std::int64_t ClassificationDataset::bad() const noexcept { return data_->bad; }
 const std::string& ClassificationDataset::first_bad() const noexcept { return data_->first_bad; }
 std::int64_t ClassificationDataset::truncated() const noexcept { return data_->truncated; }
-const std::vector<std::int64_t>& ClassificationDataset::rows() const noexcept { return data_->rows; }
+
+std::vector<std::int64_t> ClassificationDataset::rows() const {
+  std::vector<std::int64_t> rows;
+  for (const std::int64_t i : order_) rows.push_back(data_->rows[static_cast<std::size_t>(i)]);
+  return rows;
+}
 
 std::vector<std::int32_t> ClassificationDataset::classes() const {
   if (!data_->single) fail<ArgumentError>(kClassificationDataset, "samples are not of one class each");

@@ -81,6 +81,7 @@ TEST(ClassificationDataset, HasPartsWithFingerprintsOfTheirOwn) {
   const ClassificationDataset part = data.subset(order);
   EXPECT_EQ(part.at(0).ids, data.at(2).ids);
   EXPECT_EQ(part.size(), 2);
+  EXPECT_THAT(part.rows(), ElementsAre(2, 0));
   EXPECT_NE(part.fingerprint(), data.subset(other).fingerprint());
   EXPECT_NE(part.fingerprint(), data.fingerprint());
 }

@@ -33,8 +33,8 @@ class ClassificationDataset final : public Dataset {
   std::int64_t bad() const noexcept;              // rows left out by skip_bad_rows
   const std::string& first_bad() const noexcept;  // what is wrong with the first; empty when there is none
   std::int64_t truncated() const noexcept;        // texts that were longer than max_length
-  /// The numbers of those of the rows that are samples here, in their order.
-  const std::vector<std::int64_t>& rows() const noexcept;
+  /// The numbers of those of the rows that are samples here, one for each of them.
+  std::vector<std::int64_t> rows() const;
   /// kSingleLabel: the class of every sample.
   std::vector<std::int32_t> classes() const;
 
