@@ -40,7 +40,7 @@ int run(AverageRequest& r) {
   program::ClassifierSettings settings = members.front().settings;
   settings.blend = {};
   settings.save(r.output_dir);
-  if (members.front().words) program::save_baseline(*members.front().words, r.output_dir);
+  if (members.front().words) program::save_words(*members.front().words, r.output_dir);
   std::cerr << r.output_dir << ": the mean of " << members.size() << " classifiers\n";
   return program::kDone;
 }

@@ -24,7 +24,7 @@ gpt::EdaOptions eda_options(const MoreRowsRequest& r) {
 }
 
 /// Takes a share of every class away for the validation.
-Data split(gpt::LabelledRows all, double fraction, bool single, std::uint64_t seed) {
+Data split_rows(gpt::LabelledRows all, double fraction, bool single, std::uint64_t seed) {
   std::vector<std::int32_t> classes(all.rows.size());
   if (single) {
     std::map<std::string, std::int32_t> numbers;
@@ -36,19 +36,12 @@ Data split(gpt::LabelledRows all, double fraction, bool single, std::uint64_t se
       classes[i] = own.empty() ? static_cast<std::int32_t>(numbers.size()) : numbers.at(own.front());
     }
   }
-  const auto n = static_cast<std::int64_t>(all.rows.size());
-  if (n < 2) gpt::fail<gpt::FormatError>("classify", "has ", n, " rows, too few for a validation");
-  // Every row alone, class after class, of which each one is held where the part of those so far grows by one.
-  const auto singles = gpt::stratified_folds(classes, n, seed);
-  std::vector<bool> held(all.rows.size());
-  for (std::size_t i = 0; i < singles.size(); ++i) {
-    const double before = static_cast<double>(i) - 1;
-    held[static_cast<std::size_t>(singles[i].front())] =
-        i == 0 || std::floor(fraction * static_cast<double>(i)) > std::floor(fraction * before);
-  }
+  const Parts parts = split(classes, fraction, seed);
   Data data;
-  for (std::size_t i = 0; i < held.size(); ++i)
-    (held[i] ? data.validation : data.train).rows.push_back(std::move(all.rows[i]));
+  for (const std::int64_t i : parts.train)
+    data.train.rows.push_back(std::move(all.rows[static_cast<std::size_t>(i)]));
+  for (const std::int64_t i : parts.validation)
+    data.validation.rows.push_back(std::move(all.rows[static_cast<std::size_t>(i)]));
   return data;
 }
 
@@ -105,6 +98,29 @@ void check(const TrainRequest& request) {
       throw program::UsageError(gpt::concat("--folds and ", option, " are both given: expected one"));
 }
 
+std::vector<gpt::LabelledRow> Data::labelled() const {
+  std::vector<gpt::LabelledRow> rows = train.rows;
+  rows.insert(rows.end(), replay.rows.begin(), replay.rows.end());
+  return rows;
+}
+
+Parts split(std::span<const std::int32_t> classes, double fraction, std::uint64_t seed) {
+  const auto n = static_cast<std::int64_t>(classes.size());
+  if (n < 2) gpt::fail<gpt::FormatError>("classify", "has ", n, " rows, too few for a validation");
+  // Every row alone, class after class, of which each one is held where the part of those so far grows by one.
+  const auto singles = gpt::stratified_folds(classes, n, seed);
+  std::vector<bool> held(classes.size());
+  for (std::size_t i = 0; i < singles.size(); ++i) {
+    const double before = static_cast<double>(i) - 1;
+    held[static_cast<std::size_t>(singles[i].front())] =
+        i == 0 || std::floor(fraction * static_cast<double>(i)) > std::floor(fraction * before);
+  }
+  Parts parts;
+  for (std::int64_t i = 0; i < n; ++i)
+    (held[static_cast<std::size_t>(i)] ? parts.validation : parts.train).push_back(i);
+  return parts;
+}
+
 Data read_data(const TrainRequest& request, const gpt::RowOptions& options) {
   const MoreRowsRequest& r = request.more;
   gpt::LabelledRows train = program::read_rows(request.train_file, options);
@@ -113,8 +129,8 @@ Data read_data(const TrainRequest& request, const gpt::RowOptions& options) {
     data.train = std::move(train);
     data.validation = program::read_rows(*request.validation_file, options);
   } else {
-    data = split(std::move(train), request.validation_fraction.value_or(0.1), is_single(request),
-                 request.arguments.seed);
+    data = split_rows(std::move(train), request.validation_fraction.value_or(0.1), is_single(request),
+                      request.arguments.seed);
   }
   if (r.augment_copies > 0) {
     gpt::Thesaurus thesaurus;

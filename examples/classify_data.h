@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -40,7 +41,17 @@ struct Data {
   std::vector<gpt::LabelledRow> augmented;   // train with the copies, where there are any
   std::vector<gpt::LabelledRow> unlabelled;  // texts alone
   gpt::LabelledRows replay;                  // old rows
+
+  /// All rows whose labels a classifier is to know: train and replay.
+  std::vector<gpt::LabelledRow> labelled() const;
 };
+
+/// The numbers of rows that are learned, and of those that are kept for the validation: a share of every class.
+struct Parts {
+  std::vector<std::int64_t> train, validation;
+};
+/// Throws FormatError for fewer than two.
+Parts split(std::span<const std::int32_t> classes, double fraction, std::uint64_t seed);
 
 /// Says on standard error what was made.
 Data read_data(const TrainRequest& request, const gpt::RowOptions& options);

@@ -9,6 +9,7 @@
 
 #include "classification.h"
 #include "classify.h"
+#include "judgement.h"
 
 namespace classify {
 
@@ -44,30 +45,21 @@ Json scores_of_objective(gpt::Classifier& classifier, const gpt::ClassificationD
   return object;
 }
 
-/// What a member's words say of texts, row by row; nothing where it does not ask them.
-std::vector<double> words_of(const program::Member& member, std::span<const gpt::LabelledRow> rows) {
-  std::vector<double> all;
-  if (!member.words || member.settings.blend.weight == 0) return all;
-  for (const gpt::LabelledRow& row : rows) {
-    const std::vector<double> p = member.words->probabilities(row.text);
-    all.insert(all.end(), p.begin(), p.end());
+/// The logits of every member for the rows of a file; `data` are the samples of the first.
+std::vector<gpt::Tensor> logits_of(const std::vector<program::Member>& members,
+                                   const gpt::ClassificationDataset& data, const gpt::LabelledRows& rows,
+                                   const EvaluateRequest& r, std::stop_token stop) {
+  std::vector<gpt::Tensor> logits;
+  logits.push_back(program::logits_of(members.front().classifier, data, stop));
+  for (std::size_t i = 1; i < members.size(); ++i) {
+    const auto own = program::make_dataset(members[i].classifier, rows, r.test_file,
+                                           members[i].settings.max_length, r.strict);
+    if (own.rows() != data.rows())
+      gpt::fail<gpt::ArgumentError>(r.ensemble[i - 1], "cannot judge the same rows of ", r.test_file, " as ",
+                                    r.model);
+    logits.push_back(program::logits_of(members[i].classifier, own, stop));
   }
-  return all;
-}
-
-/// What all members say of the rows of a file, as logits; `data` are those of the first.
-gpt::Tensor answers_of(const std::vector<program::Member>& members, const gpt::ClassificationDataset& data,
-                       const gpt::LabelledRows& rows, const EvaluateRequest& r, std::stop_token stop) {
-  std::vector<gpt::Tensor> answers;
-  const auto add = [&](const program::Member& member, const gpt::ClassificationDataset& own) {
-    answers.push_back(program::logits_of(member.classifier, own, stop));
-    member.blend(answers.back(), program::word_probabilities(member.words, own, rows));
-  };
-  add(members.front(), data);
-  for (const program::Member& member : std::span(members).subspan(1))
-    add(member,
-        program::make_dataset(member.classifier, rows, r.test_file, member.settings.max_length, r.strict));
-  return gpt::mean_of_probabilities(members.front().classifier.problem_type(), answers);
+  return logits;
 }
 
 /// What several classifiers score together where more than one label, or a number, is the answer.
@@ -115,7 +107,7 @@ std::vector<gpt::LabelledRow> texts_of(const PredictRequest& r) {
 }
 
 bool write_prediction(program::Output& out, const gpt::LabelledRow& row,
-                      const std::vector<std::string>& labels, const std::vector<double>& p,
+                      const std::vector<std::string>& labels, std::span<const double> p,
                       gpt::ProblemType type) {
   Json object = Json::object();
   if (row.line > 0) object["line"] = row.line;
@@ -202,22 +194,18 @@ int run(EvaluateRequest& r) {
   std::vector<program::Member> members =
       program::load_members(r.model, r.ensemble, {.on_warning = program::warn, .stop = stop});
   gpt::Classifier& classifier = members.front().classifier;
-  program::ClassifierSettings settings = members.front().settings;
   if (r.report && classifier.problem_type() != gpt::ProblemType::kSingleLabel)
     throw program::UsageError("--report is for classes, one of which is right");
   const gpt::ClassificationDataset data =
-      program::make_dataset(classifier, rows, r.test_file, settings.max_length, r.strict);
+      program::make_dataset(classifier, rows, r.test_file, members.front().settings.max_length, r.strict);
   const auto start = Clock::now();
   Json object;
   std::string text;
   if (classifier.problem_type() == gpt::ProblemType::kSingleLabel) {
-    const bool alone = members.size() == 1;
-    const gpt::Tensor logits =
-        alone ? program::logits_of(classifier, data, stop) : answers_of(members, data, rows, r, stop);
-    if (!alone) settings.blend = {};  // those of the members are in their answers
-    const std::vector<double> of_words = program::word_probabilities(members.front().words, data, rows);
-    program::Judgement judgement = program::judge(classifier, logits, of_words, data, settings.blend);
-    program::add_baselines(judgement, classifier, logits, of_words, data, settings);
+    const program::Answers answers =
+        program::answers_of(members, logits_of(members, data, rows, r, stop), program::texts_of(data, rows));
+    const program::Judgement judgement =
+        program::judge(answers, data.classes(), classifier.labels(), members.front().settings.majority_label);
     object = program::to_json(judgement, classifier.labels());
     text = program::to_text(judgement, classifier.labels());
     if (r.report)
@@ -229,7 +217,9 @@ int run(EvaluateRequest& r) {
   } else {
     object = members.size() == 1
                  ? scores_of_objective(classifier, data, stop)
-                 : scores_of_logits(classifier, data, answers_of(members, data, rows, r, stop));
+                 : scores_of_logits(classifier, data,
+                                    gpt::mean_of_probabilities(classifier.problem_type(),
+                                                               logits_of(members, data, rows, r, stop)));
     text = object.dump(2) + "\n";
   }
   object["skipped"] = rows.bad + data.bad();
@@ -260,30 +250,28 @@ int run(PredictRequest& r) {
   const std::vector<program::Member> members =
       program::load_members(r.model, r.ensemble, {.pack = true, .on_warning = program::warn, .stop = stop});
   const gpt::Classifier& classifier = members.front().classifier;
-  const bool single = classifier.problem_type() == gpt::ProblemType::kSingleLabel;
-  const bool alone = members.size() == 1;
   program::Output out;
   constexpr std::size_t kAtOnce = 64;  // so that answers come as they are made
   for (std::size_t begin = 0; begin < rows.size(); begin += kAtOnce) {
     const std::size_t end = std::min(rows.size(), begin + kAtOnce);
-    std::vector<gpt::Tensor> logits;
+    const auto some = std::span<const gpt::LabelledRow>(rows).subspan(begin, end - begin);
+    std::vector<std::vector<double>> answers;
     for (const program::Member& member : members) {
       std::vector<std::vector<gpt::TokenId>> sequences;
-      for (std::size_t i = begin; i < end; ++i)
-        sequences.push_back(member.classifier.encode(rows[i].text, member.settings.max_length));
-      logits.push_back(member.classifier.logits(sequences, stop));
-      if (!alone) member.blend(logits.back(), words_of(member, std::span(rows).subspan(begin, end - begin)));
+      for (const gpt::LabelledRow& row : some)
+        sequences.push_back(member.classifier.encode(row.text, member.settings.max_length));
+      std::vector<double> of_words;  // where they are asked
+      if (member.settings.blend.weight > 0)
+        of_words = program::answers_of(member.words, program::texts_of(some));
+      answers.push_back(program::answers_of(member.classifier, member.classifier.logits(sequences, stop),
+                                            of_words, member.settings.blend));
     }
-    if (!alone) logits.front() = gpt::mean_of_probabilities(classifier.problem_type(), logits);
+    const std::vector<double> mean = program::mean_of(answers);
     const auto width = static_cast<std::size_t>(classifier.num_labels());
-    for (std::size_t i = begin; i < end; ++i) {
-      const std::span<const float> row = logits.front().span<float>().subspan((i - begin) * width, width);
-      const auto p = alone && single ? gpt::blended(row, words_of(members.front(), {&rows[i], 1}),
-                                                    members.front().settings.blend)
-                                     : gpt::probabilities(classifier.problem_type(), row);
-      if (!write_prediction(out, rows[i], classifier.labels(), p, classifier.problem_type()))
+    for (std::size_t i = 0; i < some.size(); ++i)
+      if (!write_prediction(out, some[i], classifier.labels(), std::span(mean).subspan(i * width, width),
+                            classifier.problem_type()))
         return program::kDone;
-    }
   }
   return program::kDone;
 }

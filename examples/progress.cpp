@@ -120,4 +120,10 @@ void Progress::on_evaluate(const gpt::EvaluationLog& log) {
   bar_is_there_ = false;
 }
 
+gpt::TrainingCallbacks Progress::callbacks() {
+  return {.on_log = [this](const gpt::TrainingLog& log) { on_log(log); },
+          .on_step = [this](const gpt::TrainingLog& log) { on_step(log); },
+          .on_evaluate = [this](const gpt::EvaluationLog& log) { on_evaluate(log); }};
+}
+
 }  // namespace program

@@ -32,6 +32,9 @@ class Progress {
   void on_log(const gpt::TrainingLog& log) const;
   void on_evaluate(const gpt::EvaluationLog& log);
 
+  /// These, for Trainer::fit, which this object must outlive.
+  gpt::TrainingCallbacks callbacks();
+
  private:
   using Clock = std::chrono::steady_clock;
   std::optional<double> seconds_left(const gpt::TrainingLog& log) const;

@@ -184,6 +184,31 @@ TEST_F(ClassifyProgram, AnswersTogetherWithTheWords) {
                  "has no bag_of_words.safetensors");
 }
 
+TEST_F(ClassifyProgram, SaysTogetherWithItselfWhatItSaysAlone) {
+  const std::vector<std::string> predict{"predict",        "--model",       out(),   "--file",
+                                         file("test.csv"), "--text-column", "review"};
+  std::vector<std::string> both = predict;
+  both.insert(both.end(), {"--ensemble", out()});
+  const ProcessResult alone = run(predict), together = run(both);
+  ASSERT_EQ(together.status, 0) << together.err;
+  EXPECT_EQ(together.out, alone.out);  // p / 2 + p / 2 is p
+
+  const auto scores = [&](std::vector<std::string> more) {
+    std::vector<std::string> all{"evaluate",       "--model",       out(),    "--test-file",
+                                 file("test.csv"), "--text-column", "review", "--label-column",
+                                 "stars",          "--json"};
+    all.insert(all.end(), more.begin(), more.end());
+    const ProcessResult result = run(std::move(all));
+    EXPECT_EQ(result.status, 0) << result.err;
+    Json object = parse_json(result.out);
+    for (const char* key : {"evaluate_s", "peak_rss_bytes"}) object.erase(key);
+    return object;
+  };
+  const Json one = scores({});
+  EXPECT_TRUE(one.at("baselines").contains("bag_of_words"));
+  EXPECT_EQ(scores({"--ensemble", out()}), one);
+}
+
 TEST_F(ClassifyProgram, KeepsTheAdapterBesideTheWholeOfIt) {
   const ProcessResult result =
       train({"--output-dir", file("lora"), "--method", "lora", "--lora-r", "2", "--json"});

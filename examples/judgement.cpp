@@ -1,0 +1,166 @@
+#include "judgement.h"
+
+#include <algorithm>
+#include <iomanip>
+#include <locale>
+#include <sstream>
+#include <string_view>
+#include <utility>
+
+#include <gpt/core/error.h>
+
+namespace program {
+namespace {
+
+/// The number of characters of UTF-8.
+std::size_t width_of(std::string_view text) {
+  return static_cast<std::size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+std::string padded_left(const std::string& text, std::size_t width) {
+  return std::string(width - std::min(width, width_of(text)), ' ') + text;
+}
+
+Json scores_json(const gpt::ClassScores& s) {
+  return {{"precision", s.precision}, {"recall", s.recall}, {"f1", s.f1}, {"support", s.support}};
+}
+
+Json short_json(const gpt::ClassificationScores& s) {
+  return {{"accuracy", s.accuracy}, {"macro_f1", s.macro.f1}, {"weighted_f1", s.weighted.f1}};
+}
+
+std::vector<std::string> cells(std::string name, const gpt::ClassScores& s) {
+  return {std::move(name), fixed_text(s.precision, 4), fixed_text(s.recall, 4), fixed_text(s.f1, 4),
+          gpt::concat(s.support)};
+}
+
+}  // namespace
+
+std::string fixed_text(double value, int digits) {
+  std::ostringstream out;
+  out.imbue(std::locale::classic());
+  out << std::fixed << std::setprecision(digits) << value;
+  return out.str();
+}
+
+Answers answers_of(std::span<const Member> members, std::span<const gpt::Tensor> logits,
+                   std::span<const std::string_view> texts) {
+  std::vector<std::vector<double>> together, networks, words;
+  bool blended = false, all_have_words = true;
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    const Member& member = members[i];
+    words.push_back(answers_of(member.words, texts));
+    together.push_back(answers_of(member.classifier, logits[i], words.back(), member.settings.blend));
+    networks.push_back(answers_of(member.classifier, logits[i], {}, {}));
+    blended = blended || member.settings.blend.weight > 0;
+    all_have_words = all_have_words && member.words;
+  }
+  Answers answers{mean_of(together)};
+  if (blended) answers.network = mean_of(networks);
+  if (all_have_words) answers.words = mean_of(words);
+  return answers;
+}
+
+Judgement judge(const Answers& answers, std::span<const std::int32_t> truth,
+                const std::vector<std::string>& labels, const std::string& majority_label) {
+  const auto classes = static_cast<std::int64_t>(labels.size());
+  const auto scores = [&](std::span<const double> p) {
+    std::vector<std::int32_t> said;
+    for (std::size_t i = 0; i < truth.size(); ++i)
+      said.push_back(gpt::most_likely(p.subspan(i * labels.size(), labels.size())));
+    return gpt::classification_scores(truth, said, classes);
+  };
+  Judgement judgement{.scores = scores(answers.together),
+                      .log_loss = gpt::log_loss(truth, answers.together, classes),
+                      .calibration_error = gpt::calibration_error(truth, answers.together, classes),
+                      .roc_auc = gpt::roc_auc(truth, answers.together, classes),
+                      .baselines = {}};
+  if (!answers.network.empty()) judgement.baselines.push_back({"network_alone", scores(answers.network)});
+  if (const auto found = std::ranges::find(labels, majority_label); found != labels.end()) {
+    const std::vector<std::int32_t> one(truth.size(), static_cast<std::int32_t>(found - labels.begin()));
+    judgement.baselines.push_back({"majority_class", gpt::classification_scores(truth, one, classes)});
+  }
+  if (!answers.words.empty()) judgement.baselines.push_back({"bag_of_words", scores(answers.words)});
+  return judgement;
+}
+
+Json to_json(const Judgement& j, const std::vector<std::string>& labels) {
+  Json object = {{"count", j.scores.count},
+                 {"accuracy", j.scores.accuracy},
+                 {"macro_f1", j.scores.macro.f1},
+                 {"weighted_f1", j.scores.weighted.f1},
+                 {"roc_auc", j.roc_auc ? Json(*j.roc_auc) : Json()},
+                 {"log_loss", j.log_loss},
+                 {"calibration_error", j.calibration_error}};
+  Json per_class = Json::object();
+  for (std::size_t i = 0; i < labels.size(); ++i) per_class[labels[i]] = scores_json(j.scores.per_class[i]);
+  object["per_class"] = std::move(per_class);
+  object["macro"] = scores_json(j.scores.macro);
+  object["weighted"] = scores_json(j.scores.weighted);
+  object["labels"] = labels;
+  object["confusion_matrix"] = j.scores.confusion;
+  Json baselines = Json::object();
+  for (const Judgement::Baseline& baseline : j.baselines)
+    baselines[baseline.name] = short_json(baseline.scores);
+  object["baselines"] = std::move(baselines);
+  return object;
+}
+
+std::string to_text(const Judgement& j, const std::vector<std::string>& labels) {
+  std::size_t width = std::string_view("majority_class").size();
+  for (const std::string& label : labels) width = std::max(width, width_of(label));
+  std::string text;
+  const auto line = [&](const std::vector<std::string>& row) {
+    for (std::size_t i = 0; i < row.size(); ++i) text += padded_left(row[i], i == 0 ? width : 11);
+    text += '\n';
+  };
+  line({"", "precision", "recall", "f1", "support"});
+  for (std::size_t i = 0; i < labels.size(); ++i) line(cells(labels[i], j.scores.per_class[i]));
+  line(cells("macro", j.scores.macro));
+  line(cells("weighted", j.scores.weighted));
+  text += '\n';
+  line({"", "accuracy", "macro_f1"});
+  line({"this model", fixed_text(j.scores.accuracy, 4), fixed_text(j.scores.macro.f1, 4)});
+  for (const auto& [name, scores] : j.baselines)
+    line({name, fixed_text(scores.accuracy, 4), fixed_text(scores.macro.f1, 4)});
+  text += gpt::concat("\nlog loss ", fixed_text(j.log_loss, 4), ", calibration error ",
+                      fixed_text(j.calibration_error, 4));
+  if (j.roc_auc) text += ", ROC-AUC " + fixed_text(*j.roc_auc, 4);
+  return text + '\n';
+}
+
+std::vector<gpt::TrainingReport::Grid> to_grids(const Judgement& j, const std::vector<std::string>& labels) {
+  gpt::TrainingReport::Grid compared{"Beside simpler ways", {"", "Accuracy", "Macro F1", "Weighted F1"}, {}};
+  const auto compare = [&](const std::string& name, const gpt::ClassificationScores& s) {
+    compared.rows.push_back(
+        {name, fixed_text(s.accuracy, 4), fixed_text(s.macro.f1, 4), fixed_text(s.weighted.f1, 4)});
+  };
+  compare("This model", j.scores);
+  for (const auto& [name, scores] : j.baselines)
+    compare(name == "bag_of_words"    ? "Logistic regression on words and pairs"
+            : name == "network_alone" ? "The network alone"
+                                      : "Majority class",
+            scores);
+  gpt::TrainingReport::Grid classes{"Classes", {"", "Precision", "Recall", "F1", "Support"}, {}};
+  gpt::TrainingReport::Grid confusion{"Confusion matrix (rows: truth)", {""}, {}};
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    classes.rows.push_back(cells(labels[i], j.scores.per_class[i]));
+    confusion.header.push_back(labels[i]);
+    std::vector<std::string>& row = confusion.rows.emplace_back(1, labels[i]);
+    for (const std::int64_t n : j.scores.confusion[i]) row.push_back(gpt::concat(n));
+  }
+  classes.rows.push_back(cells("macro", j.scores.macro));
+  classes.rows.push_back(cells("weighted", j.scores.weighted));
+  return {std::move(compared), std::move(classes), std::move(confusion)};
+}
+
+std::vector<gpt::TrainingReport::Fact> highlights_of(const Judgement& j) {
+  std::vector<gpt::TrainingReport::Fact> facts = {{"Accuracy", fixed_text(j.scores.accuracy, 4)},
+                                                  {"Macro F1", fixed_text(j.scores.macro.f1, 4)}};
+  if (j.roc_auc) facts.push_back({"ROC-AUC", fixed_text(*j.roc_auc, 4)});
+  facts.push_back({"Calibration error", fixed_text(j.calibration_error, 4)});
+  return facts;
+}
+
+}  // namespace program
