@@ -69,6 +69,7 @@ std::string read_all(const std::string& path) {
   ::close(fd);
   if (error == EISDIR) gpt::fail<gpt::IoError>(path, "is a directory, expected a file");
   if (error != 0) gpt::fail<gpt::IoError>(path, "cannot read: ", std::generic_category().message(error));
+  text.erase(0, text.size() - gpt::without_byte_order_mark(text).size());
   return text;
 }
 

@@ -35,6 +35,10 @@ void MappedFile::drop_pages(std::span<std::byte> part) const noexcept {
   if (mapped_) release_pages(part);
 }
 
+std::string_view MappedFile::text() const noexcept {
+  return without_byte_order_mark({reinterpret_cast<const char*>(data_.get()), size_});
+}
+
 std::string read_text_file(const std::filesystem::path& path) {
   const InputFile file(path);
   std::string text;
@@ -44,6 +48,7 @@ std::string read_text_file(const std::filesystem::path& path) {
     fail<MemoryError>(path.string(), "cannot allocate ", file.size(), " bytes");
   }
   file.read(0, std::as_writable_bytes(std::span(text)));
+  text.erase(0, text.size() - without_byte_order_mark(text).size());
   return text;
 }
 

@@ -10,15 +10,17 @@
 
 #include "core/json.h"
 #include "gpt/core/error.h"
+#include "gpt/core/mapped_file.h"
 #include "text/json_object.h"
 
 namespace gpt::evaluate {
 
-/// Calls f(JsonObject) for every line that is not blank; its source is "<source>:<number of the line, from 1>". Throws
+/// Calls f(JsonObject) for every line that is not blank, behind a byte order mark; its source is "<source>:<number of the line, from 1>". Throws
 /// FormatError of that name for a line that is no JSON object.
 template <class F>
 void for_each_json_line(std::string_view text, std::string_view source, F&& f) {
   std::int64_t number = 0;
+  text = without_byte_order_mark(text);
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
     const std::string_view line = text.substr(begin, end - begin);

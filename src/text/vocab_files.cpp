@@ -3,17 +3,13 @@
 #include "core/json.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
+#include "gpt/core/mapped_file.h"
 #include "gpt/text/byte_bpe.h"
 #include "text/json_object.h"
 #include "text/tokenizer_files.h"
 
 namespace gpt {
 namespace {
-
-std::string_view without_byte_order_mark(std::string_view text) {
-  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
-  return text;
-}
 
 // Blank lines count for nothing; of comments only the version is known, since "#" also begins merges.
 std::vector<std::pair<std::string, std::string>> parse_merges(std::string_view text,

@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::string_view kAugmentation = "augmentation";
 constexpr std::string_view kThesaurus = "thesaurus";
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 std::string_view without_blanks(std::string_view text) {
   constexpr std::string_view kBlanks = " \t\r";
@@ -192,7 +191,6 @@ Thesaurus Thesaurus::from_file(const std::filesystem::path& path) {
   return with_memory_errors(kThesaurus, [&] {
     const std::string content = read_text_file(path);
     std::string_view text = content;
-    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
     Thesaurus thesaurus;
     for (std::int64_t number = 1; !text.empty(); ++number) {
       const std::size_t end = std::min(text.find('\n'), text.size());

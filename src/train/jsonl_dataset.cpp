@@ -122,7 +122,7 @@ JsonlDataset JsonlDataset::from_file(const std::filesystem::path& path, const To
   return with_memory_errors(path.native(), [&] {
     const std::string name = path.string();
     const MappedFile file(path);
-    const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+    const std::string_view text = file.text();
     auto data = std::make_shared<Data>();
     LineReader reader(text);
     for (;;) {

@@ -213,7 +213,7 @@ std::optional<double> number_of(std::string_view text) {
 
 LabelledRows parse_labelled_rows(std::string_view text, std::string_view source, const RowOptions& options) {
   return with_memory_errors(source, [&] {
-    if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+    text = without_byte_order_mark(text);
     if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))
       fail<FormatError>(source, "is in UTF-16, expected UTF-8");
     const RowFormat format = options.format.value_or(format_of(source));

@@ -80,7 +80,7 @@ PreferenceDataset PreferenceDataset::from_file(const std::filesystem::path& path
   return with_memory_errors(path.native(), [&] {
     const std::string name = path.string();
     const MappedFile file(path);
-    const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+    const std::string_view text = file.text();
     std::vector<Sample> pairs;
     std::int64_t number = 0, dropped = 0;
     for (std::size_t done = 0; done < text.size();) {

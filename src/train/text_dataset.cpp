@@ -82,7 +82,7 @@ std::shared_ptr<const TokenStore> encode_through_cache(std::string_view text, co
 std::shared_ptr<const TokenStore> tokens_of_file(const fs::path& path, const Tokenizer& tokenizer,
                                                  const TextDatasetOptions& options) {
   const MappedFile file(path);
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  const std::string_view text = file.text();
   if (text.empty()) fail<FormatError>(path.string(), "is empty, expected text");
   const EncodeTextOptions encoding{options.parse_special_tokens, options.on_progress, options.stop};
   try {

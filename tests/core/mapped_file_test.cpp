@@ -37,6 +37,22 @@ TEST(MappedFile, HoldsTheBytes) {
   }
 }
 
+TEST(MappedFile, HoldsTextWithoutTheByteOrderMarkThatStandsBeforeIt) {
+  const TempDir dir;
+  const std::string mark = "\xEF\xBB\xBF";
+  for (const std::string& content : {std::string(), std::string("a\n"), "b" + mark, std::string("\xEF\xBB")})
+    for (const std::string& before : {std::string(), mark}) {
+      write_file(dir / "f", before + content);
+      for (const Mode mode : {Mode::kMap, Mode::kRead}) {
+        const MappedFile file(dir / "f", mode);
+        EXPECT_EQ(file.text(), content);
+        EXPECT_EQ(file.bytes().size(), before.size() + content.size());
+      }
+      EXPECT_EQ(read_text_file(dir / "f"), content);
+    }
+  EXPECT_EQ(without_byte_order_mark(mark + mark + "c"), mark + "c");
+}
+
 TEST(MappedFile, WritingToItDoesNotChangeTheFile) {
   const TempDir dir;
   write_file(dir / "f", "content");

@@ -20,6 +20,7 @@ TEST(ParsePredictions, ReadsTheirKeys) {
   EXPECT_THAT(parse_predictions(
                   "{\"prediction\": \"a\\nb\", \"text\": \"no\"}\n\n{\"text\": \"\", \"ids\": [1]}", "f"),
               ElementsAre("a\nb", ""));
+  EXPECT_THAT(parse_predictions("\xEF\xBB\xBF\r\n{\"text\": \"a\"}\n", "f"), ElementsAre("a"));
 }
 
 TEST(ParseReferences, ReadOneOrMore) {

@@ -108,6 +108,7 @@ TEST(ChatSession, KeepsRepliesAsTheIdsThatTheyWereChosenAs) {
   // Messages alone are encoded.
   write_file(
       directory / "text.json",
+      "\xEF\xBB\xBF"
       R"({"messages": [{"role": "user", "content": "A"}, {"role": "assistant", "content": "thing"}]})");
   again.session->load(directory / "text.json");
   EXPECT_EQ(again.exchanges()[0].reply_ids, joined(chat.encode("thing"), {kEos}));

@@ -262,6 +262,9 @@ TEST(GenerateProgram, TakesThePromptFromAFileOrFromIds) {
   EXPECT_EQ(run_json(kDemo, {"--input-ids", ids, "--max-new-tokens", "3"}).at("ids"), file.at("ids"));
   EXPECT_EQ(run_json(kDemo, {"--prompt", "ROMEO:\nBut {} \xff", "--max-new-tokens", "3"}).at("ids"),
             file.at("ids"));
+  write_file(directory / "prompt", "\xEF\xBB\xBFROMEO:\nBut {} \xff");
+  EXPECT_EQ(run_json(kDemo, {"--prompt-file", directory / "prompt", "--max-new-tokens", "3"}).at("ids"),
+            file.at("ids"));
   const Model model = Model::load(kDemo);
   for (const std::string prompt : {"{}", "[a,b]", "--seed", "--seed=", "-1", "\"q\" 'r'", "a=b"})
     for (const std::vector<std::string>& arguments :

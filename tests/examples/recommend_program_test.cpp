@@ -23,7 +23,7 @@ const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
 class RecommendProgram : public testing::Test {
  protected:
   RecommendProgram() {
-    write_file(dir_ / "items.txt", "Sword\nCrown\r\n\nRing\nCup\n");
+    write_file(dir_ / "items.txt", "\xEF\xBB\xBFSword\nCrown\r\n\nRing\nCup\n");
     write_file(dir_ / "seen.jsonl",
                "{\"text\": \"Sword; Cup;\"}\n{\"text\": \"Ring; Cup;\"}\n{\"text\": \"Cup; Ring;\"}\n");
     write_file(dir_ / "test.jsonl", "{\"text\": \"Sword; Cup;\"}\n\n{\"text\": \"Cup; Sword; Crown\"}\n");

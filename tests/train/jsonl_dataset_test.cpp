@@ -193,6 +193,10 @@ TEST(JsonlDataset, ReadsLinesOfEveryEnding) {
       load("\xEF\xBB\xBF{\"text\": \"a\"}\r\n\n  \t\n{\"text\": \"b\"}\n{\"text\": \"é\\u20ac\"}");
   EXPECT_THAT(all_shown(dataset), ElementsAre("[a<eos>]", "[b<eos>]", "[é€<eos>]"));
   EXPECT_EQ(dataset.counts().lines, 3);
+  // A byte order mark is no line.
+  const auto blank = load("\xEF\xBB\xBF\r\n{\"text\": \"a\"}\n");
+  EXPECT_EQ(blank.counts().lines, 1);
+  EXPECT_THAT(all_shown(blank), ElementsAre("[a<eos>]"));
 }
 
 TEST(JsonlDataset, ShortensDropsOrRefusesWhatIsTooLong) {

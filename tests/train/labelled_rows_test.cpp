@@ -36,6 +36,11 @@ TEST(LabelledRows, DoNotDependOnLineEndsOrAByteOrderMark) {
   EXPECT_THAT(parse("text,label\na b,x\nc,y\n").rows, expected);
   EXPECT_THAT(parse("\xEF\xBB\xBFtext,label\r\na b,x\r\nc,y\r\n").rows, expected);
   EXPECT_THAT(parse("text,label\ra b,x\rc,y").rows, expected);
+  EXPECT_THAT(parse("\xEF\xBB\xBF\n{\"text\": \"a b\", \"label\": \"x\"}\r\n{\"text\": \"c\", \"label\": "
+                    "\"y\"}",
+                    RowFormat::kJsonl)
+                  .rows,
+              expected);
   EXPECT_THAT(parse(" Text , LABEL \na b, x \nc,y\n").rows, expected);
 }
 

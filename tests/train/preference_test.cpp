@@ -217,6 +217,7 @@ TEST(PreferenceDataset, ReadsPairs) {
   ByteBpeModel model = test::small_bpe_model();
   const ByteBpe tokenizer(std::move(model));
   test::write_file(dir / "pairs.jsonl",
+                   "\xEF\xBB\xBF\r\n"
                    "{\"prompt\": \"a \", \"chosen\": \"yes\", \"rejected\": \"no\"}\n\n"
                    "{\"prompt\": \"much too long\", \"chosen\": \"y\", \"rejected\": \"n\"}\n");
   const auto data = PreferenceDataset::from_file(dir / "pairs.jsonl", tokenizer, {.max_length = 8});

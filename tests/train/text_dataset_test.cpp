@@ -141,6 +141,8 @@ TEST(TextDataset, TakesSpecialTokensForTextUnlessAsked) {
   const TempDir dir;
   write_file(dir / "f", text);
   EXPECT_EQ(samples_of(TextDataset::from_file(dir / "f", tokenizer())), samples);
+  write_file(dir / "marked", "\xEF\xBB\xBF" + text);
+  EXPECT_EQ(samples_of(TextDataset::from_file(dir / "marked", tokenizer())), samples);
   // The two encodings of one file do not share a cache.
   const TextDatasetOptions parsed{.parse_special_tokens = true, .cache_dir = dir / "c"},
       plain{.cache_dir = dir / "c"};

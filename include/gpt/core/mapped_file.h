@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace gpt {
 
@@ -23,6 +24,8 @@ class MappedFile {
   explicit MappedFile(const std::filesystem::path& path, Mode mode = Mode::kMap);
 
   std::span<std::byte> bytes() const noexcept { return {data_.get(), size_}; }
+  /// The bytes of a text file, without the byte order mark that may stand before it.
+  std::string_view text() const noexcept;
   /// Lets go of the memory that whole pages of `part` (of bytes()) take; whoever touches them next reads the file again, and
   /// what was written to them is lost. Does nothing to a file that was read.
   void drop_pages(std::span<std::byte> part) const noexcept;
@@ -37,7 +40,14 @@ class MappedFile {
   bool mapped_ = false;
 };
 
-/// The content of a regular text file. Throws IoError as MappedFile does.
+/// UTF-8 without the byte order mark that some programs put before it, and that is no part of a text: it would be taken for the first
+/// characters of a line, of a name, or of what a model learns.
+constexpr std::string_view without_byte_order_mark(std::string_view text) noexcept {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  return text.starts_with(kMark) ? text.substr(kMark.size()) : text;
+}
+
+/// The content of a regular text file, likewise without it. Throws IoError as MappedFile does.
 std::string read_text_file(const std::filesystem::path& path);
 
 }  // namespace gpt
