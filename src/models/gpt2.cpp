@@ -126,14 +126,22 @@ void Gpt2::pack() {
   });
 }
 
+nn::KvShape Gpt2::cache_shape() const {
+  return with_memory_errors("kv_cache", [&] {
+    nn::KvShape shape{config_.n_layer, config_.n_head, config_.head_dim()};
+    for (std::int64_t layer = 0; !config_.pruned_heads.empty() && layer < config_.n_layer; ++layer)
+      shape.layer_heads.push_back(config_.heads_of(layer));
+    return shape;
+  });
+}
+
 nn::KvCache Gpt2::make_cache(std::int64_t capacity, DType dtype, const nn::Adapter* adapter) const {
-  const nn::KvShape shape{config_.n_layer, config_.n_head, config_.head_dim()};
   const std::int64_t most = max_tokens(adapter);
-  return {shape, capacity > 0 ? std::min(capacity, most) : most, dtype, virtual_tokens(adapter)};
+  return {cache_shape(), capacity > 0 ? std::min(capacity, most) : most, dtype, virtual_tokens(adapter)};
 }
 
 nn::KvPool Gpt2::make_pool(std::size_t budget, std::int64_t page_tokens, DType dtype) const {
-  return {{config_.n_layer, config_.n_head, config_.head_dim()}, page_tokens, budget, dtype};
+  return {cache_shape(), page_tokens, budget, dtype};
 }
 
 ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options) const {
@@ -289,7 +297,7 @@ std::int64_t Gpt2::max_tokens(const nn::Adapter* adapter) const noexcept {
 void Gpt2::check_batch(std::span<const Chunk> batch) const {
   constexpr std::string_view where = "gpt2";
   if (batch.empty()) fail<ArgumentError>(where, "the batch is empty");
-  const nn::KvShape shape{config_.n_layer, config_.n_head, config_.head_dim()};
+  const nn::KvShape shape = cache_shape();
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const auto& [ids, cache, adapter] = batch[i];
     if (adapter != nullptr) check(*adapter, concat("the adapter of chunk ", i));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "core/memory.h"
@@ -30,6 +31,11 @@ bool is_own(const KvPage& page) noexcept {
 
 }  // namespace
 
+std::int64_t KvShape::heads_before(std::int64_t layer) const noexcept {
+  if (layer_heads.empty()) return layer * n_head;
+  return std::accumulate(layer_heads.begin(), layer_heads.begin() + layer, std::int64_t{0});
+}
+
 detail::KvLayout::KvLayout(const KvShape& shape, std::int64_t tokens, DType dtype) : page_tokens(tokens) {
   std::int64_t room = std::int64_t{1} << 54;  // so that bytes, of padded elements and scales, can be counted
   for (const std::int64_t extent : {shape.n_layer, shape.n_head, shape.head_dim, tokens}) room /= extent;
@@ -38,9 +44,9 @@ detail::KvLayout::KvLayout(const KvShape& shape, std::int64_t tokens, DType dtyp
                       ", head_dim ", shape.head_dim, ", ", tokens, " tokens");
   const std::int64_t padded = ops::padded_head_dim(shape.head_dim);
   row = padded * static_cast<std::int64_t>(size_of(dtype));
-  part = shape.n_head * tokens * row;
-  scales = dtype == DType::i8 ? shape.n_head * tokens * static_cast<std::int64_t>(sizeof(float)) : 0;
-  bytes = 2 * shape.n_layer * (part + scales);
+  part = tokens * row;
+  scales = dtype == DType::i8 ? tokens * static_cast<std::int64_t>(sizeof(float)) : 0;
+  bytes = 2 * shape.heads_before(shape.n_layer) * (part + scales);
 }
 
 void detail::check_extents(const KvShape& shape, std::int64_t capacity, DType dtype) {
@@ -49,6 +55,12 @@ void detail::check_extents(const KvShape& shape, std::int64_t capacity, DType dt
   if (shape.n_layer <= 0 || shape.n_head <= 0 || shape.head_dim <= 0 || capacity <= 0)
     fail<ArgumentError>("kv_cache", "n_layer ", shape.n_layer, ", n_head ", shape.n_head, ", head_dim ",
                         shape.head_dim, ", capacity ", capacity, ": expected positive numbers");
+  if (!shape.layer_heads.empty() && std::ssize(shape.layer_heads) != shape.n_layer)
+    fail<ArgumentError>("kv_cache", "layer_heads has ", shape.layer_heads.size(),
+                        " numbers, expected one for each of ", shape.n_layer, " layers");
+  for (const std::int64_t heads : shape.layer_heads)
+    if (heads <= 0 || heads > shape.n_head)
+      fail<ArgumentError>("kv_cache", "layer_heads has ", heads, ", expected 1 to n_head = ", shape.n_head);
   if (!ops::is_cache_dtype(dtype))
     fail<ArgumentError>("kv_cache", "the type is ", name_of(dtype),
                         ", expected float32, float16, bfloat16 or int8");
@@ -61,11 +73,12 @@ void detail::check_virtual_tokens(std::int64_t virtual_tokens) {
 }
 
 KvCache::KvCache(const KvShape& shape, std::int64_t capacity, DType dtype, std::int64_t virtual_tokens)
-    : shape_(shape), dtype_(dtype), capacity_(capacity), virtual_tokens_(virtual_tokens) {
+    : dtype_(dtype), capacity_(capacity), virtual_tokens_(virtual_tokens) {
   detail::check_extents(shape, capacity, dtype);
   detail::check_virtual_tokens(virtual_tokens);
   layout_ = detail::KvLayout(shape, ops::whole_groups(virtual_tokens + capacity), dtype);
   with_memory_errors("kv_cache", [&] {
+    shape_ = shape;
     pages_.push_back(allocate_bytes(static_cast<std::size_t>(layout_.bytes), "kv_cache"));
     data_.push_back(pages_.back().get());
   });
@@ -91,10 +104,11 @@ ops::KvLayer KvCache::layer(std::int64_t index) const noexcept {
   layer.page_tokens = layout_.page_tokens;
   layer.page_count = static_cast<std::int64_t>(data_.size());
   layer.pages = data_.data();
-  layer.keys = index * layout_.part;
-  layer.values = (shape_.n_layer + index) * layout_.part;
-  layer.key_scales = 2 * shape_.n_layer * layout_.part + 2 * index * layout_.scales;
-  layer.value_scales = layer.key_scales + layout_.scales;
+  const std::int64_t all = shape_.heads_before(shape_.n_layer), before = shape_.heads_before(index);
+  layer.keys = before * layout_.part;
+  layer.values = (all + before) * layout_.part;
+  layer.key_scales = 2 * all * layout_.part + 2 * before * layout_.scales;
+  layer.value_scales = layer.key_scales + shape_.heads(index) * layout_.scales;
   return layer;
 }
 
@@ -164,10 +178,10 @@ void KvCache::copy_from(const KvCache& from, std::int64_t same) {
     // A group of keys that is shared in part is copied whole: its first tokens are the same.
     const std::int64_t begin = positions_of(same), end = from.positions();
     const std::int64_t group = begin / ops::kKeyGroup, groups = ops::whole_groups(end) / ops::kKeyGroup;
-    const std::int64_t heads = shape_.n_layer * shape_.n_head, tokens = layout_.page_tokens;
+    const std::int64_t heads = shape_.heads_before(shape_.n_layer), tokens = layout_.page_tokens;
     const std::byte* const source = from.data_[0];
     std::byte* const target = data_[0];
-    const std::int64_t values = shape_.n_layer * layout_.part, scales = 2 * values;
+    const std::int64_t values = heads * layout_.part, scales = 2 * values;
     copy_rows(source, target, layout_.row * ops::kKeyGroup, heads, tokens / ops::kKeyGroup, group, groups);
     copy_rows(source + values, target + values, layout_.row, heads, tokens, begin, end);
     if (layout_.scales != 0)

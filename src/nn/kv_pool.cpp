@@ -87,12 +87,13 @@ std::int64_t KvPoolState::held() const noexcept {
 }  // namespace detail
 
 KvPool::KvPool(const KvShape& shape, std::int64_t page_tokens, std::size_t budget, DType dtype)
-    : shape_(shape), dtype_(dtype) {
+    : dtype_(dtype) {
   with_memory_errors("kv_pool", [&] {
     if (page_tokens <= 0 || page_tokens % ops::kKeyGroup != 0)
       fail<ArgumentError>("kv_pool", "page_tokens is ", page_tokens, ", expected a positive multiple of ",
                           ops::kKeyGroup);
     detail::check_extents(shape, page_tokens, dtype);
+    shape_ = shape;
     layout_ = detail::KvLayout(shape, page_tokens, dtype);
     const std::size_t pages = budget / page_bytes();
     if (pages == 0)

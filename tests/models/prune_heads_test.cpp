@@ -78,6 +78,14 @@ TEST(WithoutHeads, ComputesWhatTheOthersCompute) {
   for (const bool cached : {false, true})
     EXPECT_TRUE(same_bits(all_logits(narrow, ids, cached), all_logits(silent, ids, cached)));
   EXPECT_FALSE(same_bits(all_logits(narrow, ids, false), all_logits(network, ids, false)));
+  // Nor does a cache have room for it.
+  const auto left = 4 * network.config().n_layer - std::ssize(kSome);
+  EXPECT_EQ(narrow.make_cache().nbytes() * static_cast<std::size_t>(4 * network.config().n_layer),
+            network.make_cache().nbytes() * static_cast<std::size_t>(left));
+  nn::KvCache other = network.make_cache();
+  Arena arena;
+  const Chunk chunk{ids, &other};
+  EXPECT_THROW(narrow.forward({&chunk, 1}, arena), ArgumentError);
   // Numbers stay what they were.
   const HeadId more[] = {{0, 2}};
   const Gpt2 narrower = without_heads(narrow, more);

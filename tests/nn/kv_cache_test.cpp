@@ -54,13 +54,15 @@ TEST(KvCache, ClonesGoTheirOwnWay) {
 }
 
 TEST(KvCache, TakesAnothersTokensAndCopiesOnlyWhatDiffers) {
+  const KvShape pruned{3, 3, 8, {3, 1, 2}};
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::i8})
     for (const std::int64_t before : {0, 5})  // virtual tokens
       for (const std::int64_t same : {0, 1, 15, 16, 17, 32, 37}) {
-        KvCache from({2, 3, 8}, 50, dtype, before);
+        const KvShape shape = same % 2 == 0 ? KvShape{2, 3, 8} : pruned;
+        KvCache from(shape, 50, dtype, before);
         fill(from, 1);
         from.advance(37);
-        KvCache other({2, 3, 8}, 50, dtype, before);  // agrees with `from` in nothing
+        KvCache other(shape, 50, dtype, before);  // agrees with `from` in nothing
         fill(other, 2);
         other.advance(same);
         const std::int64_t whole_groups = other.positions() / 16 * 16;
@@ -68,7 +70,7 @@ TEST(KvCache, TakesAnothersTokensAndCopiesOnlyWhatDiffers) {
         other.copy_from(from, same);
         EXPECT_EQ(other.length(), 37);
         EXPECT_EQ(content_of(other, whole_groups), kept) << "what both have in common was copied";
-        KvCache head = from.clone(), to({2, 3, 8}, 50, dtype, before);
+        KvCache head = from.clone(), to(shape, 50, dtype, before);
         head.truncate(same);
         fill(to, 3);
         to.copy_from(head, 0);
@@ -76,6 +78,45 @@ TEST(KvCache, TakesAnothersTokensAndCopiesOnlyWhatDiffers) {
         to.copy_from(from, same);
         EXPECT_EQ(content_of(to, to.positions()), content_of(from, from.positions())) << same;
       }
+}
+
+TEST(KvCache, HasRoomForTheHeadsOfEachLayerAlone) {
+  for (const DType dtype : {DType::f32, DType::i8}) {
+    const KvCache whole({3, 4, 8}, 40, dtype), cache({3, 4, 8, {4, 1, 2}}, 40, dtype);
+    EXPECT_EQ(cache.nbytes() * 12, whole.nbytes() * 7);
+    // What one layer has is none of another's: each writes its own number over its keys, values and scales.
+    const auto each = [&](std::int64_t l, auto&& f) {
+      const ops::KvLayer layer = cache.layer(l);
+      const std::int64_t numbers = cache.shape().heads(l) * layer.page_tokens;
+      const std::int64_t bytes =
+          numbers * ops::padded_head_dim(8) * static_cast<std::int64_t>(size_of(dtype));
+      for (const auto& [offset, size] : {std::pair(layer.keys, bytes), std::pair(layer.values, bytes),
+                                         std::pair(layer.key_scales, dtype == DType::i8 ? numbers * 4 : 0),
+                                         std::pair(layer.value_scales, dtype == DType::i8 ? numbers * 4 : 0)})
+        for (std::int64_t i = 0; i < size; ++i) f(layer.pages[0][offset + i]);
+    };
+    std::size_t written = 0;
+    for (int l = 0; l < 3; ++l)
+      each(l, [&](std::byte& b) {
+        b = static_cast<std::byte>(l + 1);
+        ++written;
+      });
+    EXPECT_EQ(written, cache.nbytes());
+    for (int l = 0; l < 3; ++l)
+      each(l, [&](std::byte& b) { ASSERT_EQ(b, static_cast<std::byte>(l + 1)) << l; });
+  }
+  EXPECT_THAT(message_of<ArgumentError>([] {
+                KvCache({2, 4, 8, {4}}, 5);
+              }),
+              HasSubstr("layer_heads has 1 numbers"));
+  EXPECT_THAT(message_of<ArgumentError>([] {
+                KvCache({2, 4, 8, {4, 5}}, 5);
+              }),
+              HasSubstr("layer_heads has 5"));
+  EXPECT_THAT(message_of<ArgumentError>([] {
+                KvCache({2, 4, 8, {0, 4}}, 5);
+              }),
+              HasSubstr("layer_heads has 0"));
 }
 
 TEST(KvCache, MayBeCopiedToItself) {

@@ -12,12 +12,12 @@ namespace gpt::test {
 /// The bytes of a cache that belong to its first `length` tokens, in one order.
 inline std::vector<std::byte> content_of(const nn::KvCache& cache, std::int64_t length) {
   std::vector<std::byte> bytes;
-  const nn::KvShape shape = cache.shape();
+  const nn::KvShape& shape = cache.shape();
   for (std::int64_t l = 0; l < shape.n_layer; ++l) {
     const ops::KvLayer layer = cache.layer(l);
     const auto element = static_cast<std::int64_t>(size_of(layer.dtype));
     const std::int64_t row = ops::padded_head_dim(shape.head_dim);
-    for (std::int64_t h = 0; h < shape.n_head; ++h)
+    for (std::int64_t h = 0; h < shape.heads(l); ++h)
       for (std::int64_t t = 0; t < length; ++t) {
         const std::byte* const page = layer.pages[t / layer.page_tokens];
         const auto append = [&](std::int64_t offset, std::int64_t size) {

@@ -24,7 +24,7 @@ using gpt::test::fill;
 using gpt::test::message_of;
 using ::testing::HasSubstr;
 
-constexpr KvShape kShape{2, 3, 8};
+const KvShape kShape{2, 3, 8};
 // 2 layers, 3 heads, keys and values of 16 elements, 16 tokens.
 constexpr std::size_t kPage = std::size_t{2} * 3 * 2 * 16 * 16 * 4;
 

@@ -193,6 +193,7 @@ class Gpt2 {
   }
 
  private:
+  nn::KvShape cache_shape() const;
   template <class F>
   struct MatrixVisitor {
     F& f;

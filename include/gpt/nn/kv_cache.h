@@ -18,6 +18,13 @@ struct KvShape {
   std::int64_t n_layer = 0;
   std::int64_t n_head = 0;
   std::int64_t head_dim = 0;
+  std::vector<std::int64_t> layer_heads = {};  // of each layer; empty: n_head
+
+  std::int64_t heads(std::int64_t layer) const noexcept {
+    return layer_heads.empty() ? n_head : layer_heads[static_cast<std::size_t>(layer)];
+  }
+  /// Of the layers before `layer`; of all where it is n_layer.
+  std::int64_t heads_before(std::int64_t layer) const noexcept;
 
   friend bool operator==(const KvShape&, const KvShape&) = default;
 };
@@ -35,8 +42,8 @@ struct KvLayout {
 
   std::int64_t page_tokens = 0;
   std::int64_t row = 0;     // bytes of one key or value
-  std::int64_t part = 0;    // of one layer's keys, or values
-  std::int64_t scales = 0;  // of one layer's scales of keys, or of values
+  std::int64_t part = 0;    // of one head's keys, or values
+  std::int64_t scales = 0;  // of one head's scales of keys, or of values
   std::int64_t bytes = 0;   // of a page
 };
 }  // namespace detail
@@ -60,8 +67,8 @@ class KvCache {
     KvCache(std::move(other)).swap(*this);
     return *this;
   }
-  /// Room for `capacity` tokens behind the virtual ones. Throws ArgumentError on a non-positive extent or another type,
-  /// MemoryError.
+  /// Room for `capacity` tokens behind the virtual ones. Throws ArgumentError on a non-positive extent, on layer_heads that are not those of
+  /// n_layer layers, or on another type; MemoryError.
   KvCache(const KvShape& shape, std::int64_t capacity, DType dtype = DType::f32,
           std::int64_t virtual_tokens = 0);
 
