@@ -129,8 +129,8 @@ Data read_data(const TrainRequest& request, const gpt::RowOptions& options) {
     data.train = std::move(train);
     data.validation = program::read_rows(*request.validation_file, options);
   } else {
-    data = split_rows(std::move(train), request.validation_fraction.value_or(0.1), is_single(request),
-                      request.arguments.seed);
+    data = split_rows(std::move(train), request.validation_fraction.value_or(kDefaultValidationFraction),
+                      is_single(request), request.arguments.seed);
   }
   if (r.augment_copies > 0) {
     gpt::Thesaurus thesaurus;

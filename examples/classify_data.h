@@ -16,6 +16,9 @@ namespace classify {
 
 struct TrainRequest;
 
+/// The part of the rows that is kept for the validation where none is given.
+constexpr double kDefaultValidationFraction = 0.1;
+
 /// Rows that are made, or come from elsewhere.
 struct MoreRowsRequest {
   std::int64_t augment_copies = 0;

@@ -1,56 +1,81 @@
 #include <algorithm>
-#include <cmath>
+#include <filesystem>
 #include <iostream>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include <gpt/gpt.h>
 
+#include "classify_options.h"
 #include "classify_training.h"
 #include "progress.h"
 
 namespace classify {
+namespace {
 
-program::Json cross_validate(const TrainRequest& r, const Data& data, std::stop_token stop) {
-  gpt::LabelledRows rows = data.train;
-  if (!r.validation_file)
-    rows.rows.insert(rows.rows.end(), data.validation.rows.begin(), data.validation.rows.end());
-  const gpt::Classifier shape = make_classifier(r, rows.rows, stop);
-  const auto all = program::make_dataset(shape, rows, r.train_file, r.max_length, r.strict);
-  const std::vector<std::int32_t> classes = all.classes();
-  const auto folds = gpt::stratified_folds(classes, r.folds, r.arguments.seed);
-  program::Json list = program::Json::array();
-  std::vector<double> accuracies, f1s;
-  for (std::size_t k = 0; k < folds.size(); ++k) {
-    std::vector<std::int64_t> others;
-    for (std::int64_t i = 0; i < all.size(); ++i)
-      if (!std::ranges::binary_search(folds[k], i)) others.push_back(i);
-    const gpt::ClassificationDataset train = all.subset(others), held = all.subset(folds[k]);
-    gpt::Classifier classifier = make_classifier(r, rows.rows, stop);
-    gpt::TrainingArguments a = r.arguments;  // the held fold chooses nothing: the last weights are judged
-    a.output_dir.clear();
-    a.load_best_model_at_end = false;
-    a.early_stopping_patience = 0;
-    a.resume_from_checkpoint = false;
+namespace fs = std::filesystem;
+
+/// What a classifier that has learned its lesson says of samples of the same rows.
+program::Judgement judge_part(const Lesson& lesson, const gpt::ClassificationDataset& part) {
+  program::Member member{make_classifier(lesson.request, lesson.rows.labelled(), lesson.stop)};
+  {
     program::Progress progress;
-    gpt::Trainer trainer(classifier.model(), a, make_objective(r, classifier, train));
-    trainer.fit(train, nullptr, progress.callbacks(), stop);
-    const program::Judgement judgement =
-        program::judge({program::answers_of(classifier, program::logits_of(classifier, held, stop), {}, {})},
-                       held.classes(), classifier.labels(), {});
-    accuracies.push_back(judgement.scores.accuracy);
-    f1s.push_back(judgement.scores.macro.f1);
-    list.push_back({{"accuracy", accuracies.back()}, {"macro_f1", f1s.back()}, {"count", held.size()}});
-    std::cerr << "fold " << k + 1 << " of " << folds.size() << ": accuracy "
-              << program::fixed_text(accuracies.back(), 4) << ", macro_f1 "
-              << program::fixed_text(f1s.back(), 4) << '\n';
+    teach(lesson, member.classifier, progress.callbacks());
   }
-  const auto summary = [](const std::vector<double>& values) {
-    double mean = 0, squares = 0;
-    for (const double v : values) mean += v / static_cast<double>(values.size());
-    for (const double v : values) squares += (v - mean) * (v - mean);
-    return program::Json{{"mean", mean}, {"std", std::sqrt(squares / static_cast<double>(values.size()))}};
-  };
-  return {{"folds", std::move(list)}, {"accuracy", summary(accuracies)}, {"macro_f1", summary(f1s)}};
+  complete(lesson, member);
+  const gpt::Tensor logits = program::logits_of(member.classifier, part, lesson.stop);
+  return program::judge(
+      program::answers_of({&member, 1}, {&logits, 1}, program::texts_of(part, lesson.rows.train)),
+      part.classes(), member.classifier.labels(), member.settings.majority_label);
+}
+
+/// The samples that are none of a part's.
+std::vector<std::int64_t> all_but(const std::vector<std::int64_t>& part, std::int64_t count) {
+  std::vector<std::int64_t> others;
+  for (std::int64_t i = 0; i < count; ++i)
+    if (!std::ranges::binary_search(part, i)) others.push_back(i);
+  return others;
+}
+
+}  // namespace
+
+std::vector<program::Judgement> cross_validate(const TrainRequest& r, const Data& data,
+                                               std::stop_token stop) {
+  Data rows;
+  rows.train = data.train;
+  if (!r.validation_file)
+    rows.train.rows.insert(rows.train.rows.end(), data.validation.rows.begin(), data.validation.rows.end());
+  rows.validation = r.validation_file ? data.validation : rows.train;
+  const gpt::Classifier shape = make_classifier(r, rows.labelled(), stop);
+  const auto all = program::make_dataset(shape, rows.train, r.train_file, r.max_length, r.strict);
+  const auto validation =
+      r.validation_file
+          ? program::make_dataset(shape, rows.validation, *r.validation_file, r.max_length, r.strict)
+          : all;
+  const auto folds = gpt::stratified_folds(all.classes(), r.folds, r.arguments.seed);
+  std::vector<program::Judgement> judgements;
+  for (std::size_t k = 0; k < folds.size(); ++k) {
+    const gpt::ClassificationDataset part = all.subset(folds[k]),
+                                     others = all.subset(all_but(folds[k], all.size()));
+    gpt::ClassificationDataset train = others, judging = validation;
+    if (!r.validation_file) {
+      const Parts parts = split(others.classes(), r.validation_fraction.value_or(kDefaultValidationFraction),
+                                r.arguments.seed);
+      train = others.subset(parts.train);
+      judging = others.subset(parts.validation);
+    }
+    TrainRequest request = r;
+    request.arguments.output_dir = run_directory(r) / gpt::concat("fold-", k + 1);
+    request.arguments.resume_from_checkpoint = false;
+    std::error_code error;
+    fs::remove_all(request.arguments.output_dir, error);  // of a run that was interrupted
+    judgements.push_back(judge_part({request, rows, train, judging, stop}, part));
+    fs::remove_all(request.arguments.output_dir, error);
+    std::cerr << "part " << k + 1 << " of " << folds.size() << ": " << program::line_of(judgements.back())
+              << '\n';
+  }
+  return judgements;
 }
 
 }  // namespace classify

@@ -28,7 +28,8 @@ void require_own_directory(const TrainRequest& r) {
   // All of it is removed in the end.
   for (const fs::directory_entry& entry : fs::directory_iterator(run_directory(r), error)) {
     const std::string name = entry.path().filename().string();
-    if (!name.starts_with("checkpoint-") && !name.starts_with("round-") && !name.starts_with(".checkpoint-"))
+    if (!name.starts_with("checkpoint-") && !name.starts_with("round-") && !name.starts_with("fold-") &&
+        !name.starts_with(".checkpoint-"))
       gpt::fail<gpt::ArgumentError>(run_directory(r).string(), "holds ", name,
                                     ", which no run has made: choose another --output-dir");
   }
@@ -52,15 +53,16 @@ void save_result(gpt::Classifier& classifier, const fs::path& directory) {
 
 /// How it went, on one page and as JSON.
 void write_reports(const TrainRequest& r, const gpt::Classifier& classifier,
-                   const program::Judgement* judgement, gpt::TrainingHistory history,
-                   const std::vector<gpt::TrainingReport::Fact>& data, const std::string& status,
-                   const Json& object) {
+                   const program::Judgement* judgement, const std::vector<program::Judgement>& folds,
+                   gpt::TrainingHistory history, const std::vector<gpt::TrainingReport::Fact>& data,
+                   const std::string& status, const Json& object) {
   gpt::TrainingReport page{.title = gpt::concat(file_name(r.model), " on ", file_name(r.train_file)),
                            .status = status};
   if (judgement != nullptr) {
     page.highlights = program::highlights_of(*judgement);
     page.scores = program::to_grids(*judgement, classifier.labels());
   }
+  if (!folds.empty()) page.scores.push_back(program::to_grid(folds));
   page.history = std::move(history);
   page.tables.push_back({"Data", data});
   page.tables.push_back(table_of(classifier.model().config()));
@@ -93,7 +95,12 @@ int run(TrainRequest& r) {
       classifier, rows.validation, r.validation_file.value_or(r.train_file), r.max_length, r.strict);
   choose_epochs(r, train);
   Json object = Json::object();
-  if (r.folds > 0) object["cross_validation"] = cross_validate(r, rows, stop);
+  std::vector<program::Judgement> folds;
+  if (r.folds > 0) {
+    folds = cross_validate(r, rows, stop);
+    object["cross_validation"] = program::to_json(folds);
+    std::cerr << program::to_text(folds);
+  }
   std::cerr << train.size() << " texts to learn from, " << validation.size() << " to validate on, "
             << classifier.num_labels() << " labels\n";
   r.arguments.initial_model = gpt::concat(classifier.model().network().fingerprint(stop));
@@ -151,7 +158,8 @@ int run(TrainRequest& r) {
       {"max_length", gpt::concat(r.max_length)},
       {"temperature", program::fixed_text(member.settings.blend.temperature, 4)},
       {"weight of the words", program::fixed_text(member.settings.blend.weight, 4)}};
-  write_reports(r, classifier, judgement ? &*judgement : nullptr, records.history(), facts, status, object);
+  write_reports(r, classifier, judgement ? &*judgement : nullptr, folds, records.history(), facts, status,
+                object);
   fs::remove_all(run_directory(r), error);
   if (r.json) {
     object["peak_rss_bytes"] = program::peak_rss_bytes();

@@ -51,7 +51,9 @@ Taught teach(const Lesson& lesson, gpt::Classifier& classifier, const gpt::Train
 /// is said of those.
 program::Answers complete(const Lesson& lesson, program::Member& member);
 
-/// Trains on all of --folds parts of the rows but one and judges that, for each of them.
-program::Json cross_validate(const TrainRequest& request, const Data& rows, std::stop_token stop);
+/// Divides the rows into --folds parts, and judges each of them by a classifier that learned from the others as that of the whole command
+/// does: validation rows that are none of the part's tell its best epoch and weigh its words. Says on standard error how far it is.
+std::vector<program::Judgement> cross_validate(const TrainRequest& request, const Data& rows,
+                                               std::stop_token stop);
 
 }  // namespace classify

@@ -1,6 +1,7 @@
 #include "judgement.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iomanip>
 #include <locale>
 #include <sstream>
@@ -11,6 +12,10 @@
 
 namespace program {
 namespace {
+
+// The names of reports.
+constexpr const char *kThisModel = "this model", *kNetwork = "network_alone", *kMajority = "majority_class",
+                     *kWordsAlone = "bag_of_words";
 
 /// The number of characters of UTF-8.
 std::size_t width_of(std::string_view text) {
@@ -33,6 +38,68 @@ Json short_json(const gpt::ClassificationScores& s) {
 std::vector<std::string> cells(std::string name, const gpt::ClassScores& s) {
   return {std::move(name), fixed_text(s.precision, 4), fixed_text(s.recall, 4), fixed_text(s.f1, 4),
           gpt::concat(s.support)};
+}
+
+Json baselines_json(const Judgement& j) {
+  Json baselines = Json::object();
+  for (const Judgement::Baseline& baseline : j.baselines)
+    baselines[baseline.name] = short_json(baseline.scores);
+  return baselines;
+}
+
+/// What a name of reports is called on a page.
+std::string title_of(const std::string& name) {
+  return name == kThisModel    ? "This model"
+         : name == kNetwork    ? "The network alone"
+         : name == kWordsAlone ? "Logistic regression on words and pairs"
+                               : "Majority class";
+}
+
+struct Spread {
+  double mean = 0, deviation = 0;
+};
+
+std::string text_of(const Spread& s) {
+  return fixed_text(s.mean, 4) + " \u00B1 " + fixed_text(s.deviation, 4);
+}
+
+Spread spread_of(const std::vector<double>& values) {
+  const auto count = static_cast<double>(values.size());
+  Spread spread;
+  double squares = 0;
+  for (const double v : values) spread.mean += v / count;
+  for (const double v : values) squares += (v - spread.mean) * (v - spread.mean);
+  spread.deviation = std::sqrt(squares / count);
+  return spread;
+}
+
+/// What all parts say of one way of answering.
+struct Summary {
+  std::string name;
+  Spread accuracy, macro_f1;
+};
+
+/// Of a part's baseline; of a network that had no words beside it, the answers are its own.
+const gpt::ClassificationScores& scores_of(const Judgement& j, const std::string& name) {
+  const auto found = std::ranges::find(j.baselines, name, &Judgement::Baseline::name);
+  return found == j.baselines.end() ? j.scores : found->scores;
+}
+
+std::vector<Summary> summaries_of(const std::vector<Judgement>& folds) {
+  std::vector<Summary> summaries;
+  for (const char* name : {kThisModel, kNetwork, kMajority, kWordsAlone}) {
+    const bool known = std::ranges::any_of(folds, [name](const Judgement& j) {
+      return std::ranges::find(j.baselines, name, &Judgement::Baseline::name) != j.baselines.end();
+    });
+    if (!known && name != kThisModel) continue;
+    std::vector<double> accuracies, f1s;
+    for (const Judgement& j : folds) {
+      accuracies.push_back(scores_of(j, name).accuracy);
+      f1s.push_back(scores_of(j, name).macro.f1);
+    }
+    summaries.push_back({name, spread_of(accuracies), spread_of(f1s)});
+  }
+  return summaries;
 }
 
 }  // namespace
@@ -76,12 +143,12 @@ Judgement judge(const Answers& answers, std::span<const std::int32_t> truth,
                       .calibration_error = gpt::calibration_error(truth, answers.together, classes),
                       .roc_auc = gpt::roc_auc(truth, answers.together, classes),
                       .baselines = {}};
-  if (!answers.network.empty()) judgement.baselines.push_back({"network_alone", scores(answers.network)});
+  if (!answers.network.empty()) judgement.baselines.push_back({kNetwork, scores(answers.network)});
   if (const auto found = std::ranges::find(labels, majority_label); found != labels.end()) {
     const std::vector<std::int32_t> one(truth.size(), static_cast<std::int32_t>(found - labels.begin()));
-    judgement.baselines.push_back({"majority_class", gpt::classification_scores(truth, one, classes)});
+    judgement.baselines.push_back({kMajority, gpt::classification_scores(truth, one, classes)});
   }
-  if (!answers.words.empty()) judgement.baselines.push_back({"bag_of_words", scores(answers.words)});
+  if (!answers.words.empty()) judgement.baselines.push_back({kWordsAlone, scores(answers.words)});
   return judgement;
 }
 
@@ -100,15 +167,12 @@ Json to_json(const Judgement& j, const std::vector<std::string>& labels) {
   object["weighted"] = scores_json(j.scores.weighted);
   object["labels"] = labels;
   object["confusion_matrix"] = j.scores.confusion;
-  Json baselines = Json::object();
-  for (const Judgement::Baseline& baseline : j.baselines)
-    baselines[baseline.name] = short_json(baseline.scores);
-  object["baselines"] = std::move(baselines);
+  object["baselines"] = baselines_json(j);
   return object;
 }
 
 std::string to_text(const Judgement& j, const std::vector<std::string>& labels) {
-  std::size_t width = std::string_view("majority_class").size();
+  std::size_t width = std::string_view(kMajority).size();
   for (const std::string& label : labels) width = std::max(width, width_of(label));
   std::string text;
   const auto line = [&](const std::vector<std::string>& row) {
@@ -121,7 +185,7 @@ std::string to_text(const Judgement& j, const std::vector<std::string>& labels) 
   line(cells("weighted", j.scores.weighted));
   text += '\n';
   line({"", "accuracy", "macro_f1"});
-  line({"this model", fixed_text(j.scores.accuracy, 4), fixed_text(j.scores.macro.f1, 4)});
+  line({kThisModel, fixed_text(j.scores.accuracy, 4), fixed_text(j.scores.macro.f1, 4)});
   for (const auto& [name, scores] : j.baselines)
     line({name, fixed_text(scores.accuracy, 4), fixed_text(scores.macro.f1, 4)});
   text += gpt::concat("\nlog loss ", fixed_text(j.log_loss, 4), ", calibration error ",
@@ -136,12 +200,8 @@ std::vector<gpt::TrainingReport::Grid> to_grids(const Judgement& j, const std::v
     compared.rows.push_back(
         {name, fixed_text(s.accuracy, 4), fixed_text(s.macro.f1, 4), fixed_text(s.weighted.f1, 4)});
   };
-  compare("This model", j.scores);
-  for (const auto& [name, scores] : j.baselines)
-    compare(name == "bag_of_words"    ? "Logistic regression on words and pairs"
-            : name == "network_alone" ? "The network alone"
-                                      : "Majority class",
-            scores);
+  compare(title_of(kThisModel), j.scores);
+  for (const auto& [name, scores] : j.baselines) compare(title_of(name), scores);
   gpt::TrainingReport::Grid classes{"Classes", {"", "Precision", "Recall", "F1", "Support"}, {}};
   gpt::TrainingReport::Grid confusion{"Confusion matrix (rows: truth)", {""}, {}};
   for (std::size_t i = 0; i < labels.size(); ++i) {
@@ -153,6 +213,57 @@ std::vector<gpt::TrainingReport::Grid> to_grids(const Judgement& j, const std::v
   classes.rows.push_back(cells("macro", j.scores.macro));
   classes.rows.push_back(cells("weighted", j.scores.weighted));
   return {std::move(compared), std::move(classes), std::move(confusion)};
+}
+
+Json to_json(const std::vector<Judgement>& folds) {
+  Json list = Json::array();
+  for (const Judgement& fold : folds) {
+    Json one = {
+        {"count", fold.scores.count}, {"accuracy", fold.scores.accuracy}, {"macro_f1", fold.scores.macro.f1}};
+    one["baselines"] = baselines_json(fold);
+    list.push_back(std::move(one));
+  }
+  Json object = {{"folds", std::move(list)}};
+  Json baselines = Json::object();
+  for (const Summary& summary : summaries_of(folds)) {
+    Json& place = summary.name == kThisModel ? object : baselines[summary.name];
+    for (const auto& [name, spread] :
+         {std::pair("accuracy", summary.accuracy), std::pair("macro_f1", summary.macro_f1)})
+      place[name] = {{"mean", spread.mean}, {"std", spread.deviation}};
+  }
+  object["baselines"] = std::move(baselines);
+  return object;
+}
+
+std::string to_text(const std::vector<Judgement>& folds) {
+  constexpr std::size_t kName = 14, kNumber = 18;
+  const std::vector<Summary> summaries = summaries_of(folds);
+  const bool blended = std::ranges::find(summaries, kNetwork, &Summary::name) != summaries.end();
+  std::string text = gpt::concat("mean and standard deviation over ", folds.size(), " parts",
+                                 blended ? "; this model is its network and the bag of words together" : "",
+                                 ":\n", padded_left("", kName), padded_left("accuracy", kNumber),
+                                 padded_left("macro_f1", kNumber), '\n');
+  for (const Summary& summary : summaries)
+    text += gpt::concat(padded_left(summary.name, kName), padded_left(text_of(summary.accuracy), kNumber),
+                        padded_left(text_of(summary.macro_f1), kNumber), '\n');
+  return text;
+}
+
+gpt::TrainingReport::Grid to_grid(const std::vector<Judgement>& folds) {
+  gpt::TrainingReport::Grid grid{
+      gpt::concat("Cross-validation: mean and standard deviation over ", folds.size(), " parts"),
+      {"", "Accuracy", "Macro F1"},
+      {}};
+  for (const Summary& summary : summaries_of(folds))
+    grid.rows.push_back({title_of(summary.name), text_of(summary.accuracy), text_of(summary.macro_f1)});
+  return grid;
+}
+
+std::string line_of(const Judgement& j) {
+  std::string text = gpt::concat("accuracy ", fixed_text(j.scores.accuracy, 4));
+  for (const auto& [name, scores] : j.baselines)
+    text += gpt::concat(", ", name, ' ', fixed_text(scores.accuracy, 4));
+  return text;
 }
 
 std::vector<gpt::TrainingReport::Fact> highlights_of(const Judgement& j) {

@@ -52,6 +52,14 @@ std::vector<gpt::TrainingReport::Grid> to_grids(const Judgement& judgement,
                                                 const std::vector<std::string>& labels);
 std::vector<gpt::TrainingReport::Fact> highlights_of(const Judgement& judgement);
 
+/// The parts of a cross-validation, and over them the mean and standard deviation of the accuracy and macro F1: of the classifier as it
+/// answers, its network alone, and the rest of the baselines.
+Json to_json(const std::vector<Judgement>& folds);
+std::string to_text(const std::vector<Judgement>& folds);
+gpt::TrainingReport::Grid to_grid(const std::vector<Judgement>& folds);
+/// One judgement on one line.
+std::string line_of(const Judgement& judgement);
+
 /// With so many digits behind the point, the same in every locale.
 std::string fixed_text(double value, int digits);
 

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -16,6 +17,7 @@ namespace gpt::test::classify_program {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -279,8 +281,35 @@ TEST_F(ClassifyProgram, CrossValidates) {
       train({"--output-dir", file("folds"), "--folds", "2", "--method", "head", "--json"});
   ASSERT_EQ(result.status, 0) << result.err;
   const Json folds = parse_json(result.out).at("cross_validation");
-  EXPECT_EQ(folds.at("folds").size(), 2u);
-  EXPECT_TRUE(folds.at("accuracy").at("std").is_number());
+  ASSERT_EQ(folds.at("folds").size(), 2u);
+  // As users get the answers, and what these are made of: over the parts, and of each.
+  const auto mean = [&](const Json& at, auto&& of_part) {
+    const double first = of_part(folds.at("folds").at(0)).template get<double>(),
+                 second = of_part(folds.at("folds").at(1)).template get<double>();
+    EXPECT_NEAR(at.at("mean").get<double>(), (first + second) / 2, 1e-12);
+    EXPECT_NEAR(at.at("std").get<double>(), std::abs(first - second) / 2, 1e-12);
+  };
+  mean(folds.at("accuracy"), [](const Json& part) { return part.at("accuracy"); });
+  for (const char* name : {"network_alone", "majority_class", "bag_of_words"})
+    for (const char* score : {"accuracy", "macro_f1"})
+      mean(folds.at("baselines").at(name).at(score),
+           [&](const Json& part) { return part.at("baselines").at(name).at(score); });
+  EXPECT_EQ(folds.at("folds").at(0).at("count").get<int>() + folds.at("folds").at(1).at("count").get<int>(),
+            60);
+  EXPECT_THAT(result.err,
+              AllOf(HasSubstr("part 2 of 2: accuracy"), HasSubstr(", network_alone "),
+                    HasSubstr("over 2 parts; this model is its network and the bag of words together:")));
+  EXPECT_THAT(read_file(file("folds/report.html")), HasSubstr("deviation over 2 parts"));
+  EXPECT_FALSE(fs::exists(file("folds/run")));
+
+  // The rows of a validation file are none of the parts.
+  const ProcessResult beside = train({"--output-dir", file("beside"), "--folds", "2", "--max-steps", "2",
+                                      "--validation-file", file("test.csv"), "--no-words", "--json"});
+  ASSERT_EQ(beside.status, 0) << beside.err;
+  const Json alone = parse_json(beside.out).at("cross_validation");
+  EXPECT_EQ(alone.at("folds").at(0).at("count"), 30);
+  EXPECT_FALSE(alone.at("baselines").contains("network_alone"));
+  EXPECT_TRUE(alone.at("baselines").contains("bag_of_words"));
 }
 
 TEST_F(ClassifyProgram, LearnsSeveralLabelsAndNumbers) {
