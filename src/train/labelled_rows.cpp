@@ -151,8 +151,14 @@ LabelledRows read_delimited(std::string_view text, std::string_view source, RowF
       if (fields.size() == 1 && trimmed(fields[0]).empty()) continue;
       rows.add(reader.line(), [&](LabelledRow& row, std::string_view where) {
         const std::size_t needed = std::max(columns->text, columns->label.value_or(0)) + 1;
-        if (fields.size() < needed)
-          fail<FormatError>(where, "has ", fields.size(), " fields, expected ", columns->header.size());
+        const std::size_t expected = columns->header.size();
+        // Delimiters at the end say nothing; others that nobody quoted are of the text, where that is the last.
+        while (fields.size() > expected && trimmed(fields.back()).empty()) fields.pop_back();
+        if (fields.size() > expected && columns->text + 1 == expected)
+          for (std::size_t i = expected; i < fields.size(); ++i)
+            fields[columns->text] += delimiter + fields[i];
+        else if (fields.size() < needed || fields.size() > expected)
+          fail<FormatError>(where, "has ", fields.size(), " fields, expected ", expected);
         row.text = std::move(fields[columns->text]);
         if (columns->label) rows.add_label(row, fields[*columns->label]);
       });

@@ -58,6 +58,13 @@ TEST(LabelledRows, KeepQuotesThatQuoteNothing) {
               ElementsAre(Row("a \"b\" c", "x", 2), Row("5\" wide", "y", 3), Row("\"open", "z", 4)));
 }
 
+TEST(LabelledRows, TakeNoPieceOfATextForALabel) {
+  EXPECT_THAT(parse("label,text\nx,one, two,,three\ny,plain,,\n").rows,
+              ElementsAre(Row("one, two,,three", "x", 2), Row("plain", "y", 3)));
+  EXPECT_EQ(message_of<FormatError>([] { parse("text,label\nplain,x,\none, two,x\n"); }),
+            "[file:3] has 3 fields, expected 2");
+}
+
 TEST(LabelledRows, DoNotLoseRowsBehindAQuoteThatIsNeverClosed) {
   EXPECT_THAT(parse("text,label\na,x\n\"open,y\nb,x\n\"two\nlines\",y\n\"\",x\n").rows,
               ElementsAre(Row("a", "x", 2), Row("\"open", "y", 3), Row("b", "x", 4),
