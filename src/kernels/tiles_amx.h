@@ -8,7 +8,7 @@
 namespace gpt::kernels {
 namespace {
 
-/// What a thread's tiles look like, until the end of its life.
+/// What the calling thread's tiles look like, as long as this lives.
 class Tiles {
  public:
   /// Sums of `rows` rows with 16 outputs, of products `depth` inputs deep. rows <= 16, depth 32 or 64.
@@ -18,7 +18,8 @@ class Tiles {
       c.rows[t] = static_cast<std::uint8_t>(t == kMatrix ? depth / 4 : rows);
       c.row_bytes[t] = static_cast<std::uint16_t>(t == kHigh || t == kLow ? depth : 64);
     }
-    _tile_loadconfig(&c);
+    // Not the intrinsic: gcc 12 takes it to read 8 of these bytes, and may drop what was written to the others.
+    __asm__ volatile("ldtilecfg %0" : : "m"(c));
   }
   ~Tiles() { _tile_release(); }
   Tiles(const Tiles&) = delete;
