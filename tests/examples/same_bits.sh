@@ -11,7 +11,7 @@ generated() {
   "$generate" --model "$model" --prompt 'ROMEO: What light' --max-new-tokens 60 --do-sample --seed 3 --json --logprobs 5 "$@" \
     2> /dev/null | sed 's/"timing":{[^}]*},//; s/,"peak_rss_bytes":[0-9]*//'
 }
-# quantized FORMAT OPTION...: a prompt of many rows, which have kernels of their own
+# quantized FORMAT THREADS: a prompt of many rows, which have kernels of their own
 quantized() {
   "$generate" --model "$work/$1" --prompt 'Before we proceed any further, hear me speak. You are all resolved rather to die than to famish?' \
     --max-new-tokens 8 --json --logprobs 5 --threads "$2" 2> /dev/null | sed 's/"timing":{[^}]*},//; s/,"peak_rss_bytes":[0-9]*//'
@@ -38,8 +38,9 @@ for format in int8 int4; do
 done
 for isa in scalar avx2 avx512 avx512_vnni amx; do
   status=0
-  GPT_FORCE_ISA=$isa "$generate" --model "$model" --prompt a --max-new-tokens 1 > /dev/null 2>&1 || status=$?
-  if [ $status -ne 0 ]; then echo "skipped: this CPU has no $isa"; continue; fi
+  GPT_FORCE_ISA=$isa "$generate" --model "$model" --prompt a --max-new-tokens 1 > /dev/null 2> "$work/errors" || status=$?
+  if [ $status -eq 1 ] && grep GPT_FORCE_ISA "$work/errors"; then echo "skipped: $isa"; continue; fi
+  if [ $status -ne 0 ]; then echo "$isa: exit status $status"; cat "$work/errors"; exit 1; fi
   for format in int8 int4; do
     for threads in 1 2; do
       compare "$format, $isa --threads $threads" "$(GPT_FORCE_ISA=$isa quantized $format $threads)" "$(cat "$work/$format.expected")"

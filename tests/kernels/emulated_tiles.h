@@ -28,24 +28,24 @@ void clear_sums() noexcept {
 
 template <class X>
 void multiply_emulated(std::int32_t (&sums)[16][16], const X* x, const std::int8_t* w,
-                       std::int64_t stride) noexcept {
+                       std::int64_t depth) noexcept {
   for (std::int64_t r = 0; r < emulated_tiles.rows; ++r)
     for (std::int64_t j = 0; j < 16; ++j)
       for (std::int64_t k = 0; k < emulated_tiles.depth; ++k)
-        sums[r][j] += x[r * stride + k] * w[(k / 4 * 16 + j) * 4 + k % 4];
+        sums[r][j] += x[r * depth + k] * w[(k / 4 * 16 + j) * 4 + k % 4];
 }
 
 template <int set>
-void multiply_bytes(const std::int8_t* x, const std::int8_t* w, std::int64_t stride) noexcept {
-  multiply_emulated(emulated_tiles.sums[set][0], x, w, stride);
+void multiply_bytes(const std::int8_t* x, const std::int8_t* w, std::int64_t depth) noexcept {
+  multiply_emulated(emulated_tiles.sums[set][0], x, w, depth);
 }
 
 template <int set>
 void multiply_halves(const std::int8_t* high, const std::int8_t* low, const std::int8_t* w,
-                     std::int64_t stride) noexcept {
-  multiply_emulated(emulated_tiles.sums[set][0], high, w, stride);
+                     std::int64_t depth) noexcept {
+  multiply_emulated(emulated_tiles.sums[set][0], high, w, depth);
   multiply_emulated(emulated_tiles.sums[set][1],
-                    static_cast<const std::uint8_t*>(static_cast<const void*>(low)), w, stride);
+                    static_cast<const std::uint8_t*>(static_cast<const void*>(low)), w, depth);
 }
 
 template <int set>

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <fstream>
 #include <limits>
 #include <span>
 #include <string>
@@ -16,6 +18,25 @@ namespace gpt::kernels {
 namespace {
 
 using gpt::test::same_bits;
+
+#ifdef __linux__
+bool cpu_has(const std::string& flag) {
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string word; cpuinfo >> word;)
+    if (word == flag) return true;
+  return false;
+}
+
+TEST(IntegerUnits, AreFoundWhereTheCpuHasThem) {
+  if (std::getenv("GPT_FORCE_ISA") != nullptr) GTEST_SKIP() << "GPT_FORCE_ISA names others";
+  EXPECT_EQ(kernels_of(IntegerUnits::kVnni) != nullptr, cpu_has("avx512_vnni"));
+  const bool amx = use_amx();
+  EXPECT_EQ(amx, std::string(integer_kernels().name) == "amx");
+  EXPECT_EQ(amx, kernels_of(IntegerUnits::kAmx) != nullptr);
+  EXPECT_TRUE(cpu_has("amx_int8") || !amx);
+  if (cpu_has("amx_int8") && !amx) GTEST_SKIP() << "Linux does not let this process use AMX";
+}
+#endif
 
 class LinearIsa : public IsaTest<> {};
 INSTANTIATE_TEST_SUITE_P(Isas, LinearIsa, all_isas(), [](const auto& suite) { return suite.param; });
@@ -109,9 +130,9 @@ TEST_P(IntegerProduct, PackedRowsInAnyDivision) {
 TEST_P(IntegerProduct, OfExtremeActivations) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (const auto format : {ops::WeightFormat::int8, ops::WeightFormat::int4})
-    for (const std::int64_t k : {40, 64}) {
+    for (const std::int64_t k : {40, 64, 128}) {
       const LinearCase c{70, k, 16};
-      const ops::Weight w = gpt::test::random_quantized(c.k, c.n, {format, 32}, 2);
+      const ops::Weight w = gpt::test::random_quantized(c.k, c.n, {format, k == 128 ? 64 : 32}, 2);
       LinearData expected(c, w), got(c, w);
       for (LinearData* d : {&expected, &got}) {
         float* x = d->x.data<float>();
@@ -131,6 +152,22 @@ TEST_P(IntegerProduct, OfExtremeActivations) {
         EXPECT_TRUE(std::isnan(e) ? std::isnan(g) : e == g) << ops::name_of(format) << " row " << i / c.n;
       }
     }
+}
+
+// The largest sums that 32 bits must hold, and x whose high byte is the least there is.
+TEST_P(IntegerProduct, Int8SumsThatJustFit) {
+  for (const std::int8_t q : {std::int8_t{-128}, std::int8_t{127}})
+    for (const float x : {1.0f, -1.0f})
+      for (const std::int64_t m : {1, 3, 20, 70}) {
+        const LinearCase c{m, 512, 16};
+        ops::Weight w = gpt::test::random_quantized(c.k, c.n, {ops::WeightFormat::int8, 0}, 2);
+        std::fill_n(w.values.data<std::int8_t>(), w.values.numel(), q);
+        LinearData got(c, w);
+        std::fill_n(got.x.data<float>(), got.x.numel(), x);
+        got.run(candidate());
+        EXPECT_EQ(got.y.data<float>()[0], expected_element(got, {}, 0, 0))
+            << int{q} << " " << x << " M " << m;
+      }
 }
 
 // The largest sums that 16 bits must hold: all activations alike and all weights at an end of their range.
