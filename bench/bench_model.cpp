@@ -75,7 +75,7 @@ Work prefill(const Name& name, LogitsRows logits) {
   const Gpt2Config& c = s->network->config();
   const double matrices = matrix_ops(c, t, logits == LogitsRows::kAll ? t : 1);
   work.flops = matrices + attention_ops(c, 0, t);
-  Format(name.word()).count_products(work, matrices);
+  Format(name.word()).count_products(work, t, matrices);
   work.read_bytes = weight_bytes(*s->network);
   work.memory = largest_matrix(*s->network);
   return work;
@@ -97,7 +97,7 @@ Work decode(const Name& name) {
   const Gpt2Config& c = s->network->config();
   const double matrices = static_cast<double>(kTimedTokens) * matrix_ops(c, sequences, sequences);
   work.flops = matrices;
-  Format(name.word()).count_products(work, matrices);
+  Format(name.word()).count_products(work, sequences, matrices);
   for (std::int64_t i = 0; i < kTimedTokens; ++i) {
     work.flops += static_cast<double>(sequences) * attention_ops(c, past + i, 1);
     work.read_bytes +=
@@ -221,7 +221,7 @@ Work scheduler(const Name& name) {
   work.amount = static_cast<double>(requests * count);
   const Gpt2Config& c = s->model.config();
   const double matrices = static_cast<double>(requests) * matrix_ops(c, prompt + count - 1, count);
-  Format(name.word()).count_products(work, matrices);
+  Format(name.word()).count_products(work, prompt, matrices);
   work.flops = matrices + static_cast<double>(requests) * attention_ops(c, 0, prompt + count - 1);
   work.memory = largest_matrix(s->model.network());
   return work;

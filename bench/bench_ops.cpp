@@ -67,7 +67,7 @@ Work matmul(const Name& name) {
     ops::linear(s->x, w, {}, s->y, s->arena);
   };
   work.flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  Format(name.word()).count_products(work, work.flops);
+  Format(name.word()).count_products(work, m, work.flops);
   work.read_bytes = static_cast<double>(s->weights->front().nbytes());
   work.memory = s->weights->front().values.view().raw();
   work.rate = "gflops";

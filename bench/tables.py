@@ -16,12 +16,9 @@ EXTRA = {"first_token_s": "to the first token, s", "beyond_token_s": "beyond the
 
 def nearest_limit(run):
     """"93 % of FMA": the peak of which most is used is the one that bounds."""
-    integer = "frac_int16_peak" in run or "frac_int8_sum16_peak" in run  # then float32's peak is no limit
-    beyond = {"fma"} if integer else set()
-    if "frac_int8_tiles_peak" in run:  # nor are vectors' where matrix units are faster
-        beyond |= {peak for peak in ("int16", "int8_sum16") if run.get(f"frac_{peak}_peak", 0) > 1}
+    integer = any(f"frac_{peak}_peak" in run for peak in ("int16", "int8_sum16", "int8_tiles"))  # then float32's peak is no limit
     fractions = [(run[f"frac_{peak}_peak"], label) for peak, label in PEAKS.items()
-                 if f"frac_{peak}_peak" in run and peak not in beyond]
+                 if f"frac_{peak}_peak" in run and not (integer and peak == "fma")]
     if not fractions:
         return ""
     fraction, label = max(fractions)
@@ -76,7 +73,8 @@ def describe(contexts):
     caches = ", ".join(f"L{c['level']}{c['type'][0].lower() if c['type'] != 'Unified' else ''} {c['size'] // 1024} KiB"
                        for c in context.get("caches", []))
     return (f"Measured {context.get('date', '')[:10]} on {context.get('num_cpus', '?')} CPUs of "
-            f"{context.get('mhz_per_cpu', '?')} MHz ({caches}), instruction set {context.get('isa', '?')}, "
+            f"{context.get('mhz_per_cpu', '?')} MHz ({caches}), instruction set {context.get('isa', '?')}, products of "
+            f"integers {context.get('integer_isa', '?')}, "
             f"{context.get('pairs', '?')} pairs each.\n")
 
 

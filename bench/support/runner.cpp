@@ -87,8 +87,7 @@ std::vector<Limit> limits_of(const Work& work) {
   add(Peak::kFma, "fma", work.flops);
   add(Peak::kInt16, "int16", work.int16_ops);
   add(Peak::kInt8Sum16, "int8_sum16", work.int8_ops);
-  if (ops::integer_instruction_set() == "amx")  // x of 16 bits are two bytes
-    add(Peak::kInt8Tiles, "int8_tiles", work.int8_ops + 2 * work.int16_ops);
+  add(Peak::kInt8Tiles, "int8_tiles", work.int8_tile_ops);
   add(on_huge_pages(work.memory) ? Peak::kRead2m : Peak::kRead4k, "read", work.read_bytes);
   add(Peak::kReadCache, "cache", work.cache_bytes);
   return limits;
@@ -107,8 +106,7 @@ void report(benchmark::State& state, const Work& work, const std::vector<double>
     state.counters["peak_" + limit.name] = median(limit.peaks);
     if (limit.name == "read") label = limit.peak == Peak::kRead2m ? "pages: 2 MiB" : "pages: 4 KiB";
   }
-  const double ops = work.flops + work.int16_ops + work.int8_ops;
-  if (work.read_bytes > 0 && ops > 0) state.counters["ops_per_byte"] = ops / work.read_bytes;
+  if (work.read_bytes > 0 && work.flops > 0) state.counters["ops_per_byte"] = work.flops / work.read_bytes;
   if (const auto peak = peak_rss_mib()) state.counters["peak_rss_mb"] = *peak;
   if (work.more) {
     Counters more;
@@ -258,13 +256,13 @@ std::string default_peaks(const char* program) {
 }
 
 int run_program(int argc, char** argv, const Program& program) {
-  ops::use_amx();  // the process is ours
   settings.peaks = default_peaks(argv[0]);
   help = help_of(program);
   if (!take_options(argc, argv, program)) return 2;
   if (settings.smoke) settings.pairs = 1;
   benchmark::Initialize(&argc, argv, print_help);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  ops::use_amx();  // the process is ours
   if (settings.peaks.empty())
     peak_process.emplace();
   else

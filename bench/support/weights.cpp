@@ -10,6 +10,7 @@
 #include "bench/support/random.h"
 #include "bench/support/runner.h"
 #include "gpt/core/error.h"
+#include "gpt/ops/isa.h"
 
 namespace gpt::bench {
 namespace {
@@ -129,9 +130,14 @@ const std::vector<std::string>& formats() {
   return all;
 }
 
-void Format::count_products(Work& work, double ops) const {
+void Format::count_products(Work& work, std::int64_t rows, double operations) const {
   if (dtype || quantization.weight_only) return;
-  (quantization.format == ops::WeightFormat::int8 ? work.int16_ops : work.int8_ops) = ops;
+  const bool int8 = quantization.format == ops::WeightFormat::int8;
+  constexpr std::int64_t kRowsInVectors = 12;  // at most: see kernels/linear_tiles.inl
+  if (ops::integer_instruction_set() == "amx" && rows > kRowsInVectors)
+    work.int8_tile_ops = int8 ? 2 * operations : operations;  // x of 16 bits are two bytes
+  else
+    (int8 ? work.int16_ops : work.int8_ops) = operations;
 }
 
 Tensor paged_tensor(const Shape& shape, DType dtype) {

@@ -26,7 +26,7 @@ struct Format {
   /// Throws ArgumentError.
   explicit Format(const std::string& text);
   /// Counts the operations of products with such matrices as what they are: of floats, or of 16-bit or 8-bit integers.
-  void count_products(Work& work, double ops) const;
+  void count_products(Work& work, std::int64_t rows, double operations) const;
 };
 
 /// Formats that are measured without being asked for.
