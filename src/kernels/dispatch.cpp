@@ -1,4 +1,5 @@
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <string_view>
 
@@ -65,7 +66,7 @@ const Cpu& cpu() noexcept {
 #if defined(__x86_64__) && defined(__linux__)
 constexpr long kGetPermission = 0x1022, kRequestPermission = 0x1023, kTileData = 18;
 bool amx_permitted() noexcept {
-  unsigned long permitted = 0;
+  std::uint64_t permitted = 0;
   return ::syscall(SYS_arch_prctl, kGetPermission, &permitted) == 0 && (permitted >> kTileData & 1u) != 0;
 }
 bool request_amx() noexcept { return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0; }
@@ -105,7 +106,13 @@ Choice forced_choice(std::string_view name) {
   }
   for (const auto& u : kUnits) {
     if (u.name != name) continue;
-    if (u.units == IntegerUnits::kAmx && cpu().amx && request_amx()) amx_allowed() = true;
+    if (u.units == IntegerUnits::kAmx && cpu().amx) {
+      if (!request_amx())
+        fail<UnsupportedError>("GPT_FORCE_ISA",
+                               "Linux does not let this process use amx (a thread's alternate signal stack "
+                               "is too small, or arch_prctl is not allowed)");
+      amx_allowed() = true;
+    }
     const IntegerKernels* kernels = kernels_of(u.units);
     if (kernels == nullptr) missing();
     return {table_of(Isa::kAvx512), kernels};

@@ -50,7 +50,7 @@ struct PackedRows {
   std::int8_t* x8 = nullptr;    // beside int4: tiles [K / 4, R, 4]; likewise
   float* scales = nullptr;      // int8: [M]; int4: tiles [spans, R]
   std::int16_t* minus_sums =
-      nullptr;  // int4: tiles [spans, R, 2], minus the sums of x8 where k % 4 < 2, and where not
+      nullptr;  // int4: tiles [spans, R, 2], minus the sums of x8 where k % 4 < 2, and where not; tiles need none
 };
 
 /// See ops::linear. A task is task_panels neighbouring panels of one block of at most block_rows rows, panels running

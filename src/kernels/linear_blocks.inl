@@ -24,7 +24,7 @@ constexpr std::int64_t kTilesToFetch = 4;
 /// Panels side by side, of `rows` rows each, where registers hold `sums` sums beside the weights.
 constexpr int streamed_panels(int sums, int rows) noexcept { return sums / rows > 4 ? 4 : sums / rows; }
 
-/// Calls f(p, r) for the products of a step of `panels` panels and `rows` rows, whose weights and numbers of x load(p) and
+/// Calls f(p, r, weights, number) for the products of a step of `panels` panels and `rows` rows, whose weights and numbers of x load(p) and
 /// number(r) give. With many registers each of both is loaded once; with few, one panel's weights at a time.
 template <int panels, int rows, class Load, class Number, class F>
 [[gnu::always_inline]] inline void for_each_product(Load load, Number number, F f) noexcept {

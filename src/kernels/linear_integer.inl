@@ -1,5 +1,5 @@
-// Products of quantized matrices with quantized activations (pack_rows.inl). The integer product of a span of inputs is exact; spans follow
-// one another in order.
+// Products of quantized matrices with quantized activations (pack_rows.inl). The integer product of a span of inputs is exact;
+// spans follow one another in order.
 //
 //   int8: x rounded to 16 bits, one scale per row. A span is a group, or 256 inputs where scales are per channel.
 //     sum = fma(float(sum over the span of x16 q), scale, sum),   y = sum * x_scale
@@ -134,10 +134,6 @@ struct Int4 : Quanta<ops::WeightFormat::int4> {
     alignas(64) float scales[kBlockK / 32 * kLanes];
     alignas(64) std::int16_t zeros[kBlockK / 32 * 2 * kLanes];
   };
-
-  static std::int64_t place_of(const Matrix& a, std::int64_t panel, std::int64_t k) noexcept {
-    return group_place(a, panel, a.group_size == 0 ? 0 : k / a.group_size);
-  }
 
   static void widen(const Matrix& a, std::int64_t panel, std::int64_t k0, std::int64_t count,
                     Block& block) noexcept {

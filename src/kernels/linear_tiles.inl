@@ -2,7 +2,8 @@
 // spans are), with 32-bit sums. They are the integers of linear_integer.inl, whose definition this is another way to compute.
 //
 // x of 16 bits are two bytes, x = 256 high + low, and two products. In PackedRows a tile of R rows is
-//   x16: bytes [K / depth, 2, R, depth], high before low;   x8: [K / depth, R, depth];   scales: as they are there.
+//   x16: bytes [K / depth, 2, R, depth], high before low;   x8: [K / depth, R, depth];   scales: as they are there;
+//   minus_sums: nothing, since bytes of the matrix are without their zero points.
 
 namespace gpt::kernels {
 namespace {
@@ -16,12 +17,6 @@ inline std::int64_t tile_depth(const Matrix& a) noexcept { return a.span() < 64 
 /// Whether matrix units serve a product. The other kernels take what does not fill tiles.
 inline bool fills_tiles(const LinearArgs& a) noexcept {
   return a.m >= kFewestTileRows && a.k > 0 && a.k % tile_depth(a) == 0;
-}
-
-constexpr std::int64_t row_tiles(std::int64_t rows) noexcept { return (rows + kTileRows - 1) / kTileRows; }
-/// Tiles are as even as possible.
-constexpr std::int64_t row_tile_begin(std::int64_t rows, std::int64_t t) noexcept {
-  return rows * t / row_tiles(rows);
 }
 
 struct Int8Tiles : Int8 {
@@ -38,10 +33,12 @@ struct Int8Tiles : Int8 {
     auto* to = static_cast<std::int8_t*>(static_cast<void*>(a.packed.x16 + at.tile * a.k)) +
                (at.row - at.tile) * depth;
     for (std::int64_t k = 0; k < a.k; k += depth, to += 2 * half)
-      for (std::int64_t i = 0; i < depth; i += kLanes) {
-        const F32x16 v = s.factor == 0.0f ? broadcast(0.0f) : load(x + k + i);
-        store_rounded_halves(to + i, to + half + i, v * broadcast(s.factor));
-      }
+      for (std::int64_t i = 0; i < depth; i += kLanes)
+        store_rounded_halves(to + i, to + half + i, scaled(x + k + i, kLanes, s.factor));
+  }
+
+  static const float* row_scales(const LinearArgs&, std::int64_t, std::int64_t, std::int64_t) noexcept {
+    return nullptr;  // a row's only scale comes in at the end
   }
 
   /// A block of a panel as bytes [count / 4][16][4].
@@ -76,11 +73,15 @@ struct Int4Tiles : Int4 {
       const float* x = a.x + at.row * a.k + s * span;
       const RowScale scale = row_scale(x, span, 127.0f);
       scales[s] = scale.scale;
-      for (std::int64_t i = 0; i < span; i += kLanes) {
-        const F32x16 v = scale.factor == 0.0f ? broadcast(0.0f) : load(x + i);
-        store_rounded(to + i, v * broadcast(scale.factor));
-      }
+      for (std::int64_t i = 0; i < span; i += kLanes)
+        store_rounded(to + i, scaled(x + i, kLanes, scale.factor));
     }
+  }
+
+  /// Those of a tile of `rows` rows from `row` on, from input k0 on.
+  static const float* row_scales(const LinearArgs& a, std::int64_t row, std::int64_t rows,
+                                 std::int64_t k0) noexcept {
+    return a.packed.scales + row * a.spans() + k0 / a.span() * rows;
   }
 
   static void spread(const Matrix& a, std::int64_t panel, std::int64_t k0, std::int64_t count,
@@ -122,7 +123,7 @@ struct TileBlock {
   const std::int8_t* x;
   const std::int8_t* w;
   const float* scales;      // [spans, 16]
-  const float* row_scales;  // int4: [spans, rows]
+  const float* row_scales;  // int4: [spans, rows]; null for int8
   std::int64_t rows, depth, span, count;
 };
 
@@ -169,7 +170,7 @@ GPT_ALONE void multiply_tile(const TileBlock& block, TileSums<Product>& sums, fl
       acc[r] = fma(to_float(sums.row(set, r)), both, acc[r]);
     }
     scales += kLanes;
-    row_scales += rows;
+    if constexpr (Product::kHalves == 1) row_scales += rows;
   };
   start.template operator()<0>(0);
   for (std::int64_t s = 0; s < spans; s += 2) {
@@ -187,8 +188,7 @@ GPT_ALONE void multiply_tile(const TileBlock& block, TileSums<Product>& sums, fl
 inline void load_scales(const Matrix& a, std::int64_t panel, std::int64_t k0, std::int64_t count,
                         float* to) noexcept {
   for (std::int64_t k = k0; k < k0 + count; k += a.span(), to += kLanes)
-    store(to,
-          load_weights(a.scales, group_place(a, panel, a.group_size == 0 ? 0 : k / a.group_size), kLanes));
+    store(to, load_weights(a.scales, place_of(a, panel, k), kLanes));
 }
 
 /// A block of rows against panels: blocks of inputs of up to four panels become bytes in the first-level cache and meet one
@@ -197,10 +197,11 @@ template <class Product>
 void tiles_typed(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
                  std::int64_t panel_end) noexcept {
   constexpr std::int64_t kSpans = kBlockK / 32;
-  alignas(64) float sums[kTaskPanels][(kLinearRows + kTileRows) * kLanes];
+  static_assert(kLinearRows % kTileRows == 0);
+  alignas(64) float sums[kTaskPanels][kLinearRows * kLanes];
   alignas(64) std::int8_t quanta[kTaskPanels][kBlockK * kLanes];
   alignas(64) float scales[kTaskPanels][kSpans * kLanes];
-  const std::int64_t span = a.span(), depth = tile_depth(a), tiles = row_tiles(rows);
+  const std::int64_t span = a.span(), depth = tile_depth(a), tiles = tiles_of(rows, kTileRows);
   const Tiles configured((rows + tiles - 1) / tiles, depth);
   TileSums<Product> products;
   for (std::int64_t p0 = panel_begin; p0 < panel_end; p0 += kTaskPanels) {
@@ -213,12 +214,12 @@ void tiles_typed(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::i
       }
       written_for_tiles();
       for (std::int64_t t = 0; t < tiles; ++t) {
-        const std::int64_t r = row_tile_begin(rows, t), tile = row_tile_begin(rows, t + 1) - r;
+        const std::int64_t r = tile_begin(rows, t, kTileRows), tile = tile_begin(rows, t + 1, kTileRows) - r;
         for (std::int64_t p = 0; p < panels; ++p) {
           const TileBlock block{Product::packed(a, m0 + r) + k0 * tile * Product::kHalves,
                                 quanta[p],
                                 scales[p],
-                                a.packed.scales + (m0 + r) * a.spans() + k0 / span * tile,
+                                Product::row_scales(a, m0 + r, tile, k0),
                                 tile,
                                 depth,
                                 span,
@@ -235,14 +236,14 @@ void tiles_typed(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::i
 
 void pack_tile_rows(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
   if (!fills_tiles(a)) return pack_rows(a, begin, end);
-  for_each_tile_row(a, begin, end, row_tiles, row_tile_begin, [&](const TileRow& at) noexcept {
+  for_each_tile_row(a, begin, end, kTileRows, [&](const TileRow& at) noexcept {
     a.format == ops::WeightFormat::int8 ? Int8Tiles::pack(a, at) : Int4Tiles::pack(a, at);
   });
 }
 
 void linear_in_tiles(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
   if (!fills_tiles(a)) return linear_integer(a, begin, end);
-  if (a.format == ops::WeightFormat::int8) return for_each_block(a, begin, end, tiles_typed<Int8Tiles>);
+  if (a.packed.x16 != nullptr) return for_each_block(a, begin, end, tiles_typed<Int8Tiles>);
   for_each_block(a, begin, end, tiles_typed<Int4Tiles>);
 }
 

@@ -4,11 +4,14 @@
 namespace gpt::kernels {
 namespace {
 
-/// The register tiles of a block of `rows` rows, as even as possible: with the few left over in a tile of their own, the
-/// pipelines would idle.
-constexpr std::int64_t tiles_of(std::int64_t rows) noexcept { return (rows + kMicroRows - 1) / kMicroRows; }
-constexpr std::int64_t tile_begin(std::int64_t rows, std::int64_t t) noexcept {
-  return rows * t / tiles_of(rows);
+/// The tiles of a block of `rows` rows, of at most `most` each and as even as possible: with the few left over in a tile of their
+/// own, the pipelines would idle.
+constexpr std::int64_t tiles_of(std::int64_t rows, std::int64_t most = kMicroRows) noexcept {
+  return (rows + most - 1) / most;
+}
+constexpr std::int64_t tile_begin(std::int64_t rows, std::int64_t t,
+                                  std::int64_t most = kMicroRows) noexcept {
+  return rows * t / tiles_of(rows, most);
 }
 
 /// Where the numbers of a row go: element i is at data[i * rows], data being its place in the first element of its tile.
@@ -59,15 +62,19 @@ inline RowScale row_scale(const float* x, std::int64_t count, float most) noexce
 /// The word of several integers.
 using Word = std::uint32_t;
 
+/// x times the factor; 0 where that is 0, whatever x is.
+inline F32x16 scaled(const float* x, int lanes, float factor) noexcept {
+  return factor == 0.0f ? broadcast(0.0f) : load_first(x, lanes) * broadcast(factor);
+}
+
 /// rint(x * factor), followed by zeros up to a whole step, as words of neighbouring integers.
 template <class Integer>
 inline void pack_rounded(const float* x, std::int64_t count, float factor, const Column<Word>& to) noexcept {
   constexpr int kPerWord = static_cast<int>(sizeof(Word) / sizeof(Integer));
   for (std::int64_t i = 0; i < count; i += kLanes) {
     const int lanes = lanes_left(i, count);
-    const F32x16 v = factor == 0.0f ? broadcast(0.0f) : load_first(x + i, lanes);
     Integer rounded[kLanes];
-    store_rounded(rounded, v * broadcast(factor));
+    store_rounded(rounded, scaled(x + i, lanes, factor));
     Word words[static_cast<unsigned>(kLanes / kPerWord)];
     __builtin_memcpy(words, rounded, sizeof words);
     for (std::int64_t j = 0; j < padded_inputs(lanes) / kPerWord; ++j) to[i / kPerWord + j] = words[j];
@@ -103,17 +110,15 @@ inline void pack_8_bits(const LinearArgs& a, const TileRow& at) noexcept {
   }
 }
 
-/// Calls f(row) for the rows begin .. end, in blocks that are divided into tiles as the two functions say.
+/// Calls f(row) for the rows begin .. end, in tiles of at most `most`.
 template <class F>
-inline void for_each_tile_row(const LinearArgs& a, std::int64_t begin, std::int64_t end,
-                              std::int64_t (*tiles)(std::int64_t) noexcept,
-                              std::int64_t (*tile_begins)(std::int64_t, std::int64_t) noexcept,
+inline void for_each_tile_row(const LinearArgs& a, std::int64_t begin, std::int64_t end, std::int64_t most,
                               F f) noexcept {
   for (std::int64_t block = 0; block < a.blocks(); ++block) {
     const std::int64_t m0 = a.block_begin(block), rows = a.block_begin(block + 1) - m0;
     if (m0 + rows <= begin || m0 >= end) continue;
-    for (std::int64_t t = 0; t < tiles(rows); ++t) {
-      const std::int64_t first = m0 + tile_begins(rows, t), last = m0 + tile_begins(rows, t + 1);
+    for (std::int64_t t = 0; t < tiles_of(rows, most); ++t) {
+      const std::int64_t first = m0 + tile_begin(rows, t, most), last = m0 + tile_begin(rows, t + 1, most);
       for (std::int64_t row = first > begin ? first : begin; row < last && row < end; ++row)
         f(TileRow{first, last - first, row});
     }
@@ -121,7 +126,7 @@ inline void for_each_tile_row(const LinearArgs& a, std::int64_t begin, std::int6
 }
 
 void pack_rows(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
-  for_each_tile_row(a, begin, end, tiles_of, tile_begin, [&](const TileRow& at) noexcept {
+  for_each_tile_row(a, begin, end, kMicroRows, [&](const TileRow& at) noexcept {
     a.format == ops::WeightFormat::int8 ? pack_16_bits(a, at) : pack_8_bits(a, at);
   });
 }

@@ -8,6 +8,11 @@ inline std::int64_t group_place(const Matrix& a, std::int64_t panel, std::int64_
   return (panel * a.groups() + (a.group_size == 0 ? 0 : group)) * kLanes;
 }
 
+/// Those of the group of input k.
+inline std::int64_t place_of(const Matrix& a, std::int64_t panel, std::int64_t k) noexcept {
+  return group_place(a, panel, a.group_size == 0 ? 0 : k / a.group_size);
+}
+
 template <ops::WeightFormat format>
 struct Quanta;
 

@@ -1,4 +1,5 @@
-// F32x16 as one AVX-512 register (F, BW, DQ, VL). Each function is the one of the same name in vec_scalar.h.
+// F32x16 as one AVX-512 register (F, BW, DQ, VL). Each function is the one of the same name in vec_scalar.h; those that it lacks serve
+// linear_tiles.inl. VNNI takes the place of two instructions where the file is compiled for it.
 #pragma once
 
 #include <immintrin.h>

@@ -271,11 +271,11 @@ inline I8x64 broadcast_four(const std::int8_t* p) noexcept {
   for (int i = 0; i < 4 * kLanes; ++i) r.byte[i] = four[i % 4];
   return r;
 }
-/// The low 16 bits of sum[i] + a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1]; the two products must fit them.
 /// Sums of products of fours of bytes on their way: in 16 bits two of each output, that of the first two bytes and the other's.
 using FourSums = I16x32;
 /// From the two parts that they begin at.
 inline FourSums begin_fours(const I16x32& pairs) noexcept { return pairs; }
+/// The low 16 bits of sum[i] + a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1]; the two products must fit them.
 inline FourSums multiply_add(const FourSums& sum, const U8x64& a, const I8x64& b) noexcept {
   return map_i16([&](int i) {
     return sum.lane[i] + a.byte[2 * i] * b.byte[2 * i] + a.byte[2 * i + 1] * b.byte[2 * i + 1];
@@ -285,6 +285,7 @@ inline FourSums multiply_add(const FourSums& sum, const U8x64& a, const I8x64& b
 inline I32x16 sum_pairs(const I16x32& a) noexcept {
   return map_i32([&](int i) { return a.lane[2 * i] + a.lane[2 * i + 1]; });
 }
+/// The whole sums.
 inline I32x16 sum_fours(const FourSums& a) noexcept { return sum_pairs(a); }
 
 /// Rows become columns.
