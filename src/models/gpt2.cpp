@@ -135,6 +135,14 @@ nn::KvShape Gpt2::cache_shape() const {
   });
 }
 
+bool Gpt2::fits(const nn::KvShape& shape) const noexcept {
+  bool all = shape.n_layer == config_.n_layer && shape.n_head == config_.n_head &&
+             shape.head_dim == config_.head_dim();
+  for (std::int64_t layer = 0; all && layer < config_.n_layer; ++layer)
+    all = shape.heads(layer) == config_.heads_of(layer);
+  return all;
+}
+
 nn::KvCache Gpt2::make_cache(std::int64_t capacity, DType dtype, const nn::Adapter* adapter) const {
   const std::int64_t most = max_tokens(adapter);
   return {cache_shape(), capacity > 0 ? std::min(capacity, most) : most, dtype, virtual_tokens(adapter)};
@@ -297,15 +305,18 @@ std::int64_t Gpt2::max_tokens(const nn::Adapter* adapter) const noexcept {
 void Gpt2::check_batch(std::span<const Chunk> batch) const {
   constexpr std::string_view where = "gpt2";
   if (batch.empty()) fail<ArgumentError>(where, "the batch is empty");
-  const nn::KvShape shape = cache_shape();
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const auto& [ids, cache, adapter] = batch[i];
     if (adapter != nullptr) check(*adapter, concat("the adapter of chunk ", i));
     const auto count = static_cast<std::int64_t>(ids.size());
     const std::int64_t before = virtual_tokens(adapter), past = cache == nullptr ? 0 : cache->length();
     if (count == 0) fail<ArgumentError>(where, "chunk ", i, " has no tokens");
-    if (cache != nullptr && cache->shape() != shape)
-      fail<ArgumentError>(where, "the cache of chunk ", i, " was made for another network");
+    if (cache != nullptr && !fits(cache->shape()))
+      fail<ArgumentError>(where, "the cache of chunk ", i,
+                          " was made for another network, of n_layer = ", cache->shape().n_layer,
+                          ", n_head = ", cache->shape().n_head, ", head_dim = ", cache->shape().head_dim,
+                          ", expected ", config_.n_layer, ", ", config_.n_head, ", ", config_.head_dim(),
+                          config_.pruned_heads.empty() ? "" : " and its pruned_heads");
     for (std::size_t j = 0; cache != nullptr && j < i; ++j)
       if (batch[j].cache == cache)
         fail<ArgumentError>(where, "chunks ", j, " and ", i, " have the same cache");

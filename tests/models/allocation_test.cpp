@@ -20,6 +20,7 @@
 #include "gpt/io/safetensors.h"
 #include "gpt/models/gguf.h"
 #include "gpt/models/model.h"
+#include "gpt/models/prune.h"
 #include "support/isa.h"
 #include "support/random_model.h"
 #include "support/temp_dir.h"
@@ -67,8 +68,7 @@ extern "C" void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept
 namespace gpt {
 namespace {
 
-TEST(DecodeStep, AllocatesNothing) {
-  const Gpt2 network = test::random_network(test::tiny_config(), 1);
+void expect_steps_without_allocations(const Gpt2& network) {
   nn::KvCache first = network.make_cache(), second = network.make_cache();
   Arena arena;
   const auto step = [&](TokenId id) {
@@ -83,6 +83,13 @@ TEST(DecodeStep, AllocatesNothing) {
   for (TokenId id = 3; id < 20; ++id) step(id);
   EXPECT_EQ(g_allocations - before, 0);
   EXPECT_EQ(arena.capacity(), capacity);
+}
+
+TEST(DecodeStep, AllocatesNothing) {
+  const Gpt2 network = test::random_network(test::tiny_config(), 1);
+  expect_steps_without_allocations(network);
+  const HeadId head{0, 1};
+  expect_steps_without_allocations(without_heads(network, {&head, 1}));
 }
 
 std::string outcome(int allocations, const std::function<void()>& call) {

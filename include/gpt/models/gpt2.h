@@ -194,6 +194,7 @@ class Gpt2 {
 
  private:
   nn::KvShape cache_shape() const;
+  bool fits(const nn::KvShape& shape) const noexcept;  // cache_shape(), without memory for it
   template <class F>
   struct MatrixVisitor {
     F& f;
