@@ -1,4 +1,5 @@
 #include "gpt/generate/scheduler.h"
+#include "gpt/models/prune.h"
 
 #include <gtest/gtest.h>
 
@@ -74,8 +75,10 @@ RandomRequest random_request(std::uint64_t seed) {
 }
 
 // The central promise: whatever runs beside it, a request's result has the bits it has alone; and no page is lost.
-void expect_results_alone(const SchedulerOptions& options, std::size_t count, bool expect_preemptions) {
-  const Model model = tiny_model(long_config());
+void expect_results_alone(const SchedulerOptions& options, std::size_t count, bool expect_preemptions,
+                          std::span<const HeadId> pruned = {}) {
+  Model model = tiny_model(long_config());
+  if (!pruned.empty()) model.network() = without_heads(model.network(), pruned);
   const Generator generator(model);
   Scheduler scheduler(model, options);
   struct Waiting {
@@ -173,6 +176,14 @@ TEST(Scheduler, GivesThemTheSameBitsInNarrowPagesThatAreShort) {
   GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   for (const auto& [dtype, page] : {std::pair{DType::f16, kPage / 2}, {DType::i8, kPage / 4 + kPage / 16}})
     expect_results_alone({.max_batch = 12, .kv_cache_bytes = 11 * page, .kv_cache_dtype = dtype}, 60, true);
+}
+
+TEST(Scheduler, GivesThemTheSameBitsWhereALayerLacksHeads) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
+  const HeadId head{0, 1};
+  for (const auto& [dtype, page] : {std::pair{DType::f32, kPage}, {DType::i8, kPage / 4 + kPage / 16}})
+    expect_results_alone({.max_batch = 12, .kv_cache_bytes = 11 * page, .kv_cache_dtype = dtype}, 40, false,
+                         {&head, 1});
 }
 
 TEST(Scheduler, HoldsKeysAndValuesAsNarrowAsAsked) {

@@ -45,6 +45,25 @@ TEST(KvPool, HasAsManyPagesAsItsBudgetAllows) {
   EXPECT_EQ(int8.pages_for(17), 2);
 }
 
+TEST(KvPool, HasRoomForTheHeadsOfEachLayerAlone) {
+  const KvShape shape{3, 3, 8, {3, 1, 2}};
+  for (const DType dtype : {DType::f32, DType::i8}) {
+    const KvPool whole({3, 3, 8}, 16, 64 * kPage, dtype), pool(shape, 16, 64 * kPage, dtype);
+    EXPECT_EQ(pool.page_bytes() * 9, whole.page_bytes() * 6);
+    KvCache cache = pool.make_cache(60);
+    extend(cache, 40);
+    fill(cache, 7);
+    const auto content = content_of(cache, 40);
+    KvCache shares = pool.make_cache(60);
+    shares.share(cache.pages().first(2), 32);
+    EXPECT_EQ(content_of(shares, 32), content_of(cache, 32));
+    KvCache copy = cache.clone();
+    extend(copy, 10);  // which takes a page of its own for what it shared
+    EXPECT_EQ(content_of(copy, 40), content);
+    EXPECT_EQ(content_of(cache, 40), content);
+  }
+}
+
 TEST(KvPool, KeepsVirtualTokensBeforeTheOthers) {
   const KvPool pool(kShape, 16, 4 * kPage);
   KvCache cache = pool.make_cache(40, 10);
