@@ -79,6 +79,37 @@ TEST_P(LinearIsa, InAnyDivisionIntoTasks) {
     }
 }
 
+// As ops::linear divides products of floats: more rows at once, and more panels where rows are long.
+TEST_P(LinearIsa, OfLargeTasksAndLongRows) {
+  for (const LinearCase& c : {LinearCase{40, 1050, 144}, LinearCase{270, 40, 80}})
+    for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
+      LinearData expected(c, w);
+      if (expected.integer()) continue;
+      expected.args.residual = nullptr;
+      expected.run(scalar());
+      for (const std::int64_t panels : {kTaskPanels, 2 * kTaskPanels}) {
+        LinearData got(c, w);
+        got.args.residual = nullptr;
+        got.args.block_rows = candidate().linear_rows;
+        got.args.task_panels = panels;
+        got.run(candidate());
+        EXPECT_TRUE(same_bits(expected.y, got.y)) << describe(c, w) << " panels " << panels;
+      }
+    }
+}
+
+TEST_P(LinearIsa, WidensPanels) {
+  for (const LinearCase& c : {LinearCase{1, 70, 33}, LinearCase{1, 300, 80}})
+    for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
+      const Matrix matrix = ops::matrix(w);
+      const std::int64_t panels = matrix.panels();
+      Tensor expected = Tensor::zeros({panels, c.k, 16}), got = Tensor::zeros({panels, c.k, 16});
+      scalar().widen_panels(matrix, expected.data<float>(), 0, panels);
+      for (std::int64_t p = 0; p < panels; ++p) candidate().widen_panels(matrix, got.data<float>(), p, p + 1);
+      EXPECT_TRUE(same_bits(expected, got)) << describe(c, w);
+    }
+}
+
 TEST_P(LinearIsa, RowByRow) {
   for (const LinearCase& c : kLinearCases)
     for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
