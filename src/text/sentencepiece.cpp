@@ -3,8 +3,10 @@
 #include <sentencepiece_processor.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <exception>
 #include <new>
+#include <span>
 
 #include "core/file_status.h"
 #include "core/fingerprint.h"
@@ -298,7 +300,9 @@ SentencePieceModel read_sentencepiece(const std::filesystem::path& directory) {
   if (!is_there(directory / model.name)) model.name = "spiece.model";
   const std::filesystem::path path = directory / model.name;
   model.source = path.string();
-  model.model = read_text_file(path);
+  const MappedFile file(path);  // whose bytes are no text
+  const std::span<const std::byte> bytes = file.bytes();
+  model.model.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   read_sentencepiece_settings(model.model, model.source);
   const auto processor = make_processor(model.model, model.source);
   SideFiles side_files(directory, {});
