@@ -15,7 +15,8 @@ every test, once per instruction set where those can differ. Stops at the first 
           AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer; run the fuzzers, side by side
 
 Environment:
-  GPT_GOLDENS=DIR:DIR...       more folders with expected values, beside tests/golden
+  GPT_GOLDENS=DIR:DIR...       more folders with expected values, beside tests/golden; with --all their recorded losses, of
+                               training and validation, are checked in Release alone
   GPT_FUZZ_SECONDS             how long each fuzzer runs (60; 20 those of files that few come by)
   CMAKE_BUILD_PARALLEL_LEVEL   how many compilers and tests run at once (the number of CPUs)
 USAGE
