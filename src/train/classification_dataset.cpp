@@ -131,33 +131,45 @@ const std::string& ClassificationDataset::first_bad() const noexcept { return da
 std::int64_t ClassificationDataset::truncated() const noexcept { return data_->truncated; }
 
 std::vector<std::int64_t> ClassificationDataset::rows() const {
-  std::vector<std::int64_t> rows;
-  for (const std::int64_t i : order_) rows.push_back(data_->rows[static_cast<std::size_t>(i)]);
-  return rows;
+  return with_memory_errors(kClassificationDataset, [&] {
+    std::vector<std::int64_t> rows;
+    rows.reserve(order_.size());
+    for (const std::int64_t i : order_) rows.push_back(data_->rows[static_cast<std::size_t>(i)]);
+    return rows;
+  });
 }
 
 std::vector<std::int32_t> ClassificationDataset::classes() const {
   if (!data_->single) fail<ArgumentError>(kClassificationDataset, "samples are not of one class each");
-  std::vector<std::int32_t> classes;
-  for (const std::int64_t i : order_)
-    classes.push_back(static_cast<std::int32_t>(data_->samples[static_cast<std::size_t>(i)].targets.front()));
-  return classes;
+  return with_memory_errors(kClassificationDataset, [&] {
+    std::vector<std::int32_t> classes;
+    classes.reserve(order_.size());
+    for (const std::int64_t i : order_)
+      classes.push_back(
+          static_cast<std::int32_t>(data_->samples[static_cast<std::size_t>(i)].targets.front()));
+    return classes;
+  });
 }
 
 ClassificationDataset ClassificationDataset::subset(std::span<const std::int64_t> samples) const {
   if (samples.empty()) fail<ArgumentError>(kClassificationDataset, "a part has no samples");
-  ClassificationDataset part = *this;
-  part.order_.clear();
-  for (const std::int64_t i : samples) {
-    require_index(kClassificationDataset, i, size());
-    part.order_.push_back(order_[static_cast<std::size_t>(i)]);
-  }
-  return part;
+  return with_memory_errors(kClassificationDataset, [&] {
+    ClassificationDataset part = *this;
+    part.order_.clear();
+    part.order_.reserve(samples.size());
+    for (const std::int64_t i : samples) {
+      require_index(kClassificationDataset, i, size());
+      part.order_.push_back(order_[static_cast<std::size_t>(i)]);
+    }
+    return part;
+  });
 }
 
 Sample ClassificationDataset::at(std::int64_t index) const {
   require_index(kClassificationDataset, index, size());
-  return data_->samples[static_cast<std::size_t>(order_[static_cast<std::size_t>(index)])];
+  return with_memory_errors(kClassificationDataset, [&] {
+    return data_->samples[static_cast<std::size_t>(order_[static_cast<std::size_t>(index)])];
+  });
 }
 
 std::int64_t ClassificationDataset::length(std::int64_t index) const {
@@ -181,15 +193,17 @@ std::vector<std::vector<std::int64_t>> stratified_folds(std::span<const std::int
                                                         std::uint64_t seed) {
   const auto n = static_cast<std::int64_t>(classes.size());
   if (k < 2 || k > n) fail<ArgumentError>("stratified_folds", "k is ", k, ", expected 2 to ", n);
-  std::vector<std::vector<std::int64_t>> folds(static_cast<std::size_t>(k));
-  std::map<std::int32_t, std::vector<std::int64_t>> of_class;
-  for (const std::int64_t i : epoch_order(n, seed, 0))
-    of_class[classes[static_cast<std::size_t>(i)]].push_back(i);
-  std::size_t next = 0;  // goes on from class to class, so that folds are of one size, too
-  for (const auto& [number, samples] : of_class)
-    for (const std::int64_t i : samples) folds[next++ % folds.size()].push_back(i);
-  for (auto& fold : folds) std::ranges::sort(fold);
-  return folds;
+  return with_memory_errors("stratified_folds", [&] {
+    std::vector<std::vector<std::int64_t>> folds(static_cast<std::size_t>(k));
+    std::map<std::int32_t, std::vector<std::int64_t>> of_class;
+    for (const std::int64_t i : epoch_order(n, seed, 0))
+      of_class[classes[static_cast<std::size_t>(i)]].push_back(i);
+    std::size_t next = 0;  // goes on from class to class, so that folds are of one size, too
+    for (const auto& [number, samples] : of_class)
+      for (const std::int64_t i : samples) folds[next++ % folds.size()].push_back(i);
+    for (auto& fold : folds) std::ranges::sort(fold);
+    return folds;
+  });
 }
 
 }  // namespace gpt

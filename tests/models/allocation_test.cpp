@@ -18,9 +18,11 @@
 #include "gpt/io/gguf.h"
 #include "gpt/io/hf_config.h"
 #include "gpt/io/safetensors.h"
+#include "gpt/models/classifier.h"
 #include "gpt/models/gguf.h"
 #include "gpt/models/model.h"
 #include "gpt/models/prune.h"
+#include "gpt/train/classification_dataset.h"
 #include "support/isa.h"
 #include "support/random_model.h"
 #include "support/temp_dir.h"
@@ -163,6 +165,14 @@ TEST(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
   const test::TempDir dir;
   const std::filesystem::path copy = dir.path() / "copy";
   expect_memory_errors(50, [&] { model.save(copy); });
+  const std::vector<LabelledRow> rows{{"a", {"bad"}}, {"b", {"good"}}, {"c", {"bad"}}};
+  const ClassificationDataset data(Classifier(model, {"bad", "good"}), rows);
+  expect_memory_errors(20, [&] {
+    data.at(0);
+    data.rows();
+    const auto folds = stratified_folds(data.classes(), 2, 1);
+    data.subset(folds.front());
+  });
 }
 
 // Where a step finds no memory, the requests stay, and the same step may be taken again.
