@@ -118,6 +118,8 @@ struct Columns {
 std::optional<Columns> columns_in(DelimitedReader& reader, const RowOptions& options, std::string& missing) {
   Columns columns;
   reader.next(columns.header);
+  // Spreadsheets end all lines with delimiters where a cell beside the table was ever touched.
+  while (columns.header.size() > 1 && trimmed(columns.header.back()).empty()) columns.header.pop_back();
   constexpr std::size_t kMostNamed = 32;  // of what may be no header at all
   std::string known;
   for (std::size_t i = 0; i < std::min(kMostNamed, columns.header.size()); ++i)

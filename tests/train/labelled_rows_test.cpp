@@ -65,6 +65,17 @@ TEST(LabelledRows, TakeNoPieceOfATextForALabel) {
             "[file:3] has 3 fields, expected 2");
 }
 
+TEST(LabelledRows, HaveNoColumnBehindADelimiterThatEndsTheHeader) {
+  // As spreadsheets write it.
+  EXPECT_THAT(parse("text,label,\nplain,x,\n").rows, ElementsAre(Row("plain", "x", 2)));
+  EXPECT_EQ(message_of<FormatError>([] { parse("text,label,\nplain,x,\none, two,x\n"); }),
+            "[file:3] has 3 fields, expected 2");
+  EXPECT_EQ(message_of<FormatError>([] { parse("text,label, ,\none, two,x,\n"); }),
+            "[file:2] has 3 fields, expected 2");
+  EXPECT_THAT(parse("label,text,\nx,plain,\ny,one, two\n").rows,
+              ElementsAre(Row("plain", "x", 2), Row("one, two", "y", 3)));
+}
+
 TEST(LabelledRows, DoNotLoseRowsBehindAQuoteThatIsNeverClosed) {
   EXPECT_THAT(parse("text,label\na,x\n\"open,y\nb,x\n\"two\nlines\",y\n\"\",x\n").rows,
               ElementsAre(Row("a", "x", 2), Row("\"open", "y", 3), Row("b", "x", 4),

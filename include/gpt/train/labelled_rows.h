@@ -46,7 +46,7 @@ struct LabelledRows {
 /// ends of lines are all the same. A field in quotes may hold delimiters and lines; a quote in it is doubled or, where the field is of one
 /// line, followed by anything but a delimiter or the end of the line. A field that begins with a quote and is not of this form is taken
 /// as it stands, up to the next delimiter. Fields behind those of the header are the rest of a text that nobody quoted, where the text is the
-/// last column; empty ones are nothing. Columns are found
+/// last column; empty ones are nothing, nor are they at the end of the header. Columns are found
 /// by their names, or else by their names in any case (ASCII). In JSON a label is text, a number, true or false, or a list of these.
 ///
 /// Throws IoError; FormatError naming file and line: no such column (with those that there are), a row with too few or too many fields, a label that
