@@ -51,13 +51,19 @@ std::string DelimitedReader::field() {
 
 bool DelimitedReader::next(std::vector<std::string>& fields) {
   fields.clear();
+  begins_.clear();
   if (at_ >= text_.size()) return false;
   line_ = next_line_;
   while (true) {
+    begins_.push_back(at_);
     fields.push_back(field());
-    if (at_ >= text_.size()) return true;
+    if (at_ >= text_.size()) {
+      begins_.push_back(text_.size() + 1);
+      return true;
+    }
     const char end = text_[at_++];
     if (end == delimiter_) continue;
+    begins_.push_back(at_);
     if (end == '\r' && at_ < text_.size() && text_[at_] == '\n') ++at_;
     ++next_line_;
     return true;

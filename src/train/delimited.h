@@ -19,6 +19,10 @@ class DelimitedReader {
 
   /// The fields of the next record; false at the end.
   bool next(std::vector<std::string>& fields);
+  /// What stands in the text for these fields of the last record, quotes, delimiters and all.
+  std::string_view source(std::size_t first, std::size_t last) const noexcept {
+    return text_.substr(begins_[first], begins_[last + 1] - 1 - begins_[first]);
+  }
   /// The line that the last record began on, from 1.
   std::int64_t line() const noexcept { return line_; }
 
@@ -33,6 +37,7 @@ class DelimitedReader {
   std::size_t at_ = 0;
   std::int64_t line_ = 0, next_line_ = 1;
   std::size_t closes_none_before_ = 0;
+  std::vector<std::size_t> begins_;  // of the fields of the last record, and where one more would begin
 };
 
 }  // namespace gpt

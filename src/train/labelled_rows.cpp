@@ -137,6 +137,22 @@ std::optional<Columns> columns_in(DelimitedReader& reader, const RowOptions& opt
   return columns;
 }
 
+/// Whether every row begins with a name that no other has and that the header knows nothing of, as R writes tables: what follows would be
+/// taken for the columns before it.
+class RowNames {
+ public:
+  void see(const std::vector<std::string>& fields, std::size_t expected) {
+    if (!all_) return;
+    all_ = fields.size() == expected + 1 && names_.insert(fields.front()).second;
+    if (!all_) names_.clear();
+  }
+  bool are_there() const noexcept { return all_ && !names_.empty(); }
+
+ private:
+  bool all_ = true;
+  std::set<std::string> names_;
+};
+
 LabelledRows read_delimited(std::string_view text, std::string_view source, RowFormat format,
                             const RowOptions& options) {
   std::string missing, first_missing;
@@ -148,6 +164,7 @@ LabelledRows read_delimited(std::string_view text, std::string_view source, RowF
       continue;
     }
     RowCollector rows(source, options);
+    RowNames names;
     std::vector<std::string> fields;
     while (reader.next(fields)) {
       if (fields.size() == 1 && trimmed(fields[0]).empty()) continue;
@@ -156,15 +173,19 @@ LabelledRows read_delimited(std::string_view text, std::string_view source, RowF
         const std::size_t expected = columns->header.size();
         // Delimiters at the end say nothing; others that nobody quoted are of the text, where that is the last.
         while (fields.size() > expected && trimmed(fields.back()).empty()) fields.pop_back();
+        if (columns->label) names.see(fields, expected);
         if (fields.size() > expected && columns->text + 1 == expected)
-          for (std::size_t i = expected; i < fields.size(); ++i)
-            fields[columns->text] += delimiter + fields[i];
+          fields[columns->text] = reader.source(columns->text, fields.size() - 1);
         else if (fields.size() < needed || fields.size() > expected)
           fail<FormatError>(where, "has ", fields.size(), " fields, expected ", expected);
         row.text = std::move(fields[columns->text]);
         if (columns->label) rows.add_label(row, fields[*columns->label]);
       });
     }
+    if (names.are_there())
+      fail<FormatError>(concat(source, ":1"), "every row has ", columns->header.size() + 1,
+                        " fields, of which the first is in no other row, expected ", columns->header.size(),
+                        ": name the column of the rows' names in the header, or put texts in quotes");
     return rows.take();
   }
   fail<FormatError>(concat(source, ":1"), first_missing);

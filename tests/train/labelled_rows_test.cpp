@@ -65,6 +65,32 @@ TEST(LabelledRows, TakeNoPieceOfATextForALabel) {
             "[file:3] has 3 fields, expected 2");
 }
 
+TEST(LabelledRows, KeepTheQuotesOfATextThatIsNotQuotedAsAWhole) {
+  EXPECT_THAT(parse("label,text\nx,He said,\"yes, \"\"no\"\"\",,\r\ny,plain\r\nx,\"a, b\", c").rows,
+              ElementsAre(Row("He said,\"yes, \"\"no\"\"\"", "x", 2), Row("plain", "y", 3),
+                          Row("\"a, b\", c", "x", 4)));
+}
+
+TEST(LabelledRows, AreNotTheNamesThatRGivesThem) {
+  const std::string said =
+      "[file:1] every row has 3 fields, of which the first is in no other row, expected 2: name the column "
+      "of "
+      "the "
+      "rows' names in the header, or put texts in quotes";
+  constexpr std::string_view kNamed = "\"label\",\"text\"\n\"1\",\"x\",\"one, two\"\n\"2\",\"y\",\"plain\"\n";
+  EXPECT_EQ(message_of<FormatError>([&] { parse(kNamed); }), said);
+  EXPECT_EQ(message_of<FormatError>([&] {
+              parse_labelled_rows(kNamed, "file", {.format = RowFormat::kCsv, .skip_bad_rows = true});
+            }),
+            said);
+  // Labels are of more rows than one, and texts alone have none.
+  EXPECT_EQ(parse_labelled_rows("text\none, two\nthree, four\n", "file", {.label_column = {}}).rows.size(),
+            2u);
+  EXPECT_THAT(parse("label,text\nx,one, two\ny,one, two\nx,one, three\n").rows,
+              ElementsAre(Row("one, two", "x", 2), Row("one, two", "y", 3), Row("one, three", "x", 4)));
+  EXPECT_THAT(parse("\"\",\"label\",\"text\"\n\"1\",\"x\",\"one\"\n").rows, ElementsAre(Row("one", "x", 2)));
+}
+
 TEST(LabelledRows, HaveNoColumnBehindADelimiterThatEndsTheHeader) {
   // As spreadsheets write it.
   EXPECT_THAT(parse("text,label,\nplain,x,\n").rows, ElementsAre(Row("plain", "x", 2)));

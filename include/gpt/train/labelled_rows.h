@@ -45,12 +45,14 @@ struct LabelledRows {
 /// The rows of a file. A byte order mark at its beginning, blanks around labels and column names, blank lines, and CR, LF or CRLF as the
 /// ends of lines are all the same. A field in quotes may hold delimiters and lines; a quote in it is doubled or, where the field is of one
 /// line, followed by anything but a delimiter or the end of the line. A field that begins with a quote and is not of this form is taken
-/// as it stands, up to the next delimiter. Fields behind those of the header are the rest of a text that nobody quoted, where the text is the
-/// last column; empty ones are nothing, nor are they at the end of the header. Columns are found
-/// by their names, or else by their names in any case (ASCII). In JSON a label is text, a number, true or false, or a list of these.
+/// as it stands, up to the next delimiter. Empty fields at the end of a row, and of the header, are nothing; others behind those of the
+/// header are the rest of a text that nobody quoted, where the text is the last column, and it is taken as it stands. Columns are found by
+/// their names, or else by their names in any case (ASCII). In JSON a label is text, a number, true or false, or a list of these.
 ///
-/// Throws IoError; FormatError naming file and line: no such column (with those that there are), a row with too few or too many fields, a label that
-/// is missing, empty, null or not UTF-8, what is not JSON or has no text; a file in UTF-16, or without a usable row; CancelledError.
+/// Throws IoError; FormatError naming file and line: no such column (with those that there are), a row with too few or too many fields, a
+/// label that is missing, empty, null or not UTF-8, what is not JSON or has no text; in every row one field more than in the header, of
+/// which the first is in no other row (rows' names, with which other fields would be taken for labels); a file in UTF-16, or without a
+/// usable row; CancelledError.
 LabelledRows read_labelled_rows(const std::filesystem::path& path, const RowOptions& options = {});
 
 /// The same of text in memory, which `source` names in errors.
