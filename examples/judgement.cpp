@@ -119,7 +119,9 @@ Answers answers_of(std::span<const Member> members, std::span<const gpt::Tensor>
     const Member& member = members[i];
     words.push_back(answers_of(member.words, texts));
     together.push_back(answers_of(member.classifier, logits[i], words.back(), member.settings.blend));
-    networks.push_back(answers_of(member.classifier, logits[i], {}, {}));
+    networks.push_back(member.settings.blend.weight > 0
+                           ? answers_of(member.classifier, logits[i], {}, {})
+                           : together.back());  // its network's own, as calibrated
     blended = blended || member.settings.blend.weight > 0;
     all_have_words = all_have_words && member.words;
   }

@@ -20,9 +20,10 @@ using Json = nlohmann::ordered_json;
 
 /// What is said of each text, of which one class is right: probabilities, row by row.
 struct Answers {
-  std::vector<double> together;      // by the classifier
-  std::vector<double> network = {};  // by its network alone; empty: that is all that it is
-  std::vector<double> words = {};    // by the bag of words alone; empty: there is none
+  std::vector<double> together;  // by the classifier
+  std::vector<double> network =
+      {};  // by its network alone, with the temperature that it was given for that; empty: that is all that it is
+  std::vector<double> words = {};  // by the bag of words alone; empty: there is none
 };
 
 /// What classifiers say of texts together: the mean of each. `logits` are those of each one's network.
