@@ -5,7 +5,8 @@
 
 Every method learns 120 headlines of examples/data for each seed, is chosen by the validation rows alone, and is judged by 390
 headlines that it has not seen; texts without labels are 240 others. The table that is printed has the mean over the seeds and its
-standard deviation, and how far the mean is from that of the same seeds without a method. What is in DIRECTORY already is not run again.
+standard deviation, and how far the mean is from that of the same seeds without a method. What is in DIRECTORY already is not run again,
+so that more seeds cost no more than themselves.
 """
 import argparse
 import csv
@@ -13,6 +14,7 @@ import json
 import pathlib
 import statistics
 import subprocess
+import sys
 
 DATA = pathlib.Path(__file__).resolve().parent / "data"
 SYNONYMS = [("profit", "earnings", "income"), ("rises", "climbs", "grows"), ("rose", "climbed", "grew"),
@@ -52,6 +54,8 @@ def main():
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
+    if arguments.seeds < 2:
+        parser.error(f"--seeds is {arguments.seeds}, expected 2 or more: one has no spread")
     program, model = (str(pathlib.Path(p).resolve()) for p in (arguments.gpt_classify, arguments.model))
     directory = arguments.directory
     directory.mkdir(parents=True, exist_ok=True)
@@ -61,17 +65,19 @@ def main():
     write(directory / "test.csv", train[360:] + rows_of("test"))
     (directory / "words.tsv").write_text("".join("\t".join(words) + "\n" for words in SYNONYMS))
 
-    def run(*command):
-        subprocess.run([program, *command], cwd=directory, check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)
+    def output_of(*command):
+        """What the program prints. Where it fails, what it says of that goes to standard error, and so does this program."""
+        done = subprocess.run([program, *command], cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if done.returncode != 0:
+            sys.stderr.buffer.write(done.stderr)
+            sys.exit(f"{' '.join([program, *command])}: failed with status {done.returncode}")
+        return done.stdout
 
     def scores(name, *command):
         """Accuracy of the answers, of the network alone and of the words alone; what was found once is kept."""
         kept = directory / f"{name}.json"
         if not kept.exists():
-            found = subprocess.run([program, "evaluate", "--test-file", "test.csv", "--json", *command],
-                                   cwd=directory, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-            kept.write_bytes(found.stdout)
+            kept.write_bytes(output_of("evaluate", "--test-file", "test.csv", "--json", *command))
         found = json.loads(kept.read_text())
         baselines = found["baselines"]
         return found["accuracy"], baselines.get("network_alone", found)["accuracy"], baselines["bag_of_words"]["accuracy"]
@@ -82,17 +88,19 @@ def main():
         for seed in seeds:
             name = f"{method.replace(' ', '-').replace(',', '')}-{seed}"
             if not (directory / name / "report.json").exists():
-                run("train", "--model", model, "--train-file", "few.csv", "--validation-file",
-                    str(DATA / "financial_news_validation.csv"), "--output-dir", name, "--seed", str(seed), *options)
+                output_of("train", "--model", model, "--train-file", "few.csv", "--validation-file",
+                          str(DATA / "financial_news_validation.csv"), "--output-dir", name, "--seed", str(seed),
+                          *options)
             all_scores.setdefault(method, []).append(scores(name, "--model", name))
 
     plain = [f"none-{seed}" for seed in seeds]
     with_others = [word for name in plain[1:] for word in ("--ensemble", name)]
-    together = {f"ensemble of {len(plain)}": scores("ensemble", "--model", plain[0], *with_others)}
-    if not (directory / "average" / "model.safetensors").exists():
-        run("average", "--model", plain[0], *[word for name in plain[1:] for word in ("--with", name)],
-            "--output-dir", "average")
-    together[f"mean of the weights of {len(plain)}"] = scores("average", "--model", "average")
+    together = {f"ensemble of {len(plain)}": scores(f"ensemble-{len(plain)}", "--model", plain[0], *with_others)}
+    average = f"average-{len(plain)}"
+    if not (directory / average / "model.safetensors").exists():
+        output_of("average", "--model", plain[0], *[word for name in plain[1:] for word in ("--with", name)],
+                  "--output-dir", average)
+    together[f"mean of the weights of {len(plain)}"] = scores(average, "--model", average)
 
     def cell(values):
         return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
