@@ -99,9 +99,12 @@ void check(const TrainRequest& request) {
 }
 
 std::vector<gpt::LabelledRow> Data::labelled() const {
-  std::vector<gpt::LabelledRow> rows = train.rows;
-  rows.insert(rows.end(), replay.rows.begin(), replay.rows.end());
-  return rows;
+  std::vector<gpt::LabelledRow> all;
+  all.reserve(train.rows.size() + replay.rows.size());
+  for (const gpt::LabelledRows* part : {&train, &replay})
+    for (const gpt::LabelledRow& row : part->rows)
+      all.push_back({.text = {}, .labels = row.labels, .line = row.line});
+  return all;
 }
 
 Parts split(std::span<const std::int32_t> classes, double fraction, std::uint64_t seed) {

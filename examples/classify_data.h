@@ -45,7 +45,7 @@ struct Data {
   std::vector<gpt::LabelledRow> unlabelled;  // texts alone
   gpt::LabelledRows replay;                  // old rows
 
-  /// All rows whose labels a classifier is to know: train and replay.
+  /// All rows whose labels a classifier is to know, without their texts: train and replay.
   std::vector<gpt::LabelledRow> labelled() const;
 };
 

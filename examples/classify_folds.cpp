@@ -23,6 +23,7 @@ program::Judgement judge_part(const Lesson& lesson, const gpt::ClassificationDat
     program::Progress progress;
     teach(lesson, member.classifier, progress.callbacks());
   }
+  merge(member.classifier);
   complete(lesson, member);
   const gpt::Tensor logits = program::logits_of(member.classifier, part, lesson.stop);
   return program::judge(
@@ -42,16 +43,18 @@ std::vector<std::int64_t> all_but(const std::vector<std::int64_t>& part, std::in
 
 std::vector<program::Judgement> cross_validate(const TrainRequest& r, const Data& data,
                                                std::stop_token stop) {
-  Data rows;
-  rows.train = data.train;
-  if (!r.validation_file)
-    rows.train.rows.insert(rows.train.rows.end(), data.validation.rows.begin(), data.validation.rows.end());
-  rows.validation = r.validation_file ? data.validation : rows.train;
+  Data whole;  // where the validation rows are among those that are divided
+  if (!r.validation_file) {
+    whole.train = data.train;
+    whole.train.rows.insert(whole.train.rows.end(), data.validation.rows.begin(), data.validation.rows.end());
+  }
+  const Data& rows = r.validation_file ? data : whole;
+  const gpt::LabelledRows& validation_rows = r.validation_file ? rows.validation : rows.train;
   const gpt::Classifier shape = make_classifier(r, rows.labelled(), stop);
   const auto all = program::make_dataset(shape, rows.train, r.train_file, r.max_length, r.strict);
   const auto validation =
       r.validation_file
-          ? program::make_dataset(shape, rows.validation, *r.validation_file, r.max_length, r.strict)
+          ? program::make_dataset(shape, validation_rows, *r.validation_file, r.max_length, r.strict)
           : all;
   const auto folds = gpt::stratified_folds(all.classes(), r.folds, r.arguments.seed);
   std::vector<program::Judgement> judgements;
@@ -68,9 +71,10 @@ std::vector<program::Judgement> cross_validate(const TrainRequest& r, const Data
     TrainRequest request = r;
     request.arguments.output_dir = run_directory(r) / gpt::concat("fold-", k + 1);
     request.arguments.resume_from_checkpoint = false;
+    choose_epochs(request, train);
     std::error_code error;
     fs::remove_all(request.arguments.output_dir, error);  // of a run that was interrupted
-    judgements.push_back(judge_part({request, rows, train, judging, stop}, part));
+    judgements.push_back(judge_part({request, rows, train, validation_rows, judging, stop}, part));
     fs::remove_all(request.arguments.output_dir, error);
     std::cerr << "part " << k + 1 << " of " << folds.size() << ": " << program::line_of(judgements.back())
               << '\n';

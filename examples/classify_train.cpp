@@ -42,12 +42,8 @@ std::string file_name(const std::string& path) {
 
 /// Writes the result, of an adapter as a whole and for itself. The classifier then has it merged.
 void save_result(gpt::Classifier& classifier, const fs::path& directory) {
-  gpt::Gpt2& network = classifier.model().network();
-  if (const std::shared_ptr<const gpt::nn::Adapter> adapter = network.adapter()) {
-    classifier.save(directory / "adapter");
-    network.attach(nullptr);
-    gpt::merge_adapter(*adapter, network);
-  }
+  if (classifier.model().network().adapter()) classifier.save(directory / "adapter");
+  merge(classifier);
   classifier.save(directory);
 }
 
@@ -110,7 +106,7 @@ int run(TrainRequest& r) {
   if (error) gpt::fail<gpt::IoError>(r.output_dir, "cannot be made: ", error.message());
   program::TrainingRecords records(directory / "metrics.jsonl", std::nullopt,
                                    r.arguments.resume_from_checkpoint);
-  const Lesson lesson{r, rows, train, validation, stop};
+  const Lesson lesson{r, rows, train, rows.validation, validation, stop};
   Taught taught;
   try {
     taught = teach(lesson, classifier, records.callbacks());

@@ -144,6 +144,14 @@ Taught teach(const Lesson& lesson, gpt::Classifier& classifier, const gpt::Train
   }
 }
 
+void merge(gpt::Classifier& classifier) {
+  gpt::Gpt2& network = classifier.model().network();
+  const std::shared_ptr<const gpt::nn::Adapter> adapter = network.adapter();
+  if (!adapter) return;
+  network.attach(nullptr);
+  gpt::merge_adapter(*adapter, network);
+}
+
 program::Answers complete(const Lesson& lesson, program::Member& member) {
   const TrainRequest& r = lesson.request;
   const gpt::Classifier& classifier = member.classifier;
@@ -152,7 +160,7 @@ program::Answers complete(const Lesson& lesson, program::Member& member) {
                              classifier.num_labels(), {.stop = lesson.stop});
   member.settings.majority_label = majority_label(lesson.train, classifier.labels());
   const gpt::Tensor logits = program::logits_of(classifier, lesson.validation, lesson.stop);
-  const std::vector<std::string_view> texts = program::texts_of(lesson.validation, lesson.rows.validation);
+  const std::vector<std::string_view> texts = program::texts_of(lesson.validation, lesson.validation_rows);
   const std::vector<std::int32_t> truth = lesson.validation.classes();
   if (r.calibrate_flag.value_or(true) && r.words_flag.value_or(true))
     member.settings.blend = gpt::fit_blend(logits, program::answers_of(member.words, texts), truth);

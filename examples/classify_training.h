@@ -18,7 +18,7 @@
 
 namespace classify {
 
-/// The model with a new head for the labels of the rows, and with the adapter of --method, but for LoRA, which the trainer attaches. Throws FormatError naming the file for labels that no classifier can have.
+/// The model with a new head for the labels of the rows, whose texts may be missing, and with the adapter of --method, but for LoRA, which the trainer attaches. Throws FormatError naming the file for labels that no classifier can have.
 gpt::Classifier make_classifier(const TrainRequest& request, const std::vector<gpt::LabelledRow>& rows,
                                 std::stop_token stop);
 
@@ -34,7 +34,8 @@ struct Lesson {
   const TrainRequest& request;
   const Data& rows;
   const gpt::ClassificationDataset& train;       // of rows.train, or of a part of them
-  const gpt::ClassificationDataset& validation;  // of rows.validation, likewise
+  const gpt::LabelledRows& validation_rows;      // rows.validation, or rows.train where that is divided
+  const gpt::ClassificationDataset& validation;  // of validation_rows, likewise
   std::stop_token stop;
 };
 
@@ -47,12 +48,16 @@ struct Taught {
 /// one's. Throws as Trainer::fit.
 Taught teach(const Lesson& lesson, gpt::Classifier& classifier, const gpt::TrainingCallbacks& callbacks);
 
+/// Makes the adapter that a classifier has learned a part of its network, if there is one.
+void merge(gpt::Classifier& classifier);
+
 /// Has a classifier of one class learn the words of the same rows, and weighs both on the validation rows, as the options say. Returns what
 /// is said of those.
 program::Answers complete(const Lesson& lesson, program::Member& member);
 
-/// Divides the rows into --folds parts, and judges each of them by a classifier that learned from the others as that of the whole command
-/// does: validation rows that are none of the part's tell its best epoch and weigh its words. Says on standard error how far it is.
+/// Divides the rows into --folds parts, and judges each of them by a classifier that learned from the others, and was merged, as that of the
+/// whole command is: its epochs are chosen by its own rows, and validation rows that are none of the part's tell the best and weigh its
+/// words. Says on standard error how far it is.
 std::vector<program::Judgement> cross_validate(const TrainRequest& request, const Data& rows,
                                                std::stop_token stop);
 

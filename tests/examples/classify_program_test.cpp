@@ -312,6 +312,17 @@ TEST_F(ClassifyProgram, CrossValidates) {
   EXPECT_TRUE(alone.at("baselines").contains("bag_of_words"));
 }
 
+TEST_F(ClassifyProgram, ChoosesTheEpochsOfEachPartByItsOwnRows) {
+  write_file(file("forty.csv"), rows(40));
+  const ProcessResult result =
+      run({"train", "--model", kDemo, "--train-file", file("forty.csv"), "--text-column", "review",
+           "--label-column", "stars", "--max-length", "4", "--per-device-train-batch-size", "1", "--folds",
+           "2", "--method", "head", "--output-dir", file("forty")});
+  ASSERT_EQ(result.status, 0) << result.err;
+  // 500 updates or more, of 18 texts and of 36, in 15 epochs at most.
+  EXPECT_THAT(result.err, AllOf(HasSubstr("/270  loss"), HasSubstr("/504  loss")));
+}
+
 TEST_F(ClassifyProgram, LearnsSeveralLabelsAndNumbers) {
   std::string labels = "text,label\n", numbers = "text,label\n";
   for (int i = 0; i < 24; ++i) {
