@@ -15,6 +15,7 @@
 #include <utility>
 
 #include <gpt/core/error.h>
+#include <gpt/core/mapped_file.h>
 #include <gpt/ops/isa.h>
 
 namespace program {
