@@ -25,15 +25,12 @@ struct Int8 : Quanta<ops::WeightFormat::int8> {
   /// q of a block of a panel, widened [count / 2][16][2], and the scales of its spans.
   struct Block {
     alignas(64) std::int16_t quanta[kBlockK * kLanes];
-    alignas(64) float scales[kBlockK / 32 * kLanes];
+    alignas(64) float scales[kBlockSpans * kLanes];
   };
 
   static void widen(const Matrix& a, std::int64_t panel, std::int64_t k0, std::int64_t count,
                     Block& block) noexcept {
-    const std::int64_t span = a.span();
-    for (std::int64_t k = 0, s = 0; k < count; k += span, ++s)
-      store(block.scales + s * kLanes,
-            load_weights(a.scales, group_place(a, panel, (k0 + k) / span), kLanes));
+    load_scales(a, panel, k0, count, block.scales);
     const std::int8_t* q = at(a, panel, k0);
     for (std::int64_t i = 0; i < count; i += kStep, q += kStepBytes) {
       prefetch_step(q, kStepBytes);
@@ -131,16 +128,16 @@ struct Int4 : Quanta<ops::WeightFormat::int4> {
   /// q of a block of a panel as bytes [count / 4][16][4], and the scales and zero points of its spans.
   struct Block {
     alignas(64) std::uint8_t quanta[kBlockK * kLanes];
-    alignas(64) float scales[kBlockK / 32 * kLanes];
-    alignas(64) std::int16_t zeros[kBlockK / 32 * 2 * kLanes];
+    alignas(64) float scales[kBlockSpans * kLanes];
+    alignas(64) std::int16_t zeros[kBlockSpans * 2 * kLanes];
   };
 
   static void widen(const Matrix& a, std::int64_t panel, std::int64_t k0, std::int64_t count,
                     Block& block) noexcept {
+    load_scales(a, panel, k0, count, block.scales);
     const std::int64_t span = a.span();
     for (std::int64_t k = 0, s = 0; k < count; k += span, ++s) {
       const std::int64_t place = place_of(a, panel, k0 + k);
-      store(block.scales + s * kLanes, load_weights(a.scales, place, kLanes));
       store_i16(block.zeros + s * 2 * kLanes, pairs_of(zero(a, place)));
     }
     const std::uint8_t* q = at(a, panel, k0);

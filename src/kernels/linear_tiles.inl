@@ -184,23 +184,15 @@ GPT_ALONE void multiply_tile(const TileBlock& block, TileSums<Product>& sums, fl
   for (int r = 0; r < kTileRows; ++r) store(to + r * kLanes, acc[r]);
 }
 
-/// The scales of a block of a panel, [spans, 16].
-inline void load_scales(const Matrix& a, std::int64_t panel, std::int64_t k0, std::int64_t count,
-                        float* to) noexcept {
-  for (std::int64_t k = k0; k < k0 + count; k += a.span(), to += kLanes)
-    store(to, load_weights(a.scales, place_of(a, panel, k), kLanes));
-}
-
 /// A block of rows against panels: blocks of inputs of up to four panels become bytes in the first-level cache and meet one
 /// tile of x after another.
 template <class Product>
 void tiles_typed(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
                  std::int64_t panel_end) noexcept {
-  constexpr std::int64_t kSpans = kBlockK / 32;
   static_assert(kLinearRows % kTileRows == 0);
   alignas(64) float sums[kTaskPanels][kLinearRows * kLanes];
   alignas(64) std::int8_t quanta[kTaskPanels][kBlockK * kLanes];
-  alignas(64) float scales[kTaskPanels][kSpans * kLanes];
+  alignas(64) float scales[kTaskPanels][kBlockSpans * kLanes];
   const std::int64_t span = a.span(), depth = tile_depth(a), tiles = tiles_of(rows, kTileRows);
   const Tiles configured((rows + tiles - 1) / tiles, depth);
   TileSums<Product> products;

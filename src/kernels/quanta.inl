@@ -13,6 +13,16 @@ inline std::int64_t place_of(const Matrix& a, std::int64_t panel, std::int64_t k
   return group_place(a, panel, a.group_size == 0 ? 0 : k / a.group_size);
 }
 
+/// The spans that a block of inputs has at most.
+inline constexpr std::int64_t kBlockSpans = kBlockK / 32;
+
+/// The scales of inputs k0 .. k0 + count of a panel, [spans, 16].
+inline void load_scales(const Matrix& a, std::int64_t panel, std::int64_t k0, std::int64_t count,
+                        float* to) noexcept {
+  for (std::int64_t k = k0; k < k0 + count; k += a.span(), to += kLanes)
+    store(to, load_weights(a.scales, place_of(a, panel, k), kLanes));
+}
+
 template <ops::WeightFormat format>
 struct Quanta;
 
