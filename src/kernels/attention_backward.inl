@@ -127,10 +127,8 @@ struct HeadGradient {
         }
         for (std::int64_t r = 0; r < rows; r += kMicroRows) {
           const std::int64_t tile = rows - r < kMicroRows ? rows - r : kMicroRows;
-          multiply_rows<Loader<DType::f32>>(tile, q + (i0 + r) * a.stride + d0, a.stride, keys, depth,
-                                            p + r * kLanes, false, Upcoming{keys, 0});
-          multiply_rows<Loader<DType::f32>>(tile, dy + (i0 + r) * a.y_stride + d0, a.y_stride, values, depth,
-                                            ds + r * kLanes, false, Upcoming{values, 0});
+          multiply_rows(tile, q + (i0 + r) * a.stride + d0, a.stride, keys, depth, p + r * kLanes);
+          multiply_rows(tile, dy + (i0 + r) * a.y_stride + d0, a.y_stride, values, depth, ds + r * kLanes);
         }
       }
       for (std::int64_t r = 0; r < rows; ++r) {

@@ -20,7 +20,7 @@
 #include "kernels/panel_source.inl"
 #include "kernels/quanta.inl"
 
-#include "kernels/linear_wide.inl"
+#include "kernels/linear_many.inl"
 
 #include "kernels/linear.inl"
 #include "kernels/linear_integer.inl"
@@ -38,7 +38,6 @@ namespace {
 constexpr KernelTable make_table(const char* name) noexcept {
   return {.name = name,
           .integer = make_integer_kernels(name),
-          .linear_rows = kWidePanels > 0 ? kMostLinearRows : kLinearRows,
           .widen_panels = widen_panels,
           .linear = linear_float,
           .layer_norm = layer_norm_rows,
@@ -55,7 +54,7 @@ constexpr KernelTable make_table(const char* name) noexcept {
           .dropout = dropout_range,
           .embedding_backward = embedding_backward_columns,
           .cross_entropy = cross_entropy_row,
-          .transpose = transpose_columns,
+          .transpose = transpose_rows_to_columns,
           .add_column_sums = add_column_sums,
           .add = add_range,
           .sum_of_squares = sum_of_squares,

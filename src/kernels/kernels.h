@@ -53,27 +53,55 @@ struct PackedRows {
       nullptr;  // int4: tiles [spans, R, 2], minus the sums of x8 where k % 4 < 2, and where not; tiles need none
 };
 
+/// Of one running call of a product of floats: see LinearArgs::copied() and kept_sums().
+struct LinearSpace {
+  float* copies = nullptr;
+  float* sums = nullptr;
+};
+
 /// See ops::linear. A task is task_panels neighbouring panels of one block of at most block_rows rows, panels running
 /// fastest; the blocks are as even as possible, so that tasks cost the same. Integer products have blocks of kLinearRows.
 inline constexpr std::int64_t kTaskPanels = 4;  // task_panels is a multiple
 inline constexpr std::int64_t kLinearRows = 128;
-inline constexpr std::int64_t kMostLinearRows = 256;
-inline constexpr std::int64_t kNearInputs =
-    1024;  // a block of rows of x that are longer leaves the second-level cache
+inline constexpr std::int64_t kMostDepth = 1024;  // inputs that a product of floats takes at once
 struct LinearArgs : Matrix {
-  const float* x = nullptr;  // [M, K]
-  PackedRows packed;         // x for a product of integers, or nothing
-  Weights bias;              // [N], data may be null
+  const float* x = nullptr;   // [M, K]
+  std::int64_t x_stride = 0;  // of floats, from row to row
+  PackedRows packed;          // x for a product of integers, or nothing
+  Weights bias;               // [N], data may be null
   ops::Activation activation = ops::Activation::kNone;
   const float* residual = nullptr;  // [M, N] or null
   float* y = nullptr;               // [M, N]
   std::int64_t m = 0;
   std::int64_t block_rows = kLinearRows, task_panels = kTaskPanels;
+  LinearSpace space;
 
   std::int64_t blocks() const noexcept { return (m + block_rows - 1) / block_rows; }
   std::int64_t block_begin(std::int64_t block) const noexcept { return m * block / blocks(); }
   std::int64_t panel_groups() const noexcept { return (panels() + task_panels - 1) / task_panels; }
   std::int64_t tasks() const noexcept { return panel_groups() * blocks(); }
+
+  /// The inputs are taken in depths() blocks, block d from depth_begin(d) on.
+  [[gnu::always_inline]] std::int64_t depths() const noexcept {
+    return k <= kMostDepth ? 1 : (k + kMostDepth - 1) / kMostDepth;
+  }
+  [[gnu::always_inline]] std::int64_t depth_begin(std::int64_t d) const noexcept {
+    constexpr std::int64_t kEven = 16;  // rounded up: so no block has more than kMostDepth
+    return d == depths() ? k : (k * d / depths() + kEven - 1) / kEven * kEven;
+  }
+  /// Whether sums wait in y while there are inputs left: it has a place for each, and nobody needs what is there.
+  [[gnu::always_inline]] bool sums_in_y() const noexcept {
+    return residual != y && n % ops::kPanelWidth == 0;
+  }
+  /// Floats that a call needs for panels [kTaskPanels, inputs of a block, 16] of a matrix that has none, and for sums
+  /// [block_rows, kTaskPanels, 16] that wait elsewhere.
+  [[gnu::always_inline]] std::int64_t copied() const noexcept {
+    if (layout == ops::WeightLayout::kPanels && format == ops::WeightFormat::f32) return 0;
+    return kTaskPanels * (k < kMostDepth ? k : kMostDepth) * ops::kPanelWidth;
+  }
+  std::int64_t kept_sums() const noexcept {
+    return depths() == 1 || sums_in_y() ? 0 : block_rows * kTaskPanels * ops::kPanelWidth;
+  }
 };
 
 /// See ops::layer_norm; the range is of rows.
@@ -229,7 +257,6 @@ struct IntegerKernels {
 struct KernelTable {
   const char* name;
   IntegerKernels integer;
-  std::int64_t linear_rows;  // the block_rows of a product of floats with many rows
   /// panels [P, K, 16] = the matrix as float32; the range is of panels.
   void (*widen_panels)(const Matrix&, float* panels, std::int64_t begin, std::int64_t end) noexcept;
   /// A product of floats; the range is of tasks.
@@ -261,8 +288,9 @@ struct KernelTable {
   void (*embedding_backward)(const EmbeddingBackwardArgs&, std::int64_t begin, std::int64_t end) noexcept;
   CrossEntropyTerms (*cross_entropy)(const CrossEntropyArgs&) noexcept;
   /// y [.., rows] = columns of x turned, whose rows lie `stride` apart; the range is of columns and begins at a multiple of 16.
-  void (*transpose)(const float* x, std::int64_t stride, float* y, std::int64_t rows, std::int64_t begin,
-                    std::int64_t end) noexcept;
+  /// y[c * y_stride + r] = x[r * x_stride + c] for rows begin .. end, begin being a multiple of 16, and `columns` columns.
+  void (*transpose)(const float* x, std::int64_t x_stride, float* y, std::int64_t y_stride,
+                    std::int64_t columns, std::int64_t begin, std::int64_t end) noexcept;
   /// sums[c] += sum of x[r][c], x [rows, columns]; the range is of columns.
   void (*add_column_sums)(const float* x, std::int64_t rows, std::int64_t columns, float* sums,
                           std::int64_t begin, std::int64_t end) noexcept;

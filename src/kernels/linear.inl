@@ -4,94 +4,6 @@
 namespace gpt::kernels {
 namespace {
 
-/// sums[r][16] += x[r][0 .. count) times w[count][16], for `rows` rows. The sums of a first block begin at 0.
-template <class Loader, int rows>
-GPT_ALONE void multiply(const float* x, std::int64_t x_stride, const typename Loader::Element* w,
-                        std::int64_t count, float* sums, bool first, Upcoming next) noexcept {
-  const auto* ahead = static_cast<const char*>(next.data);
-  F32x16 acc[static_cast<unsigned>(rows)];
-#pragma GCC unroll 16
-  for (int r = 0; r < rows; ++r) acc[r] = first ? broadcast(0.0f) : load(sums + r * kLanes);
-  for (std::int64_t k = 0; k < count; ++k) {
-    const F32x16 v = Loader::load(w + k * kLanes);
-    prefetch(ahead + k * next.bytes);
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) acc[r] = fma(broadcast(x[r * x_stride + k]), v, acc[r]);
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < rows; ++r) store(sums + r * kLanes, acc[r]);
-}
-
-/// The same for a number of rows known at run time, 1 .. kMicroRows.
-template <class Loader, int most = kMicroRows>
-inline void multiply_rows(std::int64_t rows, const float* x, std::int64_t x_stride,
-                          const typename Loader::Element* w, std::int64_t count, float* sums, bool first,
-                          Upcoming next) noexcept {
-  if constexpr (most > 1)
-    if (rows < most) return multiply_rows<Loader, most - 1>(rows, x, x_stride, w, count, sums, first, next);
-  multiply<Loader, most>(x, x_stride, w, count, sums, first, next);
-}
-
-/// Adds inputs k0 .. k0 + count of rows m0 .. m0 + rows, times a block of a panel, to sums[rows][16].
-template <class Loader>
-inline void multiply_block(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel,
-                           std::int64_t k0, std::int64_t count, const typename Loader::Element* w,
-                           float* sums, const void* next) noexcept {
-  const Stage stage{k0 == 0, k0 + count == a.k};
-  const std::int64_t tiles = tiles_of(rows);
-  const std::int64_t bytes = count * kLanes * static_cast<std::int64_t>(sizeof(typename Loader::Element));
-  for (std::int64_t t = 0; t < tiles; ++t) {
-    const std::int64_t r = tile_begin(rows, t), tile = tile_begin(rows, t + 1) - r;
-    const Upcoming part = tiles <= kTilesToFetch ? part_of(next, bytes, t, tiles, count) : Upcoming{w, 0};
-    if (tiles > kTilesToFetch)
-      for (std::int64_t line = bytes * t / tiles; line < bytes * (t + 1) / tiles; line += 64)
-        prefetch(static_cast<const char*>(next) + line);
-    if (stage.last) expect_rows(a, m0 + r, tile, panel);
-    multiply_rows<Loader>(tile, a.x + (m0 + r) * a.k + k0, a.k, w, count, sums + r * kLanes, stage.first,
-                          part);
-    if (stage.last) finish_rows(a, sums + r * kLanes, m0 + r, tile, panel);
-  }
-}
-
-/// Many rows: a block of x meets kTaskPanels blocks of panels, each used for all its rows before it leaves the cache.
-void linear_blocked(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
-                    std::int64_t panel_end) noexcept {
-  const PanelSource source{a};
-  if constexpr (kWidePanels > 0) {
-    static_assert(kWidePanels == 0 || kWidePanels == kTaskPanels);  // as many as a whole group has
-    const std::int64_t groups = (panel_end - panel_begin) / kWidePanels;
-    if (groups > 0) linear_wide<kWidePanels>(a, m0, rows, panel_begin, groups);
-    panel_begin += groups * kWidePanels;
-  }
-  alignas(64) float sums[kTaskPanels][kMostLinearRows * kLanes];
-  alignas(64) float copied[kBlockK * kLanes];
-  // What few rows ask of a panel is soon done: then panels in order keep memory streaming. In a file's layout neighbouring
-  // panels share pages.
-  const bool in_order = a.layout == ops::WeightLayout::kPanels && rows <= 4 * kMicroRows;
-  const std::int64_t group = in_order ? 1 : kTaskPanels;
-  for (std::int64_t p0 = panel_begin; p0 < panel_end; p0 += group) {
-    const std::int64_t panels = panel_end - p0 < group ? panel_end - p0 : group;
-    for (std::int64_t k0 = 0; k0 == 0 || k0 < a.k; k0 += kBlockK) {
-      const std::int64_t count = a.k - k0 < kBlockK ? a.k - k0 : kBlockK;
-      for (std::int64_t p = 0; p < panels; ++p) {
-        const float* block = source.in_place(p0 + p, k0);
-        const float* next = block;
-        if (block == nullptr) {
-          source.copy(p0 + p, k0, count, copied);
-          block = next = copied;
-        } else if (p + 1 < panels) {
-          next = source.in_place(p0 + p + 1, k0);
-        } else if (k0 + kBlockK < a.k) {
-          next = source.in_place(p0, k0 + kBlockK);
-        } else if (p0 + p + 1 < panel_end) {
-          next = source.in_place(p0 + p + 1, 0);
-        }
-        multiply_block<Loader<DType::f32>>(a, m0, rows, p0 + p, k0, count, block, sums[p], next);
-      }
-    }
-  }
-}
-
 /// `rows` rows, few enough for registers, against `panels` panels side by side, each read once from memory.
 template <class Loader, int rows, int panels>
 GPT_ALONE void stream(const LinearArgs& a, std::int64_t panel) noexcept {
@@ -109,7 +21,7 @@ GPT_ALONE void stream(const LinearArgs& a, std::int64_t panel) noexcept {
           prefetch(static_cast<const char*>(static_cast<const void*>(from)) + kPrefetch);
           return Loader::load(from);
         },
-        [&](int r) noexcept { return broadcast(a.x[r * a.k + k]); },
+        [&](int r) noexcept { return broadcast(a.x[r * a.x_stride + k]); },
         [&](int p, int r, const F32x16& v, const F32x16& x) noexcept { acc[r][p] = fma(x, v, acc[r][p]); });
   }
   alignas(64) float sums[static_cast<unsigned>(rows) * kLanes];
@@ -150,7 +62,7 @@ void linear_in_out(const LinearArgs& a, std::int64_t panel_begin, std::int64_t p
     std::int64_t k = 0;
     for (; k + 4 <= a.k; k += 4)
       for (std::int64_t m = 0; m < a.m; ++m) {
-        const float* x = a.x + m * a.k + k;
+        const float* x = a.x + m * a.x_stride + k;
         const F32x16 x0 = broadcast(x[0]), x1 = broadcast(x[1]), x2 = broadcast(x[2]), x3 = broadcast(x[3]);
         const auto* row = w + k * a.n + n0;
         for (std::int64_t j = 0; j < width; j += kLanes) {
@@ -167,7 +79,7 @@ void linear_in_out(const LinearArgs& a, std::int64_t panel_begin, std::int64_t p
       for (std::int64_t m = 0; m < a.m; ++m)
         for (std::int64_t j = 0; j < width; j += kLanes)
           store(sums[m] + j,
-                fma(broadcast(a.x[m * a.k + k]),
+                fma(broadcast(a.x[m * a.x_stride + k]),
                     load_weights<dtype>(w + k * a.n + n0 + j, lanes_left(j, width)), load(sums[m] + j)));
     with_activation(a.activation, [&]<ops::Activation f>() noexcept {
       for (std::int64_t j = 0; j < width; j += kLanes) {
@@ -187,7 +99,7 @@ void linear_typed(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::
   else if (a.layout == ops::WeightLayout::kInOut && a.m <= kStreamRows)
     linear_in_out<dtype>(a, panel_begin, panel_end);
   else
-    linear_blocked(a, m0, rows, panel_begin, panel_end);
+    linear_many(a, m0, rows, panel_begin, panel_end);
 }
 
 void linear_float(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
@@ -195,7 +107,7 @@ void linear_float(const LinearArgs& a, std::int64_t begin, std::int64_t end) noe
     case ops::WeightFormat::f32: return for_each_block(a, begin, end, linear_typed<DType::f32>);
     case ops::WeightFormat::f16: return for_each_block(a, begin, end, linear_typed<DType::f16>);
     case ops::WeightFormat::bf16: return for_each_block(a, begin, end, linear_typed<DType::bf16>);
-    default: return for_each_block(a, begin, end, linear_blocked);  // weight-only
+    default: return for_each_block(a, begin, end, linear_many);  // weight-only
   }
 }
 

@@ -45,6 +45,9 @@ struct PanelSource {
   }
 
  private:
+  static constexpr std::int64_t kRowsAhead =
+      32;  // a row is far from the one before: no processor fetches it by itself
+
   template <DType dtype>
   void copy_typed(std::int64_t panel, std::int64_t k0, std::int64_t count, float* to) const noexcept {
     const auto* w = static_cast<const typename Loader<dtype>::Element*>(a.weight);
@@ -54,8 +57,10 @@ struct PanelSource {
       w += (panel * a.k + k0) * kLanes;
       for (std::int64_t k = 0; k < count; ++k) store(to + k * kLanes, Loader<dtype>::load(w + k * kLanes));
     } else if (a.layout == ops::WeightLayout::kInOut) {
-      for (std::int64_t k = 0; k < count; ++k)
+      for (std::int64_t k = 0; k < count; ++k) {
+        prefetch(w + (k0 + k + kRowsAhead) * a.n + n0);
         store(to + k * kLanes, load_weights<dtype>(w + (k0 + k) * a.n + n0, columns));
+      }
     } else {
       for (std::int64_t k = 0; k < count; k += kLanes) {
         const int depth = lanes_left(k, count);

@@ -3,18 +3,33 @@
 namespace gpt::kernels {
 namespace {
 
-/// y[c][r] = x[r][c] for columns begin .. end; begin is a multiple of 16.
-void transpose_columns(const float* x, std::int64_t stride, float* y, std::int64_t rows, std::int64_t begin,
-                       std::int64_t end) noexcept {
-  for (std::int64_t c = begin; c < end; c += kLanes) {
-    const int width = lanes_left(c, end);
-    for (std::int64_t r = 0; r < rows; r += kLanes) {
-      const int height = lanes_left(r, rows);
-      F32x16 tile[kLanes];
-      for (int j = 0; j < kLanes; ++j)
-        tile[j] = j < height ? load_first(x + (r + j) * stride + c, width) : broadcast(0.0f);
-      transpose(tile);
-      for (int i = 0; i < width; ++i) store_first(y + (c + i) * rows + r, tile[i], height);
+/// y [width, height] = x [height, width] turned, of at most 16 rows and columns.
+inline void transpose_tile(const float* x, std::int64_t x_stride, int height, int width, float* y,
+                           std::int64_t y_stride) noexcept {
+  F32x16 tile[kLanes];
+  if (height == kLanes && width == kLanes) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kLanes; ++j) tile[j] = load(x + j * x_stride);
+    transpose(tile);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) store(y + i * y_stride, tile[i]);
+    return;
+  }
+  for (int j = 0; j < kLanes; ++j)
+    tile[j] = j < height ? load_first(x + j * x_stride, width) : broadcast(0.0f);
+  transpose(tile);
+  for (int i = 0; i < width; ++i) store_first(y + i * y_stride, tile[i], height);
+}
+
+void transpose_rows_to_columns(const float* x, std::int64_t x_stride, float* y, std::int64_t y_stride,
+                               std::int64_t columns, std::int64_t begin, std::int64_t end) noexcept {
+  for (std::int64_t r = begin; r < end; r += kLanes) {
+    const int height = lanes_left(r, end);
+    for (std::int64_t c = 0; c < columns; c += kLanes) {
+      const int width = lanes_left(c, columns);
+      // A tile reads a line of each row: too many streams for the processor's own prefetching.
+      for (int j = 0; j < kLanes; ++j) prefetch(x + (r + kLanes + j) * x_stride + c);
+      transpose_tile(x + r * x_stride + c, x_stride, height, width, y + c * y_stride + r, y_stride);
     }
   }
 }

@@ -12,8 +12,7 @@ inline constexpr int kLanes = 16;
 inline constexpr int kMicroRows = 6;  // 12 accumulators, 2 weights, 1 broadcast: 15 of 16 registers
 inline constexpr bool kManyRegisters = false;
 inline constexpr int kStreamSums = kMicroRows, kIntegerSums = kMicroRows;
-inline constexpr int kWidePanels = 0;  // the registers hold sums of one panel
-inline constexpr int kWideRows = 1;
+inline constexpr int kWidePanels = 1, kWideRows = kMicroRows;  // the registers hold sums of one panel
 
 struct F32x16 {
   __m256 lo, hi;

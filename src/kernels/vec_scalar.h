@@ -10,8 +10,7 @@ inline constexpr int kLanes = 16;
 inline constexpr int kMicroRows = 4;  // rows of a register tile of the matrix product
 inline constexpr bool kManyRegisters = false;
 inline constexpr int kStreamSums = kMicroRows, kIntegerSums = kMicroRows;
-inline constexpr int kWidePanels = 0;  // the registers hold sums of one panel
-inline constexpr int kWideRows = 1;
+inline constexpr int kWidePanels = 1, kWideRows = kMicroRows;  // the registers hold sums of one panel
 
 struct F32x16 {
   float lane[kLanes];

@@ -1,5 +1,9 @@
 #include "gpt/ops/linear.h"
 
+#include <algorithm>
+#include <atomic>
+#include <span>
+
 #include "gpt/core/parallel.h"
 #include "ops/checks.h"
 
@@ -26,12 +30,38 @@ kernels::PackedRows space_for_rows(const kernels::LinearArgs& args, Arena& scrat
   return rows;
 }
 
+/// Runs product(begin, end) over the tasks. A task asks memory for what the next one needs; those whose rows of x leave the
+/// caches rather meet their neighbours' panels.
+template <class Product>
+void share_tasks(const kernels::LinearArgs& args, const Product& product) noexcept {
+  const std::int64_t work = std::min(args.m, args.block_rows) * args.task_panels * kPanelWidth * args.k;
+  parallel_for(args.tasks(), grain_for(work), product,
+               args.task_panels == kernels::kTaskPanels ? Sharing::kStretches : Sharing::kInterleaved);
+}
+
+/// Divides a product of floats into tasks. A panel that is copied serves all rows of its task, so that a task has all of them as
+/// far as that leaves every thread its part; those whose sums need space of their own are short.
+void divide(kernels::LinearArgs& args) {
+  constexpr std::int64_t kTasks = 12;  // for each thread
+  constexpr std::int64_t kFewestRows = 256;
+  args.block_rows = kFewestRows;
+  if (args.kept_sums() > 0) return;
+  const std::int64_t groups = std::max<std::int64_t>(1, args.panel_groups());
+  const std::int64_t blocks = (kTasks * num_threads() + groups - 1) / groups;
+  args.block_rows = std::max(kFewestRows, (args.m + blocks - 1) / blocks);
+  // Rows that leave the caches before they are read again meet several panels at a time.
+  constexpr std::int64_t kNearElements = std::int64_t{4} << 20;
+  constexpr std::int64_t kFewestTasks = 2;  // for each thread
+  if (args.depths() > 1 && args.m * args.k > kNearElements)
+    args.task_panels *= std::max<std::int64_t>(1, groups * args.blocks() / (kFewestTasks * num_threads()));
+}
+
 /// Puts the matrix into float32 panels in `scratch`, where the blocks of rows are so many that copying every panel for each
 /// of them would cost more.
 void widen(kernels::LinearArgs& args, Arena& scratch) {
   constexpr std::int64_t kBlocks = 3;
   constexpr std::int64_t kMostBytes = std::int64_t{32} << 20;
-  if (args.layout == WeightLayout::kPanels && args.format == WeightFormat::f32) return;
+  if (args.copied() == 0) return;
   const std::int64_t panels = args.panels();
   if (args.blocks() < kBlocks || panels * args.k * kPanelWidth * 4 > kMostBytes) return;
   float* const widened = scratch.take({panels, args.k, kPanelWidth}).data<float>();
@@ -44,41 +74,91 @@ void widen(kernels::LinearArgs& args, Arena& scratch) {
   args.layout = WeightLayout::kPanels;
 }
 
-/// Divides a product of floats into tasks. Many rows share a copy of a panel. Where rows of x are long, panels that share
-/// what is read of them are taken together, as far as that leaves every thread its part.
-void divide(kernels::LinearArgs& args) {
-  args.block_rows = kernels::table().linear_rows;
-  if (args.k <= kernels::kNearInputs || args.residual == args.y) return;
-  constexpr std::int64_t kTasks = 2;  // for each thread, at least
-  const std::int64_t together = args.panel_groups() * args.blocks() / (kTasks * num_threads());
-  args.task_panels *= std::max<std::int64_t>(1, together);
+/// The space of the calls of a product of floats that run at once.
+class LinearSpaces {
+ public:
+  LinearSpaces(const kernels::LinearArgs& args, Arena& scratch)
+      : copied_(args.copied()), size_(copied_ + args.kept_sums()) {
+    if (size_ == 0) return;
+    const std::int64_t calls = std::max<std::int64_t>(1, std::min<std::int64_t>(num_threads(), args.tasks()));
+    taken_ = scratch.take_span<int>(static_cast<std::size_t>(calls));
+    std::fill(taken_.begin(), taken_.end(), 0);
+    floats_ = scratch.take({calls, size_}).data<float>();
+  }
+
+  /// Calls f(a space that nobody else has meanwhile).
+  template <class F>
+  void with_one(F f) const noexcept {
+    if (size_ == 0) return f(kernels::LinearSpace{});
+    std::size_t i = 0;
+    while (std::atomic_ref(taken_[i]).exchange(1, std::memory_order_acquire) != 0)
+      i = (i + 1) % taken_.size();
+    float* const floats = floats_ + static_cast<std::int64_t>(i) * size_;
+    f(kernels::LinearSpace{.copies = floats, .sums = floats + copied_});
+    std::atomic_ref(taken_[i]).store(0, std::memory_order_release);
+  }
+
+ private:
+  std::int64_t copied_, size_;
+  std::span<int> taken_;
+  float* floats_ = nullptr;
+};
+
+/// A product of floats.
+void multiply(kernels::LinearArgs args, Arena& scratch) {
+  const Arena::Scope scope(scratch);
+  divide(args);
+  widen(args, scratch);
+  const LinearSpaces spaces(args, scratch);
+  const kernels::KernelTable& table = kernels::table();
+  share_tasks(args, [&](std::int64_t begin, std::int64_t end) noexcept {
+    spaces.with_one([&](const kernels::LinearSpace& space) noexcept {
+      kernels::LinearArgs own = args;
+      own.space = space;
+      table.linear(own, begin, end);
+    });
+  });
 }
 
-/// y [C, R] = C columns of x from `first` on, turned.
-void transpose(ConstTensorView x, std::int64_t first, TensorView y) {
-  const kernels::KernelTable& table = kernels::table();
-  const float* from = x.data<float>() + first;
-  float* to = y.data<float>();
-  for_columns(y.dim(0), x.dim(0), [&](std::int64_t begin, std::int64_t end) noexcept {
-    table.transpose(from, x.dim(1), to, x.dim(0), begin, end);
-  });
+/// A product of integers.
+void multiply_integers(kernels::LinearArgs args, Arena& scratch) {
+  const Arena::Scope scope(scratch);
+  const kernels::IntegerKernels& integer = kernels::integer_kernels();
+  args.packed = space_for_rows(args, scratch);
+  constexpr std::int64_t kWorkPerElement = 2;
+  parallel_for(args.m, grain_for(kWorkPerElement * args.k),
+               [&](std::int64_t begin, std::int64_t end) noexcept { integer.pack_rows(args, begin, end); });
+  share_tasks(args, [&](std::int64_t begin, std::int64_t end) noexcept { integer.linear(args, begin, end); });
 }
 
 /// y [C, N] += x^T W, for x [R, C] and W from R to N: some columns of x after another, which are turned where they are used.
 void add_turned_product(ConstTensorView x, const Weight& weight, TensorView y, Arena& scratch) {
-  constexpr std::int64_t kMostElements = std::int64_t{1} << 20;  // of x turned
-  const std::int64_t rows = x.dim(0), columns = x.dim(1), n = weight.out;
-  const std::int64_t together =
-      std::max(kernels::kMostLinearRows, kMostElements / std::max<std::int64_t>(1, rows) /
-                                             kernels::kMostLinearRows * kernels::kMostLinearRows);
+  constexpr std::int64_t kTurnedElements = std::int64_t{1} << 20;
+  constexpr std::int64_t kFewestColumns = 256, kTogether = kPanelWidth;
+  const std::int64_t rows = x.dim(0), columns = x.dim(1);
+  // Odd multiples of a line: the first-level cache has few places for numbers that lie a power of two apart.
+  const std::int64_t stride = ((rows + kTogether - 1) / kTogether | 1) * kTogether;
+  const std::int64_t most =
+      std::max(kFewestColumns, kTurnedElements / stride / kFewestColumns * kFewestColumns);
   const Arena::Scope scope(scratch);
-  const TensorView all = scratch.take({std::min(together, columns), rows});
-  for (std::int64_t begin = 0; begin < columns; begin += together) {
-    const std::int64_t count = std::min(together, columns - begin);
-    const TensorView turned(all.raw(), DType::f32, {count, rows});
-    transpose(x, begin, turned);
-    const TensorView part(y.data<float>() + begin * n, {count, n});
-    linear(turned, weight, {.residual = part}, part, scratch);
+  float* const turned = scratch.take({std::min(most, columns), stride}).data<float>();
+  const kernels::KernelTable& table = kernels::table();
+  for (std::int64_t first = 0; first < columns; first += most) {
+    const std::int64_t count = std::min(most, columns - first);
+    parallel_for((rows + kTogether - 1) / kTogether, grain_for(2 * kTogether * count),
+                 [&](std::int64_t begin, std::int64_t end) noexcept {
+                   table.transpose(x.data<float>() + first, columns, turned, stride, count, begin * kTogether,
+                                   std::min(end * kTogether, rows));
+                 },
+                 Sharing::kStretches);
+    kernels::LinearArgs args;
+    static_cast<kernels::Matrix&>(args) = matrix(weight);
+    args.x = turned;
+    args.x_stride = stride;
+    args.m = count;
+    args.y = y.data<float>() + first * weight.out;
+    args.residual = args.y;
+    multiply(args, scratch);
   }
 }
 
@@ -103,6 +183,7 @@ void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilo
   kernels::LinearArgs args;
   static_cast<kernels::Matrix&>(args) = matrix(weight);
   args.x = x.data<float>();
+  args.x_stride = k;
   if (epilogue.bias.raw() != nullptr) {
     require_weight_dtype(op, "bias", epilogue.bias);
     require_elements(op, "bias", epilogue.bias, n, "N");
@@ -116,24 +197,10 @@ void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilo
   }
   args.y = y.data<float>();
   args.m = m;
-  const Arena::Scope scope(scratch);
-  auto* product = kernels::table().linear;
-  if (weight.quantized() && !weight.weight_only) {
-    const kernels::IntegerKernels& integer = kernels::integer_kernels();
-    args.packed = space_for_rows(args, scratch);
-    constexpr std::int64_t kWorkPerElement = 2;
-    parallel_for(m, grain_for(kWorkPerElement * k),
-                 [&](std::int64_t begin, std::int64_t end) noexcept { integer.pack_rows(args, begin, end); });
-    product = integer.linear;
-  } else {
-    divide(args);
-    widen(args, scratch);
-  }
-  const std::int64_t work = std::min(m, args.block_rows) * args.task_panels * kPanelWidth * k;
-  parallel_for(
-      args.tasks(), grain_for(work),
-      [&](std::int64_t begin, std::int64_t end) noexcept { product(args, begin, end); },
-      args.blocks() == 1 ? Sharing::kStretches : Sharing::kInterleaved);
+  if (weight.quantized() && !weight.weight_only)
+    multiply_integers(args, scratch);
+  else
+    multiply(args, scratch);
 }
 
 void linear_backward(ConstTensorView x, const Weight& weight, ConstTensorView dy,

@@ -78,7 +78,7 @@ TEST_P(GradientIsa, RowsAndColumns) {
           [&](const KernelTable& table) {
             Tensor turned = Tensor::zeros({columns, rows}), sums = random_tensor({columns}, 2);
             Tensor more = random_tensor({rows, columns}, 3), wte = random_tensor({4, columns}, 4);
-            table.transpose(x.data<float>(), columns, turned.data<float>(), rows, 0, columns);
+            table.transpose(x.data<float>(), columns, turned.data<float>(), rows, columns, 0, rows);
             table.add_column_sums(x.data<float>(), rows, columns, sums.data<float>(), 0, columns);
             table.add(x.data<float>(), more.data<float>(), 0, rows * columns);
             std::vector<std::int32_t> ids;

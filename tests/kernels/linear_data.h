@@ -56,6 +56,7 @@ struct LinearData {
         y(Tensor::zeros({c.m, c.n})) {
     static_cast<Matrix&>(args) = ops::matrix(weight);
     args.x = x.data<float>();
+    args.x_stride = c.k;
     args.bias = Weights{bias.view().raw(), bias.dtype()};
     args.activation = f;
     args.residual = residual.data<float>();
@@ -78,7 +79,11 @@ struct LinearData {
   }
   bool integer() const { return weight.quantized() && !weight.weight_only; }
   void run(const KernelTable& table, std::int64_t begin, std::int64_t end) {
-    if (!integer()) return table.linear(args, begin, end);
+    if (!integer()) {
+      space = Tensor::zeros({args.copied() + args.kept_sums()});
+      args.space = {space.data<float>(), space.data<float>() + args.copied()};
+      return table.linear(args, begin, end);
+    }
     table.integer.pack_rows(args, 0, args.m);
     table.integer.linear(args, begin, end);
   }
@@ -86,7 +91,7 @@ struct LinearData {
 
   Tensor x;
   ops::Weight weight;
-  Tensor bias, residual, y, x_quanta, x_scales, x_sums;
+  Tensor bias, residual, y, x_quanta, x_scales, x_sums, space;
   LinearArgs args;
 };
 

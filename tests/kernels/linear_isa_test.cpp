@@ -79,23 +79,27 @@ TEST_P(LinearIsa, InAnyDivisionIntoTasks) {
     }
 }
 
-// As ops::linear divides products of floats: more rows at once, and more panels where rows are long.
+// As ops::linear divides products of floats: all rows at once, more panels where rows are long, and sums that wait in y or, where
+// the residual is there, in space of their own.
 TEST_P(LinearIsa, OfLargeTasksAndLongRows) {
-  for (const LinearCase& c : {LinearCase{40, 1050, 144}, LinearCase{270, 40, 80}})
-    for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2)) {
-      LinearData expected(c, w);
-      if (expected.integer()) continue;
-      expected.args.residual = nullptr;
-      expected.run(scalar());
-      for (const std::int64_t panels : {kTaskPanels, 2 * kTaskPanels}) {
-        LinearData got(c, w);
-        got.args.residual = nullptr;
-        got.args.block_rows = candidate().linear_rows;
-        got.args.task_panels = panels;
-        got.run(candidate());
-        EXPECT_TRUE(same_bits(expected.y, got.y)) << describe(c, w) << " panels " << panels;
+  for (const LinearCase& c : {LinearCase{40, 1050, 144}, LinearCase{29, 2100, 100}, LinearCase{530, 40, 80}})
+    for (const ops::Weight& w : gpt::test::weights_in_all_forms(c.k, c.n, 2))
+      for (const bool in_place : {false, true}) {
+        LinearData expected(c, w);
+        if (expected.integer()) continue;
+        expected.run(scalar());
+        for (const std::int64_t panels : {kTaskPanels, 2 * kTaskPanels}) {
+          LinearData got(c, w);
+          if (in_place) {
+            std::copy_n(got.residual.data<float>(), c.m * c.n, got.y.data<float>());
+            got.args.residual = got.args.y;
+          }
+          got.args.block_rows = c.m;
+          got.args.task_panels = panels;
+          got.run(candidate());
+          EXPECT_TRUE(same_bits(expected.y, got.y)) << describe(c, w) << " panels " << panels;
+        }
       }
-    }
 }
 
 TEST_P(LinearIsa, WidensPanels) {
