@@ -38,6 +38,7 @@ namespace {
 constexpr KernelTable make_table(const char* name) noexcept {
   return {.name = name,
           .integer = make_integer_kernels(name),
+          .streams = linear_streams,
           .widen_panels = widen_panels,
           .linear = linear_float,
           .layer_norm = layer_norm_rows,

@@ -53,7 +53,7 @@ struct PackedRows {
       nullptr;  // int4: tiles [spans, R, 2], minus the sums of x8 where k % 4 < 2, and where not; tiles need none
 };
 
-/// Of one running call of a product of floats: see LinearArgs::copied() and kept_sums().
+/// Of one running call of a product of floats: see LinearArgs::copied_floats() and sum_floats().
 struct LinearSpace {
   float* copies = nullptr;
   float* sums = nullptr;
@@ -63,10 +63,12 @@ struct LinearSpace {
 /// fastest; the blocks are as even as possible, so that tasks cost the same. Integer products have blocks of kLinearRows.
 inline constexpr std::int64_t kTaskPanels = 4;  // task_panels is a multiple
 inline constexpr std::int64_t kLinearRows = 128;
-inline constexpr std::int64_t kMostDepth = 1024;  // inputs that a product of floats takes at once
+inline constexpr std::int64_t kMostDepth = 1024;
+inline constexpr std::int64_t kFewRows =
+    48;  // which are soon done with a block of panels, and ask for the next
 struct LinearArgs : Matrix {
   const float* x = nullptr;   // [M, K]
-  std::int64_t x_stride = 0;  // of floats, from row to row
+  std::int64_t x_stride = 0;  // from row to row; products of integers read x as it is packed, from whole rows
   PackedRows packed;          // x for a product of integers, or nothing
   Weights bias;               // [N], data may be null
   ops::Activation activation = ops::Activation::kNone;
@@ -74,6 +76,8 @@ struct LinearArgs : Matrix {
   float* y = nullptr;               // [M, N]
   std::int64_t m = 0;
   std::int64_t block_rows = kLinearRows, task_panels = kTaskPanels;
+  std::int64_t depth =
+      kMostDepth;  // inputs that a product of floats takes at once, at most kMostDepth, a multiple of 16
   LinearSpace space;
 
   std::int64_t blocks() const noexcept { return (m + block_rows - 1) / block_rows; }
@@ -83,24 +87,28 @@ struct LinearArgs : Matrix {
 
   /// The inputs are taken in depths() blocks, block d from depth_begin(d) on.
   [[gnu::always_inline]] std::int64_t depths() const noexcept {
-    return k <= kMostDepth ? 1 : (k + kMostDepth - 1) / kMostDepth;
+    return k <= depth ? 1 : (k + depth - 1) / depth;
   }
   [[gnu::always_inline]] std::int64_t depth_begin(std::int64_t d) const noexcept {
-    constexpr std::int64_t kEven = 16;  // rounded up: so no block has more than kMostDepth
+    constexpr std::int64_t kEven = 16;  // rounded up: so no block has more than `depth`
     return d == depths() ? k : (k * d / depths() + kEven - 1) / kEven * kEven;
+  }
+  /// Whether the matrix lies as panels of floats. Else blocks of it are copied.
+  [[gnu::always_inline]] bool in_place() const noexcept {
+    return layout == ops::WeightLayout::kPanels && format == ops::WeightFormat::f32;
   }
   /// Whether sums wait in y while there are inputs left: it has a place for each, and nobody needs what is there.
   [[gnu::always_inline]] bool sums_in_y() const noexcept {
     return residual != y && n % ops::kPanelWidth == 0;
   }
-  /// Floats that a call needs for panels [kTaskPanels, inputs of a block, 16] of a matrix that has none, and for sums
-  /// [block_rows, kTaskPanels, 16] that wait elsewhere.
-  [[gnu::always_inline]] std::int64_t copied() const noexcept {
-    if (layout == ops::WeightLayout::kPanels && format == ops::WeightFormat::f32) return 0;
-    return kTaskPanels * (k < kMostDepth ? k : kMostDepth) * ops::kPanelWidth;
+  /// Floats of a call's panels [kTaskPanels, inputs of a block, 16], and of the sums [rows of a block, kTaskPanels, 16] that wait
+  /// elsewhere.
+  std::int64_t copied_floats() const noexcept {
+    return in_place() ? 0 : kTaskPanels * (k < depth ? k : depth) * ops::kPanelWidth;
   }
-  std::int64_t kept_sums() const noexcept {
-    return depths() == 1 || sums_in_y() ? 0 : block_rows * kTaskPanels * ops::kPanelWidth;
+  std::int64_t sum_floats() const noexcept {
+    const std::int64_t rows = m < block_rows ? m : block_rows;
+    return depths() == 1 || sums_in_y() ? 0 : rows * kTaskPanels * ops::kPanelWidth;
   }
 };
 
@@ -258,6 +266,8 @@ struct KernelTable {
   const char* name;
   IntegerKernels integer;
   /// panels [P, K, 16] = the matrix as float32; the range is of panels.
+  /// Whether `linear` reads the matrix as it lies, in one go: it needs no space then.
+  bool (*streams)(const LinearArgs&) noexcept;
   void (*widen_panels)(const Matrix&, float* panels, std::int64_t begin, std::int64_t end) noexcept;
   /// A product of floats; the range is of tasks.
   void (*linear)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;
@@ -287,7 +297,6 @@ struct KernelTable {
                   std::int64_t end) noexcept;
   void (*embedding_backward)(const EmbeddingBackwardArgs&, std::int64_t begin, std::int64_t end) noexcept;
   CrossEntropyTerms (*cross_entropy)(const CrossEntropyArgs&) noexcept;
-  /// y [.., rows] = columns of x turned, whose rows lie `stride` apart; the range is of columns and begins at a multiple of 16.
   /// y[c * y_stride + r] = x[r * x_stride + c] for rows begin .. end, begin being a multiple of 16, and `columns` columns.
   void (*transpose)(const float* x, std::int64_t x_stride, float* y, std::int64_t y_stride,
                     std::int64_t columns, std::int64_t begin, std::int64_t end) noexcept;

@@ -44,6 +44,50 @@ void linear_streamed(const LinearArgs& a, std::int64_t panel_begin, std::int64_t
     for (; panel < panel_end; ++panel) stream<Loader, rows, 1>(a, panel);
 }
 
+/// sums[r][16] += x[r][0 .. count) times w[count][16], for `rows` rows, while the next block is asked for step by step. The sums of
+/// a first block begin at 0.
+template <int rows>
+GPT_ALONE void multiply_asking(const float* x, std::int64_t x_stride, const float* w, std::int64_t count,
+                               float* sums, bool first, Upcoming next) noexcept {
+  const auto* ahead = static_cast<const char*>(next.data);
+  F32x16 acc[static_cast<unsigned>(rows)];
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r) acc[r] = first ? broadcast(0.0f) : load(sums + r * kLanes);
+  for (std::int64_t k = 0; k < count; ++k) {
+    const F32x16 v = load(w + k * kLanes);
+    prefetch(ahead + k * next.bytes);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) acc[r] = fma(broadcast(x[r * x_stride + k]), v, acc[r]);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r) store(sums + r * kLanes, acc[r]);
+}
+
+/// Rows that take a few tiles, against panels of floats in their order: what they ask of a panel is soon done, so that memory has
+/// to keep streaming.
+void linear_in_order(const LinearArgs& a, std::int64_t panel_begin, std::int64_t panel_end) noexcept {
+  alignas(64) float sums[kFewRows * kLanes];
+  const auto* w = static_cast<const float*>(a.weight);
+  const std::int64_t tiles = tiles_of(a.m);
+  for (std::int64_t p = panel_begin; p < panel_end; ++p)
+    for (std::int64_t k0 = 0; k0 == 0 || k0 < a.k; k0 += kBlockK) {
+      const std::int64_t count = a.k - k0 < kBlockK ? a.k - k0 : kBlockK;
+      const Stage stage{k0 == 0, k0 + count == a.k};
+      const float* block = w + (p * a.k + k0) * kLanes;
+      for (std::int64_t t = 0; t < tiles; ++t) {
+        const std::int64_t r = tile_begin(a.m, t), tile = tile_begin(a.m, t + 1) - r;
+        const std::int64_t bytes = count * kLanes * static_cast<std::int64_t>(sizeof(float));
+        const Upcoming next = part_of(block + count * kLanes, bytes, t, tiles, count);
+        if (stage.last) expect_rows(a, r, tile, p);
+        with_count<kMicroRows>(tile, [&]<int n>() noexcept {
+          multiply_asking<n>(a.x + r * a.x_stride + k0, a.x_stride, block, count, sums + r * kLanes,
+                             stage.first, next);
+        });
+        if (stage.last) finish_rows(a, sums + r * kLanes, r, tile, p);
+      }
+    }
+}
+
 /// Few rows against a weight [K, N] as it lies in its file: whole stretches of its rows are streamed in order, four at a
 /// time, into sums that stay in the first-level cache.
 inline constexpr std::int64_t kStreamRows = 4;
@@ -90,14 +134,31 @@ void linear_in_out(const LinearArgs& a, std::int64_t panel_begin, std::int64_t p
   }
 }
 
+/// The loops that read a matrix of floats once, as it lies: for few rows.
+bool streams_panels(const LinearArgs& a) noexcept {
+  return a.layout == ops::WeightLayout::kPanels && a.m <= kMicroRows;
+}
+bool streams_rows(const LinearArgs& a) noexcept {
+  return a.layout == ops::WeightLayout::kInOut && a.m <= kStreamRows;
+}
+bool streams_in_order(const LinearArgs& a) noexcept {
+  return kWidePanels == 1 && a.in_place() && a.m <= kFewRows;  // several panels are streams enough
+}
+bool linear_streams(const LinearArgs& a) noexcept {
+  const bool floats = a.format != ops::WeightFormat::int8 && a.format != ops::WeightFormat::int4;
+  return floats && (streams_panels(a) || streams_rows(a) || streams_in_order(a));
+}
+
 /// A block of rows in the loop that suits their number and the weight.
 template <DType dtype>
 void linear_typed(const LinearArgs& a, std::int64_t m0, std::int64_t rows, std::int64_t panel_begin,
                   std::int64_t panel_end) noexcept {
-  if (a.layout == ops::WeightLayout::kPanels && a.m <= kMicroRows)
+  if (streams_panels(a))
     linear_streamed<Loader<dtype>>(a, panel_begin, panel_end);
-  else if (a.layout == ops::WeightLayout::kInOut && a.m <= kStreamRows)
+  else if (streams_rows(a))
     linear_in_out<dtype>(a, panel_begin, panel_end);
+  else if (streams_in_order(a))
+    linear_in_order(a, panel_begin, panel_end);
   else
     linear_many(a, m0, rows, panel_begin, panel_end);
 }

@@ -5,7 +5,6 @@ namespace gpt::kernels {
 namespace {
 
 inline constexpr std::int64_t kBlockK = 256;     // a block of a panel is 16 KiB: half of a small L1 cache
-inline constexpr std::int64_t kNearTiles = 16;   // whose rows of x stay in the second-level cache
 inline constexpr std::int64_t kPrefetch = 2048;  // bytes ahead of a stream from memory
 
 /// What to ask memory for while a tile is computed: `bytes` of every input's share of the block that comes next.

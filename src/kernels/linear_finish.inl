@@ -3,19 +3,20 @@
 namespace gpt::kernels {
 namespace {
 
-/// What 16 columns from n0 on have in common, where the sums become y = residual + f(sum + bias).
-template <ops::Activation f>
+/// What 16 columns from n0 on have in common, where the sums become y = residual + f(sum + bias). `whole`: none is missing.
+template <ops::Activation f, bool whole = false>
 struct Finish {
   Finish(const LinearArgs& args, std::int64_t first, std::int64_t end) noexcept
-      : a(args), n0(first), columns(lanes_left(first, end)) {
+      : a(args), n0(first), columns(whole ? kLanes : lanes_left(first, end)) {
     if (a.bias.data != nullptr) bias = load_weights(a.bias, n0, columns);
   }
 
   void row(std::int64_t m, const F32x16& sum) const noexcept {
     const std::int64_t at = m * a.n + n0;
     F32x16 y = activate<f>(a.bias.data != nullptr ? sum + bias : sum);
-    if (a.residual != nullptr) y = load_first(a.residual + at, columns) + y;
-    store_first(a.y + at, y, columns);
+    const int count = whole ? kLanes : columns;
+    if (a.residual != nullptr) y = load_first(a.residual + at, count) + y;
+    store_first(a.y + at, y, count);
   }
 
   const LinearArgs& a;

@@ -25,46 +25,22 @@ struct TilePlace {
   std::int64_t m0, n0;
 };
 
-/// y = residual + (sum + bias): what finish_rows does.
-template <int rows, int panels>
-[[gnu::always_inline]] inline void finish_tile(
-    const TilePlace& at, F32x16 (&acc)[static_cast<unsigned>(panels)][static_cast<unsigned>(rows)]) noexcept {
-  const LinearArgs& a = at.a;
-  const std::int64_t stride = a.n, first = at.m0 * stride + at.n0;
-  if (a.bias.data != nullptr) {
-#pragma GCC unroll 16
-    for (int p = 0; p < panels; ++p) {
-      const F32x16 bias = load_weights(a.bias, at.n0 + p * kLanes, kLanes);
-#pragma GCC unroll 16
-      for (int r = 0; r < rows; ++r) acc[p][r] = acc[p][r] + bias;
-    }
-  }
-  if (a.residual != nullptr) {
-    const float* residual = a.residual + first;
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 16
-      for (int p = 0; p < panels; ++p) acc[p][r] = load(residual + r * stride + p * kLanes) + acc[p][r];
-  }
-  float* y = a.y + first;
-#pragma GCC unroll 16
-  for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 16
-    for (int p = 0; p < panels; ++p) store(y + r * stride + p * kLanes, acc[p][r]);
-}
-
 /// Lines of memory that will be needed, asked for a few at a time: all at once would hold up whoever asks.
 struct Asking {
+  static constexpr std::int64_t kManyInputs = 64, kFewInputs = 8;  // of many rows, and of few
+
   PanelSource::Place of;
+  std::int64_t inputs = kManyInputs;          // between two questions
   std::int64_t lines = 0, row = 0, line = 0;  // lines of a row; the next one
   std::int64_t at_once = 0;
 
   Asking() = default;
-  /// In `times` parts, at least 1.
-  Asking(const PanelSource::Place& place, std::int64_t times) noexcept
-      : of(place),
-        lines((place.bytes + kLine - 1) / kLine),
-        at_once((place.rows * lines + times - 1) / times) {}
+  /// While `tiles` tiles of `count` inputs are computed, at every `every` inputs.
+  Asking(const PanelSource::Place& place, std::int64_t tiles, std::int64_t count, std::int64_t every) noexcept
+      : of(place), inputs(every), lines((place.bytes + kLine - 1) / kLine) {
+    const std::int64_t times = tiles * (count <= every ? 1 : (count + every - 1) / every);
+    at_once = (place.rows * lines + times - 1) / times;
+  }
 
   void next() noexcept {
     for (std::int64_t i = 0; i < at_once && row < of.rows; ++i) {
@@ -79,7 +55,8 @@ struct Asking {
  private:
   static constexpr std::int64_t kLine = 64;
 };
-inline constexpr std::int64_t kInputsPerAsk = 64;
+/// Tiles whose rows of x meet one panel after another while they are near.
+inline constexpr std::int64_t kNearTiles = 16;
 
 /// sums[r][p][16] += x[r][0 .. count) times w[p][count][16]; the sums of a `first` block begin at 0. With a place, they become
 /// y instead of going back.
@@ -95,7 +72,7 @@ GPT_ALONE void multiply_tile(const TileOperands& of, const Sums& sums, bool firs
   const float *x = of.x, *w = of.w;
   const std::int64_t x_stride = of.x_stride, w_stride = of.w_stride, count = of.count;
   for (std::int64_t k = 0; k < count;) {
-    const std::int64_t end = k + kInputsPerAsk < count ? k + kInputsPerAsk : count;
+    const std::int64_t end = k + ahead.inputs < count ? k + ahead.inputs : count;
     ahead.next();
     for (; k < end; ++k) {
       F32x16 v[static_cast<unsigned>(panels)];
@@ -109,7 +86,15 @@ GPT_ALONE void multiply_tile(const TileOperands& of, const Sums& sums, bool firs
       }
     }
   }
-  if (place != nullptr) return finish_tile<rows, panels>(*place, acc);
+  if (place != nullptr) {
+#pragma GCC unroll 16
+    for (int p = 0; p < panels; ++p) {
+      const Finish<ops::Activation::kNone, true> finish(place->a, place->n0 + p * kLanes, place->a.n);
+#pragma GCC unroll 16
+      for (int r = 0; r < rows; ++r) finish.row(place->m0 + r, acc[p][r]);
+    }
+    return;
+  }
 #pragma GCC unroll 16
   for (int p = 0; p < panels; ++p)
 #pragma GCC unroll 16
@@ -131,9 +116,10 @@ struct ManyRows {
   std::int64_t m0, rows;
   PanelSource source{a};
 
-  /// A block of inputs after another, of all these panels where their sums wait in y: the rows of x are read once.
+  /// A block of inputs after another, of all these panels where their sums wait in y: so that rows of x which leave the caches
+  /// are read once. Few rows rather read the matrix in order.
   void panels(std::int64_t begin, std::int64_t end) const noexcept {
-    const std::int64_t together = a.sums_in_y() ? end - begin : kTaskPanels;
+    const std::int64_t together = a.sums_in_y() && a.m > kFewRows ? end - begin : kTaskPanels;
     for (std::int64_t p0 = begin; p0 < end; p0 += together)
       for (std::int64_t d = 0; d < a.depths(); ++d)
         for (std::int64_t p = p0; p < p0 + together && p < end; p += kTaskPanels) {
@@ -169,12 +155,11 @@ struct ManyRows {
   void group(Block block, const Block& next) const noexcept {
     put_in_panels(block);
     PanelSource::Place ahead;
-    if (a.copied() > 0 && next.panels > 0)
+    // The processor itself fetches what lies in order.
+    if (next.panels > 0 && !a.in_place())
       ahead = source.place_of(next.panel, next.panels, next.k0, next.count);
     static_assert(kWidePanels == kTaskPanels || kWidePanels == 1);
-    if constexpr (kWidePanels > 1) {
-      if (block.panels == kWidePanels) return multiply<kWideRows, kWidePanels>(block, ahead);
-    }
+    if (block.panels == kWidePanels) return multiply<kWideRows, kWidePanels>(block, ahead);
     multiply<kMicroRows, 1>(block, ahead);
   }
 
@@ -192,7 +177,8 @@ struct ManyRows {
   template <int most, int together>
   void multiply(const Block& block, const PanelSource::Place& next) const noexcept {
     const std::int64_t tiles = tiles_of(rows, most), steps = block.panels / together;
-    Asking ahead(next, tiles * steps * (block.count / kInputsPerAsk + 1));
+    Asking ahead(next, tiles * steps, block.count,
+                 a.m <= kFewRows ? Asking::kFewInputs : Asking::kManyInputs);
     for (std::int64_t t0 = 0; t0 < tiles; t0 += kNearTiles) {
       const std::int64_t end = t0 + kNearTiles < tiles ? t0 + kNearTiles : tiles;
       for (std::int64_t p = 0; p < steps; ++p)
@@ -211,8 +197,8 @@ struct ManyRows {
     const bool whole = (panel + together) * kLanes <= a.n;
     const TilePlace place{a, m, panel * kLanes};
     const bool at_once = block.stage.last && whole && a.activation == ops::Activation::kNone;
-    alignas(64) float kept[static_cast<unsigned>(most * together * kLanes)];
-    Sums sums{kept, together * kLanes};
+    alignas(64) float of_tile[static_cast<unsigned>(most * together * kLanes)];
+    Sums sums{of_tile, together * kLanes};
     if (!(block.stage.first && block.stage.last)) {
       if (a.sums_in_y())
         sums = {a.y + m * a.n + panel * kLanes, a.n};

@@ -30,25 +30,26 @@ kernels::PackedRows space_for_rows(const kernels::LinearArgs& args, Arena& scrat
   return rows;
 }
 
-/// Runs product(begin, end) over the tasks. A task asks memory for what the next one needs; those whose rows of x leave the
-/// caches rather meet their neighbours' panels.
-template <class Product>
-void share_tasks(const kernels::LinearArgs& args, const Product& product) noexcept {
-  const std::int64_t work = std::min(args.m, args.block_rows) * args.task_panels * kPanelWidth * args.k;
-  parallel_for(args.tasks(), grain_for(work), product,
-               args.task_panels == kernels::kTaskPanels ? Sharing::kStretches : Sharing::kInterleaved);
+/// Multiply-adds of a task.
+std::int64_t task_work(const kernels::LinearArgs& args) {
+  return std::min(args.m, args.block_rows) * args.task_panels * kPanelWidth * args.k;
 }
 
-/// Divides a product of floats into tasks. A panel that is copied serves all rows of its task, so that a task has all of them as
+/// Divides a product of floats into tasks. A panel that is copied serves all rows of its task, so that a task has many of them as
 /// far as that leaves every thread its part; those whose sums need space of their own are short.
 void divide(kernels::LinearArgs& args) {
   constexpr std::int64_t kTasks = 12;  // for each thread
-  constexpr std::int64_t kFewestRows = 256;
-  args.block_rows = kFewestRows;
-  if (args.kept_sums() > 0) return;
+  constexpr std::int64_t kFewestRows = 128, kRows = 256, kMostRows = 1024;
+  constexpr std::int64_t kNearDepth =
+      128;  // so that copies of few rows' panels stay in the first-level cache
+  if (args.m <= kernels::kFewRows && !args.in_place()) args.depth = kNearDepth;
+  args.block_rows = kRows;
+  if (args.sum_floats() > 0) return;
   const std::int64_t groups = std::max<std::int64_t>(1, args.panel_groups());
   const std::int64_t blocks = (kTasks * num_threads() + groups - 1) / groups;
-  args.block_rows = std::max(kFewestRows, (args.m + blocks - 1) / blocks);
+  const std::int64_t rows = (args.m + blocks - 1) / blocks;
+  const std::int64_t fewest = groups * (args.m / kRows) < num_threads() ? kFewestRows : kRows;
+  args.block_rows = std::clamp(rows, fewest, kMostRows);
   // Rows that leave the caches before they are read again meet several panels at a time.
   constexpr std::int64_t kNearElements = std::int64_t{4} << 20;
   constexpr std::int64_t kFewestTasks = 2;  // for each thread
@@ -61,7 +62,7 @@ void divide(kernels::LinearArgs& args) {
 void widen(kernels::LinearArgs& args, Arena& scratch) {
   constexpr std::int64_t kBlocks = 3;
   constexpr std::int64_t kMostBytes = std::int64_t{32} << 20;
-  if (args.copied() == 0) return;
+  if (args.in_place()) return;
   const std::int64_t panels = args.panels();
   if (args.blocks() < kBlocks || panels * args.k * kPanelWidth * 4 > kMostBytes) return;
   float* const widened = scratch.take({panels, args.k, kPanelWidth}).data<float>();
@@ -77,16 +78,17 @@ void widen(kernels::LinearArgs& args, Arena& scratch) {
 /// The space of the calls of a product of floats that run at once.
 class LinearSpaces {
  public:
-  LinearSpaces(const kernels::LinearArgs& args, Arena& scratch)
-      : copied_(args.copied()), size_(copied_ + args.kept_sums()) {
+  LinearSpaces(const kernels::LinearArgs& args, Arena& scratch) : copied_(args.copied_floats()) {
+    size_ = kernels::table().streams(args) ? 0 : copied_ + args.sum_floats();
     if (size_ == 0) return;
-    const std::int64_t calls = std::max<std::int64_t>(1, std::min<std::int64_t>(num_threads(), args.tasks()));
+    const std::int64_t ranges = args.tasks() / grain_for(task_work(args));
+    const std::int64_t calls = std::clamp<std::int64_t>(ranges, 1, num_threads());
     taken_ = scratch.take_span<int>(static_cast<std::size_t>(calls));
     std::fill(taken_.begin(), taken_.end(), 0);
     floats_ = scratch.take({calls, size_}).data<float>();
   }
 
-  /// Calls f(a space that nobody else has meanwhile).
+  /// Calls f(a space that nobody else has meanwhile). No more calls run at once than there are spaces.
   template <class F>
   void with_one(F f) const noexcept {
     if (size_ == 0) return f(kernels::LinearSpace{});
@@ -99,25 +101,30 @@ class LinearSpaces {
   }
 
  private:
-  std::int64_t copied_, size_;
+  std::int64_t copied_, size_ = 0;
   std::span<int> taken_;
   float* floats_ = nullptr;
 };
 
 /// A product of floats.
 void multiply(kernels::LinearArgs args, Arena& scratch) {
+  const ThreadLimit as_many(num_threads());  // as there are spaces for
   const Arena::Scope scope(scratch);
   divide(args);
   widen(args, scratch);
   const LinearSpaces spaces(args, scratch);
   const kernels::KernelTable& table = kernels::table();
-  share_tasks(args, [&](std::int64_t begin, std::int64_t end) noexcept {
-    spaces.with_one([&](const kernels::LinearSpace& space) noexcept {
-      kernels::LinearArgs own = args;
-      own.space = space;
-      table.linear(own, begin, end);
-    });
-  });
+  parallel_for(
+      args.tasks(), grain_for(task_work(args)),
+      [&](std::int64_t begin, std::int64_t end) noexcept {
+        spaces.with_one([&](const kernels::LinearSpace& space) noexcept {
+          kernels::LinearArgs own = args;
+          own.space = space;
+          table.linear(own, begin, end);
+        });
+      },
+      // Next comes what a task has asked for; but rows of x that leave the caches rather meet several threads' panels.
+      args.task_panels == kernels::kTaskPanels ? Sharing::kStretches : Sharing::kInterleaved);
 }
 
 /// A product of integers.
@@ -128,7 +135,10 @@ void multiply_integers(kernels::LinearArgs args, Arena& scratch) {
   constexpr std::int64_t kWorkPerElement = 2;
   parallel_for(args.m, grain_for(kWorkPerElement * args.k),
                [&](std::int64_t begin, std::int64_t end) noexcept { integer.pack_rows(args, begin, end); });
-  share_tasks(args, [&](std::int64_t begin, std::int64_t end) noexcept { integer.linear(args, begin, end); });
+  parallel_for(
+      args.tasks(), grain_for(task_work(args)),
+      [&](std::int64_t begin, std::int64_t end) noexcept { integer.linear(args, begin, end); },
+      args.blocks() == 1 ? Sharing::kStretches : Sharing::kInterleaved);
 }
 
 /// y [C, N] += x^T W, for x [R, C] and W from R to N: some columns of x after another, which are turned where they are used.
@@ -137,7 +147,7 @@ void add_turned_product(ConstTensorView x, const Weight& weight, TensorView y, A
   constexpr std::int64_t kFewestColumns = 256, kTogether = kPanelWidth;
   const std::int64_t rows = x.dim(0), columns = x.dim(1);
   // Odd multiples of a line: the first-level cache has few places for numbers that lie a power of two apart.
-  const std::int64_t stride = ((rows + kTogether - 1) / kTogether | 1) * kTogether;
+  const std::int64_t stride = (((rows + kTogether - 1) / kTogether) | 1) * kTogether;
   const std::int64_t most =
       std::max(kFewestColumns, kTurnedElements / stride / kFewestColumns * kFewestColumns);
   const Arena::Scope scope(scratch);

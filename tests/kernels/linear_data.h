@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -80,8 +81,9 @@ struct LinearData {
   bool integer() const { return weight.quantized() && !weight.weight_only; }
   void run(const KernelTable& table, std::int64_t begin, std::int64_t end) {
     if (!integer()) {
-      space = Tensor::zeros({args.copied() + args.kept_sums()});
-      args.space = {space.data<float>(), space.data<float>() + args.copied()};
+      copies = filled(args.copied_floats());
+      sums = filled(args.sum_floats());
+      args.space = {copies.data<float>(), sums.data<float>()};
       return table.linear(args, begin, end);
     }
     table.integer.pack_rows(args, 0, args.m);
@@ -89,9 +91,16 @@ struct LinearData {
   }
   void run(const KernelTable& table) { run(table, 0, args.tasks()); }
 
+  /// What nobody may read before it is written.
+  static Tensor filled(std::int64_t n) {
+    Tensor t = Tensor::empty({n});
+    std::fill_n(t.data<float>(), n, std::numeric_limits<float>::quiet_NaN());
+    return t;
+  }
+
   Tensor x;
   ops::Weight weight;
-  Tensor bias, residual, y, x_quanta, x_scales, x_sums, space;
+  Tensor bias, residual, y, x_quanta, x_scales, x_sums, copies, sums;
   LinearArgs args;
 };
 

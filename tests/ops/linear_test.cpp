@@ -6,6 +6,8 @@
 #include <Eigen/Dense>
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
+#include <thread>
 #include <utility>
 
 #include "gpt/core/error.h"
@@ -74,32 +76,62 @@ TEST(Linear, MayAddAResidualInPlace) {
   EXPECT_TRUE(same_bits(apart, in_place));
 }
 
+/// Rows of a product of many, with and without a residual in place, beside each row alone.
+void expect_rows_alone(std::int64_t m, std::int64_t k, std::int64_t n, WeightLayout layout,
+                       std::initializer_list<std::int64_t> rows) {
+  const Tensor x = random_tensor({m, k}, 1), bias = random_tensor({n}, 3);
+  const Tensor residual = random_tensor({m, n}, 4);
+  const Weight w = gpt::test::random_weight(k, n, layout, DType::f32, 2);
+  const auto with = [&](ConstTensorView added) {
+    return LinearEpilogue{.bias = bias, .activation = Activation::kGeluNew, .residual = added};
+  };
+  Tensor y = Tensor::empty({m, n}), in_place = residual.clone(), row = Tensor::empty({1, n});
+  Arena scratch;
+  linear(x, w, with(residual), y, scratch);
+  linear(x, w, with(in_place), in_place, scratch);
+  EXPECT_TRUE(same_bits(y, in_place)) << n << " outputs";
+  for (const std::int64_t r : rows) {
+    const auto row_of = [r](const Tensor& t) {
+      return ConstTensorView(t.data<float>() + r * t.dim(1), {1, t.dim(1)});
+    };
+    linear(row_of(x), w, with(row_of(residual)), row, scratch);
+    EXPECT_EQ(std::memcmp(row.view().raw(), row_of(y).raw(), row.nbytes()), 0) << n << " outputs, row " << r;
+  }
+}
+
 // A single row takes another loop, which holds no sums of many rows or panels.
 TEST(Linear, GivesTheSameBitsForManyLongRowsAsForEach) {
-  constexpr std::int64_t kM = 270, kK = 1100;
   for (const std::int64_t n : {320, 328})
     for (const auto layout : {WeightLayout::kInOut, WeightLayout::kOutIn}) {
       const ThreadLimit limit(layout == WeightLayout::kInOut ? 1 : 2);
-      const Tensor x = random_tensor({kM, kK}, 1), bias = random_tensor({n}, 3);
-      const Tensor residual = random_tensor({kM, n}, 4);
-      const Weight w = gpt::test::random_weight(kK, n, layout, DType::f32, 2);
-      const auto with = [&](ConstTensorView added) {
-        return LinearEpilogue{.bias = bias, .activation = Activation::kGeluNew, .residual = added};
-      };
-      Tensor y = Tensor::empty({kM, n}), in_place = residual.clone(), row = Tensor::empty({1, n});
-      Arena scratch;
-      linear(x, w, with(residual), y, scratch);
-      linear(x, w, with(in_place), in_place, scratch);
-      EXPECT_TRUE(same_bits(y, in_place)) << n << " outputs";
-      for (const std::int64_t m : {0, 1, 134, 135, 255, 256, 269}) {
-        const auto row_of = [m](const Tensor& t) {
-          return ConstTensorView(t.data<float>() + m * t.dim(1), {1, t.dim(1)});
-        };
-        linear(row_of(x), w, with(row_of(residual)), row, scratch);
-        EXPECT_EQ(std::memcmp(row.view().raw(), row_of(y).raw(), row.nbytes()), 0)
-            << n << " outputs, row " << m;
-      }
+      expect_rows_alone(270, 1100, n, layout, {0, 1, 134, 135, 255, 256, 269});
     }
+}
+
+// So many that the matrix is widened for all, and so long that tasks have several groups of panels.
+TEST(Linear, GivesTheSameBitsForVeryManyRows) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
+  expect_rows_alone(600, 1100, 72, WeightLayout::kOutIn, {0, 255, 256, 599});
+  const ThreadLimit limit(1);
+  expect_rows_alone(2100, 2049, 80, WeightLayout::kInOut, {0, 1023, 1024, 2099});
+}
+
+TEST(Linear, WhileAnotherThreadOfTheHostChangesTheNumberOfThreads) {
+  const Tensor x = random_tensor({60, 70}, 1);
+  const Weight w = gpt::test::random_weight(70, 4000, WeightLayout::kInOut, DType::f32, 2);
+  Tensor expected = Tensor::empty({60, 4000}), y = Tensor::empty({60, 4000});
+  Arena scratch;
+  linear(x, w, {}, expected, scratch);
+  std::jthread other([](const std::stop_token& stop) {
+    for (int n = 1; !stop.stop_requested(); n = n % 7 + 1) set_num_threads(n);
+  });
+  for (int i = 0; i < 50; ++i) {
+    linear(x, w, {}, y, scratch);
+    ASSERT_TRUE(same_bits(expected, y)) << i;
+  }
+  other.request_stop();
+  other.join();
+  set_num_threads(0);
 }
 
 TEST(Linear, WithoutInputsIsItsBias) {
@@ -156,18 +188,21 @@ TEST(Linear, GivesTheSameBitsFromPanelsAsFromTheFilesLayout) {
 }
 
 TEST(Linear, WeightOnlyIsTheProductWithTheDequantizedMatrix) {
-  for (const Weight& w : gpt::test::weights_in_all_forms(300, 70, 2)) {
-    if (!w.weight_only) continue;
-    for (const std::int64_t rows : {1, 4, 9, 100}) {
+  const auto check = [](const Weight& w, std::initializer_list<std::int64_t> numbers_of_rows) {
+    for (const std::int64_t rows : numbers_of_rows) {
       const Weight plain = plain_weight(dequantize(w, WeightLayout::kOutIn), WeightLayout::kOutIn);
-      const Tensor x = random_tensor({rows, 300}, 1);
+      const Tensor x = random_tensor({rows, w.in}, 1);
       Tensor a = Tensor::empty({rows, 70}), b = Tensor::empty({rows, 70});
       Arena scratch;
       linear(x, w, {}, a, scratch);
       linear(x, plain, {}, b, scratch);
       EXPECT_TRUE(same_bits(a, b)) << gpt::test::describe(w) << " M " << rows;
     }
-  }
+  };
+  for (const Weight& w : gpt::test::weights_in_all_forms(300, 70, 2))
+    if (w.weight_only) check(w, {1, 4, 9, 100});
+  for (const Weight& w : gpt::test::weights_in_all_forms(1100, 70, 2))  // blocks that begin within a group
+    if (w.weight_only) check(w, {50});
 }
 
 // Half a step on every term: max|x| / 32767 of the row, or max|x| / 127 of at most 64 inputs, and the roundings of the sums.

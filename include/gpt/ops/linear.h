@@ -12,14 +12,14 @@ namespace gpt::ops {
 struct LinearEpilogue {
   ConstTensorView bias = {};  // f32, f16 or bf16 [N]
   Activation activation = Activation::kNone;
-  ConstTensorView residual = {};  // float32 [M, N]; may be y itself
+  ConstTensorView residual = {};  // float32 [M, N]; y itself, or not overlapping it
 };
 
 /// y = residual + f(x W + bias).
 ///   x        float32 [M, K]
 ///   weight   K inputs, N outputs, in any form
 ///   y        float32 [M, N], not overlapping x
-///   scratch  for rounded activations, or a widened copy of the weight; given back on return
+///   scratch  for rounded activations, or copies of the weight and sums of each thread; given back on return
 /// Arithmetic of an element, before + bias, then f, then residual + that:
 ///   float32, float16, bfloat16   weights widened exactly; one chain of fused multiply-adds over k = 0..K-1 starting at 0
 ///   int8, int4, weight-only      the same chain over w = scale (q - zero), rounded to float32
@@ -49,7 +49,7 @@ struct LinearGradients {
 ///           quantized activations is taken for the identity (Bengio et al., arXiv 1308.3432, section 3.1: straight-through)
 ///   dy      float32 [M, N]
 /// Elements are one chain of fused multiply-adds over n (dx) or over the rows (dweight, dbias), starting at 0, and then
-/// added to what is there. Throws ShapeError, MemoryError.
+/// added to what is there. Throws ShapeError, MemoryError (dweight may have part of the sum then).
 void linear_backward(ConstTensorView x, const Weight& weight, ConstTensorView dy,
                      const LinearGradients& gradients, Arena& scratch);
 
