@@ -20,7 +20,9 @@ void require_like(std::string_view what, ConstTensorView x, ConstTensorView grad
 
 void Tape::watch(ConstTensorView parameter, TensorView gradient) {
   require_like("a parameter's gradient", parameter, gradient);
-  parameters_[parameter.raw()] = gradient;
+  TensorView& place = parameters_[parameter.raw()];
+  watched_bytes_ += gradient.nbytes() - (place.raw() == nullptr ? 0 : place.nbytes());
+  place = gradient;
   wanted_.insert(parameter.raw());
 }
 
@@ -47,6 +49,11 @@ void Tape::observe(ConstTensorView x, TensorView gradient) {
 
 void Tape::record_end_of_use(std::function<void()> f) {
   steps_.push_back({nullptr, [f = std::move(f)](Tape&, TensorView) { f(); }});
+}
+
+void Tape::give_back(Arena& arena, const Arena::Mark& from, const Arena::Mark& to) const noexcept {
+  constexpr std::size_t kShare = 8;
+  if (watched_bytes_ * kShare >= arena.capacity()) arena.release(from, to);
 }
 
 void Tape::record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again) {

@@ -211,7 +211,9 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     if (options.hidden_states) out.hidden_states.push_back(shown(x));
     // With its gradients a block grows what it has kept shrinks: both at once would be the most memory of a step.
     if (options.tape != nullptr && !options.hidden_states)
-      options.tape->record_end_of_use([&arena, from = arena.mark(), to = end] { arena.release(from, *to); });
+      options.tape->record_end_of_use([&arena, &tape = *options.tape, from = arena.mark(), to = end] {
+        tape.give_back(arena, from, *to);
+      });
     if (options.hidden_states || options.tape != nullptr) y = arena.take(x.shape());
     if (options.tape != nullptr && options.gradient_checkpointing) {
       forward_recomputed(block, context, x, segments, y);

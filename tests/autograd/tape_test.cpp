@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -195,6 +197,27 @@ TEST_F(TapeTest, CallsAnEndOfUseAfterWhatFollowsIt) {
   EXPECT_EQ(calls, (std::vector<std::string>{"second: not yetthere", "first: therethere"}));
   tape_.backward();
   EXPECT_EQ(calls.size(), 2u);  // forgotten
+}
+
+TEST_F(TapeTest, GivesMemoryBackOnlyWhereTheGradientsAreMuch) {
+  constexpr std::int64_t kElements = std::int64_t{2}
+                                     << 20;  // four pages of 2 MiB, of which three are whole at least
+  const Arena::Mark from = arena_.mark();
+  const TensorView kept = arena_.take({kElements});
+  const Arena::Mark to = arena_.mark();
+  const auto ones = [&] {
+    const std::span<float> all = kept.span<float>();
+    return std::count(all.begin(), all.end(), 1.0f);
+  };
+  std::fill_n(kept.data<float>(), kElements, 1.0f);
+  Tensor few = Tensor::zeros({100}), much = Tensor::zeros({kElements / 4});
+  const Tensor parameter = Tensor::zeros({100}), large = Tensor::zeros({kElements / 4});
+  tape_.watch(parameter, few);
+  tape_.give_back(arena_, from, to);
+  EXPECT_EQ(ones(), kElements);
+  tape_.watch(large, much);
+  tape_.give_back(arena_, from, to);
+  EXPECT_LT(ones(), kElements / 2);
 }
 
 TEST_F(TapeTest, RefusesAGradientOfAnotherShape) {

@@ -51,6 +51,11 @@ class Tape {
   /// what only that needs. Where no gradient came to any of it, f is not called.
   void record_end_of_use(std::function<void()> f);
 
+  /// Gives back memory of the pass that its backward is through with (Arena::release), where the gradients of watched parameters,
+  /// which grow meanwhile, are at least an eighth of the arena: few of them, an adapter's say, leave the most memory of a step as it is,
+  /// and pages that were given back are slow to come again.
+  void give_back(Arena& arena, const Arena::Mark& from, const Arena::Mark& to) const noexcept;
+
   /// Records a part of the pass whose intermediate results are not kept: `again` computes y from the same inputs once more, to
   /// the same bits, now recording on this tape, in memory that lasts until the part is replayed. Throws UnsupportedError inside another part, when backward() reaches it.
   void record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again);
@@ -92,6 +97,7 @@ class Tape {
   void release(TensorView gradient);
 
   std::unordered_map<const std::byte*, TensorView> parameters_;
+  std::size_t watched_bytes_ = 0;  // of their gradients
   std::unordered_set<const std::byte*> wanted_;
   std::unordered_map<const std::byte*, TensorView> gradients_;
   std::unordered_map<std::int64_t, std::vector<TensorView>> free_;  // by number of elements
