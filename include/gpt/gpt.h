@@ -19,6 +19,7 @@
 #include "gpt/autograd/tape.h"
 #include "gpt/core/arena.h"
 #include "gpt/core/atomic_file.h"
+#include "gpt/core/directory_lock.h"
 #include "gpt/core/dtype.h"
 #include "gpt/core/error.h"
 #include "gpt/core/mapped_file.h"

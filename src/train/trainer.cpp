@@ -532,8 +532,15 @@ TrainingResult Trainer::fit(const Dataset& train, const Dataset* evaluation,
         kWhere, "load_best_model_at_end, early_stopping_patience and eval_steps need evaluation data");
   const DefaultFloatEnvironment environment;
   return with_memory_errors(kWhere, [&] {
+    std::optional<DirectoryLock> lock = lock_;
+    if (!lock && !arguments_.output_dir.empty()) lock.emplace(arguments_.output_dir);
     return Run(model_, arguments_, *objective_, train, evaluation, callbacks, std::move(stop))();
   });
+}
+
+void Trainer::lock_output_dir() {
+  if (lock_ || arguments_.output_dir.empty()) return;
+  with_memory_errors(kWhere, [&] { lock_.emplace(arguments_.output_dir); });
 }
 
 EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const {

@@ -1,6 +1,8 @@
 // What a training run keeps when it fails or is resumed where nothing is left, and what it refuses to go on with.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -11,6 +13,7 @@
 #include <vector>
 
 #include "gpt/core/error.h"
+#include "gpt/core/parallel.h"
 #include "gpt/train/trainer.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
@@ -119,6 +122,60 @@ TEST_F(FailingRun, RecordsNothingAgainWhenNothingIsLeft) {
     Trainer(again, a_).fit(train_, &validation, note);
     EXPECT_TRUE(logged.empty() && evaluated.empty()) << patience;
   }
+}
+
+// In this process and in another, also with --resume, which would find the checkpoints of the first.
+TEST_F(FailingRun, IsRefusedWhileAnotherOneIsAtWorkInItsDirectory) {
+  a_.output_dir = dir_ / "out";
+  const auto refused = [&] {
+    TrainingArguments again = a_;
+    again.resume_from_checkpoint = true;
+    Model other = small_model();
+    const auto before = test::weights(other);
+    Trainer trainer(other, again);
+    const std::string message = message_of<BusyError>([&] { trainer.fit(train_); });
+    return message == concat("[", a_.output_dir.string(),
+                             "] is in use by another run: wait for its end, or choose another directory") &&
+           test::same(test::weights(other), before);
+  };
+  int saves = 0;
+  const TrainingCallbacks callbacks{.on_save = [&](const fs::path&) {
+    if (++saves != 2) return;
+    EXPECT_TRUE(refused());
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const ThreadLimit alone(1);
+      ::_exit(refused() ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    Model other = small_model();
+    TrainingArguments elsewhere = a_;
+    elsewhere.output_dir = dir_ / "elsewhere";
+    elsewhere.max_steps = 1;
+    EXPECT_EQ(Trainer(other, elsewhere).fit(train_).global_step, 1);
+  }};
+  Trainer(model_, a_).fit(train_, nullptr, callbacks);
+  EXPECT_EQ(saves, 5);
+  EXPECT_FALSE(fs::exists(dir_ / "out/.lock"));
+  a_.resume_from_checkpoint = true;
+  EXPECT_EQ(Trainer(model_, a_).fit(train_).global_step, 5);
+}
+
+TEST_F(FailingRun, HasItsDirectoryForAsLongAsItAsksFor) {
+  Trainer first(model_, a_);
+  first.lock_output_dir();
+  first.lock_output_dir();
+  Model other = small_model();
+  Trainer second(other, a_);
+  EXPECT_THAT(message_of<BusyError>([&] { second.lock_output_dir(); }),
+              HasSubstr("is in use by another run"));
+  EXPECT_EQ(first.fit(train_).global_step, 5);
+  message_of<BusyError>([&] { second.fit(train_); });
+  a_.output_dir.clear();
+  Trainer nowhere(other, a_);
+  EXPECT_NO_THROW(nowhere.lock_output_dir());
 }
 
 TEST_F(FailingRun, LogsTheRestOfARunThatWasStoppedInItsLastEvaluation) {

@@ -60,7 +60,8 @@ class NumericError : public Error {
   using Error::Error;
 };
 
-/// A limit on what may wait or be at work at once is reached: the same request may succeed later.
+/// A limit on what may wait or be at work at once is reached, or another run has what this one needs: the same request may
+/// succeed later.
 class BusyError : public Error {
  public:
   using Error::Error;

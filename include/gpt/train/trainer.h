@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "gpt/core/directory_lock.h"
 #include "gpt/models/model.h"
 #include "gpt/peft/lora.h"
 #include "gpt/train/batches.h"
@@ -92,7 +93,7 @@ struct TrainingArguments {
       {};  // unset: of every metric but the loss, and those that end with "error"
   std::int64_t early_stopping_patience = 0;  // evaluations in a row without a better one; 0: never stop early
 
-  /// Where checkpoints go: <output_dir>/checkpoint-<step>. Empty: none are written.
+  /// Where checkpoints go: <output_dir>/checkpoint-<step>. Empty: none are written. A run has it for itself (DirectoryLock).
   std::filesystem::path output_dir = {};
   /// libgpt's: what the model is before the run, in words of one's own (Gpt2::fingerprint, say): a run is not resumed with
   /// another. Not for the model itself: it has the checkpoint's weights then.
@@ -184,9 +185,14 @@ class Trainer {
   /// that are not finite, and save_total_limit removes none before an update with a later one was finite, or the run has come to
   /// its end. Throws what the data set, AdamW, language_model_loss and Model::save throw; NumericError at its end for weights
   /// that are not finite; ArgumentError when output_dir holds another run, or the checkpoint that is resumed was made from other
-  /// data or with another option, by its name.
+  /// data or with another option, by its name; BusyError naming output_dir while another run is at work in it. The model is then
+  /// as it was.
   TrainingResult fit(const Dataset& train, const Dataset* evaluation = nullptr,
                      const TrainingCallbacks& callbacks = {}, std::stop_token stop = {});
+
+  /// Takes output_dir, which a fit() has for itself anyhow, for as long as this object and its copies live: for who puts more there
+  /// before or after. Does nothing without an output_dir. Throws as DirectoryLock.
+  void lock_output_dir();
 
   /// The mean loss over all labels of a data set, and the objective's metrics.
   EvaluationLog evaluate(const Dataset& dataset, std::stop_token stop = {}) const;
@@ -197,6 +203,7 @@ class Trainer {
   Model& model_;
   TrainingArguments arguments_;
   std::shared_ptr<Objective> objective_;
+  std::optional<DirectoryLock> lock_;
 };
 
 /// Updates of a whole run over this data set.

@@ -1,0 +1,26 @@
+// One writer of a directory at a time.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+namespace gpt {
+
+/// Takes a directory for whoever holds this object or a copy of it: a second one, in this process or another, is refused.
+///
+/// The lock is the system's, on the file ".lock" in the directory, and ends with the process, however that ends: a file that a
+/// killed one leaves keeps nobody out. Else the file goes with the last copy, and so do directories that were made for it, if
+/// nothing was put there. Where the file system knows no locks there is none, and nobody is refused.
+class DirectoryLock {
+ public:
+  /// Makes the directory where it is missing. Throws BusyError naming it when another object has it; IoError naming the
+  /// directory, or the file, when it cannot be made.
+  explicit DirectoryLock(const std::filesystem::path& directory);
+
+ private:
+  void take(const std::filesystem::path& directory);
+
+  std::shared_ptr<const void> held_;
+};
+
+}  // namespace gpt
