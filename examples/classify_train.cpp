@@ -29,7 +29,7 @@ void require_own_directory(const TrainRequest& r) {
   for (const fs::directory_entry& entry : fs::directory_iterator(run_directory(r), error)) {
     const std::string name = entry.path().filename().string();
     if (!name.starts_with("checkpoint-") && !name.starts_with("round-") && !name.starts_with("fold-") &&
-        !name.starts_with(".checkpoint-"))
+        !name.starts_with(".checkpoint-") && name != ".lock")
       gpt::fail<gpt::ArgumentError>(run_directory(r).string(), "holds ", name,
                                     ", which no run has made: choose another --output-dir");
   }
@@ -72,6 +72,7 @@ void write_reports(const TrainRequest& r, const gpt::Classifier& classifier,
 
 int run(TrainRequest& r) {
   prepare(r);
+  const gpt::DirectoryLock lock(r.output_dir);
   require_own_directory(r);
   gpt::set_num_threads(r.threads);
   const program::Interrupt interrupt;
@@ -101,9 +102,6 @@ int run(TrainRequest& r) {
             << classifier.num_labels() << " labels\n";
   r.arguments.initial_model = gpt::concat(classifier.model().network().fingerprint(stop));
   const fs::path directory = r.output_dir;
-  std::error_code error;
-  fs::create_directories(directory, error);
-  if (error) gpt::fail<gpt::IoError>(r.output_dir, "cannot be made: ", error.message());
   program::TrainingRecords records(directory / "metrics.jsonl", std::nullopt,
                                    r.arguments.resume_from_checkpoint);
   const Lesson lesson{r, rows, train, rows.validation, validation, stop};
@@ -156,6 +154,7 @@ int run(TrainRequest& r) {
       {"weight of the words", program::fixed_text(member.settings.blend.weight, 4)}};
   write_reports(r, classifier, judgement ? &*judgement : nullptr, folds, records.history(), facts, status,
                 object);
+  std::error_code error;
   fs::remove_all(run_directory(r), error);
   if (r.json) {
     object["peak_rss_bytes"] = program::peak_rss_bytes();

@@ -62,7 +62,8 @@ constexpr const char* kFooter = R"(Examples:
 A file named *.jsonl holds samples, one JSON object a line: {"prompt", "completion"}, {"messages"} or {"text"}; any other
 file is one text. Options have the names and meaning of transformers' TrainingArguments, and the defaults in brackets. <|endoftext|> in a file is that token.
 OUTPUT_DIR gets the tuned checkpoint (with --use-peft an adapter, which other programs take with --adapter), and checkpoint-<step> directories, one also when interrupted, from which --resume goes on
-to the same bits; of the run metrics.jsonl, report.html with curves and samples, and runs/ for TensorBoard.)";
+to the same bits; of the run metrics.jsonl, report.html with curves and samples, and runs/ for TensorBoard.
+While a run is at work there, a second one is refused.)";
 
 /// "a, b or c".
 std::string scheduler_names() {
@@ -430,13 +431,11 @@ int finetune(Request& request) {
       program::make_objective(request.objective, model, arguments, old.get(), interrupt.token());
   gpt::Trainer trainer = made.objective != nullptr ? gpt::Trainer(model, arguments, made.objective)
                                                    : gpt::Trainer(model, arguments);
+  trainer.lock_output_dir();  // to the end: what is there beside the checkpoints is this run's, too
   const Data data = read_data(request, model, interrupt.token());
   std::optional<gpt::ReplayDataset> mixed;
   if (data.replay)
     mixed.emplace(*data.train, *data.replay, request.replay_fraction.value_or(0.25), request.arguments.seed);
-  std::error_code error;
-  std::filesystem::create_directories(request.output_dir, error);
-  if (error) gpt::fail<gpt::IoError>(request.output_dir, "cannot be made: ", error.message());
   auto report = begin_report(request, model, data, interrupt.token());
   program::TrainingRecords records = begin_records(request);
   const auto end_report = [&](const std::string& how, bool trained) {

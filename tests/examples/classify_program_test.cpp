@@ -276,6 +276,36 @@ TEST_F(ClassifyProgram, GoesOnAfterAnInterruptionToTheSameFiles) {
   EXPECT_EQ(read_file(fs::path(dir) / "model.safetensors"), read_file(file("out/model.safetensors")));
 }
 
+TEST_F(ClassifyProgram, LeavesARunAloneThatIsAtWorkInTheDirectory) {
+  const std::string dir = file("shared");
+  const std::vector<std::string> arguments{"train",
+                                           "--model",
+                                           kDemo,
+                                           "--train-file",
+                                           file("train.csv"),
+                                           "--text-column",
+                                           "review",
+                                           "--label-column",
+                                           "stars",
+                                           "--max-length",
+                                           "12",
+                                           "--output-dir",
+                                           dir,
+                                           "--logging-steps",
+                                           "1"};
+  Process first(command(arguments));
+  ASSERT_TRUE(first.await_error("step 2/")) << first.errors();
+  std::vector<std::string> folds = arguments;
+  folds.insert(folds.end(), {"--folds", "2"});
+  expect_failure(1, command(folds), "shared] is in use by another run");
+  first.send(SIGKILL);
+  first.wait();
+  EXPECT_TRUE(fs::exists(fs::path(dir) / "run/.lock"));
+  const ProcessResult next = train({"--output-dir", dir});
+  EXPECT_EQ(next.status, 0) << next.err;
+  EXPECT_FALSE(fs::exists(fs::path(dir) / ".lock"));
+}
+
 TEST_F(ClassifyProgram, CrossValidates) {
   const ProcessResult result =
       train({"--output-dir", file("folds"), "--folds", "2", "--method", "head", "--json"});

@@ -334,6 +334,22 @@ TEST_F(FinetuneProgram, SavesACheckpointWhenInterrupted) {
                     HasSubstr("Before training"), Not(HasSubstr("After training"))));
 }
 
+TEST_F(FinetuneProgram, LeavesARunAloneThatIsAtWorkInTheDirectory) {
+  Process process(command(options("out", {"--num-train-epochs", "100000", "--save-steps", "0"})));
+  while (content(dir_ / "out/metrics.jsonl").empty())
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  expect_failure(1, command(options("out", {"--max-steps", "1"})), "out] is in use by another run");
+  expect_failure(1, command(options("out", {"--max-steps", "1", "--resume"})),
+                 "out] is in use by another run");
+  EXPECT_TRUE(content(dir_ / "out/metrics.jsonl").starts_with("{\"step\": 1, \"total_steps\": 1100000"));
+  process.send(SIGKILL);
+  process.wait();
+  EXPECT_TRUE(fs::exists(dir_ / "out/.lock"));
+  const ProcessResult next = run(options("out", {"--max-steps", "1"}));
+  EXPECT_EQ(next.status, 0) << next.err;
+  EXPECT_FALSE(fs::exists(dir_ / "out/.lock"));
+}
+
 TEST_F(FinetuneProgram, ReportsHowTheLossGotLost) {
   const ProcessResult result = run({"--config", dir_ / "config.json", "--tokenizer", kDemo, "--train-file",
                                     dir_ / "corpus.txt", "--output-dir", dir_ / "out", "--block-size", "32",
