@@ -62,8 +62,8 @@ constexpr const char* kFooter = R"(Examples:
 A file named *.jsonl holds samples, one JSON object a line: {"prompt", "completion"}, {"messages"} or {"text"}; any other
 file is one text. Options have the names and meaning of transformers' TrainingArguments, and the defaults in brackets. <|endoftext|> in a file is that token.
 OUTPUT_DIR gets the tuned checkpoint (with --use-peft an adapter, which other programs take with --adapter), and checkpoint-<step> directories, one also when interrupted, from which --resume goes on
-to the same bits; of the run metrics.jsonl, report.html with curves and samples, and runs/ for TensorBoard.
-While a run is at work there, a second one is refused.)";
+to the same bits; of the run metrics.jsonl, report.html with curves and samples, and runs/ for TensorBoard; of the data cache/, their tokens, which the next
+run maps: neither a text nor samples need fit into memory (pairs for --loss-type do). While a run is at work there, a second one is refused.)";
 
 /// "a, b or c".
 std::string scheduler_names() {
@@ -320,6 +320,7 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
                                               {.max_length = block + 1,
                                                .chat_template = chat_template_of(r),
                                                .skip_bad_lines = r.skip_bad_lines,
+                                               .cache_dir = std::filesystem::path(r.output_dir) / "cache",
                                                .stop = stop});
   const gpt::JsonlCounts counts = samples.counts();
   if (counts.bad > 0)

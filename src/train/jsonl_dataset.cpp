@@ -1,9 +1,13 @@
 #include "gpt/train/jsonl_dataset.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <functional>
+#include <span>
 #include <string_view>
 #include <vector>
 
+#include "core/directory.h"
 #include "core/fingerprint.h"
 #include "core/memory.h"
 #include "core/parallel_try.h"
@@ -12,11 +16,15 @@
 #include "gpt/core/parallel.h"
 #include "train/dataset_checks.h"
 #include "train/jsonl_line.h"
+#include "train/sample_cache.h"
+#include "train/sample_store.h"
+#include "train/token_cache.h"
 
 namespace gpt {
 namespace {
 
 constexpr std::string_view kJsonl = "JsonlDataset";
+constexpr std::size_t kPageRun = std::size_t{1} << 18;  // bytes of the file whose pages are let go together
 
 struct Line {
   std::string_view text;
@@ -86,66 +94,134 @@ Outcome read_line(const Line& line, std::string_view path, const Tokenizer& toke
   return outcome;
 }
 
+void count_line(JsonlCounts& counts, const Outcome& outcome) {
+  ++counts.lines;
+  counts.dropped += outcome.dropped;
+  counts.truncated += outcome.truncated;
+  if (!outcome.bad.empty() && ++counts.bad == 1) counts.first_bad = outcome.bad;
+}
+
+/// Hands the samples to `sink`, in order. Memory is needed for some lines of each thread: the pages of those before are let go.
+JsonlCounts read_samples(const MappedFile& file, const std::string& name, const Tokenizer& tokenizer,
+                         const JsonlDatasetOptions& options,
+                         const std::function<void(const MaskedIds&)>& sink) {
+  constexpr int kLinesPerThread = 64;
+  const std::string_view text = file.text();
+  const std::size_t mark = file.bytes().size() - text.size();
+  JsonlCounts counts;
+  LineReader reader(text);
+  for (std::size_t dropped = 0;;) {
+    if (options.stop.stop_requested()) fail<CancelledError>(name, "encoding stopped");
+    const auto lines = reader.next(static_cast<std::size_t>(kLinesPerThread * num_threads()));
+    if (lines.empty()) break;
+    std::vector<Outcome> outcomes(lines.size());
+    parallel_try(static_cast<std::int64_t>(lines.size()), 1, [&](std::int64_t i) {
+      const auto at = static_cast<std::size_t>(i);
+      outcomes[at] = read_line(lines[at], name, tokenizer, options);
+    });
+    for (const Outcome& outcome : outcomes) {
+      count_line(counts, outcome);
+      if (outcome.bad.empty() && !outcome.dropped) sink(outcome.sample);
+    }
+    if (const std::size_t done = mark + reader.done(); done - dropped >= kPageRun) {
+      file.drop_pages(file.bytes().subspan(dropped, done - dropped));
+      dropped = done;
+    }
+    if (options.on_progress)
+      options.on_progress({static_cast<std::int64_t>(reader.done()), static_cast<std::int64_t>(text.size())});
+  }
+  if (counts.lines == counts.bad + counts.dropped)
+    fail<FormatError>(name, "has no usable sample: of ", counts.lines, " lines ", counts.bad, " are bad and ",
+                      counts.dropped, " too long", counts.bad > 0 ? ", the first bad one: " : "",
+                      counts.first_bad);
+  return counts;
+}
+
+/// Of a file that may be larger than memory.
+std::uint64_t fingerprint_of(const MappedFile& file) {
+  Fingerprint sum;
+  for (std::span<std::byte> rest = file.bytes(); !rest.empty();) {
+    const std::span<std::byte> piece = rest.first(std::min(kPageRun, rest.size()));
+    sum.add(std::string_view(reinterpret_cast<const char*>(piece.data()), piece.size()));
+    file.drop_pages(piece);
+    rest = rest.subspan(piece.size());
+  }
+  return sum.value();
+}
+
+/// Of all that makes the samples of a line, but for the line.
+std::uint64_t fingerprint_of(const Tokenizer& tokenizer, const JsonlDatasetOptions& options) {
+  Fingerprint sum;
+  sum.add("jsonl").add(tokenizer.fingerprint()).add(tokenizer.eos_token_id().value_or(-1));
+  sum.add(options.max_length).add(static_cast<int>(options.overlong)).add(options.parse_special_tokens);
+  sum.add(options.skip_bad_lines).add(options.chat_template.name());
+  return sum.value();
+}
+
 }  // namespace
 
 struct JsonlDataset::Data {
-  std::vector<TokenId> ids;         // of all samples
-  std::vector<bool> learned;        // as many
-  std::vector<std::int64_t> begin;  // of each sample; one more at the end
+  SampleStore samples;
   JsonlCounts counts;
 
-  void add(const Outcome& outcome) {
-    ++counts.lines;
-    if (!outcome.bad.empty()) {
-      if (++counts.bad == 1) counts.first_bad = outcome.bad;
-      return;
-    }
-    counts.dropped += outcome.dropped;
-    counts.truncated += outcome.truncated;
-    if (outcome.dropped) return;
-    begin.push_back(static_cast<std::int64_t>(ids.size()));
-    ids.insert(ids.end(), outcome.sample.ids.begin(), outcome.sample.ids.end());
-    learned.insert(learned.end(), outcome.sample.learned.begin(), outcome.sample.learned.end());
-  }
-
-  TokenId label(std::int64_t i) const {
-    const auto at = static_cast<std::size_t>(i);
-    return learned[at] ? ids[at] : kIgnoredLabel;
-  }
+  static Data in_memory(const MappedFile& file, const std::string& name, const Tokenizer& tokenizer,
+                        const JsonlDatasetOptions& options);
+  static Data through_cache(const MappedFile& file, const std::string& name, const Tokenizer& tokenizer,
+                            const JsonlDatasetOptions& options);
 };
+
+JsonlDataset::Data JsonlDataset::Data::in_memory(const MappedFile& file, const std::string& name,
+                                                 const Tokenizer& tokenizer,
+                                                 const JsonlDatasetOptions& options) {
+  struct Memory {
+    std::vector<std::byte> blocks;
+    std::vector<std::uint64_t> begins{0};
+  };
+  const auto memory = std::make_shared<Memory>();
+  const std::size_t width = id_width(tokenizer.vocab_size());
+  SampleBlocks blocks(width, [&](std::span<const std::byte> block) {
+    memory->blocks.insert(memory->blocks.end(), block.begin(), block.end());
+  });
+  JsonlCounts counts = read_samples(file, name, tokenizer, options, [&](const MaskedIds& sample) {
+    blocks.add(sample);
+    memory->begins.push_back(memory->begins.back() + sample.ids.size());
+  });
+  blocks.finish();
+  return {{memory, memory->blocks.data(), width, memory->begins}, std::move(counts)};
+}
+
+JsonlDataset::Data JsonlDataset::Data::through_cache(const MappedFile& file, const std::string& name,
+                                                     const Tokenizer& tokenizer,
+                                                     const JsonlDatasetOptions& options) {
+  const TokenCacheKey key{.text = fingerprint_of(file), .encoding = fingerprint_of(tokenizer, options)};
+  const std::filesystem::path cache = cache_path(options.cache_dir, name, key.encoding, ".samples");
+  const std::string source =
+      concat("[", name);  // what a message begins with; the file may have another name next time
+  auto there = read_sample_cache(cache, key);
+  if (!there) {
+    make_directory(options.cache_dir);
+    SampleCacheWriter writer(cache, key, tokenizer.vocab_size());
+    JsonlCounts counts =
+        read_samples(file, name, tokenizer, options, [&](const MaskedIds& sample) { writer.add(sample); });
+    if (fingerprint_of(file) != key.text) fail<IoError>(name, "changed while it was encoded");
+    if (counts.bad > 0) counts.first_bad.erase(0, source.size());
+    writer.commit(counts);
+    there = read_sample_cache(cache, key);
+    if (!there) fail<IoError>(cache.string(), "does not hold what was written to it");
+  }
+  if (there->counts.bad > 0) there->counts.first_bad.insert(0, source);
+  return {std::move(there->samples), std::move(there->counts)};
+}
 
 JsonlDataset JsonlDataset::from_file(const std::filesystem::path& path, const Tokenizer& tokenizer,
                                      const JsonlDatasetOptions& options) {
   if (options.max_length < 2)
     fail<ArgumentError>(kJsonl, "max_length is ", options.max_length, ", expected at least 2");
-  constexpr int kLinesPerThread = 64;
   return with_memory_errors(path.native(), [&] {
-    const std::string name = path.string();
     const MappedFile file(path);
-    const std::string_view text = file.text();
-    auto data = std::make_shared<Data>();
-    LineReader reader(text);
-    for (;;) {
-      if (options.stop.stop_requested()) fail<CancelledError>(name, "encoding stopped");
-      const auto lines = reader.next(static_cast<std::size_t>(kLinesPerThread * num_threads()));
-      if (lines.empty()) break;
-      std::vector<Outcome> outcomes(lines.size());
-      parallel_try(static_cast<std::int64_t>(lines.size()), 1, [&](std::int64_t i) {
-        const auto at = static_cast<std::size_t>(i);
-        outcomes[at] = read_line(lines[at], name, tokenizer, options);
-      });
-      for (const Outcome& outcome : outcomes) data->add(outcome);
-      if (options.on_progress)
-        options.on_progress(
-            {static_cast<std::int64_t>(reader.done()), static_cast<std::int64_t>(text.size())});
-    }
-    const auto size = static_cast<std::int64_t>(data->begin.size());
-    data->begin.push_back(static_cast<std::int64_t>(data->ids.size()));
-    const JsonlCounts& counts = data->counts;
-    if (size == 0)
-      fail<FormatError>(name, "has no usable sample: of ", counts.lines, " lines ", counts.bad,
-                        " are bad and ", counts.dropped, " too long",
-                        counts.bad > 0 ? ", the first bad one: " : "", counts.first_bad);
+    const auto make = options.cache_dir.empty() ? Data::in_memory : Data::through_cache;
+    auto data = std::make_shared<const Data>(make(file, path.string(), tokenizer, options));
+    const std::int64_t size = data->samples.size();
     return JsonlDataset(std::move(data), 0, size);
   });
 }
@@ -162,30 +238,18 @@ const JsonlCounts& JsonlDataset::counts() const noexcept { return data_->counts;
 
 std::int64_t JsonlDataset::length(std::int64_t index) const {
   require_index(kJsonl, index, size());
-  const std::int64_t* begin = data_->begin.data() + begin_ + index;
-  return begin[1] - begin[0];
+  return data_->samples.length(begin_ + index);
 }
 
 Sample JsonlDataset::at(std::int64_t index) const {
-  const std::int64_t count = length(index);
-  return with_memory_errors(kJsonl, [&] {
-    const std::int64_t begin = data_->begin[static_cast<std::size_t>(begin_ + index)];
-    Sample sample;
-    sample.ids.assign(data_->ids.begin() + begin, data_->ids.begin() + begin + count);
-    for (std::int64_t i = begin; i < begin + count; ++i) sample.labels.push_back(data_->label(i));
-    return sample;
-  });
+  require_index(kJsonl, index, size());
+  return with_memory_errors(kJsonl, [&] { return data_->samples.at(begin_ + index); });
 }
 
 std::uint64_t JsonlDataset::fingerprint() const noexcept {
   Fingerprint all;
   all.add("jsonl").add(size());
-  for (std::int64_t sample = begin_; sample < end_; ++sample) {
-    const std::int64_t* begin = data_->begin.data() + sample;
-    all.add(begin[1] - begin[0]);
-    for (std::int64_t i = begin[0]; i < begin[1]; ++i)
-      all.add(data_->ids[static_cast<std::size_t>(i)]).add(data_->label(i));
-  }
+  for (std::int64_t sample = begin_; sample < end_; ++sample) data_->samples.add_to(all, sample);
   return all.value();
 }
 

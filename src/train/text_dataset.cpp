@@ -1,7 +1,6 @@
 #include "gpt/train/text_dataset.h"
 
 #include <algorithm>
-#include <charconv>
 #include <string>
 
 #include "core/directory.h"
@@ -32,13 +31,6 @@ void require_sample(std::string_view where, std::int64_t tokens, const BlockOpti
   if (tokens <= least) fail<E>(where, "has ", tokens, " tokens, expected more than ", least, " for a sample");
 }
 
-std::string hexadecimal(std::uint64_t value) {
-  char digits[16];
-  const auto end = std::to_chars(std::begin(digits), std::end(digits), value, 16).ptr;
-  const std::string_view written(digits, static_cast<std::size_t>(end - digits));
-  return std::string(sizeof digits - written.size(), '0').append(written);
-}
-
 std::shared_ptr<const TokenStore> encode(std::string_view text, const Tokenizer& tokenizer,
                                          const EncodeTextOptions& options, std::string_view where) {
   std::vector<TokenId> ids;
@@ -47,25 +39,13 @@ std::shared_ptr<const TokenStore> encode(std::string_view text, const Tokenizer&
   return std::make_shared<const TokenStore>(std::move(ids));
 }
 
-// One file for each text and encoding, so that neither a changed text leaves its old tokens behind nor two
-// tokenizers take the file from each other.
-fs::path cache_path(const fs::path& directory, const fs::path& text, std::uint64_t encoding) {
-  constexpr std::size_t kLongestStem = 100;  // leaves room for the rest in the 255 bytes of a file name
-  std::error_code error;
-  fs::path whole = fs::weakly_canonical(text, error);
-  if (error) whole = text;
-  const std::uint64_t id = Fingerprint().add(whole.string()).add(encoding).value();
-  return directory /
-         concat(text.filename().string().substr(0, kLongestStem), "-", hexadecimal(id), ".tokens");
-}
-
 std::shared_ptr<const TokenStore> encode_through_cache(std::string_view text, const fs::path& path,
                                                        const Tokenizer& tokenizer, const fs::path& cache_dir,
                                                        const EncodeTextOptions& options) {
   const TokenCacheKey key{
       .text = Fingerprint().add(text).value(),
       .encoding = Fingerprint().add(tokenizer.fingerprint()).add(options.parse_special_tokens).value()};
-  const fs::path cache = cache_path(cache_dir, path, key.encoding);
+  const fs::path cache = cache_path(cache_dir, path, key.encoding, ".tokens");
   if (auto tokens = read_token_cache(cache, key)) return tokens;
   make_directory(cache_dir);
   TokenCacheWriter writer(cache, key, tokenizer.vocab_size());

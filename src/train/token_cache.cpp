@@ -1,11 +1,13 @@
 #include "train/token_cache.h"
 
 #include <bit>
+#include <charconv>
 #include <cstring>
-#include <optional>
+#include <iterator>
+#include <string>
+#include <system_error>
 
 #include "gpt/core/error.h"
-#include "gpt/core/mapped_file.h"
 
 namespace gpt {
 namespace {
@@ -34,19 +36,37 @@ std::span<const std::byte> bytes_of(const T& value) {
   return std::as_bytes(std::span(&value, 1));
 }
 
-std::optional<MappedFile> open(const std::filesystem::path& path) {
-  try {
-    return MappedFile(path);
-  } catch (const IoError&) {  // nothing to read; writing it says what is in the way
-    return std::nullopt;
-  }
+std::string hexadecimal(std::uint64_t value) {
+  char digits[16];
+  const auto end = std::to_chars(std::begin(digits), std::end(digits), value, 16).ptr;
+  const std::string_view written(digits, static_cast<std::size_t>(end - digits));
+  return std::string(sizeof digits - written.size(), '0').append(written);
 }
 
 }  // namespace
 
+std::filesystem::path cache_path(const std::filesystem::path& directory, const std::filesystem::path& text,
+                                 std::uint64_t encoding, std::string_view extension) {
+  constexpr std::size_t kLongestStem = 100;  // leaves room for the rest in the 255 bytes of a file name
+  std::error_code error;
+  std::filesystem::path whole = std::filesystem::weakly_canonical(text, error);
+  if (error) whole = text;
+  const std::uint64_t id = Fingerprint().add(whole.string()).add(encoding).value();
+  return directory /
+         concat(text.filename().string().substr(0, kLongestStem), "-", hexadecimal(id), extension);
+}
+
+std::optional<MappedFile> open_cache(const std::filesystem::path& path) {
+  try {
+    return MappedFile(path);
+  } catch (const IoError&) {
+    return std::nullopt;
+  }
+}
+
 std::shared_ptr<const TokenStore> read_token_cache(const std::filesystem::path& path,
                                                    const TokenCacheKey& key) {
-  const auto file = open(path);
+  const auto file = open_cache(path);
   if (!file) return nullptr;
   const std::span<const std::byte> bytes = file->bytes();
   if (bytes.size() < sizeof(Header) + sizeof(Footer)) return nullptr;

@@ -18,11 +18,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "core/fingerprint.h"
 #include "gpt/core/atomic_file.h"
+#include "gpt/core/mapped_file.h"
 #include "gpt/core/token.h"
 #include "train/token_store.h"
 
@@ -33,6 +36,14 @@ struct TokenCacheKey {
   std::uint64_t text = 0;
   std::uint64_t encoding = 0;
 };
+
+/// Where the tokens of a text are kept: one file for each text and encoding, so that neither a changed text leaves its old tokens
+/// behind nor two tokenizers take the file from each other.
+std::filesystem::path cache_path(const std::filesystem::path& directory, const std::filesystem::path& text,
+                                 std::uint64_t encoding, std::string_view extension);
+
+/// None where there is nothing to read: writing it says what is in the way.
+std::optional<MappedFile> open_cache(const std::filesystem::path& path);
 
 /// The tokens of a cache file, mapped into memory after all of them were checked; null when there is no such file, or
 /// it is damaged or was made of something else.

@@ -234,14 +234,31 @@ TEST_F(FinetuneProgram, ReportsOnOnePage) {
   // Samples from the data, where a .jsonl file says what is asked.
   write_file(dir_ / "questions.jsonl", R"({"prompt": "Who speaks?", "completion": " The first citizen."})"
                                        "\nno sample\n");
-  ASSERT_EQ(
-      run({"--config", dir_ / "config.json", "--tokenizer", kDemo, "--train-file", dir_ / "questions.jsonl",
-           "--skip-bad-lines", "--output-dir", dir_ / "answers", "--max-steps", "1"})
-          .status,
-      0);
+  const std::vector<std::string> on_questions{"--config",
+                                              dir_ / "config.json",
+                                              "--tokenizer",
+                                              kDemo,
+                                              "--train-file",
+                                              dir_ / "questions.jsonl",
+                                              "--skip-bad-lines",
+                                              "--output-dir",
+                                              dir_ / "answers",
+                                              "--max-steps",
+                                              "1",
+                                              "--resume"};
+  ASSERT_EQ(run(on_questions).status, 0);
   EXPECT_THAT(content(dir_ / "answers/report.html"),
               AllOf(HasSubstr("<pre>\nWho speaks?</pre>"),
                     HasSubstr("<dt>Lines that are no samples, left out</dt><dd>1</dd>")));
+  // Which are kept, with what was wrong.
+  const fs::path cache = fs::directory_iterator(dir_ / "answers/cache")->path();
+  EXPECT_EQ(cache.extension(), ".samples");
+  const auto made = fs::last_write_time(cache);
+  const ProcessResult again = run(on_questions);
+  EXPECT_EQ(again.status, 0);
+  EXPECT_THAT(again.err, AllOf(HasSubstr("nothing was left to do"), HasSubstr("1 of 2 lines left out"),
+                               HasSubstr("questions.jsonl:2] is not valid JSON")));
+  EXPECT_EQ(fs::last_write_time(cache), made);
 }
 
 TEST_F(FinetuneProgram, WritesNoMoreThanIsAskedFor) {

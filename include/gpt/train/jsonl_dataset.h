@@ -33,6 +33,9 @@ struct JsonlDatasetOptions {
   ChatTemplate chat_template = {};
   /// Leaves out and counts the lines that are not as documented; else the first of them is an error.
   bool skip_bad_lines = false;
+  /// Where the samples are kept, as TextDatasetOptions::cache_dir keeps tokens: so that the lines are encoded once and need not
+  /// fit into memory. Empty: they are kept in memory, a little more than 2 bytes a token, or 4 with a vocabulary of more than 65536.
+  std::filesystem::path cache_dir = {};
   DatasetProgressCallback on_progress = {};
   std::stop_token stop = {};  // checked after every few hundred lines
 };
@@ -64,10 +67,18 @@ struct JsonlCounts {
 /// first message begin with the tokens that the tokenizer's template puts there, unless they do so themselves; those that it puts
 /// behind a text stand, learned, at the end of the sample, where no eos token does.
 ///
-/// The tokens are kept in memory, a little more than 4 bytes each. Copying shares them.
+/// The samples are the same, in the same order, wherever they are kept. Copying shares them.
 class JsonlDataset final : public Dataset {
  public:
-  /// Throws IoError naming the file; FormatError naming file and line: not valid JSON, a member that is missing or of
+  /// Reads the file line by line, mapped into memory; it must not be cut short by others meanwhile.
+  ///
+  /// With a cache_dir the samples are read from <cache_dir>/<name of the file>-<16 hexadecimal digits>.samples, mapped, where the
+  /// digits stand for the file's path, the tokenizer and the options. That file is made again when it is missing or damaged, or
+  /// when the lines are not those it was made from: their content decides, not the date. While it is made, memory is needed for
+  /// some lines of each thread and 8 bytes a sample. It is replaced atomically; what goes wrong (a full disk, a stop, a
+  /// bad line) leaves what was there.
+  ///
+  /// Throws IoError naming the file, or the cache that cannot be written; FormatError naming file and line: not valid JSON, a member that is missing or of
   /// another type or role, an empty text, completion or answer, nothing to learn, fewer than 2 ids, text that the
   /// vocabulary cannot express, a sample that is too long with Overlong::kError; FormatError naming the file when
   /// it has no usable line; ArgumentError for a max_length below 2; CancelledError.
