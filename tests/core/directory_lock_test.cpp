@@ -11,8 +11,10 @@
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "gpt/core/error.h"
@@ -21,12 +23,14 @@
 
 namespace {
 
-int g_lock_error = 0;  // what flock() fails with
+int g_lock_error = 0;                 // what flock() fails with
+std::function<void()> g_before_lock;  // what happens, once, before it is at work
 
 }  // namespace
 
 // In the place of the C library's, for this program: every file system here knows locks.
 extern "C" int flock(int fd, int operation) {
+  if (const auto first = std::exchange(g_before_lock, {})) first();
   if (g_lock_error == 0) return static_cast<int>(::syscall(SYS_flock, fd, operation));
   errno = g_lock_error;
   return -1;
@@ -102,6 +106,23 @@ TEST(DirectoryLock, EndsWithItsProcess) {
   EXPECT_NO_THROW(DirectoryLock{dir.path()});
   EXPECT_FALSE(fs::exists(dir / ".lock"));
   ::kill(sleeper, SIGKILL);
+}
+
+// Between the two calls of the system the file may become nobody's: who held it removes it, and the next one makes another.
+TEST(DirectoryLock, IsNotOnAFileThatIsGone) {
+  const TempDir dir;
+  std::optional<DirectoryLock> next;
+  g_before_lock = [&] {
+    fs::remove(dir / ".lock");
+    next.emplace(dir.path());
+  };
+  expect_taken(dir.path());
+  EXPECT_TRUE(next);
+  EXPECT_TRUE(fs::exists(dir / ".lock"));
+  next.reset();
+  g_before_lock = [&] { fs::remove(dir / ".lock"); };
+  const DirectoryLock lock(dir.path());
+  expect_taken(dir.path());
 }
 
 TEST(DirectoryLock, IsOneThreadsAtATimeWhateverTheyRemove) {

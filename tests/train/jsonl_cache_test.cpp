@@ -212,9 +212,6 @@ TEST_F(JsonlCache, OfWhatFailsIsNotMadeAndTheOldOneStays) {
   set_lines("{\"text\": 3}\n");
   expect_error<FormatError>([&] { load(); }, {"no usable sample"});
   EXPECT_EQ(read_file(file()), good);
-  set_lines(lines_of(300));
-  fs::remove(file());
-  fs::create_directory(dir_ / "deep/cache" / "x");
   JsonlDatasetOptions below = cached_;
   below.cache_dir = dir_ / "data.jsonl";
   expect_error<IoError>([&] { load(below); }, {"data.jsonl]", "cannot create the directory"});
