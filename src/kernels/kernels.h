@@ -64,8 +64,7 @@ struct LinearSpace {
 inline constexpr std::int64_t kTaskPanels = 4;  // task_panels is a multiple
 inline constexpr std::int64_t kLinearRows = 128;
 inline constexpr std::int64_t kMostDepth = 1024;
-inline constexpr std::int64_t kFewRows =
-    48;  // which are soon done with a block of panels, and ask for the next
+inline constexpr std::int64_t kFewRows = 48;  // which are soon done with a block of panels
 struct LinearArgs : Matrix {
   const float* x = nullptr;   // [M, K]
   std::int64_t x_stride = 0;  // from row to row; products of integers read x as it is packed, from whole rows
@@ -265,9 +264,9 @@ struct IntegerKernels {
 struct KernelTable {
   const char* name;
   IntegerKernels integer;
-  /// panels [P, K, 16] = the matrix as float32; the range is of panels.
   /// Whether `linear` reads the matrix as it lies, in one go: it needs no space then.
   bool (*streams)(const LinearArgs&) noexcept;
+  /// panels [P, K, 16] = the matrix as float32; the range is of panels.
   void (*widen_panels)(const Matrix&, float* panels, std::int64_t begin, std::int64_t end) noexcept;
   /// A product of floats; the range is of tasks.
   void (*linear)(const LinearArgs&, std::int64_t begin, std::int64_t end) noexcept;

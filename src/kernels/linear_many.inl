@@ -55,6 +55,7 @@ struct Asking {
  private:
   static constexpr std::int64_t kLine = 64;
 };
+
 /// Tiles whose rows of x meet one panel after another while they are near.
 inline constexpr std::int64_t kNearTiles = 16;
 
@@ -117,7 +118,7 @@ struct ManyRows {
   PanelSource source{a};
 
   /// A block of inputs after another, of all these panels where their sums wait in y: so that rows of x which leave the caches
-  /// are read once. Few rows rather read the matrix in order.
+  /// are read once. Few rows rather read a group of panels to its end.
   void panels(std::int64_t begin, std::int64_t end) const noexcept {
     const std::int64_t together = a.sums_in_y() && a.m > kFewRows ? end - begin : kTaskPanels;
     for (std::int64_t p0 = begin; p0 < end; p0 += together)
