@@ -23,8 +23,8 @@
 
 namespace {
 
-int g_lock_error = 0;                 // what flock() fails with
-std::function<void()> g_before_lock;  // what happens, once, before it is at work
+int g_lock_error = 0;                              // what flock() fails with
+thread_local std::function<void()> g_before_lock;  // what happens in this thread, once, before it is at work
 
 }  // namespace
 
