@@ -65,6 +65,7 @@ struct PredictRequest : CommonRequest {
 struct AverageRequest : CommonRequest {
   std::vector<std::string> with;
   std::string output_dir;
+  std::optional<std::string> validation_file;
 };
 
 void add_options(program::App& app, TrainRequest& request);

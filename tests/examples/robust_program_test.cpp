@@ -194,6 +194,53 @@ TEST_F(RobustProgram, MakesOneClassifierOfSeveral) {
       "expected the labels and the type of");
 }
 
+// What --model itself has is neither the mean nor the fit of the two.
+TEST_F(RobustProgram, CalibratesTheOneClassifierOfSeveral) {
+  write_file(directory / "dev.csv", rows(12));
+  for (const char* seed : {"1", "2"})
+    ASSERT_EQ(classify(train(concat("run-", seed), {"--seed", seed})).status, 0);
+  const auto averaged = [&](const std::string& name, std::vector<std::string> more) {
+    std::vector<std::string> all{"average",     "--model",      file("run-1"), "--with",
+                                 file("run-2"), "--output-dir", file(name)};
+    all.insert(all.end(), more.begin(), more.end());
+    const ProcessResult result = classify(all);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return parse_json(read_file(directory / name / "classification.json"));
+  };
+  const auto settings = [&](const char* name) {
+    return parse_json(read_file(directory / name / "classification.json"));
+  };
+  const auto number = [](const Json& json, const char* key) { return json.at(key).get<double>(); };
+  const Json one = settings("run-1"), two = settings("run-2"), mean = averaged("mean", {});
+  EXPECT_DOUBLE_EQ(number(mean, "temperature"),
+                   2 / (1 / number(one, "temperature") + 1 / number(two, "temperature")));
+  EXPECT_DOUBLE_EQ(number(mean, "words_weight"),
+                   (number(one, "words_weight") + number(two, "words_weight")) / 2);
+
+  const Json fitted = averaged("fitted", {"--validation-file", file("dev.csv")});
+  const Classifier soup = Classifier::load(file("fitted"));
+  const BagOfWords words = BagOfWords::load(directory / "fitted" / "bag_of_words.safetensors");
+  const LabelledRows dev = read_labelled_rows(file("dev.csv"), {});
+  const ClassificationDataset data(soup, dev.rows, {.max_length = 8});
+  std::vector<std::vector<TokenId>> sequences;
+  std::vector<double> probabilities;
+  for (std::int64_t i = 0; i < data.size(); ++i) {
+    sequences.push_back(data.at(i).ids);
+    for (const double p : words.probabilities(dev.rows[static_cast<std::size_t>(i)].text))
+      probabilities.push_back(p);
+  }
+  const Blend expected = fit_blend(soup.logits(sequences), probabilities, data.classes());
+  EXPECT_EQ(number(fitted, "temperature"), expected.temperature);
+  EXPECT_EQ(number(fitted, "words_weight"), expected.weight);
+  EXPECT_NE(number(fitted, "temperature"), number(mean, "temperature"));
+
+  expect_failure(1,
+                 {GPT_CLASSIFY, "average", "--model", file("run-1"), "--with", file("run-2"), "--output-dir",
+                  file("none"), "--validation-file", file("absent.csv")},
+                 "absent.csv");
+  EXPECT_FALSE(fs::exists(directory / "none"));
+}
+
 TEST_F(RobustProgram, HoldsWhatIsKnownInAFinetuning) {
   write_file(directory / "new.txt", std::string(3000, 'a') + "\n" + std::string(3000, 'b'));
   write_file(directory / "old.txt", "ROMEO:\nBut soft, what light through yonder window breaks?\n");
