@@ -210,12 +210,13 @@ TEST_F(TapeTest, GivesMemoryBackOnlyWhereTheGradientsAreMuch) {
     return std::count(all.begin(), all.end(), 1.0f);
   };
   std::fill_n(kept.data<float>(), kElements, 1.0f);
-  Tensor few = Tensor::zeros({100}), much = Tensor::zeros({kElements / 4});
-  const Tensor parameter = Tensor::zeros({100}), large = Tensor::zeros({kElements / 4});
-  tape_.watch(parameter, few);
+  const auto share = static_cast<std::int64_t>(arena_.capacity() / 8 / sizeof(float));
+  Tensor few = Tensor::zeros({share - 1}), one = Tensor::zeros({1});
+  const Tensor parameter = Tensor::zeros({share - 1}), other = Tensor::zeros({1});
+  for (int i = 0; i < 9; ++i) tape_.watch(parameter, few);  // another one in its place
   tape_.give_back(arena_, from, to);
   EXPECT_EQ(ones(), kElements);
-  tape_.watch(large, much);
+  tape_.watch(other, one);
   tape_.give_back(arena_, from, to);
   EXPECT_LT(ones(), kElements / 2);
 }
