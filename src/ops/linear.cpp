@@ -88,7 +88,7 @@ class LinearSpaces {
     floats_ = scratch.take({calls, size_}).data<float>();
   }
 
-  /// Calls f(a space that nobody else has meanwhile). No more calls run at once than there are spaces.
+  /// Calls f(a space that nobody else has meanwhile), and waits for one where all are taken.
   template <class F>
   void with_one(F f) const noexcept {
     if (size_ == 0) return f(kernels::LinearSpace{});
@@ -108,7 +108,7 @@ class LinearSpaces {
 
 /// A product of floats.
 void multiply(kernels::LinearArgs args, Arena& scratch) {
-  const ThreadLimit as_many(num_threads());  // as there are spaces for
+  const ThreadLimit as_many(num_threads());  // as there are spaces for: none waits for another's
   const Arena::Scope scope(scratch);
   divide(args);
   widen(args, scratch);

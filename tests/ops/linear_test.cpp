@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <Eigen/Dense>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
@@ -123,7 +124,10 @@ TEST(Linear, WhileAnotherThreadOfTheHostChangesTheNumberOfThreads) {
   Arena scratch;
   linear(x, w, {}, expected, scratch);
   std::jthread other([](const std::stop_token& stop) {
-    for (int n = 1; !stop.stop_requested(); n = n % 7 + 1) set_num_threads(n);
+    for (int n = 1; !stop.stop_requested(); n = n % 7 + 1) {
+      set_num_threads(n);
+      std::this_thread::sleep_for(std::chrono::microseconds(50));  // and leaves the CPUs to the products
+    }
   });
   for (int i = 0; i < 50; ++i) {
     linear(x, w, {}, y, scratch);
