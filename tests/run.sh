@@ -90,11 +90,12 @@ wait_for() {
   return $outcome
 }
 
-# The instruction sets to leave out where one is enough: all but the best that this CPU has.
+# The instruction sets to leave out where one is enough: all but the best that this CPU has. The kernels that stand beside AVX-512 for
+# products of integers are compared with it in kernels_test, and the programs' tests use them.
 other_isas() {
-  if grep -qw avx512vl /proc/cpuinfo; then echo '^(scalar|avx2)$'
-  elif grep -qw avx2 /proc/cpuinfo; then echo '^(scalar|avx512)$'
-  else echo '^(avx2|avx512)$'; fi
+  if grep -qw avx512vl /proc/cpuinfo; then echo '^(scalar|avx2|avx512_vnni|amx)$'
+  elif grep -qw avx2 /proc/cpuinfo; then echo '^(scalar|avx512|avx512_vnni|amx)$'
+  else echo '^(avx2|avx512|avx512_vnni|amx)$'; fi
 }
 
 targets=
