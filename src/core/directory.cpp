@@ -22,8 +22,10 @@ void make_directory(const fs::path& directory) {
 }
 
 OutputDirectory::OutputDirectory(const fs::path& directory) {
-  std::error_code ignored;
-  for (fs::path path = directory; !path.empty() && !fs::exists(path, ignored); path = path.parent_path())
+  std::error_code error;
+  path_ = fs::absolute(directory, error);
+  if (error) fail<IoError>(directory.string(), "cannot create the directory: ", error.message());
+  for (fs::path path = path_; path.has_relative_path() && !fs::exists(path, error); path = path.parent_path())
     made_.push_back(path);
   try {
     make_directory(directory);

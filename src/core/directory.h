@@ -18,11 +18,15 @@ class OutputDirectory {
   OutputDirectory(const OutputDirectory&) = delete;
   OutputDirectory& operator=(const OutputDirectory&) = delete;
 
+  /// Absolute: what is removed does not depend on the working directory of that time.
+  const std::filesystem::path& path() const noexcept { return path_; }
+
   void keep() noexcept { made_.clear(); }
 
  private:
   void remove_made() const noexcept;
 
+  std::filesystem::path path_;
   std::vector<std::filesystem::path> made_;  // the innermost first
 };
 

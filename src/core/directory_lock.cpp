@@ -73,7 +73,7 @@ class LockFile {
 
 /// In this order: the file goes before what was made for it.
 struct LockedDirectory {
-  explicit LockedDirectory(const fs::path& path) : directory(path), file(path / ".lock") {}
+  explicit LockedDirectory(const fs::path& path) : directory(path), file(directory.path() / ".lock") {}
 
   OutputDirectory directory;
   LockFile file;

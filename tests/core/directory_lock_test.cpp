@@ -43,6 +43,17 @@ namespace fs = std::filesystem;
 using test::expect_error;
 using test::TempDir;
 
+class WorkingDirectory {
+ public:
+  explicit WorkingDirectory(const fs::path& path) { fs::current_path(path); }
+  ~WorkingDirectory() { fs::current_path(before_); }
+  WorkingDirectory(const WorkingDirectory&) = delete;
+  WorkingDirectory& operator=(const WorkingDirectory&) = delete;
+
+ private:
+  fs::path before_ = fs::current_path();
+};
+
 void expect_taken(const fs::path& directory) {
   expect_error<BusyError>([&] { DirectoryLock{directory}; },
                           {directory.string() + "] is in use by another run"});
@@ -106,6 +117,18 @@ TEST(DirectoryLock, EndsWithItsProcess) {
   EXPECT_NO_THROW(DirectoryLock{dir.path()});
   EXPECT_FALSE(fs::exists(dir / ".lock"));
   ::kill(sleeper, SIGKILL);
+}
+
+TEST(DirectoryLock, StaysWhereItBeganWhenTheWorkingDirectoryChanges) {
+  const TempDir dir;
+  fs::create_directories(dir / "other/made");
+  const WorkingDirectory restored(dir.path());
+  std::optional<DirectoryLock> lock("made");
+  expect_taken("made");
+  fs::current_path(dir / "other");
+  lock.reset();
+  EXPECT_TRUE(fs::exists(dir / "other/made"));
+  EXPECT_FALSE(fs::exists(dir / "made"));
 }
 
 // Between the two calls of the system the file may become nobody's: who held it removes it, and the next one makes another.

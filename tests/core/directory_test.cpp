@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 
 #include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
@@ -31,6 +32,7 @@ extern "C" int fsync(int fd) {
 namespace gpt {
 namespace {
 
+namespace fs = std::filesystem;
 using test::expect_error;
 
 class FailingDirectory {
@@ -66,10 +68,64 @@ TEST(Directory, IsMadeWithThoseItIsIn) {
   const test::TempDir dir;
   make_directory(dir / "a/b");
   make_directory(dir / "a/b");
-  EXPECT_TRUE(std::filesystem::is_directory(dir / "a/b"));
+  EXPECT_TRUE(fs::is_directory(dir / "a/b"));
   test::write_file(dir / "f", "");
   for (const char* path : {"f", "f/g"})
     expect_error<IoError>([&] { make_directory(dir / path); }, {path, "cannot create the directory: "});
+}
+
+TEST(OutputDirectory, GoesAgainWithTheParentsThatWereMadeForIt) {
+  const test::TempDir dir;
+  fs::create_directory(dir / "old");
+  {
+    const OutputDirectory output(dir / "old/a/b");
+    EXPECT_TRUE(fs::is_directory(dir / "old/a/b"));
+  }
+  EXPECT_TRUE(fs::is_empty(dir / "old"));
+  { const OutputDirectory there(dir / "old"); }
+  EXPECT_TRUE(fs::exists(dir / "old"));
+}
+
+TEST(OutputDirectory, StaysWhenItIsKept) {
+  const test::TempDir dir;
+  {
+    OutputDirectory output(dir / "a/b");
+    output.keep();
+  }
+  EXPECT_TRUE(fs::exists(dir / "a/b"));
+}
+
+TEST(OutputDirectory, StaysAsFarAsOthersHavePutFilesInto) {
+  const test::TempDir dir;
+  {
+    const OutputDirectory output(dir / "a/b");
+    test::write_file(dir / "a/file", "another's");
+  }
+  EXPECT_EQ(test::read_file(dir / "a/file"), "another's");
+  EXPECT_FALSE(fs::exists(dir / "a/b"));
+}
+
+TEST(OutputDirectory, LeavesNothingOfWhatItMadeHalf) {
+  const test::TempDir dir;
+  test::write_file(dir / "file", "");
+  expect_error<IoError>([&] { OutputDirectory(dir / "a/../file/b"); }, {"cannot create the directory: "});
+  EXPECT_FALSE(fs::exists(dir / "a"));
+  expect_error<IoError>([&] { OutputDirectory(""); }, {"cannot create the directory: "});
+}
+
+TEST(OutputDirectory, IsWhereItWasMadeWhenTheWorkingDirectoryChanges) {
+  const test::TempDir dir;
+  fs::create_directories(dir / "other/a");
+  const fs::path before = fs::current_path();
+  fs::current_path(dir.path());
+  {
+    const OutputDirectory output("a");
+    EXPECT_EQ(output.path(), fs::current_path() / "a");
+    fs::current_path(dir / "other");
+  }
+  fs::current_path(before);
+  EXPECT_TRUE(fs::exists(dir / "other/a"));
+  EXPECT_FALSE(fs::exists(dir / "a"));
 }
 
 }  // namespace
