@@ -6,6 +6,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
+#include <memory>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -22,15 +25,18 @@ namespace fs = std::filesystem;
 class LockFile {
  public:
   explicit LockFile(fs::path path) : path_(std::move(path)) {}
-  ~LockFile() { close(); }
+  ~LockFile() {
+    if (fd_ >= 0) ::close(fd_);
+  }
   LockFile(const LockFile&) = delete;
   LockFile& operator=(const LockFile&) = delete;
 
   /// False where the directory has gone meanwhile. Throws IoError naming the file.
   bool open() {
-    fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    constexpr int kFlags = O_NOFOLLOW | O_CLOEXEC;  // a link leads to what is not this directory's
+    fd_ = ::open(path_.c_str(), kFlags | O_RDWR | O_CREAT, 0666);
     if (fd_ < 0 && errno == EACCES)  // of another user, who was killed: to be locked, it need not be written
-      fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+      fd_ = ::open(path_.c_str(), kFlags | O_RDONLY);
     if (fd_ >= 0) return true;
     const int reason = errno;
     std::error_code ignored;
@@ -44,25 +50,27 @@ class LockFile {
     do {
       result = ::flock(fd_, LOCK_EX | LOCK_NB);
     } while (result != 0 && errno == EINTR);
-    held_ = result == 0;
-    return held_ || errno != EWOULDBLOCK;  // anything else: there are no locks here
+    held_ = result == 0 || errno != EWOULDBLOCK;  // anything else: there are no locks here
+    return held_;
   }
 
-  /// Whether the path still stands for what is open: who held it before may have removed it meanwhile.
-  bool is_in_place() const {
+  /// What is open, if the path still stands for it: who held it before may have removed it meanwhile.
+  std::optional<struct stat> in_place() const noexcept {
     struct stat open {};
     struct stat there {};
-    return ::fstat(fd_, &open) == 0 && ::stat(path_.c_str(), &there) == 0 && open.st_dev == there.st_dev &&
-           open.st_ino == there.st_ino;
+    if (::fstat(fd_, &open) != 0 || ::lstat(path_.c_str(), &there) != 0 || open.st_dev != there.st_dev ||
+        open.st_ino != there.st_ino)
+      return std::nullopt;
+    return open;
   }
 
-  void close() noexcept {
-    if (fd_ < 0) return;
-    if (held_ && is_in_place()) ::unlink(path_.c_str());  // while nobody else can have it
-    if (held_) ::flock(fd_, LOCK_UN);  // also for a child that was forked without exec, and has it open
-    ::close(fd_);
-    fd_ = -1;
-    held_ = false;
+  /// Ends the lock, and removes the file if it can have been made here: another program's of that name has something in it.
+  void release() noexcept {
+    if (!held_) return;
+    const std::optional<struct stat> file = in_place();
+    if (file && S_ISREG(file->st_mode) && file->st_size == 0)
+      ::unlink(path_.c_str());  // while nobody else can have it
+    ::flock(fd_, LOCK_UN);      // also for a child that was forked without exec, and has it open
   }
 
  private:
@@ -71,10 +79,19 @@ class LockFile {
   bool held_ = false;
 };
 
-/// In this order: the file goes before what was made for it.
+/// The file goes before what was made for it. A child that was forked has a copy, whose end is not that of its parent's.
 struct LockedDirectory {
   explicit LockedDirectory(const fs::path& path) : directory(path), file(directory.path() / ".lock") {}
+  ~LockedDirectory() {
+    if (::getpid() == process)
+      file.release();
+    else
+      directory.keep();
+  }
+  LockedDirectory(const LockedDirectory&) = delete;
+  LockedDirectory& operator=(const LockedDirectory&) = delete;
 
+  const pid_t process = ::getpid();
   OutputDirectory directory;
   LockFile file;
 };
@@ -92,7 +109,7 @@ void DirectoryLock::take(const fs::path& directory) {
     const auto locked = std::make_shared<LockedDirectory>(directory);
     if (!locked->file.open()) continue;  // whoever made the directory has removed it again
     if (!locked->file.lock()) break;
-    if (!locked->file.is_in_place()) continue;
+    if (!locked->file.in_place()) continue;
     held_ = locked;
     return;
   }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +14,9 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -42,6 +46,73 @@ namespace {
 namespace fs = std::filesystem;
 using test::expect_error;
 using test::TempDir;
+
+class FailingLocks {
+ public:
+  explicit FailingLocks(int error) { g_lock_error = error; }
+  ~FailingLocks() { g_lock_error = 0; }
+  FailingLocks(const FailingLocks&) = delete;
+  FailingLocks& operator=(const FailingLocks&) = delete;
+};
+
+// A process that was forked and has all that is open here. It does not outlive this object, or the test program, by being at rest.
+class Child {
+ public:
+  template <class F>
+  explicit Child(F body) {
+    if (::pipe2(told_, O_CLOEXEC) != 0 || ::pipe2(rest_, O_CLOEXEC) != 0 || (pid_ = ::fork()) < 0)
+      throw std::runtime_error("cannot fork");
+    if (pid_ == 0) {
+      ::close(told_[0]);
+      ::close(rest_[1]);
+      try {
+        body(*this);
+      } catch (...) {
+        tell("an exception");
+      }
+      ::_exit(0);
+    }
+    ::close(told_[1]);
+    ::close(rest_[0]);
+  }
+  ~Child() {
+    ::close(told_[0]);
+    ::close(rest_[1]);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  // In the child.
+  void tell(std::string_view text) const {
+    if (::write(told_[1], text.data(), text.size()) != static_cast<ssize_t>(text.size())) ::_exit(1);
+  }
+  void rest() const {
+    ::close(told_[1]);
+    char none = 0;
+    while (::read(rest_[0], &none, 1) < 0 && errno == EINTR) {
+    }
+  }
+  // What ends when the child does.
+  int rest_descriptor() const { return rest_[0]; }
+
+  // In its parent: all that it tells until it is at rest or ends.
+  std::string told() const {
+    std::string text;
+    char part[256];
+    for (ssize_t size = 0; (size = ::read(told_[0], part, sizeof part)) > 0;)
+      text.append(part, static_cast<std::size_t>(size));
+    return text;
+  }
+  void kill() const {
+    ::kill(pid_, SIGKILL);
+    ::waitid(P_PID, static_cast<id_t>(pid_), nullptr, WEXITED | WNOWAIT);
+  }
+
+ private:
+  int told_[2] = {-1, -1}, rest_[2] = {-1, -1};
+  pid_t pid_ = -1;
+};
 
 class WorkingDirectory {
  public:
@@ -89,34 +160,72 @@ TEST(DirectoryLock, TakesWhatItMadeAwayUnlessSomethingWasPutThere) {
 // A process that was killed, also one that has started another one, which goes on.
 TEST(DirectoryLock, EndsWithItsProcess) {
   const TempDir dir;
-  int ends[2];
-  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-  const pid_t child = ::fork();
-  if (child == 0) {
+  const Child child([&](const Child& self) {
     const DirectoryLock lock(dir.path());
-    const pid_t sleeper = ::fork();
-    if (sleeper == 0) {
-      ::execl("/bin/sleep", "sleep", "100", nullptr);
+    if (::fork() == 0) {
+      ::dup2(self.rest_descriptor(), STDIN_FILENO);
+      ::execl("/bin/cat", "cat", nullptr);
       ::_exit(1);
     }
-    const bool told = ::write(ends[1], &sleeper, sizeof sleeper) == sizeof sleeper;
-    ::close(ends[1]);
-    while (told) ::pause();
-    ::_exit(1);
-  }
-  ::close(ends[1]);
-  pid_t sleeper = -1;
-  ASSERT_EQ(::read(ends[0], &sleeper, sizeof sleeper), static_cast<ssize_t>(sizeof sleeper));
-  char more = 0;
-  EXPECT_EQ(::read(ends[0], &more, 1), 0);  // when the sleeper sleeps
-  ::close(ends[0]);
+    self.rest();
+  });
+  EXPECT_EQ(child.told(), "");  // when the other program is at rest, too
   expect_taken(dir.path());
-  ::kill(child, SIGKILL);
-  ::waitpid(child, nullptr, 0);
+  child.kill();
   EXPECT_TRUE(fs::exists(dir / ".lock"));
   EXPECT_NO_THROW(DirectoryLock{dir.path()});
   EXPECT_FALSE(fs::exists(dir / ".lock"));
-  ::kill(sleeper, SIGKILL);
+}
+
+TEST(DirectoryLock, DoesNotEndWithTheCopyOfAChild) {
+  const TempDir dir;
+  std::optional<DirectoryLock> lock(dir / "made");
+  const auto drop = [&](const Child& self) {
+    lock.reset();
+    self.tell("dropped");
+  };
+  EXPECT_EQ(Child(drop).told(), "dropped");
+  EXPECT_TRUE(fs::exists(dir / "made/.lock"));
+  expect_taken(dir / "made");
+  fs::remove(dir / "made/.lock");  // so that the directory could go
+  EXPECT_EQ(Child(drop).told(), "dropped");
+  EXPECT_TRUE(fs::exists(dir / "made"));
+}
+
+// The file that another program has something in stays, and a child that was forked has it open.
+TEST(DirectoryLock, EndsThoughAChildGoesOn) {
+  const TempDir dir;
+  test::write_file(dir / ".lock", "another's");
+  std::optional<DirectoryLock> lock(dir.path());
+  const Child child([](const Child& self) { self.rest(); });
+  EXPECT_EQ(child.told(), "");
+  lock.reset();
+  EXPECT_NO_THROW(DirectoryLock{dir.path()});
+}
+
+TEST(DirectoryLock, RemovesNoFileOfAnothers) {
+  const TempDir dir;
+  test::write_file(dir / ".lock", "another's");
+  EXPECT_NO_THROW(DirectoryLock{dir.path()});
+  EXPECT_EQ(test::read_file(dir / ".lock"), "another's");
+  fs::create_directory(dir / "pipe");
+  ASSERT_EQ(::mkfifo((dir / "pipe/.lock").c_str(), 0666), 0);
+  EXPECT_NO_THROW(DirectoryLock{dir / "pipe"});
+  EXPECT_TRUE(fs::is_fifo(dir / "pipe/.lock"));
+}
+
+TEST(DirectoryLock, FollowsNoLink) {
+  const TempDir dir;
+  fs::create_directories(dir / "elsewhere");
+  fs::create_directories(dir / "astray");
+  fs::create_symlink(dir / "elsewhere/new", dir / "astray/.lock");
+  expect_error<IoError>([&] { DirectoryLock(dir / "astray"); }, {"astray/.lock]", "cannot be made"});
+  EXPECT_FALSE(fs::exists(dir / "elsewhere/new"));
+  g_before_lock = [&] {
+    fs::rename(dir / ".lock", dir / "moved");
+    fs::create_symlink(dir / "moved", dir / ".lock");
+  };
+  expect_error<IoError>([&] { DirectoryLock{dir.path()}; }, {"/.lock]", "cannot be made"});
 }
 
 TEST(DirectoryLock, StaysWhereItBeganWhenTheWorkingDirectoryChanges) {
@@ -171,10 +280,12 @@ TEST(DirectoryLock, IsOneThreadsAtATimeWhateverTheyRemove) {
 TEST(DirectoryLock, GoesWithoutWhereThereAreNoLocks) {
   const TempDir dir;
   for (const int error : {ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL, EBADF}) {
-    g_lock_error = error;
-    const std::optional<DirectoryLock> first(dir.path());
-    EXPECT_NO_THROW(DirectoryLock{dir.path()}) << error;
-    g_lock_error = 0;
+    const FailingLocks failing(error);
+    {
+      const DirectoryLock first(dir / "made");
+      EXPECT_NO_THROW(DirectoryLock{dir / "made"}) << error;
+    }
+    EXPECT_TRUE(fs::is_empty(dir.path())) << error;
   }
 }
 
@@ -184,9 +295,6 @@ TEST(DirectoryLock, NamesWhatIsInTheWay) {
   expect_error<IoError>([&] { DirectoryLock(dir / "file"); }, {"file]", "cannot create the directory"});
   fs::create_directories(dir / "used/.lock");
   expect_error<IoError>([&] { DirectoryLock(dir / "used"); }, {"used/.lock]", "cannot be made"});
-  fs::create_directory(dir / "astray");
-  fs::create_symlink(dir / "nowhere/file", dir / "astray/.lock");
-  expect_error<IoError>([&] { DirectoryLock(dir / "astray"); }, {"astray/.lock]", "cannot be made"});
 }
 
 }  // namespace
