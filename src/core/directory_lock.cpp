@@ -21,6 +21,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// The call again, as often as a signal comes between.
+template <class F>
+int unless_interrupted(F call) {
+  int result = 0;
+  do {
+    result = call();
+  } while (result < 0 && errno == EINTR);
+  return result;
+}
+
 /// The open file of a lock, or none yet.
 class LockFile {
  public:
@@ -33,25 +43,29 @@ class LockFile {
 
   /// False where the directory has gone meanwhile. Throws IoError naming the file.
   bool open() {
-    constexpr int kFlags = O_NOFOLLOW | O_CLOEXEC;  // a link leads to what is not this directory's
-    fd_ = ::open(path_.c_str(), kFlags | O_RDWR | O_CREAT, 0666);
-    if (fd_ < 0 && errno == EACCES)  // of another user, who was killed: to be locked, it need not be written
-      fd_ = ::open(path_.c_str(), kFlags | O_RDONLY);
+    // A link leads to what is not this directory's.
+    constexpr int kFlags = O_NOFOLLOW | O_CLOEXEC;
+    fd_ = unless_interrupted([&] { return ::open(path_.c_str(), kFlags | O_RDWR | O_CREAT, 0666); });
+    if (fd_ < 0 && errno == EACCES) {
+      // Of another user, who was killed: to be locked, it need not be written.
+      fd_ = unless_interrupted([&] { return ::open(path_.c_str(), kFlags | O_RDONLY); });
+      if (fd_ < 0 && errno == ENOENT) errno = EACCES;  // there is none, and none may be made
+    }
     if (fd_ >= 0) return true;
-    const int reason = errno;
-    std::error_code ignored;
-    if (reason == ENOENT && !fs::exists(path_.parent_path(), ignored)) return false;
-    fail<IoError>(path_.string(), "cannot be made: ", std::generic_category().message(reason));
+    if (errno == ENOENT) return false;
+    fail<IoError>(path_.string(), "cannot be made: ", std::generic_category().message(errno));
   }
 
-  /// False when another has it.
+  /// False when another has it. Throws IoError naming the file.
   bool lock() {
-    int result = 0;
-    do {
-      result = ::flock(fd_, LOCK_EX | LOCK_NB);
-    } while (result != 0 && errno == EINTR);
-    held_ = result == 0 || errno != EWOULDBLOCK;  // anything else: there are no locks here
-    return held_;
+    held_ = unless_interrupted([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) == 0;
+    if (held_ || errno == EWOULDBLOCK) return held_;
+    if (errno == EBADF)  // NFS
+      fail<IoError>(path_.string(),
+                    "cannot be locked: it is another user's, and this file system locks only what may be "
+                    "written: have it removed, if no run is at work there");
+    held_ = true;  // there are no locks here
+    return true;
   }
 
   /// What is open, if the path still stands for it: who held it before may have removed it meanwhile.
@@ -103,18 +117,19 @@ DirectoryLock::DirectoryLock(const fs::path& directory) {
 }
 
 void DirectoryLock::take(const fs::path& directory) {
-  constexpr int kTries =
-      1000;  // each is one that began or ended in the moment between two calls of the system
+  constexpr int kTries = 1000;  // one is lost to whoever begins or ends between two calls of the system
   for (int i = 0; i < kTries; ++i) {
     const auto locked = std::make_shared<LockedDirectory>(directory);
-    if (!locked->file.open()) continue;  // whoever made the directory has removed it again
-    if (!locked->file.lock()) break;
+    if (!locked->file.open()) continue;
+    if (!locked->file.lock())
+      fail<BusyError>(directory.string(),
+                      "is in use by another run: wait for its end, or choose another directory");
     if (!locked->file.in_place()) continue;
     held_ = locked;
     return;
   }
-  fail<BusyError>(directory.string(),
-                  "is in use by another run: wait for its end, or choose another directory");
+  fail<IoError>(directory.string(), "cannot be locked: the directory or its .lock was gone again in each of ",
+                kTries, " tries");
 }
 
 }  // namespace gpt

@@ -1,6 +1,8 @@
 #include "gpt/core/directory_lock.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/file.h>
@@ -11,6 +13,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdarg>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -29,6 +32,8 @@ namespace {
 
 int g_lock_error = 0;                              // what flock() fails with
 thread_local std::function<void()> g_before_lock;  // what happens in this thread, once, before it is at work
+// The same of open(), which fails with what that returns, unless it is 0. A pointer: open() is called to the thread's end.
+thread_local const std::function<int()>* g_before_open = nullptr;
 
 }  // namespace
 
@@ -40,12 +45,30 @@ extern "C" int flock(int fd, int operation) {
   return -1;
 }
 
+// And no signal or other process comes between when it is asked to.
+extern "C" int open(const char* path, int flags, ...) {
+  mode_t mode = 0;
+  if ((flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE) {
+    va_list arguments;
+    va_start(arguments, flags);
+    mode = va_arg(arguments, mode_t);
+    va_end(arguments);
+  }
+  if (const auto* first = std::exchange(g_before_open, nullptr))
+    if (const int error = (*first)(); error != 0) {
+      errno = error;
+      return -1;
+    }
+  return static_cast<int>(::syscall(SYS_openat, AT_FDCWD, path, flags, mode));
+}
+
 namespace gpt {
 namespace {
 
 namespace fs = std::filesystem;
 using test::expect_error;
 using test::TempDir;
+using ::testing::HasSubstr;
 
 class FailingLocks {
  public:
@@ -124,6 +147,24 @@ class WorkingDirectory {
  private:
   fs::path before_ = fs::current_path();
 };
+
+constexpr std::string_view kNoOtherUser = "there is no other user to be";
+
+// What a user without root's rights gets to hear: one of another name, if this one has them.
+std::string told_without_rights(const fs::path& directory) {
+  return Child([&](const Child& self) {
+           if (::getuid() == 0 &&
+               (::setgroups(0, nullptr) != 0 || ::setgid(65534) != 0 || ::setuid(65534) != 0))
+             return self.tell(kNoOtherUser);
+           try {
+             const DirectoryLock lock(directory);
+             self.tell("taken");
+           } catch (const Error& error) {
+             self.tell(error.what());
+           }
+         })
+      .told();
+}
 
 void expect_taken(const fs::path& directory) {
   expect_error<BusyError>([&] { DirectoryLock{directory}; },
@@ -240,6 +281,54 @@ TEST(DirectoryLock, StaysWhereItBeganWhenTheWorkingDirectoryChanges) {
   EXPECT_FALSE(fs::exists(dir / "made"));
 }
 
+TEST(DirectoryLock, SaysWhatMayNotBeWritten) {
+  const TempDir dir;
+  fs::create_directory(dir / "closed");
+  ::chmod(dir.path().c_str(), 0755);
+  ::chmod((dir / "closed").c_str(), 0555);
+  const std::string told = told_without_rights(dir / "closed");
+  if (told == kNoOtherUser) GTEST_SKIP() << told;
+  EXPECT_THAT(told, HasSubstr("closed/.lock] cannot be made: Permission denied"));
+}
+
+TEST(DirectoryLock, TakesAFileThatMayOnlyBeRead) {
+  const TempDir dir;
+  ::chmod(dir.path().c_str(), 0777);
+  const auto leave = [&] {
+    test::write_file(dir / ".lock", "");
+    ::chmod((dir / ".lock").c_str(), 0444);
+  };
+  leave();
+  {
+    const DirectoryLock lock(dir.path());
+    const std::string told = told_without_rights(dir.path());
+    if (told == kNoOtherUser) GTEST_SKIP() << told;
+    EXPECT_THAT(told, HasSubstr("is in use by another run"));
+  }
+  leave();
+  EXPECT_EQ(told_without_rights(dir.path()), "taken");
+  EXPECT_TRUE(fs::is_empty(dir.path()));
+}
+
+TEST(DirectoryLock, IsTakenInSpiteOfASignal) {
+  const TempDir dir;
+  const std::function<int()> interrupted = [] { return EINTR; };
+  g_before_open = &interrupted;
+  const DirectoryLock lock(dir.path());
+  EXPECT_EQ(g_before_open, nullptr);
+  expect_taken(dir.path());
+}
+
+// Who made it, and had it before, takes it away.
+TEST(DirectoryLock, MakesADirectoryAgainThatHasGoneMeanwhile) {
+  const TempDir dir;
+  const std::function<int()> removed = [&] { return fs::remove(dir / "made") ? 0 : EIO; };
+  g_before_open = &removed;
+  const DirectoryLock lock(dir / "made");
+  EXPECT_EQ(g_before_open, nullptr);
+  expect_taken(dir / "made");
+}
+
 // Between the two calls of the system the file may become nobody's: who held it removes it, and the next one makes another.
 TEST(DirectoryLock, IsNotOnAFileThatIsGone) {
   const TempDir dir;
@@ -255,6 +344,18 @@ TEST(DirectoryLock, IsNotOnAFileThatIsGone) {
   g_before_lock = [&] { fs::remove(dir / ".lock"); };
   const DirectoryLock lock(dir.path());
   expect_taken(dir.path());
+}
+
+TEST(DirectoryLock, SaysThatOthersCameAndWentAllTheTime) {
+  const TempDir dir;
+  std::function<void()> always = [&] {
+    fs::remove(dir / ".lock");
+    g_before_lock = always;
+  };
+  g_before_lock = always;
+  expect_error<IoError>([&] { DirectoryLock{dir.path()}; },
+                        {dir.path().string() + "] cannot be locked", "gone again in each of 1000 tries"});
+  g_before_lock = {};
 }
 
 TEST(DirectoryLock, IsOneThreadsAtATimeWhateverTheyRemove) {
@@ -279,7 +380,7 @@ TEST(DirectoryLock, IsOneThreadsAtATimeWhateverTheyRemove) {
 
 TEST(DirectoryLock, GoesWithoutWhereThereAreNoLocks) {
   const TempDir dir;
-  for (const int error : {ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL, EBADF}) {
+  for (const int error : {ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL}) {
     const FailingLocks failing(error);
     {
       const DirectoryLock first(dir / "made");
@@ -287,6 +388,14 @@ TEST(DirectoryLock, GoesWithoutWhereThereAreNoLocks) {
     }
     EXPECT_TRUE(fs::is_empty(dir.path())) << error;
   }
+}
+
+// As NFS does, of a file that could only be opened for reading.
+TEST(DirectoryLock, SaysThatAFileCannotBeLocked) {
+  const TempDir dir;
+  const FailingLocks failing(EBADF);
+  expect_error<IoError>([&] { DirectoryLock{dir.path()}; },
+                        {"/.lock] cannot be locked: it is another user's"});
 }
 
 TEST(DirectoryLock, NamesWhatIsInTheWay) {

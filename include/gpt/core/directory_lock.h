@@ -16,7 +16,7 @@ namespace gpt {
 class DirectoryLock {
  public:
   /// Makes the directory where it is missing. Throws BusyError naming it when another object has it; IoError naming the
-  /// directory, or the file, when it cannot be made.
+  /// directory, or the file, when it cannot be made or locked.
   explicit DirectoryLock(const std::filesystem::path& directory);
 
  private:
