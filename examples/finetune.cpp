@@ -419,8 +419,17 @@ void require_own_directory(const Request& r) {
                                   "holds a model, and no run to resume: choose another --output-dir");
 }
 
+/// A missing file is to be told before others are read, and their tokens written.
+void require_files(const Request& r) {
+  for (const auto& file :
+       {std::optional(r.train_file), r.validation_file, r.replay_file, r.objective.ewc_file})
+    if (file) gpt::MappedFile{*file};
+}
+
 int finetune(Request& request) {
   check(request);
+  require_files(request);
+  const gpt::DirectoryLock lock(request.output_dir);  // to the end: all that is there is this run's
   require_own_directory(request);
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
@@ -432,7 +441,7 @@ int finetune(Request& request) {
       program::make_objective(request.objective, model, arguments, old.get(), interrupt.token());
   gpt::Trainer trainer = made.objective != nullptr ? gpt::Trainer(model, arguments, made.objective)
                                                    : gpt::Trainer(model, arguments);
-  trainer.lock_output_dir();  // to the end: what is there beside the checkpoints is this run's, too
+  trainer.use_lock(lock);
   const Data data = read_data(request, model, interrupt.token());
   std::optional<gpt::ReplayDataset> mixed;
   if (data.replay)

@@ -538,11 +538,6 @@ TrainingResult Trainer::fit(const Dataset& train, const Dataset* evaluation,
   });
 }
 
-void Trainer::lock_output_dir() {
-  if (lock_ || arguments_.output_dir.empty()) return;
-  with_memory_errors(kWhere, [&] { lock_.emplace(arguments_.output_dir); });
-}
-
 EvaluationLog Trainer::evaluate(const Dataset& data, std::stop_token stop) const {
   const DefaultFloatEnvironment environment;
   return with_memory_errors(

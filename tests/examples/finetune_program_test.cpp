@@ -367,6 +367,23 @@ TEST_F(FinetuneProgram, LeavesARunAloneThatIsAtWorkInTheDirectory) {
   EXPECT_FALSE(fs::exists(dir_ / "out/.lock"));
 }
 
+TEST_F(FinetuneProgram, NeitherReadsNorWritesInADirectoryThatIsInUse) {
+  const DirectoryLock lock(dir_ / "busy");
+  write_file(dir_ / "busy/model.safetensors", "of the run that is at work");
+  expect_failure(1, command(options("busy", {"--ewc-file", dir_ / "corpus.txt"})),
+                 "busy] is in use by another run");
+  EXPECT_FALSE(fs::exists(dir_ / "busy/cache"));
+}
+
+TEST_F(FinetuneProgram, LeavesNothingBehindWhenAFileIsMissing) {
+  for (const char* option : {"--validation-file", "--replay-file", "--ewc-file"})
+    expect_failure(1, command(options("new", {option, dir_ / "missing.txt"})), "missing.txt] cannot open");
+  std::vector<std::string> arguments = options("new");
+  arguments[3] = dir_ / "missing";  // the tokenizer
+  expect_failure(1, command(arguments), "missing");
+  EXPECT_FALSE(fs::exists(dir_ / "new"));
+}
+
 TEST_F(FinetuneProgram, ReportsHowTheLossGotLost) {
   const ProcessResult result = run({"--config", dir_ / "config.json", "--tokenizer", kDemo, "--train-file",
                                     dir_ / "corpus.txt", "--output-dir", dir_ / "out", "--block-size", "32",

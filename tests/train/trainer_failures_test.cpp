@@ -163,19 +163,15 @@ TEST_F(FailingRun, IsRefusedWhileAnotherOneIsAtWorkInItsDirectory) {
   EXPECT_EQ(Trainer(model_, a_).fit(train_).global_step, 5);
 }
 
-TEST_F(FailingRun, HasItsDirectoryForAsLongAsItAsksFor) {
-  Trainer first(model_, a_);
-  first.lock_output_dir();
-  first.lock_output_dir();
+TEST_F(FailingRun, WorksUnderTheLockThatItIsGiven) {
   Model other = small_model();
-  Trainer second(other, a_);
-  EXPECT_THAT(message_of<BusyError>([&] { second.lock_output_dir(); }),
-              HasSubstr("is in use by another run"));
-  EXPECT_EQ(first.fit(train_).global_step, 5);
-  message_of<BusyError>([&] { second.fit(train_); });
-  a_.output_dir.clear();
-  Trainer nowhere(other, a_);
-  EXPECT_NO_THROW(nowhere.lock_output_dir());
+  {
+    Trainer first(model_, a_);
+    first.use_lock(DirectoryLock(a_.output_dir));
+    EXPECT_EQ(first.fit(train_).global_step, 5);
+    message_of<BusyError>([&] { Trainer(other, a_).fit(train_); });
+  }
+  EXPECT_FALSE(fs::exists(a_.output_dir / ".lock"));
 }
 
 TEST_F(FailingRun, LogsTheRestOfARunThatWasStoppedInItsLastEvaluation) {

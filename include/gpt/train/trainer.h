@@ -190,9 +190,8 @@ class Trainer {
   TrainingResult fit(const Dataset& train, const Dataset* evaluation = nullptr,
                      const TrainingCallbacks& callbacks = {}, std::stop_token stop = {});
 
-  /// Takes output_dir, which a fit() has for itself anyhow, for as long as this object and its copies live: for who puts more there
-  /// before or after. Does nothing without an output_dir. Throws as DirectoryLock.
-  void lock_output_dir();
+  /// Works under this lock of output_dir, where else each fit() takes its own: for who puts more there before or after.
+  void use_lock(DirectoryLock lock) { lock_ = std::move(lock); }
 
   /// The mean loss over all labels of a data set, and the objective's metrics.
   EvaluationLog evaluate(const Dataset& dataset, std::stop_token stop = {}) const;
