@@ -58,6 +58,7 @@ void add_options(program::App& app, AverageRequest& r) {
 
 int run(AverageRequest& r) {
   std::error_code error;
+  const gpt::DirectoryLock lock(r.output_dir);
   if (std::filesystem::exists(std::filesystem::path(r.output_dir) / "model.safetensors", error))
     gpt::fail<gpt::ArgumentError>(r.output_dir, "holds a model: choose another --output-dir");
   gpt::set_num_threads(r.threads);

@@ -162,6 +162,13 @@ TEST_F(RobustProgram, MakesOneClassifierOfSeveral) {
   const ProcessResult averaged =
       classify({"average", "--model", file("run-1"), "--with", file("run-2"), "--output-dir", file("soup")});
   ASSERT_EQ(averaged.status, 0) << averaged.err;
+  {
+    const DirectoryLock lock(file("busy"));
+    expect_failure(1,
+                   {GPT_CLASSIFY, "average", "--model", file("run-1"), "--with", file("run-2"),
+                    "--output-dir", file("busy")},
+                   "busy] is in use by another run");
+  }
   const Classifier one = Classifier::load(file("run-1")), two = Classifier::load(file("run-2"));
   const Classifier soup = Classifier::load(file("soup"));
   for (std::size_t i = 0; i < 8; ++i)
