@@ -76,8 +76,6 @@ int run(AverageRequest& r) {
   program::ClassifierSettings& settings = members.front().settings;
   settings.blend =
       r.validation_file ? fitted_blend(members.front(), r, interrupt.token()) : mean_blend(members);
-  std::filesystem::create_directories(r.output_dir, error);
-  if (error) gpt::fail<gpt::IoError>(r.output_dir, "cannot be made: ", error.message());
   classifier.save(r.output_dir);
   settings.save(r.output_dir);
   if (members.front().words) program::save_words(*members.front().words, r.output_dir);
