@@ -1,12 +1,13 @@
-#include <filesystem>
 #include <iostream>
 #include <stop_token>
+#include <string>
 #include <vector>
 
 #include <gpt/gpt.h>
 
 #include "classification.h"
 #include "classify.h"
+#include "output_place.h"
 
 namespace classify {
 
@@ -57,10 +58,9 @@ void add_options(program::App& app, AverageRequest& r) {
 }
 
 int run(AverageRequest& r) {
-  std::error_code error;
   const gpt::DirectoryLock lock(r.output_dir);
-  if (std::filesystem::exists(std::filesystem::path(r.output_dir) / "model.safetensors", error))
-    gpt::fail<gpt::ArgumentError>(r.output_dir, "holds a model: choose another --output-dir");
+  if (const std::string name = program::model_file_in(r.output_dir); !name.empty())
+    gpt::fail<gpt::ArgumentError>(r.output_dir, "holds ", name, ": choose another --output-dir");
   gpt::set_num_threads(r.threads);
   const program::Interrupt interrupt;
   std::vector<program::Member> members =

@@ -2,12 +2,15 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <gpt/gpt.h>
 
 #include "classify_options.h"
 #include "classify_training.h"
+#include "output_place.h"
 #include "training_records.h"
 
 namespace classify {
@@ -22,9 +25,15 @@ constexpr std::int64_t kDefaultMaxLength = 128;
 /// The result would take the place of a model that this run has not made.
 void require_own_directory(const TrainRequest& r) {
   std::error_code error;
-  if (fs::exists(fs::path(r.output_dir) / "model.safetensors", error) && !fs::exists(run_directory(r), error))
-    gpt::fail<gpt::ArgumentError>(r.output_dir,
-                                  "holds a model, and no run to resume: choose another --output-dir");
+  if (const std::string name = program::model_file_in(r.output_dir);
+      !name.empty() && !fs::exists(run_directory(r), error))
+    gpt::fail<gpt::ArgumentError>(r.output_dir, "holds ", name,
+                                  ", and no run to resume: choose another --output-dir");
+  std::vector<std::string> read{r.train_file};
+  for (const auto& file : {r.validation_file, r.more.unlabelled_file, r.more.replay_file})
+    if (file) read.push_back(*file);
+  for (const char* name : {"metrics.jsonl", "report.html", "report.json", "classification.json"})
+    program::require_not_read("--output-dir", fs::path(r.output_dir) / name, read);
   // All of it is removed in the end.
   for (const fs::directory_entry& entry : fs::directory_iterator(run_directory(r), error)) {
     const std::string name = entry.path().filename().string();

@@ -204,6 +204,8 @@ std::int64_t parameters_of(const gpt::Model& model) {
 
 int convert(const Request& request) {
   const Plan plan = plan_of(request);
+  std::optional<gpt::DirectoryLock> lock;
+  if (plan.to == Format::kHuggingFace) lock.emplace(request.output);
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
   const auto start = Clock::now();

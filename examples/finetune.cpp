@@ -17,6 +17,7 @@
 
 #include "adapter_options.h"
 #include "objective_options.h"
+#include "output_place.h"
 #include "program.h"
 #include "training_records.h"
 #include "training_report.h"
@@ -45,12 +46,14 @@ struct Request {
   std::string report_to = "all";
   std::optional<std::string> logging_dir;
   std::vector<std::string> sample_prompts;
-  std::int64_t sample_tokens = 64;
+  std::optional<std::int64_t> sample_tokens, eval_batch_size;  // unset: 64, and as TrainingArguments
   gpt::DType save_dtype = gpt::DType::f32;
   bool resume = false;
   int threads = 0;
   bool json = false;
 };
+
+constexpr std::int64_t kSampleTokens = 64;
 
 constexpr const char* kFooter = R"(Examples:
   gpt-finetune --model gpt2 --train-file corpus.txt --validation-fraction 0.1 --output-dir tuned
@@ -96,12 +99,11 @@ void add_options(program::App& app, Request& r) {
   count("--warmup-steps", a.warmup_steps, "Updates in which the rate rises (0)");
   app.add_number("--warmup-ratio", a.warmup_ratio, "The same, as a part of all updates (0)");
   app.add_number("--min-lr-rate", a.min_lr_rate, "Where cosine_with_min_lr and warmup_stable_decay end (0)");
-  count("--num-decay-steps", a.num_decay_steps, "Updates in which warmup_stable_decay falls (0)");
+  count("--num-decay-steps", a.num_decay_steps, "Updates in which warmup_stable_decay falls, at the end");
   app.add_number("--num-train-epochs", a.num_train_epochs, "How often all is learned (3)");
   app.add_number("--max-steps", a.max_steps, "Updates, whatever the epochs (-1)", -1);
   count("--per-device-train-batch-size", a.per_device_train_batch_size, "Samples of a batch (8)", 1);
-  count("--per-device-eval-batch-size", a.per_device_eval_batch_size, "Samples of a batch of evaluation (8)",
-        1);
+  count("--per-device-eval-batch-size", r.eval_batch_size, "Samples of a batch of evaluation (8)", 1);
   count("--max-tokens-per-batch", a.max_tokens_per_batch,
         "Pack samples into batches of so many tokens instead", 1);
   count("--gradient-accumulation-steps", a.gradient_accumulation_steps, "Batches of an update (1)", 1);
@@ -189,6 +191,8 @@ void check(Request& r) {
   if (r.model.has_value() == r.config.has_value())
     throw program::UsageError(r.model ? "--model and --config are both given: expected one"
                                       : "neither --model nor --config is given: expected one");
+  if (r.config && r.lora.use_peft)
+    throw program::UsageError("--use-peft needs --model: what an adapter is for must be kept, too");
   if (r.config && !r.tokenizer) throw program::UsageError("--config needs --tokenizer");
   if (r.validation_file && r.validation_fraction)
     throw program::UsageError("--validation-file and --validation-fraction are both given: expected one");
@@ -205,11 +209,22 @@ void check(Request& r) {
     throw program::UsageError(
         "--load-best-model-at-end, --early-stopping-patience and --eval-steps need --validation-file or "
         "--validation-fraction");
+  if (!validates && r.eval_batch_size)
+    throw program::UsageError(
+        "--per-device-eval-batch-size needs --validation-file or --validation-fraction");
+  r.arguments.per_device_eval_batch_size = r.eval_batch_size.value_or(a.per_device_eval_batch_size);
+  if (a.max_tokens_per_batch && a.per_device_train_batch_size)
+    throw program::UsageError(
+        "--max-tokens-per-batch and --per-device-train-batch-size are both given: expected one");
+  if (a.warmup_steps > 0 && a.warmup_ratio > 0)
+    throw program::UsageError("--warmup-steps and --warmup-ratio are both given: expected one");
   const auto scheduler = gpt::lr_scheduler_from_name(r.lr_scheduler_type);
   if (!scheduler)
     throw program::UsageError(gpt::concat("--lr-scheduler-type: ", program::in_quotes(r.lr_scheduler_type),
                                           " is unknown, expected ", scheduler_names()));
   r.arguments.lr_scheduler_type = *scheduler;
+  if (*scheduler == gpt::LrScheduler::kWarmupStableDecay && a.num_decay_steps == 0)
+    throw program::UsageError("--lr-scheduler-type warmup_stable_decay needs --num-decay-steps");
   check_name("--train-file", r.train_file);
   if (r.validation_file) check_name("--validation-file", *r.validation_file);
   constexpr std::string_view kReports[] = {"all", "tensorboard", "html", "none"};
@@ -219,9 +234,11 @@ void check(Request& r) {
   if (r.logging_dir && !reports_to(r, "tensorboard"))
     throw program::UsageError(
         gpt::concat("--logging-dir is for TensorBoard, which --report-to ", r.report_to, " leaves out"));
-  if (!r.sample_prompts.empty() && !reports_to(r, "html"))
-    throw program::UsageError(
-        gpt::concat("--sample-prompt is for the report, which --report-to ", r.report_to, " leaves out"));
+  for (const auto& [option, given] : {std::pair("--sample-prompt", !r.sample_prompts.empty()),
+                                      {"--sample-tokens", r.sample_tokens.has_value()}})
+    if (given && !reports_to(r, "html"))
+      throw program::UsageError(
+          gpt::concat(option, " is for the report, which --report-to ", r.report_to, " leaves out"));
   for (const std::string& prompt : r.sample_prompts)
     if (prompt.empty()) throw program::UsageError("--sample-prompt is empty: expected a text");
   r.arguments.output_dir = r.output_dir;
@@ -392,7 +409,7 @@ std::optional<program::ReportFile> begin_report(const Request& r, const gpt::Mod
   return std::make_optional<program::ReportFile>(
       std::filesystem::path(r.output_dir) / "report.html", report_of(r, model, data, stop), model,
       program::make_sample_task(model, r.sample_prompts, data.validation ? *data.validation : *data.train,
-                                r.sample_tokens, r.arguments.seed),
+                                r.sample_tokens.value_or(kSampleTokens), r.arguments.seed),
       stop);
 }
 
@@ -403,34 +420,33 @@ program::TrainingRecords begin_records(const Request& r) {
   return {output_dir / "metrics.jsonl", tensorboard, r.resume};
 }
 
-/// The result would take the place of a model that this run has not made.
-void require_own_directory(const Request& r) {
+/// The result would take the place of a model that this run has not made, or its records that of what is learned.
+void require_own_directory(const Request& r, const std::vector<std::string>& read) {
   const std::filesystem::path dir = r.output_dir;
+  for (const char* name : {"metrics.jsonl", "report.html"})
+    program::require_not_read("--output-dir", dir / name, read);
   std::error_code error;
-  bool model = false;
-  for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("checkpoint-")) return;  // a run; the trainer says whose
-    model = model || ((name.starts_with("model") || name.starts_with("adapter_model")) &&
-                      name.find(".safetensors") != std::string::npos);
-  }
-  if (model)
-    gpt::fail<gpt::ArgumentError>(r.output_dir,
-                                  "holds a model, and no run to resume: choose another --output-dir");
+  for (const auto& entry : std::filesystem::directory_iterator(dir, error))
+    if (entry.path().filename().string().starts_with("checkpoint-")) return;  // a run; the trainer says whose
+  if (const std::string name = program::model_file_in(dir); !name.empty())
+    gpt::fail<gpt::ArgumentError>(r.output_dir, "holds ", name,
+                                  ", and no run to resume: choose another --output-dir");
 }
 
-/// A missing file is to be told before others are read, and their tokens written.
-void require_files(const Request& r) {
-  for (const auto& file :
-       {std::optional(r.train_file), r.validation_file, r.replay_file, r.objective.ewc_file})
-    if (file) gpt::MappedFile{*file};
+/// The data's files. A missing one is to be told before others are read, and their tokens written.
+std::vector<std::string> require_files(const Request& r) {
+  std::vector<std::string> files{r.train_file};
+  for (const auto& file : {r.validation_file, r.replay_file, r.objective.ewc_file})
+    if (file) files.push_back(*file);
+  for (const std::string& file : files) gpt::MappedFile{file};
+  return files;
 }
 
 int finetune(Request& request) {
   check(request);
-  require_files(request);
+  const std::vector<std::string> read = require_files(request);
   const gpt::DirectoryLock lock(request.output_dir);  // to the end: all that is there is this run's
-  require_own_directory(request);
+  require_own_directory(request, read);
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
   gpt::Model model = make_model(request, interrupt.token());

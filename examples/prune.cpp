@@ -233,6 +233,7 @@ std::string to_lines(const Report& r) {
 
 int prune(const Request& request) {
   Plan plan = plan_of(request);
+  const gpt::DirectoryLock lock(request.output_dir);
   gpt::set_num_threads(request.threads);
   // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
   std::string text, evaluated;

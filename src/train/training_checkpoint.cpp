@@ -129,9 +129,13 @@ void require_same_run(const HfConfig& run, const HfConfig& saved) {
   for (std::string& key : saved.keys()) keys.push_back(std::move(key));
   for (const std::string& key : keys) {
     const auto now = run.get_string(key), then = saved.get_string(key);
-    if (now != then)
-      fail<ArgumentError>("trainer", key, " is ", now.value_or("none"), ", but ", saved.source(),
-                          " was made with ", then.value_or("none"));
+    if (now == then) continue;
+    const std::string here = now.value_or("none"), there = then.value_or("none");
+    const bool is_fingerprint = key == "data" || key == "evaluation_data" || key == "initial_model";
+    if (is_fingerprint && here != "none" && there != "none")  // which say nothing to who reads them
+      fail<ArgumentError>("trainer", key, " is another than ", saved.source(), " was made with");
+    fail<ArgumentError>("trainer", key, " is ", is_fingerprint && here != "none" ? "there" : here, ", but ",
+                        saved.source(), " was made with ", is_fingerprint && there != "none" ? "one" : there);
   }
 }
 

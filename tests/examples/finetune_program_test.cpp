@@ -111,7 +111,7 @@ TEST_F(FinetuneProgram, RefusesAnotherModelForARunThatItResumes) {
   std::vector<std::string> other = options("out", {"--max-steps", "2", "--report-to", "none", "--resume"});
   other[0] = "--model";  // of the same shape
   other[1] = (dir_ / "out/checkpoint-2").string();
-  expect_failure(1, command(other), "run was made with ");
+  expect_failure(1, command(other), " was made with");
   EXPECT_THAT(run(other).err, HasSubstr("initial_model is "));
 }
 
@@ -120,7 +120,7 @@ TEST_F(FinetuneProgram, WritesOverNoModelOfAnothers) {
   fs::remove_all(dir_ / "out/checkpoint-1");
   const std::string before = content(dir_ / "out/model.safetensors");
   expect_failure(1, command(options("out", {"--max-steps", "1"})),
-                 "out] holds a model, and no run to resume: choose another --output-dir");
+                 "out] holds config.json, and no run to resume: choose another --output-dir");
   EXPECT_EQ(before, content(dir_ / "out/model.safetensors"));
 }
 
@@ -159,7 +159,7 @@ TEST_F(FinetuneProgram, TrainsAnAdapterThatOtherProgramsTake) {
   EXPECT_NEAR(attached, loss({"--model", dir_ / "merged"}), 1e-3 * attached);
   EXPECT_GT(std::abs(attached - loss({"--model", kDemo})), 0.01 * attached);
   fs::remove_all(dir_ / "adapter/checkpoint-2");
-  expect_failure(1, command(with), "holds a model, and no run to resume");
+  expect_failure(1, command(with), "holds adapter_config.json, and no run to resume");
   std::vector<std::string> useless = how;
   useless.insert(useless.end(), {"--lora-r", "4"});
   expect_failure(2, command(useless), "--lora-r needs --use-peft");
@@ -453,6 +453,35 @@ TEST_F(FinetuneProgram, TakesAnotherTokenizerForACheckpoint) {
            "--output-dir", dir_ / "second", "--max-steps", "1", "--block-size", "32"});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(Model::load(dir_ / "second").config().n_embd, 16);
+}
+
+TEST_F(FinetuneProgram, ReplacesNoFileThatIsNotItsOwn) {
+  fs::create_directory(dir_ / "data");
+  fs::copy_file(dir_ / "corpus.txt", dir_ / "data/metrics.jsonl");
+  fs::create_hard_link(dir_ / "data/metrics.jsonl", dir_ / "data/learned.txt");
+  std::vector<std::string> own = options("data", {"--max-steps", "1"});
+  *(std::ranges::find(own, "--train-file") + 1) = (dir_ / "data/learned.txt").string();
+  expect_failure(1, command(own), "data/metrics.jsonl would be replaced, which is read (");
+  fs::create_directory(dir_ / "used");
+  write_file(dir_ / "used/vocab.json", "{}");
+  expect_failure(1, command(options("used", {"--max-steps", "1"})),
+                 "used] holds vocab.json, and no run to resume");
+  EXPECT_EQ(content(dir_ / "used/vocab.json"), "{}");
+  EXPECT_EQ(content(dir_ / "data/metrics.jsonl"), content(dir_ / "corpus.txt"));
+}
+
+TEST_F(FinetuneProgram, RefusesOptionsThatGoTogetherNowhere) {
+  const auto refuses = [&](std::vector<std::string> more, const char* message) {
+    expect_failure(2, command(options("out", std::move(more))), message);
+  };
+  refuses({"--max-tokens-per-batch", "64", "--per-device-train-batch-size", "4"},
+          "--max-tokens-per-batch and --per-device-train-batch-size are both given");
+  refuses({"--warmup-steps", "1", "--warmup-ratio", "0.5"},
+          "--warmup-steps and --warmup-ratio are both given");
+  refuses({"--per-device-eval-batch-size", "2"}, "--per-device-eval-batch-size needs --validation-file");
+  refuses({"--sample-tokens", "5", "--report-to", "none"}, "--sample-tokens is for the report");
+  refuses({"--lr-scheduler-type", "warmup_stable_decay"}, "warmup_stable_decay needs --num-decay-steps");
+  refuses({"--use-peft"}, "--use-peft needs --model");
 }
 
 TEST_F(FinetuneProgram, NamesWhatIsWrong) {

@@ -1,0 +1,46 @@
+#include "output_place.h"
+
+#include <algorithm>
+#include <array>
+#include <system_error>
+#include <vector>
+
+#include <gpt/core/error.h>
+
+namespace program {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_of_a_model(std::string_view name) {
+  constexpr std::array<std::string_view, 7> kNames = {
+      "config.json",           "vocab.json",      "merges.txt",         "tokenizer.json",
+      "tokenizer_config.json", "tokenizer.model", "adapter_config.json"};
+  return std::ranges::find(kNames, name) != kNames.end() ||
+         ((name.starts_with("model") || name.starts_with("adapter_model")) &&
+          name.find(".safetensors") != std::string_view::npos);
+}
+
+}  // namespace
+
+std::string model_file_in(const fs::path& directory) {
+  std::vector<std::string> found;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+    std::string name = entry.path().filename().string();
+    if (is_of_a_model(name)) found.push_back(std::move(name));
+  }
+  return found.empty() ? std::string() : *std::ranges::min_element(found);
+}
+
+void require_not_read(std::string_view option, const fs::path& output, std::span<const std::string> read) {
+  std::error_code error;
+  if (!fs::exists(output, error)) return;  // then nothing is lost
+  const fs::path beside = fs::absolute(output, error).parent_path();
+  for (const std::string& path : read)
+    if (fs::equivalent(path, output, error) || fs::equivalent(path, beside, error))
+      gpt::fail<gpt::ArgumentError>(option, output.string(), " would be replaced, which is read (", path,
+                                    "): choose another");
+}
+
+}  // namespace program

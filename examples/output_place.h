@@ -1,0 +1,19 @@
+// Where a program's result goes: not in the place of what it reads, nor of a model that is there.
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace program {
+
+/// The first file of a model or an adapter that the directory holds: weights, configuration or tokenizer. Empty: none.
+std::string model_file_in(const std::filesystem::path& directory);
+
+/// Throws ArgumentError naming the option and the output when that is one of the files that are read (other names of one file
+/// among them), or is in one of the directories that are read.
+void require_not_read(std::string_view option, const std::filesystem::path& output,
+                      std::span<const std::string> read);
+
+}  // namespace program
