@@ -8,9 +8,12 @@
 #include <cerrno>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "core/directory.h"
+#include "core/input_file.h"
 #include "gpt/core/error.h"
+#include "gpt/core/mapped_file.h"
 
 namespace gpt {
 namespace {
@@ -32,7 +35,7 @@ fs::path temporary_beside(const fs::path& path) {
 
 }  // namespace
 
-PendingFile::PendingFile(const fs::path& target) : path_(target) {
+PendingFile::PendingFile(const fs::path& target, Permissions permissions) : path_(target) {
   if (!path_.has_filename()) fail<IoError>(path_.string(), "cannot be written: it does not name a file");
   struct stat old {};
   const bool replaces = ::stat(path_.c_str(), &old) == 0;
@@ -41,10 +44,11 @@ PendingFile::PendingFile(const fs::path& target) : path_(target) {
   if (replaces && !S_ISREG(old.st_mode)) fail<IoError>(path_.string(), "is not a regular file");
   do {  // another process of the same id (in another container) may have left a temporary
     temporary_ = temporary_beside(path_);
-    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  } while (fd_ < 0 && errno == EEXIST);
+    fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (fd_ < 0 && (errno == EEXIST || errno == EINTR));
   if (fd_ < 0) fail_with_errno("cannot be written");
-  if (replaces && ::fchmod(fd_, old.st_mode & 0777) != 0) fail_with_errno("cannot keep its permissions");
+  if (replaces && permissions == Permissions::kOfTarget && ::fchmod(fd_, old.st_mode & 0777) != 0)
+    fail_with_errno("cannot keep its permissions");
 }
 
 PendingFile::~PendingFile() { discard(); }
@@ -66,8 +70,12 @@ void PendingFile::sync() {
   if (::fsync(fd_) != 0) fail_with_errno("cannot be written");
 }
 
-void PendingFile::replace() {
+void PendingFile::rename() {
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_with_errno("cannot be replaced");
+}
+
+void PendingFile::replace() {
+  rename();
   ::close(fd_);  // after fsync nothing is left that could fail
   fd_ = -1;
 }
@@ -118,6 +126,14 @@ void AtomicFile::commit() {
   sync();
   replace();
   sync_directory();
+}
+
+MappedFile AtomicFile::commit_and_map() {
+  sync();
+  rename();
+  const InputFile written(path_, std::exchange(fd_, -1));
+  sync_directory();
+  return MappedFile(written);
 }
 
 PendingFile& AtomicFiles::add(const fs::path& target) {

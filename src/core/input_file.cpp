@@ -17,6 +17,15 @@ namespace {
   fail<IoError>(path.string(), what, ": ", std::generic_category().message(errno));
 }
 
+int open_file(const std::filesystem::path& path) {
+  int fd = -1;
+  do {
+    fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO in its place must not block us
+  } while (fd < 0 && errno == EINTR);
+  if (fd < 0) fail_with_errno(path, "cannot open");
+  return fd;
+}
+
 std::size_t size_of_regular(int fd, const std::filesystem::path& path) {
   struct stat info {};
   if (::fstat(fd, &info) != 0) fail_with_errno(path, "cannot stat");
@@ -27,9 +36,9 @@ std::size_t size_of_regular(int fd, const std::filesystem::path& path) {
 
 }  // namespace
 
-InputFile::InputFile(const std::filesystem::path& path) : path_(path) {
-  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO in its place must not block us
-  if (fd_ < 0) fail_with_errno(path, "cannot open");
+InputFile::InputFile(const std::filesystem::path& path) : InputFile(path, open_file(path)) {}
+
+InputFile::InputFile(const std::filesystem::path& path, int descriptor) : path_(path), fd_(descriptor) {
   try {
     size_ = size_of_regular(fd_, path);
   } catch (...) {

@@ -12,6 +12,8 @@ namespace gpt {
 class InputFile {
  public:
   explicit InputFile(const std::filesystem::path& path);
+  /// Of a file that is open under that name, or was; closes it.
+  InputFile(const std::filesystem::path& path, int descriptor);
   ~InputFile();
   InputFile(const InputFile&) = delete;
   InputFile& operator=(const InputFile&) = delete;

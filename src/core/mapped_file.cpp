@@ -13,19 +13,19 @@
 
 namespace gpt {
 
-MappedFile::MappedFile(const std::filesystem::path& path, Mode mode) : path_(path) {
-  const InputFile file(path);
-  size_ = file.size();
+MappedFile::MappedFile(const std::filesystem::path& path, Mode mode) : MappedFile(InputFile(path), mode) {}
+
+MappedFile::MappedFile(const InputFile& file, Mode mode) : path_(file.path()), size_(file.size()) {
   if (mode == Mode::kRead || size_ == 0) {
-    data_ = allocate_bytes(size_, path.string());
+    data_ = allocate_bytes(size_, path_.string());
     file.read(0, bytes());
     return;
   }
   void* address =
       ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.descriptor(), 0);
   if (address == MAP_FAILED)
-    fail<IoError>(path.string(), "cannot map: ", std::generic_category().message(errno));
-  with_memory_errors(path.string(), [&] {  // the deleter runs when its own memory is missing
+    fail<IoError>(path_.string(), "cannot map: ", std::generic_category().message(errno));
+  with_memory_errors(path_.string(), [&] {  // the deleter runs when its own memory is missing
     data_ = {static_cast<std::byte*>(address), [size = size_](std::byte* p) { ::munmap(p, size); }};
   });
   mapped_ = true;

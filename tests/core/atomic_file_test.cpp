@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gpt/core/error.h"
+#include "gpt/core/mapped_file.h"
 #include "gpt/io/safetensors.h"
 #include "support/expect_error.h"
 #include "support/file_size_limit.h"
@@ -99,6 +100,32 @@ TEST(AtomicFile, KeepsTheModeOfTheOldFileAndGivesANewOneTheUmasks) {
   write_file_atomically(dir / "secret", "x");
   EXPECT_EQ(mode_of(dir / "fresh"), mode_of(dir / "plain"));
   EXPECT_EQ(mode_of(dir / "secret"), 0600u);
+}
+
+TEST(AtomicFile, GivesANewOneTheUmasksModeWhenAsked) {
+  const TempDir dir;
+  write_file(dir / "plain", "");
+  write_file(dir / "f", "old");
+  fs::permissions(dir / "f", fs::perms::owner_write);
+  AtomicFile file(dir / "f", AtomicFile::Permissions::kOfUmask);
+  file.commit();
+  EXPECT_EQ(mode_of(dir / "f"), mode_of(dir / "plain"));
+}
+
+TEST(AtomicFile, IsMappedWhateverItsNameStandsForThen) {
+  const TempDir dir;
+  for (const std::string& content : {std::string(), std::string("content"), std::string(100'000, 'x')}) {
+    AtomicFile file(dir / "f");
+    file.write(content);
+    const MappedFile mapped = file.commit_and_map();
+    EXPECT_EQ(read_file(dir / "f"), content);
+    write_file_atomically(dir / "f", "another's");
+    EXPECT_EQ(mapped.text(), content);
+    EXPECT_EQ(mapped.path(), dir / "f");
+    expect_error<IoError>([&] { file.write("x"); }, {"f]", "after commit"});
+    expect_error<IoError>([&] { file.commit_and_map(); }, {"f]", "after commit"});
+    EXPECT_THAT(files_in(dir), ElementsAre("f"));
+  }
 }
 
 TEST(AtomicFile, ReplacesALinkAndLeavesWhatItPointsTo) {

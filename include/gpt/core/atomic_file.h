@@ -11,18 +11,22 @@
 
 namespace gpt {
 
+class MappedFile;
+
 /// A new content for `target`, written to a temporary file beside it, named ".<target>.tmp-<pid>-<n>", which is removed with
 /// this object; a process that is killed leaves it. What moves it into place is an AtomicFile or AtomicFiles.
 ///
-/// A target that exists keeps its permission bits (its owner becomes the writer); a new one gets what the umask allows. A
-/// symbolic link is replaced by the file, and what it points to stays as it is: the files of a Hugging Face cache are links to
+/// A target that exists keeps its permission bits, unless Permissions says otherwise (its owner becomes the writer); a new one
+/// gets what the umask allows. A symbolic link is replaced by the file, and what it points to stays as it is: the files of a Hugging Face cache are links to
 /// blobs that several revisions share. Anyone who has the old file open or mapped keeps seeing the old content.
 ///
 /// Every failure throws IoError naming the target and leaves it untouched (but see commit()): no such directory, a directory
 /// or a device in the file's place, no permission, a full disk.
 class PendingFile {
  public:
-  explicit PendingFile(const std::filesystem::path& target);
+  enum class Permissions : std::uint8_t { kOfTarget, kOfUmask };
+
+  explicit PendingFile(const std::filesystem::path& target, Permissions permissions = Permissions::kOfTarget);
   ~PendingFile();
   PendingFile(const PendingFile&) = delete;
   PendingFile& operator=(const PendingFile&) = delete;
@@ -39,6 +43,7 @@ class PendingFile {
   friend class AtomicFiles;
   // The three steps into place.
   void sync();
+  void rename();
   void replace();
   void sync_directory() const;
   // The way back from replace(): a second name for the old file.
@@ -65,6 +70,10 @@ class AtomicFile : public PendingFile {
   /// returns, the new file also survives a loss of power, as far as the file system can promise it; a disk that fails
   /// after the file took its name is an IoError naming the directory.
   void commit();
+
+  /// The same, and the content that was written, even where others have the name by then. When it cannot be mapped, that is
+  /// an IoError with the file in place.
+  MappedFile commit_and_map();
 };
 
 /// Files that change together. Each is written to its temporary, all of them are brought to the disk, and only then are they

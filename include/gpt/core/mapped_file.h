@@ -10,6 +10,8 @@
 
 namespace gpt {
 
+class InputFile;
+
 /// The whole of a regular file, either mapped copy-on-write (writing changes private pages, never the file)
 /// or read into memory. The mapping is lazy: pages are loaded when first touched. Shared by copying; the last
 /// copy releases it.
@@ -22,6 +24,9 @@ class MappedFile {
   /// Throws IoError naming the path: missing, not a regular file, not readable; MemoryError when kRead finds
   /// no memory.
   explicit MappedFile(const std::filesystem::path& path, Mode mode = Mode::kMap);
+  /// Of a file that is open, whatever its name stands for by now. For the library's own use: an InputFile is not part of the
+  /// interface.
+  explicit MappedFile(const InputFile& file, Mode mode = Mode::kMap);
 
   std::span<std::byte> bytes() const noexcept { return {data_.get(), size_}; }
   /// The bytes of a text file, without the byte order mark that may stand before it.
