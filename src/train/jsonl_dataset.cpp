@@ -7,24 +7,23 @@
 #include <string_view>
 #include <vector>
 
-#include "core/directory.h"
 #include "core/fingerprint.h"
 #include "core/memory.h"
 #include "core/parallel_try.h"
 #include "gpt/core/error.h"
 #include "gpt/core/mapped_file.h"
 #include "gpt/core/parallel.h"
+#include "train/cache_file.h"
 #include "train/dataset_checks.h"
+#include "train/file_pieces.h"
 #include "train/jsonl_line.h"
 #include "train/sample_cache.h"
 #include "train/sample_store.h"
-#include "train/token_cache.h"
 
 namespace gpt {
 namespace {
 
 constexpr std::string_view kJsonl = "JsonlDataset";
-constexpr std::size_t kPageRun = std::size_t{1} << 18;  // bytes of the file whose pages are let go together
 
 struct Line {
   std::string_view text;
@@ -110,7 +109,8 @@ JsonlCounts read_samples(const MappedFile& file, const std::string& name, const 
   const std::size_t mark = file.bytes().size() - text.size();
   JsonlCounts counts;
   LineReader reader(text);
-  for (std::size_t dropped = 0;;) {
+  PagesBehind pages(file);
+  for (;;) {
     if (options.stop.stop_requested()) fail<CancelledError>(name, "encoding stopped");
     const auto lines = reader.next(static_cast<std::size_t>(kLinesPerThread * num_threads()));
     if (lines.empty()) break;
@@ -123,10 +123,7 @@ JsonlCounts read_samples(const MappedFile& file, const std::string& name, const 
       count_line(counts, outcome);
       if (outcome.bad.empty() && !outcome.dropped) sink(outcome.sample);
     }
-    if (const std::size_t done = mark + reader.done(); done - dropped >= kPageRun) {
-      file.drop_pages(file.bytes().subspan(dropped, done - dropped));
-      dropped = done;
-    }
+    pages.drop_before(mark + reader.done());
     if (options.on_progress)
       options.on_progress({static_cast<std::int64_t>(reader.done()), static_cast<std::int64_t>(text.size())});
   }
@@ -135,18 +132,6 @@ JsonlCounts read_samples(const MappedFile& file, const std::string& name, const 
                       counts.dropped, " too long", counts.bad > 0 ? ", the first bad one: " : "",
                       counts.first_bad);
   return counts;
-}
-
-/// Of a file that may be larger than memory.
-std::uint64_t fingerprint_of(const MappedFile& file) {
-  Fingerprint sum;
-  for (std::span<std::byte> rest = file.bytes(); !rest.empty();) {
-    const std::span<std::byte> piece = rest.first(std::min(kPageRun, rest.size()));
-    sum.add(std::string_view(reinterpret_cast<const char*>(piece.data()), piece.size()));
-    file.drop_pages(piece);
-    rest = rest.subspan(piece.size());
-  }
-  return sum.value();
 }
 
 /// Of all that makes the samples of a line, but for the line.
@@ -166,8 +151,8 @@ struct JsonlDataset::Data {
 
   static Data in_memory(const MappedFile& file, const std::string& name, const Tokenizer& tokenizer,
                         const JsonlDatasetOptions& options);
-  static Data through_cache(const MappedFile& file, const std::string& name, const Tokenizer& tokenizer,
-                            const JsonlDatasetOptions& options);
+  static Data in_cache(const MappedFile& file, const std::string& name, const Tokenizer& tokenizer,
+                       const JsonlDatasetOptions& options);
 };
 
 JsonlDataset::Data JsonlDataset::Data::in_memory(const MappedFile& file, const std::string& name,
@@ -187,29 +172,26 @@ JsonlDataset::Data JsonlDataset::Data::in_memory(const MappedFile& file, const s
     memory->begins.push_back(memory->begins.back() + sample.ids.size());
   });
   blocks.finish();
+  memory->blocks.shrink_to_fit();
+  memory->begins.shrink_to_fit();
   return {{memory, memory->blocks.data(), width, memory->begins}, std::move(counts)};
 }
 
-JsonlDataset::Data JsonlDataset::Data::through_cache(const MappedFile& file, const std::string& name,
-                                                     const Tokenizer& tokenizer,
-                                                     const JsonlDatasetOptions& options) {
-  const TokenCacheKey key{.text = fingerprint_of(file), .encoding = fingerprint_of(tokenizer, options)};
-  const std::filesystem::path cache = cache_path(options.cache_dir, name, key.encoding, ".samples");
-  const std::string source =
-      concat("[", name);  // what a message begins with; the file may have another name next time
-  auto there = read_sample_cache(cache, key);
-  if (!there) {
-    make_directory(options.cache_dir);
-    SampleCacheWriter writer(cache, key, tokenizer.vocab_size());
-    JsonlCounts counts =
-        read_samples(file, name, tokenizer, options, [&](const MaskedIds& sample) { writer.add(sample); });
-    if (fingerprint_of(file) != key.text) fail<IoError>(name, "changed while it was encoded");
-    if (counts.bad > 0) counts.first_bad.erase(0, source.size());
-    writer.commit(counts);
-    there = read_sample_cache(cache, key);
-    if (!there) fail<IoError>(cache.string(), "does not hold what was written to it");
-  }
-  if (there->counts.bad > 0) there->counts.first_bad.insert(0, source);
+JsonlDataset::Data JsonlDataset::Data::in_cache(const MappedFile& file, const std::string& name,
+                                                const Tokenizer& tokenizer,
+                                                const JsonlDatasetOptions& options) {
+  const CacheOptions cache{.directory = options.cache_dir,
+                           .encoding = fingerprint_of(tokenizer, options),
+                           .vocab_size = tokenizer.vocab_size(),
+                           .stop = options.stop};
+  auto there = through_cache(
+      file, kSampleCache, cache, [&](const CacheBody& body) { return samples_of(body, name); },
+      [&](CacheWriter& body) {
+        SampleCacheWriter writer(body);
+        const JsonlCounts found = read_samples(file, name, tokenizer, options,
+                                               [&](const MaskedIds& sample) { writer.add(sample); });
+        writer.finish(found, name);
+      });
   return {std::move(there->samples), std::move(there->counts)};
 }
 
@@ -219,7 +201,7 @@ JsonlDataset JsonlDataset::from_file(const std::filesystem::path& path, const To
     fail<ArgumentError>(kJsonl, "max_length is ", options.max_length, ", expected at least 2");
   return with_memory_errors(path.native(), [&] {
     const MappedFile file(path);
-    const auto make = options.cache_dir.empty() ? Data::in_memory : Data::through_cache;
+    const auto make = options.cache_dir.empty() ? Data::in_memory : Data::in_cache;
     auto data = std::make_shared<const Data>(make(file, path.string(), tokenizer, options));
     const std::int64_t size = data->samples.size();
     return JsonlDataset(std::move(data), 0, size);

@@ -1,65 +1,50 @@
-// Samples of JSON lines, kept in a file.
+// Samples of JSON lines, kept in a cache file (train/cache_file.h).
 //
-// All numbers are little-endian:
-//   offset  bytes
-//        0      8  "gptsampl"
-//        8      4  version of this format and of how a line becomes a sample, 1
-//       12      4  bytes per id, 2 or 4
-//       16      8  fingerprint of the file of lines
-//       24      8  fingerprint of the tokenizer and the options
-//       32      …  the ids of all samples in blocks, as in train/sample_store.h
-//               …  8 for each sample and 8 more: where it begins, in ids; how many ids there are
-//               …  what is wrong with the first bad line, behind the name of its file, then zeros up to a multiple of 8
-//              56  numbers of 8 bytes: ids; samples; JsonlCounts' lines, bad, dropped, truncated; bytes of what is wrong
-//               8  fingerprint of all 8-byte words before
-// There is no version but this one: a file of another one is made again, as a damaged one is.
+// Its body:
+//        …  the ids of all samples in blocks, as in train/sample_store.h
+//        …  8 for each sample and 8 more: where it begins, in ids; how many ids there are
+//        …  what is wrong with the first bad line: a message, or its end behind "[<name of the file>:", then zeros up to a whole
+//           word
+//       56  numbers of 8 bytes: ids; samples; JsonlCounts' lines, bad, dropped, truncated; bytes of what is wrong
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <filesystem>
 #include <optional>
-#include <span>
-#include <vector>
+#include <string_view>
 
-#include "core/fingerprint.h"
-#include "gpt/core/atomic_file.h"
 #include "gpt/train/jsonl_dataset.h"
+#include "train/cache_file.h"
+#include "train/jsonl_line.h"
 #include "train/sample_store.h"
-#include "train/token_cache.h"
 
 namespace gpt {
 
+/// Its version is that of the body, and of how a line becomes a sample.
+inline constexpr CacheFormat kSampleCache{"gptsampl", 2, ".samples"};
+
 struct CachedSamples {
   SampleStore samples;
-  JsonlCounts counts;  // where first_bad is as it was written
+  JsonlCounts counts;
 };
 
-/// What a cache file holds, mapped into memory after all of it was checked; none when there is no such file, or it is damaged
-/// or was made of something else.
-std::optional<CachedSamples> read_sample_cache(const std::filesystem::path& path, const TokenCacheKey& key);
+/// None where a body is not well-formed. `name` is the one that the file of lines has now.
+std::optional<CachedSamples> samples_of(const CacheBody& body, std::string_view name);
 
-/// Writes a cache file as the samples come, and keeps 8 bytes of each. Every failure throws IoError naming the file and leaves
-/// what was there.
+/// Writes the samples as they come, and keeps 8 bytes of each.
 class SampleCacheWriter {
  public:
-  SampleCacheWriter(const std::filesystem::path& path, const TokenCacheKey& key, std::int64_t vocab_size);
+  explicit SampleCacheWriter(CacheWriter& file);
 
   void add(const MaskedIds& sample);
-  /// Puts the file in place. The last call.
-  void commit(const JsonlCounts& counts);
+  /// Makes the body whole, of a file of lines of that name. The last call.
+  void finish(const JsonlCounts& counts, std::string_view name);
 
  private:
-  void write(std::span<const std::byte> words);
-  void flush();
-
-  AtomicFile file_;
+  CacheWriter& file_;
   SampleBlocks blocks_;
   std::deque<std::uint64_t> begins_;  // which grows without being copied
   std::uint64_t ids_ = 0;
-  std::vector<std::byte> buffer_;
-  Fingerprint sum_;
 };
 
 }  // namespace gpt

@@ -3,18 +3,9 @@
 #include <cstring>
 
 #include "gpt/core/token.h"
+#include "train/cache_file.h"
 
 namespace gpt {
-namespace {
-
-template <class T>
-T load(const std::byte* from) noexcept {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
-}  // namespace
 
 SampleBlocks::SampleBlocks(std::size_t width, Sink sink) : width_(width), sink_(std::move(sink)) {}
 
@@ -50,8 +41,9 @@ void SampleStore::visit(std::int64_t sample, const F& f) const {
     const std::byte* block = blocks_ + i / kBlockIds * block_bytes(width_);
     const std::size_t place = i % kBlockIds;
     const std::byte* at = block + place * width_;
-    const TokenId id = width_ == 2 ? static_cast<TokenId>(load<std::uint16_t>(at)) : load<TokenId>(at);
-    const bool learned = (load<std::uint64_t>(block + kBlockIds * width_) >> place & 1) != 0;
+    const TokenId id =
+        width_ == 2 ? static_cast<TokenId>(value_at<std::uint16_t>(at)) : value_at<TokenId>(at);
+    const bool learned = (value_at<std::uint64_t>(block + kBlockIds * width_) >> place & 1) != 0;
     f(id, learned ? id : kIgnoredLabel);
   }
 }

@@ -21,9 +21,6 @@ namespace gpt {
 
 constexpr std::size_t kBlockIds = 64;
 
-/// Bytes of one id.
-constexpr std::size_t id_width(std::int64_t vocab_size) noexcept { return vocab_size <= 65536 ? 2 : 4; }
-
 /// Of that many ids, without overflow for a number that is none of a file.
 constexpr std::uint64_t blocks_of(std::uint64_t ids) noexcept {
   return ids / kBlockIds + (ids % kBlockIds != 0);

@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <string>
 
-#include "core/directory.h"
 #include "core/fingerprint.h"
 #include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/core/mapped_file.h"
+#include "train/cache_file.h"
 #include "train/dataset_checks.h"
 #include "train/encode_text.h"
+#include "train/file_pieces.h"
 #include "train/token_cache.h"
 #include "train/token_store.h"
 
@@ -31,32 +32,31 @@ void require_sample(std::string_view where, std::int64_t tokens, const BlockOpti
   if (tokens <= least) fail<E>(where, "has ", tokens, " tokens, expected more than ", least, " for a sample");
 }
 
-std::shared_ptr<const TokenStore> encode(std::string_view text, const Tokenizer& tokenizer,
-                                         const EncodeTextOptions& options, std::string_view where) {
+std::shared_ptr<const TokenStore> encode_in_memory(std::string_view text, const Tokenizer& tokenizer,
+                                                   const EncodeTextOptions& options, std::string_view where) {
   std::vector<TokenId> ids;
-  encode_text(text, tokenizer, options, where,
-              [&](std::span<const TokenId> some) { ids.insert(ids.end(), some.begin(), some.end()); });
-  return std::make_shared<const TokenStore>(std::move(ids));
+  Fingerprint sum;
+  encode_text(text, tokenizer, options, where, [&](std::span<const TokenId> some) {
+    ids.insert(ids.end(), some.begin(), some.end());
+    for (const TokenId id : some) sum.add(id);
+  });
+  return std::make_shared<const TokenStore>(std::move(ids), sum.value());
 }
 
-std::shared_ptr<const TokenStore> encode_through_cache(std::string_view text, const fs::path& path,
-                                                       const Tokenizer& tokenizer, const fs::path& cache_dir,
+std::shared_ptr<const TokenStore> encode_through_cache(const MappedFile& file, const Tokenizer& tokenizer,
+                                                       const fs::path& cache_dir,
                                                        const EncodeTextOptions& options) {
-  const TokenCacheKey key{
-      .text = Fingerprint().add(text).value(),
-      .encoding = Fingerprint().add(tokenizer.fingerprint()).add(options.parse_special_tokens).value()};
-  const fs::path cache = cache_path(cache_dir, path, key.encoding, ".tokens");
-  if (auto tokens = read_token_cache(cache, key)) return tokens;
-  make_directory(cache_dir);
-  TokenCacheWriter writer(cache, key, tokenizer.vocab_size());
-  encode_text(text, tokenizer, options, path.string(),
-              [&](std::span<const TokenId> some) { writer.append(some); });
-  if (Fingerprint().add(text).value() != key.text)
-    fail<IoError>(path.string(), "changed while it was encoded");
-  writer.commit();
-  auto tokens = read_token_cache(cache, key);
-  if (!tokens) fail<IoError>(cache.string(), "does not hold what was written to it");
-  return tokens;
+  const CacheOptions cache{
+      .directory = cache_dir,
+      .encoding = Fingerprint().add(tokenizer.fingerprint()).add(options.parse_special_tokens).value(),
+      .vocab_size = tokenizer.vocab_size(),
+      .stop = options.stop};
+  return through_cache(file, kTokenCache, cache, tokens_of, [&](CacheWriter& body) {
+    TokenCacheWriter writer(body);
+    encode_text(file.text(), tokenizer, options, file.path().string(),
+                [&](std::span<const TokenId> some) { writer.append(some); });
+    writer.finish();
+  });
 }
 
 std::shared_ptr<const TokenStore> tokens_of_file(const fs::path& path, const Tokenizer& tokenizer,
@@ -64,11 +64,16 @@ std::shared_ptr<const TokenStore> tokens_of_file(const fs::path& path, const Tok
   const MappedFile file(path);
   const std::string_view text = file.text();
   if (text.empty()) fail<FormatError>(path.string(), "is empty, expected text");
-  const EncodeTextOptions encoding{options.parse_special_tokens, options.on_progress, options.stop};
+  PagesBehind pages(file);
+  const std::size_t mark = file.bytes().size() - text.size();
+  const auto on_progress = [&](const DatasetProgress& progress) {
+    pages.drop_before(mark + static_cast<std::size_t>(progress.done_bytes));
+    if (options.on_progress) options.on_progress(progress);
+  };
+  const EncodeTextOptions encoding{options.parse_special_tokens, on_progress, options.stop};
   try {
-    return options.cache_dir.empty()
-               ? encode(text, tokenizer, encoding, path.string())
-               : encode_through_cache(text, path, tokenizer, options.cache_dir, encoding);
+    return options.cache_dir.empty() ? encode_in_memory(text, tokenizer, encoding, path.string())
+                                     : encode_through_cache(file, tokenizer, options.cache_dir, encoding);
   } catch (const ArgumentError& error) {
     fail<FormatError>(path.string(), "cannot be encoded: ", error.what());
   }
@@ -78,10 +83,13 @@ std::shared_ptr<const TokenStore> tokens_of_file(const fs::path& path, const Tok
 
 TextDataset TextDataset::from_tokens(std::vector<TokenId> tokens, const BlockOptions& options) {
   check(options);
-  for (const TokenId token : tokens)
+  Fingerprint sum;
+  for (const TokenId token : tokens) {
     if (token < 0) fail<ArgumentError>(kText, "token id ", token, " is negative");
+    sum.add(token);
+  }
   return with_memory_errors(kText, [&] {
-    const auto store = std::make_shared<const TokenStore>(std::move(tokens));
+    const auto store = std::make_shared<const TokenStore>(std::move(tokens), sum.value());
     require_sample<ArgumentError>(kText, store->size(), options);
     return TextDataset(store, 0, store->size(), options);
   });
@@ -94,8 +102,8 @@ TextDataset TextDataset::from_text(std::string_view text, const Tokenizer& token
   if (!options.cache_dir.empty())
     fail<ArgumentError>(kText, "cache_dir is set, but only the tokens of a file are kept on disk");
   return with_memory_errors(kText, [&] {
-    const auto store =
-        encode(text, tokenizer, {options.parse_special_tokens, options.on_progress, options.stop}, kText);
+    const auto store = encode_in_memory(
+        text, tokenizer, {options.parse_special_tokens, options.on_progress, options.stop}, kText);
     require_sample<ArgumentError>(kText, store->size(), blocks);
     return TextDataset(store, 0, store->size(), blocks);
   });

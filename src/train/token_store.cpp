@@ -2,45 +2,30 @@
 
 #include <utility>
 
-#include "core/fingerprint.h"
-
 namespace gpt {
 
-TokenStore::TokenStore(std::vector<TokenId> tokens)
-    : TokenStore(std::make_shared<const std::vector<TokenId>>(std::move(tokens))) {}
+TokenStore::TokenStore(std::vector<TokenId> tokens, std::uint64_t fingerprint)
+    : width_(sizeof(TokenId)), size_(std::ssize(tokens)), fingerprint_(fingerprint) {
+  const auto owner = std::make_shared<const std::vector<TokenId>>(std::move(tokens));
+  data_ = owner->data();
+  owner_ = owner;
+}
 
-TokenStore::TokenStore(const std::shared_ptr<const std::vector<TokenId>>& tokens)
-    : TokenStore(tokens, std::as_bytes(std::span(*tokens)), sizeof(TokenId)) {}
-
-TokenStore::TokenStore(std::shared_ptr<const void> owner, std::span<const std::byte> bytes, std::size_t width)
+TokenStore::TokenStore(std::shared_ptr<const void> owner, std::span<const std::byte> bytes, std::size_t width,
+                       std::uint64_t fingerprint) noexcept
     : owner_(std::move(owner)),
       data_(bytes.data()),
       width_(width),
       size_(static_cast<std::int64_t>(bytes.size() / width)),
-      fingerprint_(compute_fingerprint()) {}
-
-// f(pointer to the first token)
-template <class F>
-void TokenStore::visit(F f) const {
-  const void* data = data_;
-  if (width_ == 2)
-    f(static_cast<const std::uint16_t*>(data));
-  else
-    f(static_cast<const TokenId*>(data));
-}
+      fingerprint_(fingerprint) {}
 
 std::vector<TokenId> TokenStore::copy(std::int64_t begin, std::int64_t count) const {
-  std::vector<TokenId> out;
-  visit([&](const auto* tokens) { out.assign(tokens + begin, tokens + begin + count); });
-  return out;
-}
-
-std::uint64_t TokenStore::compute_fingerprint() const noexcept {
-  Fingerprint all;
-  visit([&](const auto* tokens) {
-    for (std::int64_t i = 0; i < size_; ++i) all.add(tokens[i]);
-  });
-  return all.value();
+  if (width_ == sizeof(TokenId)) {
+    const auto* first = static_cast<const TokenId*>(data_) + begin;
+    return {first, first + count};
+  }
+  const auto* first = static_cast<const std::uint16_t*>(data_) + begin;
+  return {first, first + count};
 }
 
 }  // namespace gpt

@@ -7,8 +7,10 @@
 #include <numeric>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "core/fingerprint.h"
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 #include "gpt/train/batches.h"
@@ -20,6 +22,7 @@
 #include "support/peak_memory.h"
 #include "support/temp_dir.h"
 #include "text/small_bpe.h"
+#include "train/sample_cache.h"
 #include "train/small_run.h"
 
 namespace gpt {
@@ -32,8 +35,10 @@ using test::write_file;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-ByteBpe tokenizer_with(std::string eos) {
-  ByteBpeModel model = test::small_bpe_model();
+using Merges = std::vector<std::pair<std::string, std::string>>;
+
+ByteBpe tokenizer_with(std::string eos, const Merges& merges = {}) {
+  ByteBpeModel model = test::small_bpe_model(merges);
   model.added_tokens = {{.content = "<eos>"}, {.content = "<end>"}};
   model.eos_token = std::move(eos);
   return ByteBpe(std::move(model));
@@ -173,10 +178,15 @@ TEST_F(JsonlCache, KeepsFilesTokenizersAndOptionsApart) {
   };
   add(tokenizer_, [](auto&) {});
   add(tokenizer_, [](auto& o) { o.max_length = 5; });
-  add(tokenizer_, [](auto& o) {
-    o.max_length = 8;
-    o.overlong = Overlong::kDrop;
-  });
+  const auto add_overlong = [&](std::int64_t max_length, Overlong overlong) {
+    add(tokenizer_, [=](auto& o) {
+      o.max_length = max_length;
+      o.overlong = overlong;
+    });
+  };
+  for (const Overlong overlong : {Overlong::kTruncate, Overlong::kDrop}) add_overlong(8, overlong);
+  for (const Overlong overlong : {Overlong::kTruncate, Overlong::kDrop, Overlong::kError})
+    add_overlong(30, overlong);
   add(tokenizer_, [](auto& o) {
     o.max_length = 20;
     o.chat_template = ChatTemplate::by_name("llama2");
@@ -185,6 +195,8 @@ TEST_F(JsonlCache, KeepsFilesTokenizersAndOptionsApart) {
   add(tokenizer_, [](auto& o) { o.parse_special_tokens = false; });
   add(tokenizer_, [](auto& o) { o.chat_template = ChatTemplate::by_name("chatml"); });
   add(tokenizer_with("<end>"), [](auto&) {});  // which the tokenizer's encode() does not show
+  EXPECT_NE(fingerprints.front(), fingerprints.back());
+  add(tokenizer_with("<eos>", {{"a", "b"}}), [](auto&) {});
   EXPECT_NE(fingerprints.front(), fingerprints.back());
   write_file(dir_ / "other.jsonl", "{\"text\": \"x\"}\n");
   load(cached_, "other.jsonl");
@@ -220,27 +232,51 @@ TEST_F(JsonlCache, OfWhatFailsIsNotMadeAndTheOldOneStays) {
 TEST_F(JsonlCache, NeedsLittleMemoryForManyLines) {
   GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
 #ifndef GPT_TEST_SANITIZED
-  JsonlDatasetOptions in_memory;
   const JsonlDatasetOptions made{.cache_dir = dir_ / "deep/cache"};
   // Beside what any file takes, the code that is loaded among it.
-  std::int64_t memory = 0, making = 0, reading = 0, size = 0;
+  std::int64_t making = 0, reading = 0, size = 0;
   for (const int n : {600, 60'000}) {
     std::string lines;
     for (int i = 0; i < n; ++i)
       lines += concat("{\"prompt\": \"", i, std::string(60, 'p'), "\", \"completion\": \"",
                       std::string(60, 'c'), "\"}\n");
     set_lines(lines);
-    size = static_cast<std::int64_t>(lines.size());
     lines = std::string();
-    memory = test::peak_memory_of([&] { load(in_memory); }) - memory;
     making = test::peak_memory_of([&] { load(made); }) - making;
     reading = test::peak_memory_of([&] { load(made); }) - reading;
+    size = static_cast<std::int64_t>(fs::file_size(file()));
   }
-  EXPECT_GT(memory, size);
-  EXPECT_LT(making, size / 2);
-  EXPECT_LT(reading, size / 4);
-  EXPECT_GT(static_cast<std::int64_t>(fs::file_size(file())), size);
+  EXPECT_LT(making, size / 4);
+  EXPECT_LT(reading, size / 8);
 #endif
+}
+
+// A cache is read in place of encoding. Where this library makes other samples of these lines, kSampleCache needs another version,
+// and this test what is found then.
+TEST_F(JsonlCache, HasAnotherVersionWhenALineBecomesAnotherSample) {
+  set_lines(
+      "{\"prompt\": \"What is ab?<eos>\", \"completion\": \" It's  12 \\u00e9\\n\"}\n"
+      "{\"text\": \"ab<eos>ab  ab\"}\n"
+      "{\"text\": 3}\n"
+      "{\"messages\": [{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", \"content\": "
+      "\"Hi\"}, "
+      "{\"role\": \"assistant\", \"content\": \"ab\"}, {\"role\": \"user\", \"content\": \"So?\"}, "
+      "{\"role\": "
+      "\"assistant\", \"content\": \"No.\"}]}\n");
+  Fingerprint all;
+  for (const ByteBpe& tokenizer :
+       {tokenizer_with("<eos>", {{"a", "b"}}), ByteBpe(test::small_bpe_model({{" ", "a"}}))})
+    for (const std::string_view name : ChatTemplate::names())
+      for (const Overlong overlong : {Overlong::kTruncate, Overlong::kDrop}) {
+        const auto dataset = JsonlDataset::from_file(dir_ / "data.jsonl", tokenizer,
+                                                     {.max_length = 60,
+                                                      .overlong = overlong,
+                                                      .chat_template = ChatTemplate::by_name(name),
+                                                      .skip_bad_lines = true});
+        all.add(dataset.fingerprint()).add(dataset.counts().truncated).add(dataset.counts().bad);
+      }
+  EXPECT_EQ(kSampleCache.version, 2u);
+  EXPECT_EQ(all.value(), 3539201071923038208u);
 }
 
 // The run was begun with the samples in memory, and goes on with those of the cache.

@@ -37,7 +37,7 @@ struct JsonlDatasetOptions {
   /// fit into memory. Empty: they are kept in memory, a little more than 2 bytes a token, or 4 with a vocabulary of more than 65536.
   std::filesystem::path cache_dir = {};
   DatasetProgressCallback on_progress = {};
-  std::stop_token stop = {};  // checked after every few hundred lines
+  std::stop_token stop = {};  // checked after every few hundred lines, and 256 KiB that are only read
 };
 
 /// What became of the lines of a file.
@@ -74,9 +74,10 @@ class JsonlDataset final : public Dataset {
   ///
   /// With a cache_dir the samples are read from <cache_dir>/<name of the file>-<16 hexadecimal digits>.samples, mapped, where the
   /// digits stand for the file's path, the tokenizer and the options. That file is made again when it is missing or damaged, or
-  /// when the lines are not those it was made from: their content decides, not the date. While it is made, memory is needed for
-  /// some lines of each thread and 8 bytes a sample. It is replaced atomically; what goes wrong (a full disk, a stop, a
-  /// bad line) leaves what was there.
+  /// when the lines are not those it was made from: their content decides, not the date. Processes in which that path has
+  /// different contents (in containers, say) take the file from each other, and are none the worse for it. While it is made,
+  /// memory is needed for some lines of each thread and 8 bytes a sample. It is replaced atomically; what goes wrong (a full
+  /// disk, a stop, a bad line) leaves what was there, and no directory that was not.
   ///
   /// Throws IoError naming the file, or the cache that cannot be written; FormatError naming file and line: not valid JSON, a member that is missing or of
   /// another type or role, an empty text, completion or answer, nothing to learn, fewer than 2 ids, text that the

@@ -35,7 +35,7 @@ struct TextDatasetOptions {
   /// exist. Empty: they are kept in memory, 4 bytes a token.
   std::filesystem::path cache_dir = {};
   DatasetProgressCallback on_progress = {};
-  std::stop_token stop = {};  // checked about every 4 MiB of text
+  std::stop_token stop = {};  // checked about every 4 MiB of text, and 256 KiB that are only read
 };
 
 /// Blocks of one stream of tokens. All labels are the ids themselves. A text is encoded as one stream, without the tokens
@@ -55,8 +55,9 @@ class TextDataset final : public Dataset {
   ///
   /// With a cache_dir the tokens are read from <cache_dir>/<name of the file>-<16 hexadecimal digits>.tokens, where the
   /// digits stand for the file's path, the tokenizer and parse_special_tokens. That file is made again when it is missing
-  /// or damaged, or when the text is not the one it was made from: the content of the text decides, not its date. It is
-  /// replaced atomically; what goes wrong (a full disk, a stop) leaves what was there.
+  /// or damaged, or when the text is not the one it was made from: the content of the text decides, not its date. Processes
+  /// in which that path has different contents (in containers, say) take the file from each other, and are none the worse for
+  /// it. It is replaced atomically; what goes wrong (a full disk, a stop) leaves what was there, and no directory that was not.
   ///
   /// Throws IoError naming the file (missing, a directory, not readable, changed meanwhile) or the cache that cannot be
   /// written; FormatError naming the file (empty, not expressible in the vocabulary, too short for one sample);
