@@ -311,6 +311,8 @@ std::int64_t block_size_of(const Request& r, const gpt::Model& model) {
   return r.block_size > 0 ? r.block_size : std::min<std::int64_t>(1024, model.config().n_positions);
 }
 
+std::filesystem::path cache_of(const Request& r) { return std::filesystem::path(r.output_dir) / "cache"; }
+
 /// `preferences`: pairs, one a line.
 Data read_file(const Request& r, const std::string& path, const std::optional<double>& fraction,
                const gpt::Model& model, std::stop_token stop, bool preferences) {
@@ -319,12 +321,11 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
     throw gpt::ArgumentError(
         gpt::concat("--block-size: ", block, " is more than n_positions = ", model.config().n_positions));
   if (!holds_samples(path))
-    return split(gpt::TextDataset::from_file(path, model.tokenizer(),
-                                             {.block_size = block,
-                                              .parse_special_tokens = true,
-                                              .cache_dir = std::filesystem::path(r.output_dir) / "cache",
-                                              .stop = stop}),
-                 fraction);
+    return split(
+        gpt::TextDataset::from_file(
+            path, model.tokenizer(),
+            {.block_size = block, .parse_special_tokens = true, .cache_dir = cache_of(r), .stop = stop}),
+        fraction);
   if (preferences) {
     auto pairs =
         gpt::PreferenceDataset::from_file(path, model.tokenizer(), {.max_length = block + 1, .stop = stop});
@@ -337,7 +338,7 @@ Data read_file(const Request& r, const std::string& path, const std::optional<do
                                               {.max_length = block + 1,
                                                .chat_template = chat_template_of(r),
                                                .skip_bad_lines = r.skip_bad_lines,
-                                               .cache_dir = std::filesystem::path(r.output_dir) / "cache",
+                                               .cache_dir = cache_of(r),
                                                .stop = stop});
   const gpt::JsonlCounts counts = samples.counts();
   if (counts.bad > 0)
@@ -447,6 +448,7 @@ int finetune(Request& request) {
   const std::vector<std::string> read = require_files(request);
   const gpt::DirectoryLock lock(request.output_dir);  // to the end: all that is there is this run's
   require_own_directory(request, read);
+  gpt::remove_temporaries(cache_of(request));
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
   gpt::Model model = make_model(request, interrupt.token());

@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -31,6 +33,19 @@ fs::path temporary_beside(const fs::path& path) {
   constexpr std::size_t kLongestStem = 200;  // leaves room for the rest in the 255 bytes of a file name
   const std::string stem = path.filename().string().substr(0, kLongestStem);
   return directory_of(path) / concat(".", stem, ".tmp-", ::getpid(), "-", counter++);
+}
+
+/// Whether temporary_beside() gives such a name.
+bool is_temporary(std::string_view name) {
+  constexpr std::string_view kMark = ".tmp-";
+  const std::size_t mark = name.rfind(kMark);
+  if (!name.starts_with('.') || mark == name.npos || mark == 0) return false;
+  const std::string_view numbers = name.substr(mark + kMark.size());
+  const std::size_t dash = std::min(numbers.find('-'), numbers.size());
+  const auto is_number = [](std::string_view digits) {
+    return !digits.empty() && digits.find_first_not_of("0123456789") == digits.npos;
+  };
+  return is_number(numbers.substr(0, dash)) && is_number(numbers.substr(std::min(dash + 1, numbers.size())));
 }
 
 }  // namespace
@@ -173,6 +188,12 @@ void write_file_atomically(const fs::path& target, std::string_view text) {
   AtomicFile file(target);
   file.write(text);
   file.commit();
+}
+
+void remove_temporaries(const fs::path& directory) {
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error), end; entry != end; entry.increment(error))
+    if (is_temporary(entry->path().filename().native())) ::unlink(entry->path().c_str());
 }
 
 }  // namespace gpt

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <string>
@@ -112,7 +114,7 @@ TEST(AtomicFile, GivesANewOneTheUmasksModeWhenAsked) {
   EXPECT_EQ(mode_of(dir / "f"), mode_of(dir / "plain"));
 }
 
-TEST(AtomicFile, IsMappedWhateverItsNameStandsForThen) {
+TEST(AtomicFile, GivesWhatWasWrittenMapped) {
   const TempDir dir;
   for (const std::string& content : {std::string(), std::string("content"), std::string(100'000, 'x')}) {
     AtomicFile file(dir / "f");
@@ -218,6 +220,32 @@ TEST(AtomicFile, ReadersSeeTheOldOrTheNewFileNeverAPart) {
   }
   writer.join();
   EXPECT_TRUE(whole);
+}
+
+TEST(AtomicFile, OfAKilledProcessIsSweptAway) {
+  const TempDir dir;
+  const std::vector<std::string> others{
+      "f",         ".tmp-1-2",       "f.tmp-1-2",     ".f.tmp-1",       ".f.tmp-1-",
+      ".f.tmp--2", ".f.tmp-1-2.old", ".f.tmp-1-x",    ".f.tmp-x-1",     ".f.tmp-",
+      ".f.tmp",    ".f.tmp-1-2-3",   ".f.tmp-1-2.gz", ".f.tmp-1-2.tmp-"};
+  for (const std::string& name : others) write_file(dir / name, "");
+  for (const char* name : {".f.tmp-1-2", ".f.samples.tmp-1234567-0", ".f.tmp-1-2.tmp-3-4"})
+    write_file(dir / name, "");
+  fs::create_directory(dir / ".d.tmp-1-2");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    AtomicFile file(dir / "mine");
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(files_in(dir).size(), others.size() + 5);
+  remove_temporaries(dir.path());
+  std::vector<std::string> stay = others;
+  stay.push_back(".d.tmp-1-2");
+  EXPECT_THAT(files_in(dir), testing::UnorderedElementsAreArray(stay));
+  EXPECT_NO_THROW(remove_temporaries(dir / "none"));
+  EXPECT_NO_THROW(remove_temporaries(dir / "f"));
 }
 
 TEST(AtomicFiles, ChangeTogetherAtCommit) {

@@ -254,11 +254,13 @@ TEST_F(FinetuneProgram, ReportsOnOnePage) {
   const fs::path cache = fs::directory_iterator(dir_ / "answers/cache")->path();
   EXPECT_EQ(cache.extension(), ".samples");
   const auto made = fs::last_write_time(cache);
+  write_file(cache.parent_path() / ".q.samples.tmp-1-0", "of a run that was killed");
   const ProcessResult again = run(on_questions);
   EXPECT_EQ(again.status, 0);
   EXPECT_THAT(again.err, AllOf(HasSubstr("nothing was left to do"), HasSubstr("1 of 2 lines left out"),
                                HasSubstr("questions.jsonl:2] is not valid JSON")));
   EXPECT_EQ(fs::last_write_time(cache), made);
+  EXPECT_FALSE(fs::exists(cache.parent_path() / ".q.samples.tmp-1-0"));
 }
 
 TEST_F(FinetuneProgram, WritesNoMoreThanIsAskedFor) {

@@ -104,4 +104,8 @@ class AtomicFiles {
 /// Replaces the content of a file by `text`. Throws IoError as AtomicFile.
 void write_file_atomically(const std::filesystem::path& target, std::string_view text);
 
+/// Removes the temporaries of killed processes from a directory that nobody else writes to at the time (see DirectoryLock). What
+/// cannot be removed stays, as does all that has another name.
+void remove_temporaries(const std::filesystem::path& directory);
+
 }  // namespace gpt
