@@ -180,19 +180,21 @@ std::vector<Tensor> attentions(const Gpt2& network, std::span<const TokenId> ids
 Tensor attention_rollout(std::span<const Tensor> attentions) {
   constexpr std::string_view where = "attention_rollout";
   if (attentions.empty()) fail<ArgumentError>(where, "there are no layers");
-  const Shape& shape = attentions.front().shape();
+  const Shape& first = attentions.front().shape();
   for (const Tensor& layer : attentions)
-    if (layer.shape() != shape || shape.rank() != 3 || shape[1] != shape[2] || layer.dtype() != DType::f32)
-      fail<ShapeError>(where, "a layer is ", name_of(layer.dtype()), " ", layer.shape().to_string(),
-                       ", expected float32 [H, T, T] of the first layer, ", shape.to_string());
+    if (const Shape& shape = layer.shape(); shape.rank() != 3 || shape[0] < 1 || shape[1] != shape[2] ||
+                                            shape[2] != first[2] || layer.dtype() != DType::f32)
+      fail<ShapeError>(where, "a layer is ", name_of(layer.dtype()), " ", shape.to_string(),
+                       ", expected float32 [H, T, T] with the T of the first layer, ", first.to_string());
   const DefaultFloatEnvironment environment;
   return with_memory_errors(where, [&] {
-    const std::int64_t heads = shape[0], t = shape[1];
+    const std::int64_t t = first[1];
     const auto at = [t](std::int64_t i, std::int64_t j) { return static_cast<std::size_t>(i * t + j); };
     std::vector<double> rollout(static_cast<std::size_t>(t * t)), next(rollout.size()),
         row(static_cast<std::size_t>(t));
     for (std::int64_t i = 0; i < t; ++i) rollout[at(i, i)] = 1;
     for (const Tensor& layer : attentions) {
+      const std::int64_t heads = layer.dim(0);
       std::ranges::fill(next, 0.0);
       for (std::int64_t i = 0; i < t; ++i) {
         for (std::int64_t j = 0; j <= i; ++j) {

@@ -245,6 +245,12 @@ TEST(Attentions, RollOutToWhatReachesEachPosition) {
   // first: [1 0; .25 .75], second: [1 0; .5 .5]: row 1 = .5 (1, 0) + .5 (.25, .75)
   EXPECT_THAT(std::vector<float>(rollout.data<float>(), rollout.data<float>() + 4),
               ::testing::ElementsAre(1, 0, 0.625f, 0.375f));
+  // What counts of a layer is the mean over its heads, of which another may have more.
+  Tensor twice = Tensor::zeros({2, 2, 2});
+  std::ranges::copy(std::vector<float>{1, 0, 0.75f, 0.25f, 1, 0, 0.25f, 0.75f}, twice.data<float>());
+  const std::vector<Tensor> of_different_heads{twice, second};
+  const Tensor same = attention_rollout(of_different_heads);
+  EXPECT_TRUE(test::same_bits(same, rollout));
   expect_error<ArgumentError>([] { attention_rollout({}); }, {"no layers"});
   const std::vector<Tensor> uneven{first, Tensor::zeros({1, 3, 3})};
   expect_error<ShapeError>([&] { attention_rollout(uneven); }, {"[1, 3, 3]", "[1, 2, 2]"});

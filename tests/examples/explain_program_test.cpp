@@ -105,6 +105,30 @@ TEST(ExplainProgram, ExplainsALabel) {
   expect_failure(1, all, "is no label, expected one of good, bad");
 }
 
+TEST(ExplainProgram, ExplainsAModelWhoseLayersHaveDifferentNumbersOfHeads) {
+  const TempDir dir;
+  Model model = Model::load(kDemo);
+  const std::vector<HeadId> heads{{0, 0}, {2, 1}, {2, 3}};
+  model.network() = without_heads(model.network(), heads);
+  model.save(dir / "model");
+  Classifier(std::move(model), {"good", "bad"}, ProblemType::kSingleLabel, 3).save(dir / "classifier");
+  for (const std::vector<std::string>& more :
+       std::vector<std::vector<std::string>>{{"--model", dir / "model"},
+                                             {"--model", dir / "model", "--method", "gradient-times-input"},
+                                             {"--model", dir / "classifier", "--classifier"}}) {
+    std::vector<std::string> all{GPT_EXPLAIN, "--prompt", "hi there",
+                                 "--json",    "--output", dir / "page.html"};
+    all.insert(all.end(), more.begin(), more.end());
+    const ProcessResult result = Process(all).wait();
+    ASSERT_EQ(result.status, 0) << result.err;
+    const Json object = parse_json(result.out);
+    double rollout = 0;
+    for (const Json& token : object.at("tokens")) rollout += token.at("rollout").get<double>();
+    EXPECT_NEAR(rollout, 1, 1e-6);
+    EXPECT_THAT(content(dir / "page.html"), HasSubstr("Where the attention goes"));
+  }
+}
+
 TEST(ExplainProgram, NamesWhatIsWrong) {
   const TempDir dir;
   expect_failure(2, command({"--prompt", "a", "--json", "--classifier", "--adapter", "x"}),

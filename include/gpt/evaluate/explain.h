@@ -59,13 +59,14 @@ std::vector<std::vector<std::vector<RankedToken>>> logit_lens(const Gpt2& networ
                                                               std::int64_t top_n = 1,
                                                               const std::stop_token& stop = {});
 
-/// The attention's probabilities of each layer, float32 [H, T, T]. Throws as Gpt2::forward.
+/// The attention's probabilities of each layer, float32 [H, T, T] with the heads that it has. Throws as Gpt2::forward.
 std::vector<Tensor> attentions(const Gpt2& network, std::span<const TokenId> ids,
                                const std::stop_token& stop = {});
 
 /// Attention rollout (Abnar, Zuidema, arXiv 2005.00928, section 3.1): how much of each token reaches each position through all
 /// layers, float32 [T, T] with rows that add up to 1. The product over the layers, the first one rightmost, of
-/// (mean over heads + identity) / 2. Throws ArgumentError for no layers, ShapeError.
+/// (mean over heads + identity) / 2; a layer may have other heads than the first (Gpt2Config::pruned_heads). Throws ArgumentError for no
+/// layers, ShapeError.
 Tensor attention_rollout(std::span<const Tensor> attentions);
 
 }  // namespace gpt
