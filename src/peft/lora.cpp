@@ -4,7 +4,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <iterator>
+#include <map>
+#include <utility>
 
 #include "core/float_environment.h"
 #include "core/memory.h"
@@ -116,6 +119,14 @@ struct LoraAdapter::Part final : nn::LinearAdapter {
     autograd::add(context.tape, scaled, sum, scaled, context.arena);
     autograd::add(context.tape, scaled, z, y, context.arena);
     return y;
+  }
+
+  /// What the columns are multiplied by, of the network's own matrix. With use_dora.
+  Tensor factors(const ops::Weight& own) const {
+    Tensor all = inverse_norms.of(own, a, b, scaling).clone();
+    const Tensor lengths = magnitude->to(DType::f32);
+    std::ranges::transform(all.span<float>(), lengths.span<float>(), all.data<float>(), std::multiplies());
+    return all;
   }
 
   /// y = residual + scaling (x A^T) B^T.
@@ -248,18 +259,29 @@ void LoraAdapter::set_weight(double weight) {
     if (part != nullptr) part->scaling = static_cast<float>(weight * static_cast<double>(part->unweighted));
 }
 
-LoraAdapter::Originals LoraAdapter::merge(Gpt2& network) const {
+LoraAdapter::Originals LoraAdapter::merge(Gpt2& network, const Originals& base) const {
+  std::map<std::string, ops::Weight> own;
+  if (config_.use_dora) {
+    own.insert(base.begin(), base.end());
+    std::as_const(network).visit_matrices(
+        [&own](const std::string& name, const ops::Weight& weight) { own.emplace(name, weight); });
+  }
   peft::MergePlan plan;
   for (const auto& part : parts_) {
     if (part == nullptr) continue;
-    plan.matrices[part->module.matrix] = [&part](Tensor& sum) {
+    plan.matrices[part->module.matrix] = [&](Tensor& sum) {
       peft::add_product(part->a.values, part->b.values, part->scaling, sum);
-      if (!part->magnitude) return;
-      const Tensor norms = peft::column_norms(sum), lengths = part->magnitude->to(DType::f32);
-      Tensor factors = Tensor::empty(norms.shape());
-      for (std::int64_t o = 0; o < factors.numel(); ++o)
-        factors.data<float>()[o] = lengths.data<float>()[o] / norms.data<float>()[o];
-      ops::scale_columns(sum, factors, {}, sum);
+      if (part->magnitude) ops::scale_columns(sum, part->factors(own.at(part->module.matrix)), {}, sum);
+    };
+    // What was added to the bias before is multiplied, too.
+    const auto bias = own.find(peft::bias_of(part->module));
+    if (bias == own.end()) continue;
+    plan.vectors[bias->first] = [&part, &own, bias](Tensor& sum) {
+      const Tensor factors = part->factors(own.at(part->module.matrix)),
+                   before = bias->second.values.to(DType::f32);
+      const std::span<const float> f = factors.span<float>(), b = before.span<float>();
+      const std::span<float> x = sum.span<float>();
+      for (std::size_t o = 0; o < x.size(); ++o) x[o] = b[o] + f[o] * (x[o] - b[o]);
     };
   }
   return peft::merge(network, kWhere, shape_, plan);

@@ -1,3 +1,4 @@
+#include <string_view>
 #include <utility>
 
 #include "core/float_environment.h"
@@ -13,6 +14,8 @@
 
 namespace gpt {
 namespace {
+
+constexpr std::string_view kMergeAdapter = "merge_adapter";
 
 /// weight merged + (1 - weight) original, of tensors that lie alike; the sum is float32.
 Tensor mixed(const Tensor& original, const Tensor& merged, double weight) {
@@ -42,15 +45,22 @@ struct Mixer {
   }
 };
 
-Originals merge_stack(const StackedAdapter& stack, Gpt2& network) {
+/// Adds those whose names it has not yet.
+void add_new(Originals& all, const Originals& more) {
+  for (const auto& original : more)
+    if (Mixer{all, 1}.find(original.first) == nullptr) all.push_back(original);
+}
+
+Originals merge_part(const nn::Adapter& adapter, Gpt2& network, const Originals& base);
+
+/// `base`: LoraAdapter::merge's.
+Originals merge_stack(const StackedAdapter& stack, Gpt2& network, Originals base) {
   Originals before;  // of each name the first
   try {
     for (const auto& [adapter, weight] : stack.parts()) {
-      Originals of_part = merge_adapter(*adapter, network);
-      Originals fresh;
-      for (const auto& original : of_part)
-        if (Mixer{before, 1}.find(original.first) == nullptr) fresh.push_back(original);
-      before.insert(before.end(), fresh.begin(), fresh.end());
+      const Originals of_part = merge_part(*adapter, network, base);
+      add_new(base, of_part);
+      add_new(before, of_part);
       if (weight != 1) network.visit(Mixer{of_part, weight});
     }
   } catch (...) {
@@ -60,20 +70,24 @@ Originals merge_stack(const StackedAdapter& stack, Gpt2& network) {
   return before;
 }
 
+Originals merge_part(const nn::Adapter& adapter, Gpt2& network, const Originals& base) {
+  if (const auto* lora = dynamic_cast<const LoraAdapter*>(&adapter)) return lora->merge(network, base);
+  if (const auto* ada = dynamic_cast<const AdaLoraAdapter*>(&adapter)) return ada->merge(network);
+  if (const auto* ia3 = dynamic_cast<const Ia3Adapter*>(&adapter)) return ia3->merge(network);
+  if (const auto* bitfit = dynamic_cast<const BitFitAdapter*>(&adapter)) return bitfit->merge(network);
+  if (const auto* stack = dynamic_cast<const StackedAdapter*>(&adapter))
+    return merge_stack(*stack, network, base);
+  fail<UnsupportedError>(kMergeAdapter,
+                         "an adapter of this method cannot be part of a network's weights, "
+                         "expected LoRA, DoRA, AdaLoRA, IA3, BitFit or a stack of these");
+}
+
 }  // namespace
 
 Originals merge_adapter(const nn::Adapter& adapter, Gpt2& network) {
-  return with_memory_errors("merge_adapter", [&] {
+  return with_memory_errors(kMergeAdapter, [&] {
     const DefaultFloatEnvironment environment;
-    if (const auto* lora = dynamic_cast<const LoraAdapter*>(&adapter)) return lora->merge(network);
-    if (const auto* ada = dynamic_cast<const AdaLoraAdapter*>(&adapter)) return ada->merge(network);
-    if (const auto* ia3 = dynamic_cast<const Ia3Adapter*>(&adapter)) return ia3->merge(network);
-    if (const auto* bitfit = dynamic_cast<const BitFitAdapter*>(&adapter)) return bitfit->merge(network);
-    if (const auto* stack = dynamic_cast<const StackedAdapter*>(&adapter))
-      return merge_stack(*stack, network);
-    fail<UnsupportedError>("merge_adapter",
-                           "an adapter of this method cannot be part of a network's weights, "
-                           "expected LoRA, DoRA, AdaLoRA, IA3, BitFit or a stack of these");
+    return merge_part(adapter, network, {});
   });
 }
 

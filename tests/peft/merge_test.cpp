@@ -215,6 +215,35 @@ TEST(StackedAdapter, ComputesWhatItsPartsDoOneAfterTheOther) {
   EXPECT_LT(difference(logits_with(network, &none, ids, 20), logits_with(network, nullptr, ids, 20)), 1e-5);
 }
 
+// Its lengths are those of the network's own matrices, and its factors leave the network's own biases alone, whatever stands before.
+TEST(StackedAdapter, IsMergedWithDoraBehindOtherParts) {
+  Gpt2 network = random_network(tiny_config(), 1);
+  const auto all = test::methods();
+  const auto find = [&](const char* name, std::uint64_t seed) {
+    return learned_adapter(*std::ranges::find_if(all, [&](const Method& m) { return m.name == name; }),
+                           network, seed);
+  };
+  const auto dora = find("dora", 4), other = find("dora", 5), ia3 = find("ia3", 4),
+             bitfit = find("bitfit", 4), lora = find("lora", 4);
+  const auto nested =
+      std::make_shared<StackedAdapter>(std::vector<StackedAdapter::Part>{{lora, 0.5}, {dora, 0.5}});
+  const auto ids = tokens(20);
+  using Parts = std::vector<StackedAdapter::Part>;
+  for (const bool packed : {false, true}) {
+    if (packed) network.pack();
+    const Tensor before = logits_with(network, nullptr, ids, 20);
+    for (const Parts& parts : {Parts{{bitfit, 2}, {dora, 0.7}}, Parts{{ia3}, {dora}}, Parts{{dora}, {other}},
+                               Parts{{bitfit}, {nested, 0.5}, {other}}, Parts{{lora}, {dora}, {bitfit}}}) {
+      const StackedAdapter stacked(parts);
+      const Tensor attached = logits_with(network, &stacked, ids, 20);
+      Originals originals = merge_adapter(stacked, network);
+      EXPECT_LT(difference(logits_with(network, nullptr, ids, 20), attached), 1e-4);
+      restore(network, std::move(originals));
+      EXPECT_TRUE(same_bits(before, logits_with(network, nullptr, ids, 20)));
+    }
+  }
+}
+
 TEST(StackedAdapter, RefusesWhatCannotStandTogether) {
   const Gpt2 network = random_network(tiny_config(), 1);
   Gpt2Config other = tiny_config();

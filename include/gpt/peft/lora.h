@@ -78,10 +78,11 @@ class LoraAdapter final : public nn::Adapter {
 
   /// Adds scaling (B A)^T to the matrices themselves, which become float32, and gives their columns the lengths of use_dora: the
   /// network then computes the same without the adapter, to float32 rounding and at no cost. Returns them as they were:
-  /// restore() puts them back. Throws UnsupportedError naming a quantized matrix; ArgumentError for another network; the network
-  /// then is as it was.
+  /// restore() puts them back. `base` are the network's own parameters where others were merged into them before: use_dora takes
+  /// lengths of these, and leaves their biases alone, as it does where it is attached behind others. Throws UnsupportedError naming a
+  /// quantized matrix; ArgumentError for another network; the network then is as it was.
   using Originals = gpt::Originals;
-  Originals merge(Gpt2& network) const;
+  Originals merge(Gpt2& network, const Originals& base = {}) const;
 
  private:
   struct Part;

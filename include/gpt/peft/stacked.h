@@ -19,8 +19,8 @@
 namespace gpt {
 
 /// Adapters of one network, each on top of those before it: what the network computes with the first, the second changes, as if
-/// they had been merged in this order (but for DoRA, whose lengths are those of the network's own matrices). With a weight w, a
-/// part makes w times its change: z + w (f(z) - z). Trained, it trains them all.
+/// they had been merged in this order; but the factors of DoRA are those of the network's own matrices, and are for what was added to the
+/// network's own biases. With a weight w, a part makes w times its change: z + w (f(z) - z). Trained, it trains them all.
 ///
 /// PEFT has no such file; this is like PEFT's. adapter_config.json: peft_type "STACKED", adapters {"0": the first part's
 /// configuration, ...}, weights {"0": its weight, ...}. adapter_model.safetensors: adapters.0.<name> and so on.
