@@ -33,10 +33,8 @@ void require_finite(std::span<const float> vector, std::size_t sequence, const G
                     const std::stop_token& stop) {
   const auto bad = std::find_if(vector.begin(), vector.end(), [](float v) { return !std::isfinite(v); });
   if (bad == vector.end()) return;
-  const auto found = find_non_finite(network, stop);
   fail<NumericError>(kEmbed, "element ", bad - vector.begin(), " of the vector of sequence ", sequence,
-                     " is ", *bad,
-                     found ? concat("; parameter ", found->name, ": element ", found->element) : "");
+                     " is ", *bad, non_finite_clause(network, stop));
 }
 
 Tensor embed_all(const Gpt2& network, std::span<const std::vector<TokenId>> sequences,

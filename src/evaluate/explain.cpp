@@ -12,6 +12,7 @@
 #include "gpt/core/error.h"
 #include "gpt/ops/loss.h"
 #include "gpt/ops/softmax.h"
+#include "models/non_finite.h"
 
 namespace gpt {
 namespace {
@@ -46,6 +47,19 @@ Point run_at(const Gpt2& network, std::span<const TokenId> ids, const ExplainedV
   point.value = value(out.final_hidden, options.tape, arena);
   if (gradient != nullptr) tape.backward(stop);
   return point;
+}
+
+/// Throws NumericError naming a parameter that the numbers are none with, if there is one.
+Attribution finite(Attribution attribution, const Gpt2& network, const std::stop_token& stop) {
+  const auto require = [&](const auto&... what_and_value) {
+    fail<NumericError>(kExplain, what_and_value..., non_finite_clause(network, stop));
+  };
+  if (!std::isfinite(attribution.value)) require("the value is ", attribution.value);
+  if (!std::isfinite(attribution.baseline)) require("the value of the baseline is ", attribution.baseline);
+  for (std::size_t t = 0; t < attribution.scores.size(); ++t)
+    if (!std::isfinite(attribution.scores[t]))
+      require("what token ", t, " contributes is ", attribution.scores[t]);
+  return attribution;
 }
 
 /// The scalar products of the rows, each times factor.
@@ -102,7 +116,7 @@ Attribution gradient_times_input(const Gpt2& network, std::span<const TokenId> i
   return with_memory_errors(kExplain, [&] {
     Tensor gradient = Tensor::zeros({std::ssize(ids), network.config().n_embd});
     const Point point = run_at(network, ids, value, nullptr, &gradient, stop);
-    return Attribution{row_products(point.embeddings, gradient, 1), point.value};
+    return finite({row_products(point.embeddings, gradient, 1), point.value}, network, stop);
   });
 }
 
@@ -125,7 +139,8 @@ Attribution integrated_gradients(const Gpt2& network, std::span<const TokenId> i
         point.data<float>()[i] = std::fma(part, way.data<float>()[i], first[i]);
       run_at(network, ids, value, &point, &gradient, stop);
     }
-    return Attribution{row_products(way, gradient, 1 / static_cast<double>(steps)), end.value, begin.value};
+    return finite({row_products(way, gradient, 1 / static_cast<double>(steps)), end.value, begin.value},
+                  network, stop);
   });
 }
 
@@ -150,6 +165,9 @@ std::vector<std::vector<std::vector<RankedToken>>> logit_lens(const Gpt2& networ
       ops::log_sum_exp(logits, sums);
       auto& tokens = layers.emplace_back();
       for (std::size_t t = 0; t < ids.size(); ++t) {
+        if (!std::isfinite(sums[t]))
+          fail<NumericError>(kExplain, "the logits of layer ", layer, " behind token ", t,
+                             " are not finite numbers", non_finite_clause(network, stop));
         const auto row = logits.span<float>().subspan(t * static_cast<std::size_t>(vocab_size),
                                                       static_cast<std::size_t>(vocab_size));
         auto& top = tokens.emplace_back(evaluate::most_probable(row, static_cast<std::size_t>(top_n)));

@@ -108,9 +108,8 @@ class Scorer {
  private:
   void require_finite(const std::vector<TokenId>& ids, std::size_t t, double loss) const {
     if (std::isfinite(loss)) return;
-    const auto found = find_non_finite(network_, stop_);
     fail<NumericError>(where_, "the log-probability of token id ", ids[t], " after ", t, " tokens is ", -loss,
-                       found ? concat("; parameter ", found->name, ": element ", found->element) : "");
+                       non_finite_clause(network_, stop_));
   }
 
   std::string_view where_;

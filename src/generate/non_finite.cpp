@@ -1,21 +1,11 @@
 #include "generate/non_finite.h"
 
 #include <limits>
-#include <string>
 
 #include "gpt/core/error.h"
 #include "models/non_finite.h"
 
 namespace gpt::generate {
-namespace {
-
-// "; parameter wte.weight: element [0, 7] is nan", or nothing.
-std::string describe_parameters(const Gpt2& network) {
-  const auto found = find_non_finite(network);
-  return found ? concat("; parameter ", found->name, ": element ", found->element) : "";
-}
-
-}  // namespace
 
 void require_finite_logits(std::span<const float> logits, std::span<const TokenId> history,
                            const Gpt2& network) {
@@ -28,7 +18,7 @@ void require_finite_logits(std::span<const float> logits, std::span<const TokenI
   }
   if (none_bad && any_finite) return;
   fail<NumericError>("generate", "the logits at position ", history.size() - 1, " (token id ", history.back(),
-                     ") are not finite numbers", describe_parameters(network));
+                     ") are not finite numbers", non_finite_clause(network));
 }
 
 }  // namespace gpt::generate

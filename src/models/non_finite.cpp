@@ -74,6 +74,18 @@ std::optional<NonFiniteParameter> find_non_finite(const Gpt2& network, const std
   return found;
 }
 
+std::string non_finite_clause(const Gpt2& network, const std::stop_token& stop) {
+  const auto found = find_non_finite(network, stop);
+  return found ? concat("; parameter ", found->name, ": element ", found->element) : "";
+}
+
+std::optional<NonFiniteParameter> find_non_finite(const nn::Adapter& adapter) {
+  std::optional<NonFiniteParameter> found;
+  // Shown to be read alone.
+  const_cast<nn::Adapter&>(adapter).visit(Finder{found, {}});
+  return found;
+}
+
 std::optional<NonFiniteParameter> find_non_finite(const std::string& name, const Tensor& tensor) {
   std::string element = describe_non_finite(tensor);
   if (element.empty()) return std::nullopt;

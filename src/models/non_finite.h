@@ -18,6 +18,12 @@ struct NonFiniteParameter {
 /// when `stop` was requested before one of them.
 std::optional<NonFiniteParameter> find_non_finite(const Gpt2& network, const std::stop_token& stop = {});
 
+/// The same for the end of a message about a result that is no number: "; parameter wte.weight: element [0, 7] is nan", or nothing.
+std::string non_finite_clause(const Gpt2& network, const std::stop_token& stop = {});
+
+/// The first tensor of an adapter, in the order of its visit().
+std::optional<NonFiniteParameter> find_non_finite(const nn::Adapter& adapter);
+
 /// The same of one tensor.
 std::optional<NonFiniteParameter> find_non_finite(const std::string& name, const Tensor& tensor);
 

@@ -188,6 +188,9 @@ std::vector<double> layer_importance(const Gpt2& network, std::span<const TokenI
             b += y * y;
           }
           const double norms = math::sqrt(a * b);
+          if (!std::isfinite(norms))
+            fail<NumericError>(where, "a hidden state of layer ", layer, " is not finite",
+                               non_finite_clause(network, stop));
           sums[layer] += norms > 0 ? 1 - product / norms : 0;
         }
       }

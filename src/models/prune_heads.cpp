@@ -16,6 +16,7 @@
 #include "gpt/models/prune.h"
 #include "gpt/nn/linear.h"
 #include "gpt/nn/module.h"
+#include "models/non_finite.h"
 
 namespace gpt {
 namespace {
@@ -195,6 +196,10 @@ std::vector<HeadImportance> head_importance(const Gpt2& network, std::span<const
         }
       }
     }
+    for (const auto& [id, importance] : all)
+      if (!std::isfinite(importance))
+        fail<NumericError>(where, "the importance of head ", id.head, " of layer ", id.layer, " is ",
+                           importance, non_finite_clause(network, stop));
     // Layers differ in how large their gradients are.
     for (auto first = all.begin(); first != all.end();) {
       const auto last =

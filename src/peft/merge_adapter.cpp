@@ -11,6 +11,7 @@
 #include "gpt/peft/lora.h"
 #include "gpt/peft/merge.h"
 #include "gpt/peft/stacked.h"
+#include "models/non_finite.h"
 
 namespace gpt {
 namespace {
@@ -87,6 +88,9 @@ Originals merge_part(const nn::Adapter& adapter, Gpt2& network, const Originals&
 Originals merge_adapter(const nn::Adapter& adapter, Gpt2& network) {
   return with_memory_errors(kMergeAdapter, [&] {
     const DefaultFloatEnvironment environment;
+    if (const auto found = find_non_finite(adapter))
+      fail<NumericError>(kMergeAdapter, "parameter ", found->name, ": element ", found->element,
+                         ", expected a finite number");
     return merge_part(adapter, network, {});
   });
 }

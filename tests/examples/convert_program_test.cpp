@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -62,6 +63,17 @@ TEST(ConvertProgram, GoesToEveryFormatAndBackWithoutLoss) {
   EXPECT_TRUE(read_file(dir / "again.bin") == read_file(dir / "demo.bin"));
   convert(dir / "demo.bin", dir / "again", {"--to", "gguf", "--tokenizer", kDemo});
   EXPECT_EQ(text_of(dir / "again"), text_of(kDemo));  // known by its beginning, not its name
+}
+
+TEST(ConvertProgram, MergesNoNumbersThatAreNone) {
+  const TempDir dir;
+  const Model model = Model::load(kDemo);
+  LoraAdapter adapter(model.network(), {.r = 2}, 1);
+  adapter.visit([](const std::string&, Tensor& tensor, const Shape&) { tensor.data<float>()[1] = NAN; });
+  adapter.save(dir / "bad");
+  expect_failure(1, command({"--model", kDemo, "--adapter", dir / "bad", "--output", dir / "out"}),
+                 "h.0.attn.c_attn.lora_A.weight: element [0, 1] is nan");
+  EXPECT_FALSE(std::filesystem::exists(dir / "out"));
 }
 
 TEST(ConvertProgram, KnowsACheckpointOfLlmcByItsFirstBytes) {

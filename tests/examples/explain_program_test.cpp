@@ -129,6 +129,28 @@ TEST(ExplainProgram, ExplainsAModelWhoseLayersHaveDifferentNumbersOfHeads) {
   }
 }
 
+/// An adapter of the demo model, one of whose numbers is NaN.
+void save_broken_adapter(const std::filesystem::path& directory) {
+  const Model model = Model::load(kDemo);
+  BitFitAdapter adapter(model.network());
+  adapter.visit([](const std::string& name, Tensor& tensor, const Shape&) {
+    if (name.find("h.1.") != name.npos && name.find("c_fc") != name.npos) tensor.data<float>()[3] = NAN;
+  });
+  adapter.save(directory);
+}
+
+TEST(ExplainProgram, RefusesNumbersThatAreNone) {
+  const TempDir dir;
+  save_broken_adapter(dir / "bad");
+  for (const char* method : {"integrated-gradients", "gradient-times-input"}) {
+    const auto all = command(
+        {"--prompt", "a", "--output", dir / "page.html", "--adapter", dir / "bad", "--method", method});
+    expect_failure(1, all, "[3] is nan");
+    expect_failure(1, all, "h.1.mlp.c_fc");
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir / "page.html"));
+}
+
 TEST(ExplainProgram, NamesWhatIsWrong) {
   const TempDir dir;
   expect_failure(2, command({"--prompt", "a", "--json", "--classifier", "--adapter", "x"}),

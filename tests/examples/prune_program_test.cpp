@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
@@ -108,6 +110,22 @@ TEST_F(PruneProgram, LeavesOutTheHeadsThatAreNamed) {
   const auto pruned = Model::load(dir_ / "out").config().pruned_heads;
   EXPECT_THAT(pruned, ::testing::ElementsAre(::testing::Pair(0, ::testing::ElementsAre(1)),
                                              ::testing::Pair(2, ::testing::ElementsAre(0))));
+}
+
+TEST_F(PruneProgram, DropsNothingByNumbersThatAreNone) {
+  Model model = Model::load(kDemo);
+  model.network().visit_matrices([](const std::string& name, ops::Weight& weight) {
+    if (name != "h.1.mlp.c_fc.weight") return;
+    weight.values = weight.values.to(DType::f32).clone();
+    weight.values.data<float>()[2] = NAN;
+  });
+  model.save(dir_ / "nan");
+  for (const char* option : {"--drop-heads", "--drop-layers"})
+    expect_failure(1,
+                   {GPT_PRUNE, "--model", dir_ / "nan", "--output-dir", dir_ / "out", option, "1",
+                    "--calibration-file", dir_ / "text.txt"},
+                   "h.1.mlp.c_fc.weight: element [0, 2] is nan");
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "out"));
 }
 
 TEST_F(PruneProgram, RefusesAWrongCommandLine) {

@@ -244,6 +244,20 @@ TEST(StackedAdapter, IsMergedWithDoraBehindOtherParts) {
   }
 }
 
+TEST(MergeAdapter, RefusesNumbersThatAreNone) {
+  Gpt2 network = random_network(tiny_config(), 1);
+  const auto ids = tokens(9);
+  const Tensor before = logits_with(network, nullptr, ids, 9);
+  for (const Method& method : mergeable()) {
+    const auto adapter = learned_adapter(method, network, 1);
+    adapter->visit([](const std::string&, Tensor& tensor, const Shape&) { tensor.data<float>()[0] = NAN; });
+    expect_error<NumericError>([&] { merge_adapter(*adapter, network); }, {"is nan"});
+    const StackedAdapter stacked({{adapter}});
+    expect_error<NumericError>([&] { merge_adapter(stacked, network); }, {"adapters.0.", "is nan"});
+  }
+  EXPECT_TRUE(same_bits(before, logits_with(network, nullptr, ids, 9)));
+}
+
 TEST(StackedAdapter, RefusesWhatCannotStandTogether) {
   const Gpt2 network = random_network(tiny_config(), 1);
   Gpt2Config other = tiny_config();

@@ -39,7 +39,7 @@ struct Attribution {
 
 /// Gradient times input (Shrikumar et al., arXiv 1605.01713): the scalar product of each token's embedding (token and position)
 /// with the value's gradient. In double, in the order of the features. Works on packed and quantized networks. Throws as
-/// Gpt2::forward, and what the value throws.
+/// Gpt2::forward, what the value throws, and NumericError for numbers that are not finite, naming a parameter that is not.
 Attribution gradient_times_input(const Gpt2& network, std::span<const TokenId> ids,
                                  const ExplainedValue& value, const std::stop_token& stop = {});
 
@@ -53,7 +53,7 @@ Attribution integrated_gradients(const Gpt2& network, std::span<const TokenId> i
 
 /// The logit lens (nostalgebraist, 2020): the most probable next tokens if the network ended after each layer. Element [l][t]
 /// is of layer l (0: the embeddings; n_layer: the network's own) behind token t. Throws as Gpt2::forward; ArgumentError for a
-/// top_n outside [1, V].
+/// top_n outside [1, V]; NumericError for logits that are not finite.
 std::vector<std::vector<std::vector<RankedToken>>> logit_lens(const Gpt2& network,
                                                               std::span<const TokenId> ids,
                                                               std::int64_t top_n = 1,

@@ -54,7 +54,7 @@ std::vector<PrunedMatrix> count_zeros(const Gpt2& network);
 
 /// How much each layer changes what goes through it, over a text: 1 - the mean cosine between a token's hidden state before and
 /// after it (block influence: Men et al., arXiv 2403.03853, section 3.1). The layer with the least is missed least. Throws
-/// ArgumentError for an empty text, as Gpt2::forward.
+/// ArgumentError for an empty text, NumericError for hidden states that are not finite, as Gpt2::forward.
 std::vector<double> layer_importance(const Gpt2& network, std::span<const TokenId> text,
                                      const std::stop_token& stop = {});
 
@@ -77,7 +77,7 @@ struct HeadImportance {
 /// How much the loss of a text depends on each head that is there, by layer and number (Michel et al., arXiv 1905.10650, section 4.1): the
 /// mean over sequences of n_positions tokens of |dL / dm|, m = 1 being a factor of what the head gives, over the L2 norm of these in its
 /// layer. Works on packed and quantized networks. Throws ArgumentError for a text of fewer than 2 tokens, UnsupportedError with an
-/// adapter attached, and as language_model_loss.
+/// adapter attached, NumericError for gradients that are not finite, and as language_model_loss.
 std::vector<HeadImportance> head_importance(const Gpt2& network, std::span<const TokenId> text,
                                             const std::stop_token& stop = {});
 
