@@ -3,6 +3,7 @@
 
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <functional>
 #include <iomanip>
 #include <iostream>
@@ -238,8 +239,8 @@ constexpr const char* kGenerationFooter = R"(Examples:
 A line of predictions is {"prediction": text} or {"text": text}; that of the same prediction's references {"references":
 [text, ...]}, {"reference": text} or {"text": text}. BLEU is sacrebleu's, of the whole corpus; ROUGE is rouge-score's without a
 stemmer, the mean over predictions; distinct-n is the share of different n-grams of all predictions, repetition-4 the mean share
-of 4-grams that occurred in their prediction before. --replace, --dedupe-lines and --trim change predictions first, in that
-order.)";
+of 4-grams that occurred in their prediction before, - where there are none. --replace, --dedupe-lines and --trim change
+predictions first, in that order.)";
 
 void add_options(program::App& app, GenerationRequest& request) {
   app.add_text("--predictions", request.predictions, "FILE",
@@ -296,7 +297,10 @@ int run(const GenerationRequest& request) {
   std::ostringstream out = fixed(4);
   const auto add = [&](const char* key, const char* name, double value) {
     object[key] = value;
-    out << name << ' ' << value << '\n';
+    if (std::isnan(value))  // there are no n-grams
+      out << name << " -\n";
+    else
+      out << name << ' ' << value << '\n';
   };
   add("distinct_1", "distinct-1", gpt::distinct_n(predictions, 1, rule));
   add("distinct_2", "distinct-2", gpt::distinct_n(predictions, 2, rule));

@@ -149,6 +149,16 @@ TEST(EvaluateProgram, MeasuresGeneratedTexts) {
                  "is no regular expression");
 }
 
+TEST(EvaluateProgram, SaysWhereThereIsNothingToMeasure) {
+  const TempDir directory;
+  write_file(directory / "short.jsonl", "{\"text\": \"\"}\n");
+  EXPECT_EQ(run({"generation", "--predictions", directory / "short.jsonl"}).err,
+            "distinct-1 -\ndistinct-2 -\nrepetition-4 -\n");
+  write_file(directory / "short.jsonl", "{\"text\": \"a b\"}\n");
+  EXPECT_EQ(run({"generation", "--predictions", directory / "short.jsonl"}).err,
+            "distinct-1 1.0000\ndistinct-2 1.0000\nrepetition-4 -\n");
+}
+
 TEST(EvaluateProgram, RefusesAWrongCommandLineWithStatusTwo) {
   const auto refuse = [](std::vector<std::string> arguments, const std::string& part) {
     expect_failure(2, command(std::move(arguments)), part);
