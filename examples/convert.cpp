@@ -210,6 +210,7 @@ int convert(const Request& request) {
   const program::Interrupt interrupt;
   const auto start = Clock::now();
   const Format from = input_format(request.model);
+  program::refuse_classifier(request.model);
   gpt::Model model = load(from, request, {.on_warning = program::warn, .stop = interrupt.token()});
   if (request.adapter)
     gpt::merge_adapter(*gpt::load_adapter(model.network(), *request.adapter, program::warn), model.network());

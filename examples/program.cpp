@@ -6,16 +6,21 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <new>
 #include <optional>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <gpt/core/error.h>
 #include <gpt/core/mapped_file.h>
+#include <gpt/io/hf_config.h>
+#include <gpt/io/safetensors.h>
 #include <gpt/ops/isa.h>
 
 namespace program {
@@ -72,6 +77,24 @@ std::string read_all(const std::string& path) {
   if (error != 0) gpt::fail<gpt::IoError>(path, "cannot read: ", std::generic_category().message(error));
   text.erase(0, text.size() - gpt::without_byte_order_mark(text).size());
   return text;
+}
+
+void refuse_classifier(const std::string& model) {
+  constexpr const char* kHead = "score.weight";
+  const std::filesystem::path directory = model;
+  const auto has = [&](const char* file) { return std::filesystem::exists(directory / file); };
+  bool found = false;
+  if (has("config.json")) {
+    const gpt::HfConfig config = gpt::HfConfig::load(directory / "config.json");
+    if (config.is_list("architectures")) {
+      const std::vector<std::string> names = *config.get_string_list("architectures");
+      found = std::ranges::find(names, "GPT2ForSequenceClassification") != names.end();
+    }
+  }
+  if (!found && (has("model.safetensors") || has("model.safetensors.index.json")))
+    found = gpt::Checkpoint(directory).contains(kHead);
+  if (found)
+    gpt::fail<gpt::UnsupportedError>(model, "is a classifier's, whose head (", kHead, ") would be lost");
 }
 
 Interrupt::Interrupt(CtrlC ctrl_c) {

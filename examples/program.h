@@ -22,6 +22,9 @@ inline constexpr int kInterrupted = 130;
 /// All that a file, a pipe or a device gives until its end; of standard input where the path is "-". Throws IoError naming the path.
 std::string read_all(const std::string& path);
 
+/// Throws UnsupportedError for the directory of a classifier, where another program would lose its head.
+void refuse_classifier(const std::string& model);
+
 /// While it lives, Ctrl-C and SIGTERM request a stop instead of ending the process; a second one, of either kind, ends it. Where
 /// whoever started the program wants it to ignore one of them (nohup, a script's job in the background), it does.
 class Interrupt {

@@ -241,6 +241,7 @@ int prune(const Request& request) {
   if (request.evaluate_file) evaluated = program::read_all(*request.evaluate_file);
   const program::Interrupt interrupt;
   const auto start = Clock::now();
+  program::refuse_classifier(request.model);
   gpt::Model model =
       gpt::Model::load(request.model, {.on_warning = program::warn, .stop = interrupt.token()});
   const auto ids_of = [&](const std::string& file, const std::string& content) {

@@ -170,6 +170,7 @@ int quantize(const Request& request) {
   options.stop = interrupt.token();
   Report report;
   auto start = Clock::now();
+  program::refuse_classifier(request.model);
   gpt::Model model =
       gpt::Model::load(request.model, {.on_warning = program::warn, .stop = interrupt.token()});
   report.load_s = seconds_since(start);

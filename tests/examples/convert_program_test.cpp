@@ -76,6 +76,14 @@ TEST(ConvertProgram, MergesNoNumbersThatAreNone) {
   EXPECT_FALSE(std::filesystem::exists(dir / "out"));
 }
 
+TEST(ConvertProgram, RefusesAClassifier) {
+  const TempDir dir;
+  Classifier(Model::load(kDemo), {"good", "bad"}, ProblemType::kSingleLabel, 3).save(dir / "classifier");
+  expect_failure(1, command({"--model", dir / "classifier", "--output", dir / "out.gguf"}),
+                 "classifier] is a classifier's, whose head (score.weight) would be lost");
+  EXPECT_FALSE(std::filesystem::exists(dir / "out.gguf"));
+}
+
 TEST(ConvertProgram, KnowsACheckpointOfLlmcByItsFirstBytes) {
   const TempDir dir;
   ASSERT_EQ(run({"--model", kDemo, "--output", dir / "demo", "--to", "llmc"}).status, 0);

@@ -128,6 +128,14 @@ TEST_F(PruneProgram, DropsNothingByNumbersThatAreNone) {
   EXPECT_FALSE(std::filesystem::exists(dir_ / "out"));
 }
 
+TEST_F(PruneProgram, RefusesAClassifier) {
+  Classifier(Model::load(kDemo), {"good", "bad"}, ProblemType::kSingleLabel, 3).save(dir_ / "classifier");
+  expect_failure(1,
+                 {GPT_PRUNE, "--model", dir_ / "classifier", "--output-dir", dir_ / "out", "--layers", "1"},
+                 "classifier] is a classifier's, whose head (score.weight) would be lost");
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "out"));
+}
+
 TEST_F(PruneProgram, RefusesAWrongCommandLine) {
   const auto refused = [&](std::vector<std::string> arguments, const std::string& message, int status = 2) {
     arguments.insert(arguments.end(), {"--output-dir", dir_ / "out"});

@@ -44,6 +44,14 @@ void save_random(const std::filesystem::path& directory) {
   Model(random_network(tiny_config(), 1), file).save(directory);
 }
 
+TEST(QuantizeProgram, RefusesAClassifier) {
+  const TempDir dir;
+  Classifier(Model::load(kDemo), {"good", "bad"}, ProblemType::kSingleLabel, 3).save(dir / "classifier");
+  expect_failure(1, command({"--model", dir / "classifier", "--output-dir", dir / "out"}),
+                 "classifier] is a classifier's, whose head (score.weight) would be lost");
+  EXPECT_FALSE(std::filesystem::exists(dir / "out"));
+}
+
 TEST(QuantizeProgram, WritesWhatTheLibraryMakes) {
   const TempDir directory;
   const ProcessResult result = run({"--model", kDemo, "--output-dir", directory / "out", "--format", "int4",
