@@ -17,13 +17,6 @@ namespace {
 
 constexpr std::string_view kRankChoices = "rank_choices";
 
-/// The first of the keys that the line has, or the first of all.
-std::string_view key_of(const JsonObject& line, std::initializer_list<std::string_view> keys) {
-  for (const std::string_view key : keys)
-    if (line.find(key) != nullptr) return key;
-  return *keys.begin();
-}
-
 std::optional<std::size_t> answer_of(const json::Value& value) {
   if (const auto number = value.to_unsigned()) return static_cast<std::size_t>(*number);
   const auto* text = value.get_if<std::string>();
@@ -38,13 +31,16 @@ std::optional<std::size_t> answer_of(const json::Value& value) {
 }
 
 ChoiceQuestion question_of(const JsonObject& line) {
-  const bool hellaswag = line.find("ctx") != nullptr || line.find("endings") != nullptr;
-  const std::string_view context = hellaswag ? "ctx" : key_of(line, {"question", "prompt"});
-  const std::string_view choices = hellaswag ? "endings" : "choices";
-  const std::string_view answer = hellaswag ? "label" : key_of(line, {"answer", "label"});
-  if (!hellaswag && line.find(context) == nullptr)
+  const auto context = evaluate::only_key(line, {"ctx", "question", "prompt"}),
+             list = evaluate::only_key(line, {"endings", "choices"}),
+             given = evaluate::only_key(line, {"answer", "label"});
+  const bool hellaswag = context == "ctx" || list == "endings";
+  if (!hellaswag && !context)
     fail<FormatError>(line.source(), "has none of the keys ctx, question and prompt");
-  ChoiceQuestion question{line.required_string(context), evaluate::required_texts(line, choices)};
+  const std::string_view choices = hellaswag ? "endings" : "choices";
+  const std::string_view answer = hellaswag ? "label" : given.value_or("answer");
+  ChoiceQuestion question{line.required_string(hellaswag ? "ctx" : *context),
+                          evaluate::required_texts(line, choices)};
   const std::size_t count = question.choices.size();
   if (count < 2)
     fail<FormatError>(line.source(), line.path_of(choices), " has ", count, " texts, expected 2 or more");

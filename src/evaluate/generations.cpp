@@ -10,20 +10,22 @@ namespace gpt {
 namespace {
 
 std::string prediction_of(const JsonObject& line) {
-  if (line.find("prediction") == nullptr && line.find("text") == nullptr)
-    fail<FormatError>(line.source(), "has none of the keys prediction and text");
-  return line.required_string(line.find("prediction") != nullptr ? "prediction" : "text");
+  const auto key = evaluate::only_key(line, {"prediction", "text"});
+  if (!key) fail<FormatError>(line.source(), "has none of the keys prediction and text");
+  return line.required_string(*key);
 }
 
 std::vector<std::string> references_of(const JsonObject& line) {
-  if (line.find("references") != nullptr) {
+  // "text" beside one of these may be the prediction.
+  const auto key = evaluate::only_key(line, {"references", "reference"});
+  if (key == "references") {
     std::vector<std::string> texts = evaluate::required_texts(line, "references");
     if (texts.empty()) fail<FormatError>(line.source(), "references is empty, expected 1 text or more");
     return texts;
   }
-  if (line.find("reference") == nullptr && line.find("text") == nullptr)
+  if (!key && line.find("text") == nullptr)
     fail<FormatError>(line.source(), "has none of the keys references, reference and text");
-  return {line.required_string(line.find("reference") != nullptr ? "reference" : "text")};
+  return {line.required_string(key.value_or("text"))};
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +33,23 @@ void for_each_json_line(std::string_view text, std::string_view source, F&& f) {
     const json::Value::Object object = json::parse_object(line, where);
     f(JsonObject(object, where));
   }
+}
+
+/// The one of the keys that the line has, or nothing. Throws FormatError where it has more than one: which is meant is not known.
+inline std::optional<std::string_view> only_key(const JsonObject& line,
+                                                std::initializer_list<std::string_view> keys) {
+  std::optional<std::string_view> only;
+  for (const std::string_view key : keys) {
+    if (line.find(key) == nullptr) continue;
+    if (only) {
+      std::string names;
+      for (const std::string_view& name : keys)
+        names += concat(&name == keys.begin() ? "" : &name == keys.end() - 1 ? " and " : ", ", name);
+      fail<FormatError>(line.source(), "has more than one of the keys ", names);
+    }
+    only = key;
+  }
+  return only;
 }
 
 /// The texts of a list, as the member `key` of a line must be.

@@ -52,6 +52,16 @@ TEST(ParseChoiceQuestions, NamesTheFileAndTheLineOfWhatIsBad) {
   refuse("{", "is not valid JSON");
   refuse("[1]", "is a list, expected a JSON object");
   refuse(R"({"text": "a"})", "has none of the keys ctx, question and prompt");
+  refuse(R"({"prompt": "a", "question": "b", "choices": ["b", "c"], "label": 0})",
+         "has more than one of the keys ctx, question and prompt");
+  refuse(R"({"ctx": "a", "question": "b", "endings": ["b", "c"], "label": 0})",
+         "has more than one of the keys ctx, question and prompt");
+  refuse(R"({"prompt": "a", "choices": ["b", "c"], "label": 1, "answer": "A"})",
+         "has more than one of the keys answer and label");
+  refuse(R"({"ctx": "a", "endings": ["b", "c"], "label": 1, "answer": "A"})",
+         "has more than one of the keys answer and label");
+  refuse(R"({"ctx": "a", "endings": ["b", "c"], "choices": ["d", "e"], "label": 1})",
+         "has more than one of the keys endings and choices");
   refuse(R"({"ctx": 1, "endings": ["b", "c"], "label": 0})", "ctx");
   refuse(R"({"endings": ["b", "c"], "label": 0})", "ctx");
   refuse(R"({"ctx": "a", "label": 0})", "endings is missing, expected a list of texts");

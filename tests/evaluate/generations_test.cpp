@@ -17,8 +17,7 @@ using test::expect_error;
 using ::testing::ElementsAre;
 
 TEST(ParsePredictions, ReadsTheirKeys) {
-  EXPECT_THAT(parse_predictions(
-                  "{\"prediction\": \"a\\nb\", \"text\": \"no\"}\n\n{\"text\": \"\", \"ids\": [1]}", "f"),
+  EXPECT_THAT(parse_predictions("{\"prediction\": \"a\\nb\"}\n\n{\"text\": \"\", \"ids\": [1]}", "f"),
               ElementsAre("a\nb", ""));
   EXPECT_THAT(parse_predictions("\xEF\xBB\xBF\r\n{\"text\": \"a\"}\n", "f"), ElementsAre("a"));
 }
@@ -40,6 +39,10 @@ TEST(ParseGenerations, NameTheFileAndTheLineOfWhatIsBad) {
   refuse(parse_predictions, "\"a\"", "expected a JSON object");
   refuse(parse_predictions, "{}", "has none of the keys prediction and text");
   refuse(parse_predictions, "{\"prediction\": 1}", "prediction");
+  refuse(parse_predictions, "{\"prediction\": \"a\", \"text\": \"b\"}",
+         "has more than one of the keys prediction and text");
+  refuse(parse_references, "{\"references\": [\"a\"], \"reference\": \"b\"}",
+         "has more than one of the keys references and reference");
   refuse(parse_references, "{}", "has none of the keys references, reference and text");
   refuse(parse_references, "{\"references\": []}", "references is empty, expected 1 text or more");
   refuse(parse_references, "{\"references\": \"a\"}", "references");

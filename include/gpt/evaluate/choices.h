@@ -27,7 +27,7 @@ struct ChoiceQuestion {
 ///   {"ctx": text, "endings": [text, ...], "label": answer}                               HellaSwag
 ///   {"question" or "prompt": text, "choices": [text, ...], "answer" or "label": answer}
 /// Other keys are not looked at. The answer is an index from 0 (2 or "2"), or a letter from A ("C"). Throws FormatError naming
-/// `source` and the line, also when there is no question.
+/// `source` and the line, also for a line with two keys of which one would do, and when there is no question.
 std::vector<ChoiceQuestion> parse_choice_questions(std::string_view text, std::string_view source);
 
 /// What one choice scored.

@@ -10,11 +10,12 @@
 namespace gpt {
 
 /// The texts of a JSONL text, an object a line, blank lines left out: {"prediction": text} or {"text": text}, as gpt-generate
-/// --json writes it. Other keys are not looked at. Throws FormatError naming `source` and the line, also when there is none.
+/// --json writes it. Other keys are not looked at. Throws FormatError naming `source` and the line, also for a line
+/// with both, and when there is none.
 std::vector<std::string> parse_predictions(std::string_view text, std::string_view source);
 
 /// Likewise {"references": [text, ...]} with 1 or more, {"reference": text} or {"text": text}: the references of one prediction
-/// each line, so that one file can hold both.
+/// each line, so that one file can hold both: "text" is not looked at beside one of the others.
 std::vector<std::vector<std::string>> parse_references(std::string_view text, std::string_view source);
 
 /// One with the other. Throws ArgumentError unless there are as many.
