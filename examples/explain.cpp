@@ -86,6 +86,8 @@ struct Explanation {
   gpt::Tensor rollout;
 };
 
+std::string_view prompt_option(const Request& r) { return r.prompt ? "--prompt" : "--prompt-file"; }
+
 gpt::TokenId token_of(const std::string& text, const gpt::Tokenizer& tokenizer) {
   const std::vector<gpt::TokenId> ids = tokenizer.encode(text);
   if (ids.size() != 1)
@@ -132,7 +134,8 @@ Explanation explain(const Request& r, const gpt::Classifier& classifier, const s
                     std::stop_token stop) {
   Explanation e;
   const std::int64_t max_length = program::ClassifierSettings::load(r.model).max_length;
-  const std::vector<gpt::TokenId> ids = classifier.encode(text, max_length);
+  bool cut = false;
+  const std::vector<gpt::TokenId> ids = classifier.encode(text, max_length, &cut);
   const std::span<const gpt::TokenId> used = classifier.used(ids);
   e.prompt.assign(used.begin(), used.end());
   const std::vector<std::string>& labels = classifier.labels();
@@ -148,6 +151,9 @@ Explanation explain(const Request& r, const gpt::Classifier& classifier, const s
     e.target = static_cast<gpt::TokenId>(std::ranges::max_element(logits.span<float>()) -
                                          logits.span<float>().begin());
   }
+  if (cut)
+    program::warn(gpt::concat("[", prompt_option(r), "] is longer than the ", ids.size(),
+                              " tokens that the classifier takes: what stands behind is left out"));
   e.label = labels[static_cast<std::size_t>(e.target)];
   e.is_log_prob = classifier.problem_type() == gpt::ProblemType::kSingleLabel;
   look_inside(e, r, classifier.model(), gpt::label_score(classifier, e.target), stop);

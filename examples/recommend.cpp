@@ -146,6 +146,30 @@ Question question_of(std::span<const std::string> history, const Titles& items, 
   return question;
 }
 
+/// Tells histories whose beginning the network does not see.
+class Cut {
+ public:
+  Cut(const gpt::Model& model, const Titles& items, const Request& r) : model_(model) {
+    for (const std::string& item : items)
+      longest_ = std::max(longest_, tokens_of(gpt::concat(" ", item, r.separator)));
+  }
+  bool operator()(const Question& question) const {
+    // The last token is said, and not seen.
+    return tokens_of(question.text.context) + longest_ >
+           static_cast<std::size_t>(model_.network().max_tokens()) + 1;
+  }
+
+ private:
+  std::size_t tokens_of(std::string_view text) const {
+    return model_.tokenizer()
+        .encode(text, {.parse_special_tokens = false, .add_special_tokens = false})
+        .size();
+  }
+
+  const gpt::Model& model_;
+  std::size_t longest_ = 0;  // tokens of a thing
+};
+
 std::vector<double> log_probs_of(const gpt::ChoiceRanking& ranking) {
   std::vector<double> scores;
   for (const gpt::ChoiceScore& score : ranking.scores) scores.push_back(score.log_prob);
@@ -155,6 +179,9 @@ std::vector<double> log_probs_of(const gpt::ChoiceRanking& ranking) {
 int recommend(const Request& r, const gpt::Model& model, const Titles& items, std::stop_token stop) {
   const Titles history = split(*r.history, r.separator);
   const Question question = question_of(history, items, r);
+  if (Cut(model, items, r)(question))
+    program::warn(gpt::concat("[--history] is longer than the network's context of ",
+                              model.network().max_tokens(), " tokens: its beginning is cut off"));
   const auto ranking =
       gpt::rank_choices(model.network(), model.tokenizer(), {&question.text, 1}, {.stop = stop}).front();
   const std::vector<double> scores = log_probs_of(ranking);
@@ -218,6 +245,8 @@ int measure(const Request& r, const gpt::Model& model, const Titles& items, std:
     for (const Titles& history : read_histories(*r.popularity_file, r))
       for (const std::string& title : history) ++counts[title];
   std::vector<gpt::RankedGains> by_model, by_popularity;
+  const Cut is_cut(model, items, r);
+  std::int64_t cut = 0;
   constexpr std::size_t kAtOnce = 20;
   for (std::size_t begin = 0; begin < histories.size(); begin += kAtOnce) {
     const std::size_t end = std::min(histories.size(), begin + kAtOnce);
@@ -237,6 +266,7 @@ int measure(const Request& r, const gpt::Model& model, const Titles& items, std:
       for (const std::size_t i : question.candidates)
         popularity.push_back(static_cast<double>(counts[items[i]]));
       by_popularity.push_back(gains_of(popularity, hidden.back()));
+      cut += is_cut(question) ? 1 : 0;
       texts.push_back(std::move(question.text));
     }
     const auto rankings = gpt::rank_choices(model.network(), model.tokenizer(), texts, {.stop = stop});
@@ -245,6 +275,10 @@ int measure(const Request& r, const gpt::Model& model, const Titles& items, std:
     if (end == histories.size() || end * 10 / histories.size() > begin * 10 / histories.size())
       std::cerr << "histories ranked: " << end << " of " << histories.size() << '\n';
   }
+  if (cut > 0)
+    program::warn(gpt::concat("[", *r.file, "] ", cut, " of ", histories.size(),
+                              " histories are longer than the network's context of ",
+                              model.network().max_tokens(), " tokens: their beginning is cut off"));
   Json object = {{"histories", histories.size()}, {"items", items.size()}};
   const Json of_model = measures_of(by_model, r);
   object.update(of_model);

@@ -151,6 +151,19 @@ TEST(ExplainProgram, RefusesNumbersThatAreNone) {
   EXPECT_FALSE(std::filesystem::exists(dir / "page.html"));
 }
 
+TEST(ExplainProgram, SaysThatATextIsCut) {
+  const TempDir dir;
+  Classifier(Model::load(kDemo), {"good", "bad"}, ProblemType::kSingleLabel, 3).save(dir.path());
+  write_file(dir / "classification.json", "{\"max_length\": 3}");
+  const std::vector<std::string> all{GPT_EXPLAIN,    "--model", dir.path(),
+                                     "--classifier", "--json",  "--prompt"};
+  std::vector<std::string> cut = all, whole = all;
+  cut.push_back("my gentle friend, sweet music");
+  whole.push_back("a");
+  EXPECT_THAT(Process(cut).wait().err, HasSubstr("warning: [--prompt] is longer than the 3 tokens"));
+  EXPECT_EQ(Process(whole).wait().err, "");
+}
+
 TEST(ExplainProgram, NamesWhatIsWrong) {
   const TempDir dir;
   expect_failure(2, command({"--prompt", "a", "--json", "--classifier", "--adapter", "x"}),

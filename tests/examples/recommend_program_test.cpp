@@ -54,6 +54,18 @@ TEST_F(RecommendProgram, RanksWhatSomebodyHasNotHadByItsLikelihood) {
   EXPECT_EQ(std::ranges::count(text.out, '\n'), 3);
 }
 
+TEST_F(RecommendProgram, SaysThatAHistoryIsCut) {
+  std::string history;
+  for (std::int64_t i = 0; i < Model::load(kDemo).config().n_positions; ++i) history += "Sword; ";
+  const ProcessResult cut = Process(command({"--history", history})).wait();
+  EXPECT_EQ(cut.status, 0) << cut.err;
+  EXPECT_THAT(cut.err, HasSubstr("warning: [--history] is longer than the network's context"));
+  EXPECT_EQ(Process(command({"--history", "Sword; "})).wait().err, "");
+  write_file(dir_ / "long.jsonl", "{\"text\": \"" + history + "Cup;\"}\n{\"text\": \"Ring; Cup;\"}\n");
+  EXPECT_THAT(Process(command({"--file", dir_ / "long.jsonl"})).wait().err,
+              HasSubstr("long.jsonl] 1 of 2 histories are longer than the network's context"));
+}
+
 // Popularity is Cup 3, Ring 2, Sword 1, Crown 0: the hidden Cup is first of what is left, Crown second of Crown and Ring.
 TEST_F(RecommendProgram, MeasuresTheHiddenThingBesidePopularity) {
   const std::vector<std::string> measuring{
