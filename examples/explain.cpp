@@ -123,7 +123,10 @@ Explanation explain(const Request& r, const gpt::Model& model, const std::string
   const gpt::Gpt2& network = model.network();
   Explanation e;
   e.prompt = model.tokenizer().encode_prompt(prompt);
-  if (e.prompt.empty()) gpt::fail<gpt::ArgumentError>("prompt", "has no tokens");
+  if (e.prompt.empty()) gpt::fail<gpt::ArgumentError>(prompt_option(r), "has no tokens");
+  if (std::ssize(e.prompt) > network.max_tokens())
+    gpt::fail<gpt::ArgumentError>(prompt_option(r), "has ", e.prompt.size(),
+                                  " tokens, and the network takes at most ", network.max_tokens());
   e.lens = gpt::logit_lens(network, e.prompt, std::min(r.top.value_or(3), model.config().vocab_size), stop);
   e.target = r.target ? token_of(*r.target, model.tokenizer()) : e.lens.back().back().front().id;
   look_inside(e, r, model, gpt::next_token_log_prob(network, e.target), stop);
@@ -240,6 +243,10 @@ int run(const Request& request) {
   else
     program::attach_adapter(language_model.emplace(gpt::Model::load(request.model, options)),
                             request.adapter);
+  if (const auto* adapter = language_model ? language_model->network().adapter().get() : nullptr;
+      adapter != nullptr && adapter->virtual_tokens() > 0)
+    gpt::fail<gpt::UnsupportedError>(
+        "--adapter", "begins with virtual tokens (prompt or prefix tuning), which cannot be explained");
   const gpt::Model& model = classifier ? classifier->model() : *language_model;
   Explanation explanation = classifier ? explain(request, *classifier, prompt, interrupt.token())
                                        : explain(request, model, prompt, interrupt.token());

@@ -1,6 +1,7 @@
 // gpt-prune: writes a GPT-2 checkpoint with fewer weights, heads or layers.
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <iomanip>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -8,6 +9,7 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -132,11 +134,15 @@ Plan plan_of(const Request& r) {
       plan.weights->of_each = parts[1];
     }
   }
-  plan.reads_text = plan.reads_text || r.drop_layers || r.drop_heads;
-  if (plan.reads_text != r.calibration_file.has_value())
-    throw program::UsageError(
-        plan.reads_text ? "--method wanda, --drop-layers and --drop-heads need --calibration-file"
-                        : "--calibration-file is for --method wanda, --drop-layers and --drop-heads");
+  for (const auto& [option, given] : {std::pair("--method wanda", plan.reads_text),
+                                      {"--drop-layers", r.drop_layers.has_value()},
+                                      {"--drop-heads", r.drop_heads.has_value()}}) {
+    if (given && !r.calibration_file)
+      throw program::UsageError(gpt::concat(option, " needs --calibration-file"));
+    plan.reads_text = plan.reads_text || given;
+  }
+  if (r.calibration_file && !plan.reads_text)
+    throw program::UsageError("--calibration-file is for --method wanda, --drop-layers and --drop-heads");
   return plan;
 }
 
@@ -174,6 +180,22 @@ std::vector<gpt::HeadId> least_important(std::vector<gpt::HeadImportance> heads,
   }
   std::ranges::sort(dropped);
   return dropped;
+}
+
+/// What f gives; its errors name the option instead of the function.
+template <class F>
+auto of_option(std::string_view option, const F& f) {
+  const auto rest = [](const std::exception& error) {
+    const std::string_view message = error.what();
+    return std::string(message.substr(message.find("] ") + 2));
+  };
+  try {
+    return f();
+  } catch (const gpt::ArgumentError& error) {
+    gpt::fail<gpt::ArgumentError>(option, rest(error));
+  } catch (const gpt::UnsupportedError& error) {
+    gpt::fail<gpt::UnsupportedError>(option, rest(error));
+  }
 }
 
 struct Report {
@@ -265,7 +287,9 @@ int prune(const Request& request) {
   } else {
     report.dropped = request.layers;
   }
-  if (!report.dropped.empty()) model.network() = gpt::without_layers(model.network(), report.dropped);
+  if (!report.dropped.empty())
+    model.network() = of_option(request.drop_layers ? "--drop-layers" : "--layers",
+                                [&] { return gpt::without_layers(model.network(), report.dropped); });
   if (request.drop_heads) {
     report.heads = gpt::head_importance(model.network(), calibration, interrupt.token());
     report.dropped_heads = least_important(report.heads, *request.drop_heads, model.config());
@@ -273,7 +297,8 @@ int prune(const Request& request) {
     report.dropped_heads = request.heads;
   }
   if (!report.dropped_heads.empty())
-    model.network() = gpt::without_heads(model.network(), report.dropped_heads);
+    model.network() = of_option(request.drop_heads ? "--drop-heads" : "--heads",
+                                [&] { return gpt::without_heads(model.network(), report.dropped_heads); });
   if (plan.weights) {
     plan.weights->calibration = calibration;
     plan.weights->stop = interrupt.token();

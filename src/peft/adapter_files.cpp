@@ -44,7 +44,7 @@ HfConfig read_config(const std::filesystem::path& directory, SavedModules module
   for (const std::string& module : saved)
     if (std::ranges::find(modules, module) == modules.end())
       fail<UnsupportedError>(config.source(), "modules_to_save has ", module, ", which is not supported here",
-                             module == "score" ? ": it is a classifier's (attach_adapter)" : "");
+                             module == "score" ? ": it is the adapter of a classifier" : "");
   return config;
 }
 
@@ -119,7 +119,7 @@ void read_tensors(const std::filesystem::path& directory, nn::Adapter& adapter, 
   for (const std::string& name : file.names())
     if (!used.contains(name))
       fail<FormatError>(file.source(), "tensor ", name, " belongs to no part of the adapter that ",
-                        kConfigFile, " describes");
+                        kConfigFile, " describes, for a network with ", adapter.shape().n_layer, " layers");
   for (auto& [place, tensor] : all)  // what learns is float32 or bfloat16
     *place = tensor.dtype() == DType::f16 ? tensor.to(DType::f32) : std::move(tensor);
 }

@@ -166,6 +166,21 @@ TEST(ExplainProgram, SaysThatATextIsCut) {
 
 TEST(ExplainProgram, NamesWhatIsWrong) {
   const TempDir dir;
+  const Model model = Model::load(kDemo);
+  PromptTuning(model.network(), {.num_virtual_tokens = 2}, 1).save(dir / "prompt");
+  PrefixTuning(model.network(), {.num_virtual_tokens = 2}, 1).save(dir / "prefix");
+  for (const char* adapter : {"prompt", "prefix"})
+    expect_failure(
+        1, command({"--prompt", "a", "--json", "--adapter", dir / adapter}),
+        "[--adapter] begins with virtual tokens (prompt or prefix tuning), which cannot be explained");
+  std::string text;
+  for (std::int64_t i = 0; i < model.config().n_positions; ++i) text += "a b\n";
+  const std::size_t size = model.tokenizer().encode_prompt(text).size();
+  expect_failure(
+      1, command({"--prompt", text, "--json"}),
+      concat("[--prompt] has ", size, " tokens, and the network takes at most ", model.config().n_positions));
+  write_file(dir / "text", text);
+  expect_failure(1, command({"--prompt-file", dir / "text", "--json"}), "[--prompt-file] has ");
   expect_failure(2, command({"--prompt", "a", "--json", "--classifier", "--adapter", "x"}),
                  "not for --classifier");
   expect_failure(2, command({"--prompt", "a", "--output", "x", "--top", "2"}), "--top is for --json");
@@ -176,7 +191,7 @@ TEST(ExplainProgram, NamesWhatIsWrong) {
   expect_failure(2, command({"--prompt", "a", "--json", "--method", "lime"}), "none of integrated-gradients");
   expect_failure(2, command({"--prompt", "a", "--json", "--method", "gradient-times-input", "--steps", "3"}),
                  "--steps is for");
-  expect_failure(1, command({"--prompt", "", "--json"}), "no tokens");
+  expect_failure(1, command({"--prompt", "", "--json"}), "[--prompt] has no tokens");
   expect_failure(1, command({"--prompt", "a", "--json", "--target", "two tokens"}),
                  "expected one; the first is");
   expect_failure(1, command({"--prompt", "a", "--output", dir.path()}), dir.path().string());

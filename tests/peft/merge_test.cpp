@@ -258,6 +258,16 @@ TEST(MergeAdapter, RefusesNumbersThatAreNone) {
   EXPECT_TRUE(same_bits(before, logits_with(network, nullptr, ids, 9)));
 }
 
+TEST(LoadAdapter, SaysHowManyLayersTheNetworkHas) {
+  const test::TempDir dir;
+  Gpt2Config deep = tiny_config();
+  deep.n_layer = 6;
+  const Gpt2 larger = random_network(deep, 1), network = random_network(tiny_config(), 1);
+  BitFitAdapter(larger).save(dir / "adapter");
+  expect_error<FormatError>([&] { load_adapter(network, dir / "adapter"); },
+                            {"h.2.", "belongs to no part", "for a network with 2 layers"});
+}
+
 TEST(StackedAdapter, RefusesWhatCannotStandTogether) {
   const Gpt2 network = random_network(tiny_config(), 1);
   Gpt2Config other = tiny_config();
