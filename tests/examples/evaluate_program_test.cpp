@@ -197,6 +197,10 @@ TEST(EvaluateProgram, ReportsWorkThatFailsWithStatusOne) {
   refuse("perplexity", "/nonexistent", "[/nonexistent] cannot open");
   refuse("perplexity", directory / "text", "--max-length is 1000000, expected 2 to n_positions",
          {"--max-length", "1000000"});
+  for (const std::string mark : {"\xFF\xFE", "\xFE\xFF"}) {
+    write_file(directory / "wide", mark + std::string("a\0b\0", 4));
+    refuse("perplexity", directory / "wide", "wide] begins as text in UTF-16 does, expected UTF-8");
+  }
   refuse("choices", directory / "empty", "has no question");
   refuse("choices", directory / "bad.jsonl", "bad.jsonl:2] is not valid JSON");
   expect_failure(1, command({"perplexity", "--model", "/nonexistent", "--file", directory / "text"}),
