@@ -52,6 +52,20 @@ gpt::TrainingResult fit(const Lesson& lesson, gpt::Classifier& classifier,
   return trainer.fit(mixed, &lesson.validation, callbacks, lesson.stop);
 }
 
+/// Refuses before it is trained what would fail at its end: nothing can be merged into a quantized matrix. The methods that are left learn
+/// no matrix of the network.
+void require_plain_matrices(const TrainRequest& r, gpt::Gpt2& network) {
+  const std::string_view method = method_of(r).name;
+  if (method == "head" || method == "bitfit") return;
+  network.visit_matrices([&](const std::string& name, const gpt::ops::Weight& weight) {
+    const bool changes = method == "full" || name.starts_with("h.");  // adapters are of the blocks
+    if (changes && weight.quantized())
+      gpt::fail<gpt::UnsupportedError>(
+          r.model, "matrix ", name, " is quantized, which --method ", method,
+          " cannot change: give the original checkpoint, or --method head or bitfit");
+  });
+}
+
 std::string majority_label(const gpt::ClassificationDataset& train, const std::vector<std::string>& labels) {
   std::vector<std::int64_t> counts(labels.size());
   for (const std::int32_t c : train.classes()) ++counts[static_cast<std::size_t>(c)];
@@ -63,6 +77,7 @@ std::string majority_label(const gpt::ClassificationDataset& train, const std::v
 gpt::Classifier make_classifier(const TrainRequest& r, const std::vector<gpt::LabelledRow>& rows,
                                 std::stop_token stop) {
   gpt::Model model = gpt::Model::load(r.model, {.on_warning = program::warn, .stop = stop});
+  require_plain_matrices(r, model.network());
   const gpt::ProblemType type = problem_type_of(r);
   std::vector<std::string> labels = gpt::labels_of(rows);
   if (type == gpt::ProblemType::kRegression) {

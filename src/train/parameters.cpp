@@ -6,6 +6,7 @@
 #include "core/float_environment.h"
 #include "core/release_pages.h"
 #include "gpt/core/error.h"
+#include "gpt/nn/module.h"
 #include "gpt/ops/bfloat16.h"
 #include "gpt/ops/optimizer.h"
 #include "train/zeros_together.h"
@@ -19,13 +20,29 @@ void require_shape(const std::string& name, const Tensor& tensor, const Shape& s
                      shape.to_string());
 }
 
+/// Shows f what is learned. What is not may be a quantized matrix, which has no elements to be shown.
+template <class F>
+struct LearnedVisitor {
+  const std::function<bool(std::string_view name)>& learns;  // unset: all
+  F f;
+
+  void operator()(const std::string& name, Tensor& tensor, const Shape& shape) const {
+    if (!learns || learns(name)) f(name, tensor, shape);
+  }
+  void operator()(const std::string& name, ops::Weight& weight) const {
+    if (!learns || learns(name)) nn::visit_matrix(f, name, weight);
+  }
+};
+template <class F>
+LearnedVisitor(const std::function<bool(std::string_view name)>&, F) -> LearnedVisitor<F>;
+
 }  // namespace
 
 Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns, DType dtype) {
-  network.visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
-    require_shape(name, tensor, shape);
-    if (!learns || learns(name)) add(name, tensor, shape, dtype);
-  });
+  network.visit(LearnedVisitor{learns, [&](const std::string& name, Tensor& tensor, const Shape& shape) {
+                                 require_shape(name, tensor, shape);
+                                 add(name, tensor, shape, dtype);
+                               }});
   take_places();
 }
 
@@ -40,10 +57,10 @@ Parameters::Parameters(nn::Adapter& adapter, DType dtype) : adapter_(&adapter) {
 Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns, DType dtype,
                        const Visit& objective)
     : adapter_(network.adapter().get()) {
-  const auto add_learned = [&](const std::string& name, Tensor& tensor, const Shape& shape) {
-    require_shape(name, tensor, shape);
-    if (!learns || learns(name)) add(name, tensor, shape, dtype);
-  };
+  const LearnedVisitor add_learned{learns, [&](const std::string& name, Tensor& tensor, const Shape& shape) {
+                                     require_shape(name, tensor, shape);
+                                     add(name, tensor, shape, dtype);
+                                   }};
   if (adapter_ != nullptr)
     adapter_->visit(add_learned);
   else

@@ -6,11 +6,14 @@
 
 namespace gpt {
 
-void make_plain(Gpt2& network, std::string_view where) {
-  network.visit_matrices([where](const std::string& name, ops::Weight& weight) {
-    if (weight.layout == ops::WeightLayout::kPanels)
+void make_plain(Gpt2& network, std::string_view where,
+                const std::function<bool(std::string_view name)>& learns) {
+  network.visit_matrices([&](const std::string& name, ops::Weight& weight) {
+    if (weight.layout == ops::WeightLayout::kPanels) {
+      if (learns && !learns(name)) return;  // it is only read
       fail<UnsupportedError>(where, "matrix ", name, " is ", weight.quantized() ? "quantized" : "packed",
                              ", and cannot be trained: load the original checkpoint, unpacked");
+    }
     if (weight.layout == weight.file_layout) return;
     weight.values = ops::unpack(weight, weight.file_layout);
     weight.layout = weight.file_layout;

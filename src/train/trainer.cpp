@@ -521,7 +521,7 @@ void Trainer::prepare() {
     refuse_unfreezing(arguments_);
     return;  // the network itself is only read
   }
-  make_plain(model_.network(), kWhere);
+  make_plain(model_.network(), kWhere, arguments_.learns);
 }
 
 TrainingResult Trainer::fit(const Dataset& train, const Dataset* evaluation,
