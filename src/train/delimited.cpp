@@ -39,10 +39,13 @@ std::string DelimitedReader::field() {
         value += text_[i];
         if (text_[i] == '"' && i + 1 < close && text_[i + 1] == '"') ++i;
       }
-      next_line_ += std::count(value.begin(), value.end(), '\n');
+      const auto lines = std::count(value.begin(), value.end(), '\n');
+      if (lines > 0) opened_ = next_line_;
+      next_line_ += lines;
       at_ = close + 1;
       return value;
     }
+    opened_ = next_line_;
   }
   const std::size_t begin = at_;
   while (!ends_field(at_)) ++at_;
@@ -53,10 +56,12 @@ bool DelimitedReader::next(std::vector<std::string>& fields) {
   fields.clear();
   begins_.clear();
   if (at_ >= text_.size()) return false;
-  line_ = next_line_;
+  line_ = last_line_ = next_line_;
+  opened_ = 0;
   while (true) {
     begins_.push_back(at_);
     fields.push_back(field());
+    last_line_ = next_line_;
     if (at_ >= text_.size()) {
       begins_.push_back(text_.size() + 1);
       return true;

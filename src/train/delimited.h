@@ -25,6 +25,10 @@ class DelimitedReader {
   }
   /// The line that the last record began on, from 1.
   std::int64_t line() const noexcept { return line_; }
+  /// The line that it ended on.
+  std::int64_t last_line() const noexcept { return last_line_; }
+  /// The line on which quotes opened, in the last record, that were closed on another line, or never; 0: there were none.
+  std::int64_t opened() const noexcept { return opened_; }
 
  private:
   bool ends_field(std::size_t at) const noexcept;
@@ -35,7 +39,7 @@ class DelimitedReader {
   char delimiter_;
   bool strict_quotes_;
   std::size_t at_ = 0;
-  std::int64_t line_ = 0, next_line_ = 1;
+  std::int64_t line_ = 0, last_line_ = 0, next_line_ = 1, opened_ = 0;
   std::size_t closes_none_before_ = 0;
   std::vector<std::size_t> begins_;  // of the fields of the last record, and where one more would begin
 };

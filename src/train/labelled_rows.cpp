@@ -39,11 +39,20 @@ RowFormat format_of(std::string_view name) {
   return RowFormat::kCsv;
 }
 
-std::optional<std::size_t> place_in(const std::vector<std::string>& header, std::string_view column) {
-  for (std::size_t i = 0; i < header.size(); ++i)
-    if (trimmed(header[i]) == trimmed(column)) return i;
-  for (std::size_t i = 0; i < header.size(); ++i)
-    if (lower(trimmed(header[i])) == lower(trimmed(column))) return i;
+/// Throws FormatError, beginning with `where`, for two columns that it could be.
+std::optional<std::size_t> place_in(const std::vector<std::string>& header, std::string_view column,
+                                    std::string_view where) {
+  const std::string_view wanted = trimmed(column);
+  for (const bool any_case : {false, true}) {
+    std::optional<std::size_t> place;
+    for (std::size_t i = 0; i < header.size(); ++i) {
+      const std::string_view name = trimmed(header[i]);
+      if (any_case ? lower(name) != lower(wanted) : name != wanted) continue;
+      if (place) fail<FormatError>(where, "has two columns ", wanted, ", expected one");
+      place = i;
+    }
+    if (place) return place;
+  }
   return std::nullopt;
 }
 
@@ -99,6 +108,8 @@ class RowCollector {
       if (label.empty())
         fail<FormatError>(where, "the label in column ", *options_.label_column, " is empty");
       if (!is_valid_utf8(label)) fail<FormatError>(where, "the label is not UTF-8");
+      if (label.find('\n') != label.npos)
+        fail<FormatError>(where, "the label has several lines, as where a quote is not closed");
     }
   }
 
@@ -115,7 +126,8 @@ struct Columns {
 };
 
 /// The columns that are asked for, or a message that says which is missing.
-std::optional<Columns> columns_in(DelimitedReader& reader, const RowOptions& options, std::string& missing) {
+std::optional<Columns> columns_in(DelimitedReader& reader, const RowOptions& options, std::string_view where,
+                                  std::string& missing) {
   Columns columns;
   reader.next(columns.header);
   // Spreadsheets end all lines with delimiters where a cell beside the table was ever touched.
@@ -126,15 +138,28 @@ std::optional<Columns> columns_in(DelimitedReader& reader, const RowOptions& opt
     known += concat(i == 0 ? "" : ", ", trimmed(columns.header[i]));
   if (columns.header.size() > kMostNamed) known += ", ...";
   const auto find = [&](const std::string& column) {
-    const auto place = place_in(columns.header, column);
+    const auto place = place_in(columns.header, column, where);
     if (!place) missing = concat("has no column ", column, known.empty() ? "" : ", but ", known);
     return place;
   };
   const auto text = find(options.text_column);
   if (!text) return std::nullopt;
   columns.text = *text;
-  if (options.label_column && !(columns.label = find(*options.label_column))) return std::nullopt;
+  if (!options.label_column) return columns;
+  if (!(columns.label = find(*options.label_column))) return std::nullopt;
+  if (*columns.label == columns.text)
+    fail<FormatError>(where, "column ", trimmed(columns.header[columns.text]),
+                      " is to be both the text and the label, expected two columns");
   return columns;
+}
+
+/// What may be wrong with a record, for the end of a message.
+std::string what_quotes_did(const DelimitedReader& reader) {
+  if (reader.last_line() > reader.line())
+    return concat(": a quote is open from line ", reader.opened(), " to ", reader.last_line(),
+                  ", and may not be closed where it should be");
+  if (reader.opened() > 0) return ": a quote is not closed";
+  return {};
 }
 
 /// Whether every row begins with a name that no other has and that the header knows nothing of, as R writes tables: what follows would be
@@ -155,10 +180,11 @@ class RowNames {
 
 LabelledRows read_delimited(std::string_view text, std::string_view source, RowFormat format,
                             const RowOptions& options) {
+  const std::string first_line = concat(source, ":1");
   std::string missing, first_missing;
   for (const char delimiter : format == RowFormat::kTsv ? std::string_view("\t") : std::string_view(",;\t")) {
     DelimitedReader reader(text, delimiter, format == RowFormat::kTsv);
-    const auto columns = columns_in(reader, options, missing);
+    const auto columns = columns_in(reader, options, first_line, missing);
     if (!columns) {
       if (first_missing.empty()) first_missing = missing;
       continue;
@@ -177,18 +203,19 @@ LabelledRows read_delimited(std::string_view text, std::string_view source, RowF
         if (fields.size() > expected && columns->text + 1 == expected)
           fields[columns->text] = reader.source(columns->text, fields.size() - 1);
         else if (fields.size() < needed || fields.size() > expected)
-          fail<FormatError>(where, "has ", fields.size(), " fields, expected ", expected);
+          fail<FormatError>(where, "has ", fields.size(), " fields, expected ", expected,
+                            what_quotes_did(reader));
         row.text = std::move(fields[columns->text]);
         if (columns->label) rows.add_label(row, fields[*columns->label]);
       });
     }
     if (names.are_there())
-      fail<FormatError>(concat(source, ":1"), "every row has ", columns->header.size() + 1,
+      fail<FormatError>(first_line, "every row has ", columns->header.size() + 1,
                         " fields, of which the first is in no other row, expected ", columns->header.size(),
                         ": name the column of the rows' names in the header, or put texts in quotes");
     return rows.take();
   }
-  fail<FormatError>(concat(source, ":1"), first_missing);
+  fail<FormatError>(first_line, first_missing);
 }
 
 std::string text_of_scalar(const json::Value& value, std::string_view where, std::string_view column) {
@@ -245,6 +272,7 @@ LabelledRows parse_labelled_rows(std::string_view text, std::string_view source,
     text = without_byte_order_mark(text);
     if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))
       fail<FormatError>(source, "is in UTF-16, expected UTF-8");
+    if (trimmed(text).empty()) fail<FormatError>(source, "is empty");
     const RowFormat format = options.format.value_or(format_of(source));
     return format == RowFormat::kJsonl ? read_json_lines(text, source, options)
                                        : read_delimited(text, source, format, options);

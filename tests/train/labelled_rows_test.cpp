@@ -141,9 +141,22 @@ TEST(LabelledRows, NameTheLineOfWhatCannotBeUsed) {
   EXPECT_THAT(csv("text,label\na,x\n\"b\nb\", \n"), HasSubstr("[file:3] the label in column label is empty"));
   EXPECT_THAT(csv("text,label\na,x\nb\n"), HasSubstr("[file:3] has 1 fields, expected 2"));
   EXPECT_EQ(csv("review,stars\na,x\n"), "[file:1] has no column text, but review, stars");
-  EXPECT_EQ(csv(""), "[file:1] has no column text");
+  EXPECT_EQ(csv(""), "[file] is empty");
+  EXPECT_EQ(csv(" \n"), "[file] is empty");
   EXPECT_EQ(csv("text,stars\na,x\n"), "[file:1] has no column label, but text, stars");
-  EXPECT_THAT(csv(""), HasSubstr("no column text"));
+  EXPECT_EQ(csv("text,label,text\na,x,b\n"), "[file:1] has two columns text, expected one");
+  EXPECT_EQ(csv("Text,TEXT,label\na,b,x\n"), "[file:1] has two columns text, expected one");
+  EXPECT_THAT(parse("Text,text,label\na,b,x\n").rows, ElementsAre(Row("b", "x", 2)));
+  EXPECT_EQ(message_of<FormatError>(
+                [] { parse_labelled_rows("text,more\na,b\n", "file", {.label_column = "Text"}); }),
+            "[file:1] column text is to be both the text and the label, expected two columns");
+  EXPECT_EQ(
+      csv("text,label\na,x\n\"b,x\nc,y\nd\",y,\"z\"\n"),
+      "[file:3] has 3 fields, expected 2: a quote is open from line 3 to 5, and may not be closed where it "
+      "should be");
+  EXPECT_EQ(csv("text,label\n\"a b\n"), "[file:2] has 1 fields, expected 2: a quote is not closed");
+  EXPECT_EQ(csv("text,label\na,\"x\nb,y\"\n"),
+            "[file:2] the label has several lines, as where a quote is not closed");
   std::string many = "a";
   for (int i = 0; i < 100; ++i) many += ",b";
   EXPECT_THAT(csv(many), testing::AllOf(testing::EndsWith("b, ..."), testing::SizeIs(testing::Lt(200))));

@@ -49,8 +49,8 @@ struct LabelledRows {
 /// header are the rest of a text that nobody quoted, where the text is the last column, and it is taken as it stands. Columns are found by
 /// their names, or else by their names in any case (ASCII). In JSON a label is text, a number, true or false, or a list of these.
 ///
-/// Throws IoError; FormatError naming file and line: no such column (with those that there are), a row with too few or too many fields, a
-/// label that is missing, empty, null or not UTF-8, what is not JSON or has no text; in every row one field more than in the header, of
+/// Throws IoError; FormatError naming file and line: no such column (with those that there are), two of that name, one that is both the text's
+/// and the label's, a row with too few or too many fields, a label that is missing, empty, null, of several lines or not UTF-8, what is not JSON or has no text; in every row one field more than in the header, of
 /// which the first is in no other row (rows' names, with which other fields would be taken for labels); a file in UTF-16, or without a
 /// usable row; CancelledError.
 LabelledRows read_labelled_rows(const std::filesystem::path& path, const RowOptions& options = {});
