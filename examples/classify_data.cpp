@@ -23,25 +23,46 @@ gpt::EdaOptions eda_options(const MoreRowsRequest& r) {
   return options;
 }
 
+/// Throws FormatError where it is the choice of the validation rows that leaves too few labels to learn.
+void require_learned_labels(const Data& data, std::size_t labels, const std::string& source) {
+  const std::vector<std::string> learned = gpt::labels_of(data.train.rows);
+  const auto is_learned = [&](const gpt::LabelledRow& row) {
+    return !row.labels.empty() && std::ranges::find(learned, row.labels.front()) != learned.end();
+  };
+  const bool can_judge = std::ranges::any_of(data.validation.rows, is_learned);
+  if (learned.size() > 1 && can_judge) return;
+  gpt::fail<gpt::FormatError>(
+      source, "has ", labels, " labels, and ", data.validation.rows.size(), " of its ",
+      data.validation.rows.size() + data.train.rows.size(),
+      " rows are kept for the validation, which leaves ",
+      learned.size() > 1 ? "none of theirs to learn from"
+                         : gpt::concat("only ", learned.empty() ? "rows without one" : learned.front()),
+      ": give --validation-file, more rows of each label, or another --validation-fraction");
+}
+
 /// Takes a share of every class away for the validation.
-Data split_rows(gpt::LabelledRows all, double fraction, bool single, std::uint64_t seed) {
+Data split_rows(gpt::LabelledRows all, double fraction, bool single, std::uint64_t seed,
+                const std::string& source) {
   std::vector<std::int32_t> classes(all.rows.size());
+  std::size_t labels = 0;
   if (single) {
     std::map<std::string, std::int32_t> numbers;
     for (const std::string& label : gpt::labels_of(all.rows))
       numbers.emplace(label, static_cast<std::int32_t>(numbers.size()));
+    labels = numbers.size();
     for (std::size_t i = 0; i < classes.size(); ++i) {
       // A row that has not one label, which JSON allows, is left out later.
       const std::vector<std::string>& own = all.rows[i].labels;
       classes[i] = own.empty() ? static_cast<std::int32_t>(numbers.size()) : numbers.at(own.front());
     }
   }
-  const Parts parts = split(classes, fraction, seed);
+  const Parts parts = split(classes, fraction, seed, source);
   Data data;
   for (const std::int64_t i : parts.train)
     data.train.rows.push_back(std::move(all.rows[static_cast<std::size_t>(i)]));
   for (const std::int64_t i : parts.validation)
     data.validation.rows.push_back(std::move(all.rows[static_cast<std::size_t>(i)]));
+  if (labels > 1) require_learned_labels(data, labels, source);
   return data;
 }
 
@@ -90,7 +111,14 @@ void check(const TrainRequest& request) {
     throw program::UsageError(gpt::concat("--replay-fraction is ", f, ", expected more than 0, at most 100"));
   if (r.unlabelled_file && !is_single(request))
     throw program::UsageError("--unlabelled-file is for single_label_classification");
-  if (copies) program::check_usage([&] { gpt::EdaAugmenter({}, eda_options(r)); });
+  if (copies) {
+    const gpt::EdaOptions eda = eda_options(r);
+    program::check_usage([&] { gpt::EdaAugmenter({}, eda); });
+    if (!r.synonyms_file && eda.alpha_rs == 0 && eda.p_rd == 0)
+      throw program::UsageError(
+          "--augment-copies has nothing to change rows by: --alpha-rs and --p-rd are 0, and there is no "
+          "--synonyms-file");
+  }
   for (const auto& [option, given] : {std::pair("--augment-copies", copies),
                                       {"--unlabelled-file", r.unlabelled_file.has_value()},
                                       {"--replay-file", r.replay_file.has_value()}})
@@ -107,9 +135,12 @@ std::vector<gpt::LabelledRow> Data::labelled() const {
   return all;
 }
 
-Parts split(std::span<const std::int32_t> classes, double fraction, std::uint64_t seed) {
+Parts split(std::span<const std::int32_t> classes, double fraction, std::uint64_t seed,
+            const std::string& source) {
   const auto n = static_cast<std::int64_t>(classes.size());
-  if (n < 2) gpt::fail<gpt::FormatError>("classify", "has ", n, " rows, too few for a validation");
+  if (n < 2)
+    gpt::fail<gpt::FormatError>(source, "has ", n, n == 1 ? " row" : " rows",
+                                ", too few to keep some for the validation: give --validation-file");
   // Every row alone, class after class, of which each one is held where the part of those so far grows by one.
   const auto singles = gpt::stratified_folds(classes, n, seed);
   std::vector<bool> held(classes.size());
@@ -133,7 +164,7 @@ Data read_data(const TrainRequest& request, const gpt::RowOptions& options) {
     data.validation = program::read_rows(*request.validation_file, options);
   } else {
     data = split_rows(std::move(train), request.validation_fraction.value_or(kDefaultValidationFraction),
-                      is_single(request), request.arguments.seed);
+                      is_single(request), request.arguments.seed, request.train_file);
   }
   if (r.augment_copies > 0) {
     gpt::Thesaurus thesaurus;

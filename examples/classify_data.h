@@ -53,8 +53,9 @@ struct Data {
 struct Parts {
   std::vector<std::int64_t> train, validation;
 };
-/// Throws FormatError for fewer than two.
-Parts split(std::span<const std::int32_t> classes, double fraction, std::uint64_t seed);
+/// Throws FormatError naming their source for fewer than two.
+Parts split(std::span<const std::int32_t> classes, double fraction, std::uint64_t seed,
+            const std::string& source);
 
 /// Says on standard error what was made.
 Data read_data(const TrainRequest& request, const gpt::RowOptions& options);

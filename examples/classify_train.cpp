@@ -77,15 +77,21 @@ void write_reports(const TrainRequest& r, const gpt::Classifier& classifier,
   gpt::write_file_atomically(directory / "report.json", object.dump(2) + "\n");
 }
 
-}  // namespace
+/// Whether there is something from which --resume goes on: locks stay behind of a run that was killed.
+bool holds_a_run(const TrainRequest& r) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(run_directory(r), error))
+    if (entry.is_regular_file(error) && entry.path().filename() != ".lock") return true;
+  return false;
+}
 
-int run(TrainRequest& r) {
-  prepare(r);
-  const gpt::DirectoryLock lock(r.output_dir);
-  require_own_directory(r);
-  gpt::set_num_threads(r.threads);
-  const program::Interrupt interrupt;
-  const std::stop_token stop = interrupt.token();
+/// "3 labels"
+std::string answers_text(const gpt::Classifier& classifier) {
+  const char* one = classifier.problem_type() == gpt::ProblemType::kRegression ? "number" : "label";
+  return gpt::concat(classifier.num_labels(), ' ', one, classifier.num_labels() == 1 ? "" : "s");
+}
+
+int train(TrainRequest& r, std::stop_token stop) {
   const auto start = Clock::now();
   gpt::RowOptions row_options = r.rows;
   row_options.skip_bad_rows = !r.strict;
@@ -93,35 +99,32 @@ int run(TrainRequest& r) {
   const Data rows = read_data(r, row_options);
   program::Member member{make_classifier(r, rows.labelled(), stop)};
   gpt::Classifier& classifier = member.classifier;
-  if (r.max_length == 0) r.max_length = std::min(kDefaultMaxLength, classifier.model().config().n_positions);
+  const std::int64_t most = classifier.model().config().n_positions;
+  if (r.max_length > most)
+    gpt::fail<gpt::ArgumentError>(r.model, "takes ", most, " tokens at most, but --max-length is ",
+                                  r.max_length);
+  if (r.max_length == 0) r.max_length = std::min(kDefaultMaxLength, most);
   member.settings.max_length = r.max_length;
-  const gpt::ClassificationDataset train =
+  const gpt::ClassificationDataset training =
       program::make_dataset(classifier, rows.train, r.train_file, r.max_length, r.strict);
   const gpt::ClassificationDataset validation = program::make_dataset(
       classifier, rows.validation, r.validation_file.value_or(r.train_file), r.max_length, r.strict);
-  choose_epochs(r, train);
+  choose_epochs(r, training);
   Json object = Json::object();
+  r.arguments.initial_model = gpt::concat(classifier.model().network().fingerprint(stop));
   std::vector<program::Judgement> folds;
   if (r.folds > 0) {
     folds = cross_validate(r, rows, stop);
     object["cross_validation"] = program::to_json(folds);
     std::cerr << program::to_text(folds);
   }
-  std::cerr << train.size() << " texts to learn from, " << validation.size() << " to validate on, "
-            << classifier.num_labels() << " labels\n";
-  r.arguments.initial_model = gpt::concat(classifier.model().network().fingerprint(stop));
+  std::cerr << training.size() << " texts to learn from, " << validation.size() << " to validate on, "
+            << answers_text(classifier) << '\n';
   const fs::path directory = r.output_dir;
   program::TrainingRecords records(directory / "metrics.jsonl", std::nullopt,
                                    r.arguments.resume_from_checkpoint);
-  const Lesson lesson{r, rows, train, rows.validation, validation, stop};
-  Taught taught;
-  try {
-    taught = teach(lesson, classifier, records.callbacks());
-  } catch (const gpt::CancelledError&) {
-    records.end_progress();
-    std::cerr << "interrupted: --resume goes on from what " << run_directory(r).string() << " holds\n";
-    return program::kInterrupted;
-  }
+  const Lesson lesson{r, rows, training, rows.validation, validation, stop};
+  const Taught taught = teach(lesson, classifier, records.callbacks());
   records.end_progress();
   save_result(classifier, directory);
 
@@ -151,9 +154,9 @@ int run(TrainRequest& r) {
       gpt::concat(result.stopped_early ? "Stopped early" : "Finished", " after ", result.global_step,
                   " updates; the best is of update ", result.best_step, ".");
   const std::vector<gpt::TrainingReport::Fact> facts = {
-      {"training texts", gpt::concat(train.size())},
-      {"of them cut", gpt::concat(train.truncated())},
-      {"rows left out", gpt::concat(rows.train.bad + train.bad())},
+      {"training texts", gpt::concat(training.size())},
+      {"of them cut", gpt::concat(training.truncated())},
+      {"rows left out", gpt::concat(rows.train.bad + training.bad())},
       {"validation texts", gpt::concat(validation.size())},
       {"rows left out of validation", gpt::concat(rows.validation.bad + validation.bad())},
       {"rows learned from, with those made", gpt::concat(taught.rows)},
@@ -171,9 +174,26 @@ int run(TrainRequest& r) {
   } else if (judgement) {
     std::cerr << status << '\n' << program::to_text(*judgement, classifier.labels());
   } else {
-    std::cerr << status << '\n' << object.dump(2) << '\n';
+    std::cerr << status << '\n' << program::numbers_text(object);
   }
   return program::kDone;
+}
+
+}  // namespace
+
+int run(TrainRequest& r) {
+  prepare(r);
+  const gpt::DirectoryLock lock(r.output_dir);
+  require_own_directory(r);
+  gpt::set_num_threads(r.threads);
+  const program::Interrupt interrupt;
+  try {
+    return train(r, interrupt.token());
+  } catch (const gpt::CancelledError&) {
+    if (!holds_a_run(r)) throw;
+    std::cerr << "interrupted: --resume goes on from what " << run_directory(r).string() << " holds\n";
+    return program::kInterrupted;
+  }
 }
 
 }  // namespace classify

@@ -57,7 +57,7 @@ program::Answers complete(const Lesson& lesson, program::Member& member);
 
 /// Divides the rows into --folds parts, and judges each of them by a classifier that learned from the others, and was merged, as that of the
 /// whole command is: its epochs are chosen by its own rows, and validation rows that are none of the part's tell the best and weigh its
-/// words. Says on standard error how far it is.
+/// words. Says on standard error how far it is. What is done of it stays in the run directory, and is not done again where the run goes on.
 std::vector<program::Judgement> cross_validate(const TrainRequest& request, const Data& rows,
                                                std::stop_token stop);
 

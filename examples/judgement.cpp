@@ -111,6 +111,15 @@ std::string fixed_text(double value, int digits) {
   return out.str();
 }
 
+std::string numbers_text(const Json& object) {
+  std::string text;
+  for (const auto& [name, value] : object.items())
+    if (value.is_number())
+      text +=
+          name + "  " + (value.is_number_float() ? fixed_text(value.get<double>(), 4) : value.dump()) + '\n';
+  return text;
+}
+
 Answers answers_of(std::span<const Member> members, std::span<const gpt::Tensor> logits,
                    std::span<const std::string_view> texts) {
   std::vector<std::vector<double>> together, networks, words;
@@ -217,14 +226,34 @@ std::vector<gpt::TrainingReport::Grid> to_grids(const Judgement& j, const std::v
   return {std::move(compared), std::move(classes), std::move(confusion)};
 }
 
+Json part_to_json(const Judgement& j) {
+  return {{"count", j.scores.count},
+          {"accuracy", j.scores.accuracy},
+          {"macro_f1", j.scores.macro.f1},
+          {"baselines", baselines_json(j)}};
+}
+
+Judgement part_from_json(const Json& part, const std::string& where) {
+  try {
+    Judgement j;
+    j.scores.count = part.at("count").get<std::int64_t>();
+    j.scores.accuracy = part.at("accuracy").get<double>();
+    j.scores.macro.f1 = part.at("macro_f1").get<double>();
+    for (const auto& [name, scores] : part.at("baselines").items()) {
+      gpt::ClassificationScores& own = j.baselines.emplace_back(Judgement::Baseline{name, {}}).scores;
+      own.accuracy = scores.at("accuracy").get<double>();
+      own.macro.f1 = scores.at("macro_f1").get<double>();
+      own.weighted.f1 = scores.at("weighted_f1").get<double>();
+    }
+    return j;
+  } catch (const Json::exception& error) {
+    gpt::fail<gpt::FormatError>(where, "is no judgement of a part: ", error.what());
+  }
+}
+
 Json to_json(const std::vector<Judgement>& folds) {
   Json list = Json::array();
-  for (const Judgement& fold : folds) {
-    Json one = {
-        {"count", fold.scores.count}, {"accuracy", fold.scores.accuracy}, {"macro_f1", fold.scores.macro.f1}};
-    one["baselines"] = baselines_json(fold);
-    list.push_back(std::move(one));
-  }
+  for (const Judgement& fold : folds) list.push_back(part_to_json(fold));
   Json object = {{"folds", std::move(list)}};
   Json baselines = Json::object();
   for (const Summary& summary : summaries_of(folds)) {

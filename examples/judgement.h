@@ -56,10 +56,16 @@ std::vector<gpt::TrainingReport::Fact> highlights_of(const Judgement& judgement)
 /// The parts of a cross-validation, and over them the mean and standard deviation of the accuracy and macro F1: of the classifier as it
 /// answers, its network alone, and the rest of the baselines.
 Json to_json(const std::vector<Judgement>& folds);
+/// What these say of one part, and the judgement with as much of it. Throws FormatError, beginning with `where`.
+Json part_to_json(const Judgement& judgement);
+Judgement part_from_json(const Json& part, const std::string& where);
 std::string to_text(const std::vector<Judgement>& folds);
 gpt::TrainingReport::Grid to_grid(const std::vector<Judgement>& folds);
 /// One judgement on one line.
 std::string line_of(const Judgement& judgement);
+
+/// The numbers of an object, each on a line of its own: "name  value".
+std::string numbers_text(const Json& object);
 
 /// With so many digits behind the point, the same in every locale.
 std::string fixed_text(double value, int digits);
