@@ -99,10 +99,15 @@ gpt::ClassificationDataset make_dataset(const gpt::Classifier& classifier, const
     warn(gpt::concat(file, ": ", data.bad(), " of ", rows.rows.size(),
                      " rows left out; the first: ", data.first_bad()));
   if (data.truncated() > 0)
-    std::cerr << file << ": " << data.truncated() << " of " << data.size() << " texts are longer than "
-              << (max_length > 0 ? max_length : classifier.model().config().n_positions)
-              << " tokens, of which the first are used\n";
+    std::cerr << file << ": " << truncation_text(data.truncated(), data.size(), classifier, max_length);
   return data;
+}
+
+std::string truncation_text(std::int64_t truncated, std::int64_t count, const gpt::Classifier& classifier,
+                            std::int64_t max_length) {
+  return gpt::concat(truncated, " of ", count, " texts are longer than ",
+                     max_length > 0 ? max_length : classifier.model().config().n_positions,
+                     " tokens, of which the first are used\n");
 }
 
 std::vector<std::string_view> texts_of(std::span<const gpt::LabelledRow> rows) {

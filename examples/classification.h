@@ -49,6 +49,10 @@ gpt::LabelledRows read_rows(const std::string& file, const gpt::RowOptions& opti
 gpt::ClassificationDataset make_dataset(const gpt::Classifier& classifier, const gpt::LabelledRows& rows,
                                         const std::string& file, std::int64_t max_length, bool strict);
 
+/// "2 of 9 texts are longer than 128 tokens, of which the first are used", as a line. `max_length` is that of the settings.
+std::string truncation_text(std::int64_t truncated, std::int64_t count, const gpt::Classifier& classifier,
+                            std::int64_t max_length);
+
 /// The texts of rows, and of samples of rows.
 std::vector<std::string_view> texts_of(std::span<const gpt::LabelledRow> rows);
 std::vector<std::string_view> texts_of(const gpt::ClassificationDataset& data, const gpt::LabelledRows& rows);

@@ -26,6 +26,12 @@ void add_column_options(program::App& app, CommonRequest& r) {
                "What stands between several labels of a text");
 }
 
+void check_columns(const CommonRequest& r) {
+  if (r.rows.label_column == r.rows.text_column)
+    throw program::UsageError(gpt::concat("--text-column and --label-column are both ", r.rows.text_column,
+                                          ", expected two columns"));
+}
+
 namespace {
 
 template <class Request>

@@ -43,7 +43,7 @@ struct TrainRequest : CommonRequest {
   std::optional<double> num_train_epochs;
   gpt::TrainingArguments arguments;
   std::optional<bool> calibrate_flag;  // unset: yes
-  std::optional<bool> words_flag;      // unset: as calibrate_flag
+  std::optional<bool> words_flag;      // unset: as calibrate_flag, without which there are none
 };
 
 struct EvaluateRequest : CommonRequest {
@@ -56,6 +56,7 @@ struct PredictRequest : CommonRequest {
   std::vector<std::string> ensemble;
   std::optional<std::string> file;
   std::vector<std::string> texts;
+  std::optional<std::string> text_column;  // unset: as rows
   bool zero_shot = false;
   std::string labels;                 // with commas between them
   std::optional<std::string> prompt;  // unset: kDefaultPrompt
@@ -87,5 +88,7 @@ extern const char* const kAverageFooter;
 void add_common_options(program::App& app, CommonRequest& request);
 void add_json_option(program::App& app, CommonRequest& request);
 void add_column_options(program::App& app, CommonRequest& request);
+/// Throws UsageError where text and label are to be in one column.
+void check_columns(const CommonRequest& request);
 
 }  // namespace classify

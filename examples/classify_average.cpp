@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <iostream>
 #include <stop_token>
 #include <string>
@@ -58,6 +59,14 @@ void add_options(program::App& app, AverageRequest& r) {
 }
 
 int run(AverageRequest& r) {
+  check_columns(r);
+  const auto path_of = [](const std::string& directory) {
+    return (std::filesystem::path(directory) / "").lexically_normal();
+  };
+  for (const std::string& directory : r.with)
+    if (path_of(directory) == path_of(r.model))
+      throw program::UsageError(
+          gpt::concat("--with ", directory, " is --model, expected another classifier"));
   const gpt::DirectoryLock lock(r.output_dir);
   if (const std::string name = program::model_file_in(r.output_dir); !name.empty())
     gpt::fail<gpt::ArgumentError>(r.output_dir, "holds ", name, ": choose another --output-dir");

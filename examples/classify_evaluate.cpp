@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -83,6 +84,8 @@ std::vector<std::string> split_labels(std::string_view list) {
     while (one.starts_with(' ')) one.remove_prefix(1);
     while (one.ends_with(' ')) one.remove_suffix(1);
     if (one.empty()) throw program::UsageError("--labels has an empty label");
+    if (std::ranges::find(labels, one) != labels.end())
+      throw program::UsageError(gpt::concat("--labels has ", program::in_quotes(one), " twice"));
     labels.emplace_back(one);
     if (comma == list.npos) break;
     list.remove_prefix(comma + 1);
@@ -98,6 +101,7 @@ std::vector<gpt::LabelledRow> texts_of(const PredictRequest& r) {
   for (const std::string& text : r.texts) rows.push_back({text, {}, 0});
   if (!r.file) return rows;
   gpt::RowOptions options = r.rows;
+  options.text_column = r.text_column.value_or(options.text_column);
   options.label_column.reset();
   options.skip_bad_rows = !r.strict;
   gpt::LabelledRows read = program::read_rows(*r.file, options);
@@ -124,8 +128,8 @@ bool write_prediction(program::Output& out, const gpt::LabelledRow& row,
   return out.write(object.dump() + "\n");
 }
 
-int predict_zero_shot(const PredictRequest& r, std::vector<gpt::LabelledRow> rows, std::stop_token stop) {
-  const std::vector<std::string> labels = split_labels(r.labels);
+int predict_zero_shot(const PredictRequest& r, const std::vector<std::string>& labels,
+                      const std::vector<gpt::LabelledRow>& rows, std::stop_token stop) {
   const std::string prompt = r.prompt.value_or(kDefaultPrompt);
   const std::size_t place = prompt.find("{text}");
   const gpt::Model model =
@@ -161,7 +165,8 @@ void add_options(program::App& app, EvaluateRequest& r) {
       "A further classifier with the same labels: the mean of the probabilities counts; may be repeated");
   app.add_text("--test-file", r.test_file, "FILE", "Rows with their labels").required();
   add_column_options(app, r);
-  app.add_text("--report", r.report, "FILE", "Write the scores as a page of HTML, too");
+  app.add_text("--report", r.report, "FILE",
+               "Write the scores as a page of HTML, too: of single_label_classification");
   add_common_options(app, r);
   add_json_option(app, r);
 }
@@ -175,7 +180,7 @@ void add_options(program::App& app, PredictRequest& r) {
       "A further classifier with the same labels: the mean of the probabilities counts; may be repeated");
   app.add_text("--file", r.file, "FILE", "Rows with texts");
   app.add_texts("--text", r.texts, "TEXT", "A text; may be repeated");
-  app.add_text("--text-column", r.rows.text_column, "NAME", "Where the text is (text)");
+  app.add_text("--text-column", r.text_column, "NAME", "Where the text of --file is (text)");
   app.add_flag("--zero-shot", r.zero_shot, "Ask a language model that has learned no classes");
   app.add_text("--labels", r.labels, "LIST", "What it may answer, with commas between");
   app.add_text("--prompt", r.prompt, "TEXT",
@@ -184,6 +189,7 @@ void add_options(program::App& app, PredictRequest& r) {
 }
 
 int run(EvaluateRequest& r) {
+  check_columns(r);
   gpt::set_num_threads(r.threads);
   const program::Interrupt interrupt;
   const std::stop_token stop = interrupt.token();
@@ -195,7 +201,8 @@ int run(EvaluateRequest& r) {
       program::load_members(r.model, r.ensemble, {.on_warning = program::warn, .stop = stop});
   gpt::Classifier& classifier = members.front().classifier;
   if (r.report && classifier.problem_type() != gpt::ProblemType::kSingleLabel)
-    throw program::UsageError("--report is for classes, one of which is right");
+    gpt::fail<gpt::ArgumentError>("--report", "is for single_label_classification, and ", r.model, " is of ",
+                                  name_of(classifier.problem_type()));
   const gpt::ClassificationDataset data =
       program::make_dataset(classifier, rows, r.test_file, members.front().settings.max_length, r.strict);
   const auto start = Clock::now();
@@ -220,7 +227,7 @@ int run(EvaluateRequest& r) {
                  : scores_of_logits(classifier, data,
                                     gpt::mean_of_probabilities(classifier.problem_type(),
                                                                logits_of(members, data, rows, r, stop)));
-    text = object.dump(2) + "\n";
+    text = program::numbers_text(object);
   }
   object["skipped"] = rows.bad + data.bad();
   object["truncated"] = data.truncated();
@@ -242,15 +249,19 @@ int run(PredictRequest& r) {
   if (!r.zero_shot && r.prompt) throw program::UsageError("--prompt is for --zero-shot");
   if (r.prompt && r.prompt->find("{text}") == std::string::npos)
     throw program::UsageError("--prompt has no {text}");
+  if (!r.file && r.strict) throw program::UsageError("--strict is for --file");
+  if (!r.file && r.text_column) throw program::UsageError("--text-column is for --file");
+  const std::vector<std::string> labels = r.zero_shot ? split_labels(r.labels) : std::vector<std::string>();
   gpt::set_num_threads(r.threads);
   const program::Interrupt interrupt;
   const std::stop_token stop = interrupt.token();
-  std::vector<gpt::LabelledRow> rows = texts_of(r);
-  if (r.zero_shot) return predict_zero_shot(r, std::move(rows), stop);
+  const std::vector<gpt::LabelledRow> rows = texts_of(r);
+  if (r.zero_shot) return predict_zero_shot(r, labels, rows, stop);
   const std::vector<program::Member> members =
       program::load_members(r.model, r.ensemble, {.pack = true, .on_warning = program::warn, .stop = stop});
   const gpt::Classifier& classifier = members.front().classifier;
   program::Output out;
+  std::int64_t cut = 0;
   constexpr std::size_t kAtOnce = 64;  // so that answers come as they are made
   for (std::size_t begin = 0; begin < rows.size(); begin += kAtOnce) {
     const std::size_t end = std::min(rows.size(), begin + kAtOnce);
@@ -258,8 +269,11 @@ int run(PredictRequest& r) {
     std::vector<std::vector<double>> answers;
     for (const program::Member& member : members) {
       std::vector<std::vector<gpt::TokenId>> sequences;
-      for (const gpt::LabelledRow& row : some)
-        sequences.push_back(member.classifier.encode(row.text, member.settings.max_length));
+      for (const gpt::LabelledRow& row : some) {
+        bool truncated = false;
+        sequences.push_back(member.classifier.encode(row.text, member.settings.max_length, &truncated));
+        if (&member == &members.front()) cut += truncated;
+      }
       std::vector<double> of_words;  // where they are asked
       if (member.settings.blend.weight > 0)
         of_words = program::answers_of(member.words, program::texts_of(some));
@@ -273,6 +287,9 @@ int run(PredictRequest& r) {
                             classifier.problem_type()))
         return program::kDone;
   }
+  if (cut > 0)
+    std::cerr << program::truncation_text(cut, std::ssize(rows), classifier,
+                                          members.front().settings.max_length);
   return program::kDone;
 }
 

@@ -16,7 +16,8 @@ const char* const kTrainFooter = R"(Examples:
 Files are CSV or TSV with a header, or JSON lines. Without --validation-file a part of the rows of --train-file is kept for it. After every
 epoch the validation rows are classified; the best of these classifiers is kept. OUTPUT_DIR gets it as transformers reads it
 (GPT2ForSequenceClassification), of --method lora, ia3 and bitfit also its adapter, in adapter/; the scores beside those of logistic regression on words, in
-report.html and report.json; and metrics.jsonl. When interrupted, it gets a checkpoint from which --resume goes on to the same bits.)";
+report.html and report.json; and metrics.jsonl. When interrupted, it gets a checkpoint from which --resume goes on to the same bits, and
+what is said of the parts of --folds that were done.)";
 
 namespace {
 
@@ -80,18 +81,28 @@ void prepare(TrainRequest& r) {
   const Method& method = method_of(r);
   gpt::TrainingArguments& a = r.arguments;
   const bool single = problem_type_of(r) == gpt::ProblemType::kSingleLabel;
+  const auto needs_one_label = [&](const char* option, bool given) {
+    if (given && !single)
+      throw program::UsageError(gpt::concat(
+          option, " is for single_label_classification, not for --problem-type ", r.problem_type));
+  };
+  check_columns(r);
   if (r.validation_file && r.validation_fraction)
     throw program::UsageError("--validation-file and --validation-fraction are both given: expected one");
   if (const auto& f = r.validation_fraction; f && !(*f > 0 && *f < 1))
     throw program::UsageError(
         gpt::concat("--validation-fraction is ", *f, ", expected more than 0 and less than 1"));
-  if (!single && r.balanced)
-    throw program::UsageError("--class-weights balanced is for single_label_classification");
-  if (r.words_flag.value_or(false) && !(single && r.calibrate_flag.value_or(true)))
-    throw program::UsageError("--words is for single_label_classification, and not for --no-calibrate");
-  if (!single && r.calibrate_flag.value_or(false))
-    throw program::UsageError("--calibrate is for single_label_classification");
-  if (!single && r.folds > 0) throw program::UsageError("--folds is for single_label_classification");
+  needs_one_label("--class-weights balanced", r.balanced);
+  needs_one_label(r.words_flag.value_or(true) ? "--words" : "--no-words", r.words_flag.has_value());
+  needs_one_label(r.calibrate_flag.value_or(true) ? "--calibrate" : "--no-calibrate",
+                  r.calibrate_flag.has_value());
+  needs_one_label("--folds", r.folds > 0);
+  needs_one_label("--label-smoothing-factor", r.label_smoothing_factor != 0);
+  needs_one_label("--contrastive-weight", r.robust.contrastive_weight.has_value());
+  if (r.words_flag.value_or(false) && !r.calibrate_flag.value_or(true))
+    throw program::UsageError("--words is not for --no-calibrate, which leaves them out, too");
+  if (r.folds == 1) throw program::UsageError("--folds is 1, expected 0 or 2 and more");
+  program::check_usage([&] { gpt::ops::CrossEntropy{r.label_smoothing_factor}; });
   a.learning_rate = r.learning_rate.value_or(method.learning_rate);
   a.lora = lora_of(r);
   if (method.name == "head") a.learns = [](std::string_view) { return false; };
@@ -103,8 +114,6 @@ void prepare(TrainRequest& r) {
   a.num_train_epochs = r.num_train_epochs.value_or(kDefaultEpochs);
   check(r);
   program::check_robust(r.robust);
-  if (!single && r.robust.contrastive_weight)
-    throw program::UsageError("--contrastive-weight is for single_label_classification");
   const bool unfreezes = a.unfreeze_steps > 0 || a.unfreeze_epochs > 0;
   if (unfreezes && method.name != "full")
     throw program::UsageError(gpt::concat(a.unfreeze_steps > 0 ? "--unfreeze-steps" : "--unfreeze-epochs",
@@ -168,9 +177,11 @@ void add_options(program::App& app, TrainRequest& r) {
   app.add_number("--early-stopping-patience", a.early_stopping_patience,
                  "Evaluations without a better one before the end, 0 = never (5)", 0);
   app.add_number("--eval-steps", a.eval_steps, "Updates between two evaluations, 0 = once an epoch (0)", 0);
-  app.add_number("--folds", r.folds, "Cross-validate on so many parts of --train-file first, 0 = not (0)", 0);
-  app.add_flag("--calibrate,!--no-calibrate", r.calibrate_flag,
-               "Fit the temperature of the probabilities to the validation rows (yes)");
+  app.add_number("--folds", r.folds,
+                 "Cross-validate on so many parts of --train-file first, 2 or more; 0 = not (0)", 0);
+  app.add_flag(
+      "--calibrate,!--no-calibrate", r.calibrate_flag,
+      "Fit the temperature of the probabilities to the validation rows (yes); if not, there are no words");
   app.add_flag("--words,!--no-words", r.words_flag,
                "Answer together with logistic regression on words, weighed on the validation rows (yes)");
   app.add_number("--logging-steps", a.logging_steps, "Updates between two records (20)", 1);

@@ -1,5 +1,7 @@
 #include "robust_options.h"
 
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include <gpt/core/error.h>
@@ -17,6 +19,21 @@ gpt::AdversarialMethod adversarial_method_of(const RobustRequest& request) {
   if (!method)
     throw UsageError("--adversarial: " + in_quotes(*request.adversarial) + " is none of fgm, pgd, freelb");
   return *method;
+}
+
+/// The library's message about a setting, with the name of the option that it comes from.
+std::string with_option(std::string message) {
+  constexpr std::pair<std::string_view, std::string_view> kOptions[] = {
+      {"[r_drop] alpha", "--r-drop-alpha"},
+      {"[contrastive] weight", "--contrastive-weight"},
+      {"[contrastive] temperature", "--contrastive-temperature"},
+      {"[adversarial] epsilon", "--adversarial-epsilon"},
+      {"[adversarial] step_size", "--adversarial-step-size"},
+      {"[adversarial] steps", "--adversarial-steps"},
+      {"[adversarial] loss_weight", "--adversarial-weight"}};
+  for (const auto& [setting, option] : kOptions)
+    if (message.starts_with(gpt::concat(setting, ' '))) message.replace(0, setting.size(), option);
+  return message;
 }
 
 }  // namespace
@@ -67,7 +84,11 @@ void check_robust(const RobustRequest& r) {
         r.contrastive_weight.has_value());
   if (r.r_drop_alpha && r.contrastive_weight)
     throw UsageError("--r-drop-alpha and --contrastive-weight are both given: expected one");
-  check_usage([&] { make_robust(r, std::make_shared<gpt::LanguageModelObjective>()); });
+  try {
+    check_usage([&] { make_robust(r, std::make_shared<gpt::LanguageModelObjective>()); });
+  } catch (const UsageError& error) {
+    throw UsageError(with_option(error.what()));
+  }
 }
 
 std::shared_ptr<gpt::Objective> make_robust(const RobustRequest& r, std::shared_ptr<gpt::RowObjective> rows) {

@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const std::string kDemo = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
 
@@ -342,6 +343,99 @@ TEST_F(ClassifyProgram, CrossValidates) {
   EXPECT_TRUE(alone.at("baselines").contains("bag_of_words"));
 }
 
+TEST_F(ClassifyProgram, GoesOnInTheMiddleOfACrossValidation) {
+  const auto arguments = [&](const std::string& dir, std::vector<std::string> more) {
+    std::vector<std::string> all{"train",
+                                 "--model",
+                                 kDemo,
+                                 "--train-file",
+                                 file("test.csv"),
+                                 "--text-column",
+                                 "review",
+                                 "--label-column",
+                                 "stars",
+                                 "--max-length",
+                                 "12",
+                                 "--max-steps",
+                                 "100",
+                                 "--method",
+                                 "head",
+                                 "--folds",
+                                 "2",
+                                 "--output-dir",
+                                 file(dir),
+                                 "--logging-steps",
+                                 "1",
+                                 "--json"};
+    all.insert(all.end(), more.begin(), more.end());
+    return command(std::move(all));
+  };
+  const auto wait_for = [](Process& process, const std::string& after, const std::string& seen) {
+    ASSERT_TRUE(process.await_error(after)) << process.errors();
+    ASSERT_TRUE(process.await_error(seen, process.errors().find(after))) << process.errors();
+    process.send(SIGINT);
+    const ProcessResult stopped = process.wait();
+    ASSERT_EQ(stopped.status, 130) << stopped.err;
+    EXPECT_THAT(stopped.err, HasSubstr("interrupted: --resume goes on from what"));
+  };
+  const ProcessResult whole = Process(arguments("whole", {})).wait();
+  ASSERT_EQ(whole.status, 0) << whole.err;
+  {
+    Process process(arguments("divided", {}));
+    wait_for(process, "part 1 of 2: accuracy", "step 3/");
+  }
+  expect_failure(1, arguments("divided", {}), "holds another run");
+  expect_failure(1, arguments("divided", {"--resume", "--no-words"}), "words was \"yes\", and is \"no\"");
+  {
+    Process process(arguments("divided", {"--resume"}));  // and now in the training on all rows
+    wait_for(process, "part 2 of 2: accuracy", "step 3/");
+    EXPECT_THAT(process.errors(), AllOf(HasSubstr("part 1 of 2, judged before: accuracy"),
+                                        HasSubstr("part 2 of 2 goes on from step ")));
+  }
+  const ProcessResult last = Process(arguments("divided", {"--resume"})).wait();
+  ASSERT_EQ(last.status, 0) << last.err;
+  EXPECT_THAT(last.err, HasSubstr("part 2 of 2, judged before: accuracy"));
+  EXPECT_EQ(parse_json(last.out).at("cross_validation"), parse_json(whole.out).at("cross_validation"));
+  EXPECT_EQ(read_file(file("divided/model.safetensors")), read_file(file("whole/model.safetensors")));
+  EXPECT_FALSE(fs::exists(file("divided/run")));
+}
+
+TEST_F(ClassifyProgram, LearnsBesideQuantizedMatricesWhatIsNoneOfThem) {
+  Model model = Model::load(kDemo);
+  quantize(model.network(), {});
+  model.save(file("int8"));
+  const auto on_int8 = [&](const std::string& method) {
+    return std::vector<std::string>{"train",
+                                    "--model",
+                                    file("int8"),
+                                    "--train-file",
+                                    file("test.csv"),
+                                    "--text-column",
+                                    "review",
+                                    "--label-column",
+                                    "stars",
+                                    "--max-length",
+                                    "12",
+                                    "--max-steps",
+                                    "2",
+                                    "--output-dir",
+                                    file("int8-" + method),
+                                    "--method",
+                                    method};
+  };
+  for (const std::string method : {"full", "lora", "ia3"}) {
+    expect_failure(1, command(on_int8(method)),
+                   concat("int8] matrix ", method == "full" ? "wte.weight" : "h.0.attn.c_attn.weight",
+                          " is quantized, which --method ", method, " cannot change"));
+    EXPECT_FALSE(fs::exists(file("int8-" + method)));
+  }
+  for (const std::string method : {"head", "bitfit"}) {
+    const ProcessResult result = run(on_int8(method));
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(run({"predict", "--model", file("int8-" + method), "--text", "sweet music"}).status, 0);
+  }
+}
+
 TEST_F(ClassifyProgram, ChoosesTheEpochsOfEachPartByItsOwnRows) {
   write_file(file("forty.csv"), rows(40));
   const ProcessResult result =
@@ -377,6 +471,22 @@ TEST_F(ClassifyProgram, LearnsSeveralLabelsAndNumbers) {
   EXPECT_TRUE(trained("numbers", {"--problem-type", "regression"}).at("mean_squared_error").is_number());
   const ProcessResult result = run({"predict", "--model", file("numbers"), "--text", "sweet"});
   EXPECT_TRUE(parse_json(result.out).at("values").at("LABEL_0").is_number());
+
+  const ProcessResult trained_aloud =
+      run({"train", "--model", kDemo, "--train-file", file("numbers.csv"), "--max-steps", "1",
+           "--problem-type", "regression", "--output-dir", file("aloud")});
+  ASSERT_EQ(trained_aloud.status, 0) << trained_aloud.err;
+  EXPECT_THAT(trained_aloud.err,
+              AllOf(HasSubstr(" to validate on, 1 number\n"), HasSubstr("\nglobal_step  1\n"),
+                    HasSubstr("\nmean_squared_error  "), Not(HasSubstr("{"))));
+  const ProcessResult judged = run(
+      {"evaluate", "--model", file("labels"), "--test-file", file("labels.csv"), "--label-separator", ";"});
+  ASSERT_EQ(judged.status, 0) << judged.err;
+  EXPECT_THAT(judged.err, AllOf(HasSubstr("count  24\n"), HasSubstr("\nmacro_f1  "), Not(HasSubstr("{"))));
+  expect_failure(1,
+                 command({"evaluate", "--model", file("labels"), "--test-file", file("labels.csv"),
+                          "--label-separator", ";", "--report", file("never.html")}),
+                 "[--report] is for single_label_classification, and ");
 }
 
 TEST_F(ClassifyProgram, RanksLabelsWithoutHavingLearnedThem) {
@@ -420,6 +530,13 @@ TEST_F(ClassifyProgram, KeepsThePartOfTheRowsForValidationThatItIsTold) {
   }
 }
 
+TEST_F(ClassifyProgram, SaysThatTextsAreCut) {
+  const std::string text = "sweet music and a fine, fair day, my gentle friend, and more of it, and more";
+  const ProcessResult result = run({"predict", "--model", out(), "--text", text, "--text", "sweet"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err, "1 of 2 texts are longer than 12 tokens, of which the first are used\n");
+}
+
 TEST_F(ClassifyProgram, SaysWhatIsWrong) {
   expect_failure(2, command({"train", "--model", kDemo}), "--train-file");
   expect_failure(2, command({"tell"}), "is no command, expected train, evaluate, predict or average");
@@ -440,7 +557,7 @@ TEST_F(ClassifyProgram, SaysWhatIsWrong) {
   };
   expect_failure(2, with({"--metric-for-best-model", "f1"}, file("never")),
                  "is none of loss, macro_f1, accuracy");
-  expect_failure(2, with({"--words", "--no-calibrate"}, file("never")), "--words is for");
+  expect_failure(2, with({"--words", "--no-calibrate"}, file("never")), "--words is not for --no-calibrate");
   expect_failure(2, with({"--calibrate", "--problem-type", "regression"}, file("never")),
                  "--calibrate is for single_label_classification");
   expect_failure(2, with({"--validation-file", "x", "--validation-fraction", "0.2"}, file("never")),

@@ -22,9 +22,12 @@ using ::testing::HasSubstr;
 
 const std::string kModel = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
 
-ProcessResult classify(std::vector<std::string> arguments) {
+std::vector<std::string> classify_command(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), GPT_CLASSIFY);
-  return Process(std::move(arguments)).wait();
+  return arguments;
+}
+ProcessResult classify(std::vector<std::string> arguments) {
+  return Process(classify_command(std::move(arguments))).wait();
 }
 ProcessResult finetune(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), GPT_FINETUNE);
@@ -311,7 +314,12 @@ TEST_F(RobustProgram, RefusesBeforeAModelIsLoaded) {
   };
   refuses({"--r-drop-alpha", "1", "--contrastive-weight", "1"},
           "--r-drop-alpha and --contrastive-weight are both given: expected one");
-  refuses({"--r-drop-alpha", "-1"}, "alpha is -1, expected 0 or more");
+  refuses({"--r-drop-alpha", "-1"}, "error: --r-drop-alpha is -1, expected 0 or more");
+  refuses({"--contrastive-weight", "2"}, "error: --contrastive-weight is 2, expected 0 to 1");
+  refuses({"--contrastive-weight", "1", "--contrastive-temperature", "0"},
+          "error: --contrastive-temperature is 0");
+  refuses({"--adversarial", "fgm", "--adversarial-epsilon", "0"}, "error: --adversarial-epsilon is 0");
+  refuses({"--adversarial", "fgm", "--adversarial-weight", "-1"}, "error: --adversarial-weight is -1");
   refuses({"--adversarial", "vat"}, "--adversarial: \"vat\" is none of fgm, pgd, freelb");
   refuses({"--adversarial-epsilon", "1"}, "--adversarial-epsilon needs --adversarial");
   refuses({"--adversarial", "fgm", "--adversarial-steps", "2"},
@@ -351,6 +359,73 @@ TEST_F(RobustProgram, RefusesBeforeAModelIsLoaded) {
                    "--r-drop-alpha is not for --teacher-model");
   finetune_refuses({"--use-peft", "--unfreeze-epochs", "1"},
                    "--unfreeze-epochs is set, but lora trains an adapter");
+}
+
+TEST_F(RobustProgram, RefusesOptionsThatHaveNothingToActOn) {
+  const auto refuses = [&](std::vector<std::string> more, const std::string& message) {
+    std::vector<std::string> all{"train",        "--model",      "/nowhere",   "--train-file",
+                                 "/nowhere.csv", "--output-dir", file("never")};
+    all.insert(all.end(), more.begin(), more.end());
+    expect_failure(2, classify_command(all), message);
+  };
+  refuses({"--label-column", "text"}, "--text-column and --label-column are both text");
+  refuses({"--no-words", "--problem-type", "regression"},
+          "--no-words is for single_label_classification, not for --problem-type regression");
+  refuses({"--no-calibrate", "--problem-type", "multi_label_classification"},
+          "--no-calibrate is for single_label_classification");
+  refuses({"--label-smoothing-factor", "0.1", "--problem-type", "regression"},
+          "--label-smoothing-factor is for single_label_classification, not for --problem-type regression");
+  refuses({"--label-smoothing-factor", "2"}, "--label-smoothing-factor is 2, expected 0 to 1");
+  refuses({"--folds", "1"}, "--folds is 1, expected 0 or 2 and more");
+  refuses({"--augment-copies", "1", "--alpha-rs", "0", "--p-rd", "0"},
+          "--augment-copies has nothing to change");
+  const auto predicts = [&](std::vector<std::string> more, const std::string& message) {
+    std::vector<std::string> all{"predict", "--model", "/nowhere"};
+    all.insert(all.end(), more.begin(), more.end());
+    expect_failure(2, classify_command(all), message);
+  };
+  predicts({"--text", "x", "--strict"}, "--strict is for --file");
+  predicts({"--text", "x", "--text-column", "text"}, "--text-column is for --file");
+  predicts({"--zero-shot", "--labels", "good, good", "--file", "/nowhere.csv"},
+           "--labels has \"good\" twice");
+  expect_failure(2,
+                 classify_command({"evaluate", "--model", "/nowhere", "--test-file", "/nowhere.csv",
+                                   "--text-column", "label"}),
+                 "--text-column and --label-column are both label");
+  expect_failure(2,
+                 classify_command({"average", "--model", "/nowhere/one", "--with", "/nowhere/one/",
+                                   "--output-dir", file("never")}),
+                 "is --model, expected another classifier");
+}
+
+TEST_F(RobustProgram, SaysWhatIsWrongWithTheRows) {
+  int files = 0;
+  const auto refuses = [&](const std::string& text, std::vector<std::string> more,
+                           const std::string& message) {
+    const std::string name = file(concat("wrong-", files++, ".csv"));
+    write_file(name, text);
+    std::vector<std::string> all{"train",       "--model",     kModel, "--train-file", name, "--output-dir",
+                                 file("never"), "--max-steps", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    expect_failure(1, classify_command(all), message);
+  };
+  refuses("text,label,label\na,x,y\nb,y,x\n", {}, ".csv:1] has two columns label");
+  refuses("text,label\na,x\nb,y\n", {"--label-column", "TEXT"},
+          ".csv:1] column text is to be both the text and the label");
+  refuses("", {}, ".csv] is empty");
+  refuses("text,label\na,x\n", {}, ".csv] has 1 row, too few");
+  refuses("text,label\na,x\nb,y\n", {},
+          ".csv] has 2 labels, and 1 of its 2 rows are kept for the validation, which leaves only ");
+  refuses("text,label\na,x\nb,y\nc,z\nd,x\ne,y\nf,z\n", {"--validation-fraction", "0.99"},
+          ".csv] has 3 labels, and 5 of its 6 rows are kept for the validation, which leaves only ");
+  std::string many = "text,label\n";
+  for (int i = 0; i < 30; ++i) many += concat("text ", i, ",l", i, "\n");
+  refuses(many, {},
+          ".csv] has 30 labels, and 3 of its 30 rows are kept for the validation, which leaves none of");
+  refuses("text,label\na,x\n\"b,y\nc,x\nd\",y,\"z\"\n", {"--strict"},
+          ".csv:3] has 3 fields, expected 2: a quote is open from line 3 to 5");
+  refuses(rows(40), {"--folds", "50"}, ".csv] has 40 rows, but --folds is 50");
+  refuses(rows(40), {"--max-length", "5000"}, "takes 256 tokens at most, but --max-length is 5000");
 }
 
 TEST_F(RobustProgram, TrainsAHeadFromOutsideTheLibrary) {
