@@ -476,7 +476,7 @@ TEST_F(FinetuneProgram, RefusesOptionsThatGoTogetherNowhere) {
   const auto refuses = [&](std::vector<std::string> more, const char* message) {
     expect_failure(2, command(options("out", std::move(more))), message);
   };
-  refuses({"--max-tokens-per-batch", "64", "--per-device-train-batch-size", "4"},
+  refuses({"--max-tokens-per-batch", "64"},
           "--max-tokens-per-batch and --per-device-train-batch-size are both given");
   refuses({"--warmup-steps", "1", "--warmup-ratio", "0.5"},
           "--warmup-steps and --warmup-ratio are both given");
