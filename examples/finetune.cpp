@@ -205,13 +205,12 @@ void check(Request& r) {
       throw program::UsageError(gpt::concat(name, " is ", *rate, ", expected 0 or more, and less than 1"));
   const bool validates = r.validation_file || r.validation_fraction;
   const gpt::TrainingArguments& a = r.arguments;
-  if (!validates && (a.load_best_model_at_end || a.early_stopping_patience > 0 || a.eval_steps > 0))
-    throw program::UsageError(
-        "--load-best-model-at-end, --early-stopping-patience and --eval-steps need --validation-file or "
-        "--validation-fraction");
-  if (!validates && r.eval_batch_size)
-    throw program::UsageError(
-        "--per-device-eval-batch-size needs --validation-file or --validation-fraction");
+  for (const auto& [option, given] : {std::pair("--load-best-model-at-end", a.load_best_model_at_end),
+                                      {"--early-stopping-patience", a.early_stopping_patience > 0},
+                                      {"--eval-steps", a.eval_steps > 0},
+                                      {"--per-device-eval-batch-size", r.eval_batch_size.has_value()}})
+    if (given && !validates)
+      throw program::UsageError(gpt::concat(option, " needs --validation-file or --validation-fraction"));
   r.arguments.per_device_eval_batch_size = r.eval_batch_size.value_or(a.per_device_eval_batch_size);
   if (a.max_tokens_per_batch && a.per_device_train_batch_size)
     throw program::UsageError(
@@ -439,7 +438,10 @@ std::vector<std::string> require_files(const Request& r) {
   std::vector<std::string> files{r.train_file};
   for (const auto& file : {r.validation_file, r.replay_file, r.objective.ewc_file})
     if (file) files.push_back(*file);
-  for (const std::string& file : files) gpt::MappedFile{file};
+  for (const std::string& file : files) {
+    const gpt::MappedFile mapped(file);
+    program::refuse_utf16(file, mapped.text());
+  }
   return files;
 }
 

@@ -495,7 +495,13 @@ TEST_F(FinetuneProgram, NamesWhatIsWrong) {
       2, command(options("out", {"--lr-scheduler-type", "polynomial"})),
       "--lr-scheduler-type: \"polynomial\" is unknown, expected constant, constant_with_warmup, linear, "
       "cosine, cosine_with_min_lr or warmup_stable_decay");
-  expect_failure(2, command(options("out", {"--early-stopping-patience", "2"})), "need --validation-file");
+  expect_failure(2, command(options("out", {"--early-stopping-patience", "2"})),
+                 "error: --early-stopping-patience needs --validation-file");
+  write_file(dir_ / "wide.txt",
+             "\xFF\xFE"
+             "a");
+  expect_failure(1, command({"--model", kDemo, "--train-file", dir_ / "wide.txt", "--output-dir", out}),
+                 "wide.txt] begins as text in UTF-16 does");
   expect_failure(2, command(options("out", {"--report-to", "wandb"})),
                  "--report-to: \"wandb\" is unknown, expected all, tensorboard, html or none");
   expect_failure(2, command(options("out", {"--save-dtype", "int8"})),
