@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -11,6 +12,7 @@
 #include "classification.h"
 #include "classify.h"
 #include "judgement.h"
+#include "output_place.h"
 
 namespace classify {
 
@@ -190,6 +192,7 @@ void add_options(program::App& app, PredictRequest& r) {
 
 int run(EvaluateRequest& r) {
   check_columns(r);
+  if (r.report) program::require_not_read("--report", *r.report, std::array{r.test_file, r.model});
   gpt::set_num_threads(r.threads);
   const program::Interrupt interrupt;
   const std::stop_token stop = interrupt.token();

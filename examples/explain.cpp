@@ -1,4 +1,5 @@
 // gpt-explain: one page that shows why a GPT-2 checkpoint says what it says.
+#include <array>
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
@@ -13,6 +14,7 @@
 
 #include "adapter_options.h"
 #include "classification.h"
+#include "output_place.h"
 #include "program.h"
 
 namespace {
@@ -231,6 +233,9 @@ std::string to_json(const Request& r, const gpt::Model& model, const Explanation
 
 int run(const Request& request) {
   check(request);
+  if (request.output)
+    program::require_not_read("--output", *request.output,
+                              std::array{request.model, request.prompt_file.value_or("")});
   gpt::set_num_threads(request.threads);
   // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
   const std::string prompt = request.prompt ? *request.prompt : program::read_all(*request.prompt_file);

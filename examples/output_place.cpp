@@ -36,9 +36,10 @@ std::string model_file_in(const fs::path& directory) {
 void require_not_read(std::string_view option, const fs::path& output, std::span<const std::string> read) {
   std::error_code error;
   if (!fs::exists(output, error)) return;  // then nothing is lost
-  const fs::path beside = fs::absolute(output, error).parent_path();
+  const fs::path directory = fs::absolute(output, error).parent_path();
+  const bool of_a_model = is_of_a_model(output.filename().string());
   for (const std::string& path : read)
-    if (fs::equivalent(path, output, error) || fs::equivalent(path, beside, error))
+    if (fs::equivalent(path, output, error) || (of_a_model && fs::equivalent(path, directory, error)))
       gpt::fail<gpt::ArgumentError>(option, output.string(), " would be replaced, which is read (", path,
                                     "): choose another");
 }

@@ -12,7 +12,7 @@ namespace program {
 std::string model_file_in(const std::filesystem::path& directory);
 
 /// Throws ArgumentError naming the option and the output when that is one of the files that are read (other names of one file
-/// among them), or is in one of the directories that are read.
+/// among them), or a file of the model in one of the directories that are read.
 void require_not_read(std::string_view option, const std::filesystem::path& output,
                       std::span<const std::string> read);
 

@@ -173,6 +173,9 @@ TEST(ExplainProgram, NamesWhatIsWrong) {
     expect_failure(
         1, command({"--prompt", "a", "--json", "--adapter", dir / adapter}),
         "[--adapter] begins with virtual tokens (prompt or prefix tuning), which cannot be explained");
+  write_file(dir / "prompt.txt", "a");
+  expect_failure(1, command({"--prompt-file", dir / "prompt.txt", "--output", dir / "prompt.txt"}),
+                 "prompt.txt would be replaced, which is read");
   std::string text;
   for (std::int64_t i = 0; i < model.config().n_positions; ++i) text += "a b\n";
   const std::size_t size = model.tokenizer().encode_prompt(text).size();
