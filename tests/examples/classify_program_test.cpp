@@ -57,22 +57,18 @@ class ClassifyProgram : public testing::Test {
     delete trained_;
     delete directory_;
   }
-  static ProcessResult train(std::vector<std::string> more) {
-    std::vector<std::string> all{"train",
-                                 "--model",
-                                 kDemo,
-                                 "--train-file",
-                                 *directory_ / "train.csv",
-                                 "--text-column",
-                                 "review",
-                                 "--label-column",
-                                 "stars",
-                                 "--max-length",
-                                 "12",
-                                 "--num-train-epochs",
-                                 "3",
-                                 "--threads",
-                                 "2"};
+  /// The arguments of a training on such rows.
+  static std::vector<std::string> learning(const std::string& model, const std::string& train_file,
+                                           const std::vector<std::string>& more) {
+    std::vector<std::string> all{"train",    "--model",       model,    "--train-file",
+                                 train_file, "--text-column", "review", "--label-column",
+                                 "stars",    "--max-length",  "12"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  static ProcessResult train(const std::vector<std::string>& more) {
+    std::vector<std::string> all =
+        learning(kDemo, file("train.csv"), {"--num-train-epochs", "3", "--threads", "2"});
     all.insert(all.end(), more.begin(), more.end());
     return run(std::move(all));
   }
@@ -345,28 +341,9 @@ TEST_F(ClassifyProgram, CrossValidates) {
 
 TEST_F(ClassifyProgram, GoesOnInTheMiddleOfACrossValidation) {
   const auto arguments = [&](const std::string& dir, std::vector<std::string> more) {
-    std::vector<std::string> all{"train",
-                                 "--model",
-                                 kDemo,
-                                 "--train-file",
-                                 file("test.csv"),
-                                 "--text-column",
-                                 "review",
-                                 "--label-column",
-                                 "stars",
-                                 "--max-length",
-                                 "12",
-                                 "--max-steps",
-                                 "100",
-                                 "--method",
-                                 "head",
-                                 "--folds",
-                                 "2",
-                                 "--output-dir",
-                                 file(dir),
-                                 "--logging-steps",
-                                 "1",
-                                 "--json"};
+    std::vector<std::string> all = learning(kDemo, file("test.csv"),
+                                            {"--max-steps", "100", "--method", "head", "--folds", "2",
+                                             "--output-dir", file(dir), "--logging-steps", "1", "--json"});
     all.insert(all.end(), more.begin(), more.end());
     return command(std::move(all));
   };
@@ -405,23 +382,8 @@ TEST_F(ClassifyProgram, LearnsBesideQuantizedMatricesWhatIsNoneOfThem) {
   quantize(model.network(), {});
   model.save(file("int8"));
   const auto on_int8 = [&](const std::string& method) {
-    return std::vector<std::string>{"train",
-                                    "--model",
-                                    file("int8"),
-                                    "--train-file",
-                                    file("test.csv"),
-                                    "--text-column",
-                                    "review",
-                                    "--label-column",
-                                    "stars",
-                                    "--max-length",
-                                    "12",
-                                    "--max-steps",
-                                    "2",
-                                    "--output-dir",
-                                    file("int8-" + method),
-                                    "--method",
-                                    method};
+    return learning(file("int8"), file("test.csv"),
+                    {"--max-steps", "2", "--output-dir", file("int8-" + method), "--method", method});
   };
   for (const std::string method : {"full", "lora", "ia3"}) {
     expect_failure(1, command(on_int8(method)),
