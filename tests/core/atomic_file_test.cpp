@@ -29,7 +29,7 @@ using test::read_file;
 using test::TempDir;
 using test::with_file_size_limit;
 using test::write_file;
-using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::IsEmpty;
 
 std::vector<std::string> files_in(const TempDir& dir) {
@@ -58,7 +58,7 @@ TEST(AtomicFile, ReplacesOnlyAtCommit) {
     file.commit();
   }
   EXPECT_EQ(read_file(dir / "f"), "new content");
-  EXPECT_THAT(files_in(dir), ElementsAre("f"));
+  EXPECT_THAT(files_in(dir), ElementsAreArray({"f"}));
 }
 
 TEST(AtomicFile, WithoutCommitLeavesEverythingAsItWas) {
@@ -70,7 +70,7 @@ TEST(AtomicFile, WithoutCommitLeavesEverythingAsItWas) {
     fresh.write("new");
   }
   EXPECT_EQ(read_file(dir / "f"), "old");
-  EXPECT_THAT(files_in(dir), ElementsAre("f"));
+  EXPECT_THAT(files_in(dir), ElementsAreArray({"f"}));
 }
 
 TEST(AtomicFile, WritersOfOneFileDoNotMix) {
@@ -126,7 +126,7 @@ TEST(AtomicFile, GivesWhatWasWrittenMapped) {
     EXPECT_EQ(mapped.path(), dir / "f");
     expect_error<IoError>([&] { file.write("x"); }, {"f]", "after commit"});
     expect_error<IoError>([&] { file.commit_and_map(); }, {"f]", "after commit"});
-    EXPECT_THAT(files_in(dir), ElementsAre("f"));
+    EXPECT_THAT(files_in(dir), ElementsAreArray({"f"}));
   }
 }
 
@@ -171,7 +171,7 @@ TEST(AtomicFile, NamesATargetThatCannotBeWritten) {
   expect_error<IoError>([&] { AtomicFile f("/dev/null"); }, {"/dev/null]", "regular"});
   expect_error<IoError>([&] { AtomicFile f{fs::path()}; }, {});
   expect_error<IoError>([&] { AtomicFile f("/proc/gpt-no-such-file"); }, {"/proc/gpt-no-such-file]"});
-  EXPECT_THAT(files_in(dir), ElementsAre("file", "folder", "pipe"));
+  EXPECT_THAT(files_in(dir), ElementsAreArray({"file", "folder", "pipe"}));
 }
 
 TEST(AtomicFile, FullDiskKeepsTheOldFileAndLeavesNoTemporary) {
@@ -186,7 +186,7 @@ TEST(AtomicFile, FullDiskKeepsTheOldFileAndLeavesNoTemporary) {
     EXPECT_EQ(with_file_size_limit(limit, [&] { return outcome_of(save, (dir / "f").string()); }),
               kIoErrorNamingTheFile);
     EXPECT_EQ(read_file(dir / "f"), before);
-    EXPECT_THAT(files_in(dir), ElementsAre("f"));
+    EXPECT_THAT(files_in(dir), ElementsAreArray({"f"}));
   }
 }
 
@@ -266,7 +266,7 @@ TEST(AtomicFiles, ChangeTogetherAtCommit) {
   }
   EXPECT_EQ(read_file(dir / "a"), "new a");
   EXPECT_EQ(read_file(dir / "b"), "new b");
-  EXPECT_THAT(files_in(dir), ElementsAre("a", "b"));
+  EXPECT_THAT(files_in(dir), ElementsAreArray({"a", "b"}));
 }
 
 TEST(AtomicFiles, WithoutCommitLeaveEverythingAsItWas) {
@@ -279,7 +279,7 @@ TEST(AtomicFiles, WithoutCommitLeaveEverythingAsItWas) {
     files.remove(dir / "a");
   }
   EXPECT_EQ(read_file(dir / "a"), "old a");
-  EXPECT_THAT(files_in(dir), ElementsAre("a"));
+  EXPECT_THAT(files_in(dir), ElementsAreArray({"a"}));
 }
 
 TEST(AtomicFiles, AMoveThatIsRefusedTakesBackThoseBefore) {
@@ -292,7 +292,7 @@ TEST(AtomicFiles, AMoveThatIsRefusedTakesBackThoseBefore) {
   fs::create_directory(dir / "c");  // in its place meanwhile
   test::expect_error<IoError>([&] { files.commit(); }, {"/c", "cannot be replaced"});
   EXPECT_EQ(read_file(dir / "a"), "old a");
-  EXPECT_THAT(files_in(dir), ElementsAre("a", "c"));
+  EXPECT_THAT(files_in(dir), ElementsAreArray({"a", "c"}));
 }
 
 TEST(AtomicFiles, FullDiskInTheLastOneKeepsAllOldFilesAndLeavesNoTemporary) {
@@ -310,7 +310,7 @@ TEST(AtomicFiles, FullDiskInTheLastOneKeepsAllOldFilesAndLeavesNoTemporary) {
             kIoErrorNamingTheFile);
   EXPECT_EQ(read_file(dir / "a"), "old a");
   EXPECT_EQ(read_file(dir / "b"), "old b");
-  EXPECT_THAT(files_in(dir), ElementsAre("a", "b"));
+  EXPECT_THAT(files_in(dir), ElementsAreArray({"a", "b"}));
 }
 
 TEST(AtomicFiles, RefuseWhatCannotBeReplacedOrRemoved) {

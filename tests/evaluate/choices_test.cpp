@@ -15,7 +15,7 @@ namespace gpt {
 namespace {
 
 using test::expect_error;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::SizeIs;
 
 const Model& demo() {
@@ -34,7 +34,7 @@ TEST(ParseChoiceQuestions, ReadsTheCommonFormats) {
       "f.jsonl");
   ASSERT_THAT(questions, SizeIs(4));
   EXPECT_EQ(questions[0].context, "Roof shingle removal: A man");
-  EXPECT_THAT(questions[0].choices, ElementsAre("sits.", "is using."));
+  EXPECT_THAT(questions[0].choices, ElementsAreArray({"sits.", "is using."}));
   EXPECT_EQ(questions[0].answer, 1u);
   EXPECT_EQ(questions[1].answer, 2u);
   EXPECT_EQ(questions[2].context, "Q?");

@@ -15,14 +15,15 @@ namespace gpt {
 namespace {
 
 using test::message_of;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 
 // The example of scikit-learn's confusion_matrix and classification_report: y_true = [2, 0, 2, 2, 0, 1], y_pred = [0, 0, 2, 2, 0, 2].
 TEST(ClassificationScores, AreThoseOfAClassificationReport) {
   const std::vector<std::int32_t> truth{2, 0, 2, 2, 0, 1}, answers{0, 0, 2, 2, 0, 2};
   const ClassificationScores s = classification_scores(truth, answers, 3);
-  EXPECT_THAT(s.confusion, ElementsAre(ElementsAre(2, 0, 0), ElementsAre(0, 0, 1), ElementsAre(1, 0, 2)));
+  EXPECT_THAT(s.confusion, ElementsAreArray({ElementsAreArray({2, 0, 0}), ElementsAreArray({0, 0, 1}),
+                                             ElementsAreArray({1, 0, 2})}));
   EXPECT_DOUBLE_EQ(s.accuracy, 4.0 / 6);
   EXPECT_DOUBLE_EQ(s.per_class[0].precision, 2.0 / 3);
   EXPECT_DOUBLE_EQ(s.per_class[0].recall, 1);

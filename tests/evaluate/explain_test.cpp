@@ -244,7 +244,7 @@ TEST(Attentions, RollOutToWhatReachesEachPosition) {
   const Tensor rollout = attention_rollout(layers);
   // first: [1 0; .25 .75], second: [1 0; .5 .5]: row 1 = .5 (1, 0) + .5 (.25, .75)
   EXPECT_THAT(std::vector<float>(rollout.data<float>(), rollout.data<float>() + 4),
-              ::testing::ElementsAre(1, 0, 0.625f, 0.375f));
+              ::testing::ElementsAreArray({1.0f, 0.0f, 0.625f, 0.375f}));
   // What counts of a layer is the mean over its heads, of which another may have more.
   Tensor twice = Tensor::zeros({2, 2, 2});
   std::ranges::copy(std::vector<float>{1, 0, 0.75f, 0.25f, 1, 0, 0.25f, 0.75f}, twice.data<float>());

@@ -15,7 +15,7 @@ namespace gpt {
 namespace {
 
 using test::message_of;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -23,10 +23,10 @@ using ::testing::IsEmpty;
 constexpr double kRankingRounding = 1e-14;
 
 TEST(BestFirst, PutsTheLowerIndexOfEqualScoresFirst) {
-  EXPECT_THAT(best_first(std::vector<double>{0.5, 2, -1, 2, 0.5}), ElementsAre(1, 3, 0, 4, 2));
+  EXPECT_THAT(best_first(std::vector<double>{0.5, 2, -1, 2, 0.5}), ElementsAreArray({1, 3, 0, 4, 2}));
   EXPECT_THAT(best_first(std::vector<double>{}), IsEmpty());
   const double infinity = std::numeric_limits<double>::infinity();
-  EXPECT_THAT(best_first(std::vector<double>{-infinity, 1, infinity}), ElementsAre(2, 1, 0));
+  EXPECT_THAT(best_first(std::vector<double>{-infinity, 1, infinity}), ElementsAreArray({2, 1, 0}));
   EXPECT_THAT(message_of<ArgumentError>([] {
                 best_first(std::vector<double>{1, std::nan("")});
               }),

@@ -25,7 +25,7 @@
 namespace gpt::test::chat_session {
 namespace {
 
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using Ids = std::vector<TokenId>;
 
@@ -118,7 +118,7 @@ TEST(ChatSession, EndsEveryReplyAsTheFormDoes) {
   ScriptedChat chat(chat_tokenizer(), "zephyr", 512, {.max_new_tokens = 12});
   // By the stop string, of which nothing is shown or kept, and by its length.
   EXPECT_EQ(chat.say("A", "so\n<|user|>"), "so");
-  EXPECT_THAT(chat.pieces, ElementsAre("s", "o"));
+  EXPECT_THAT(chat.pieces, ElementsAreArray({"s", "o"}));
   EXPECT_EQ(chat.exchanges()[0].reply_ids, joined(chat.encode("so"), {kEos}));
   EXPECT_EQ(chat.say("B", "0123456789abcdef"), "0123456789ab");
   EXPECT_EQ(chat.turn.finish_reason, FinishReason::kLength);

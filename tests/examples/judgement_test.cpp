@@ -16,7 +16,7 @@ namespace program {
 namespace {
 
 using ::testing::DoubleNear;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::IsEmpty;
 
 constexpr std::string_view kTexts[] = {"sweet music"};
@@ -48,10 +48,11 @@ TEST(Answers, OfNetworksAloneHaveTheTemperatureOfThoseWithoutWords) {
   const gpt::Tensor logits[] = {logits_of(0, 2), logits_of(2, 0)};
   const Answers answers = answers_of(members, logits, kTexts);
   const double good = (sigmoid(1) + sigmoid(-2)) / 2;
-  EXPECT_THAT(answers.network, ElementsAre(DoubleNear(1 - good, 1e-7), DoubleNear(good, 1e-7)));
+  EXPECT_THAT(answers.network, ElementsAreArray({DoubleNear(1 - good, 1e-7), DoubleNear(good, 1e-7)}));
   EXPECT_GT(answers.together[1], good);  // by the words of the second
   const Answers alone = answers_of(std::span(members).first(1), std::span(logits).first(1), kTexts);
-  EXPECT_THAT(alone.together, ElementsAre(DoubleNear(sigmoid(-1), 1e-7), DoubleNear(sigmoid(1), 1e-7)));
+  EXPECT_THAT(alone.together,
+              ElementsAreArray({DoubleNear(sigmoid(-1), 1e-7), DoubleNear(sigmoid(1), 1e-7)}));
   EXPECT_THAT(alone.network, IsEmpty());
 }
 

@@ -29,7 +29,7 @@ using test::expect_error;
 using test::kPrompt;
 using test::log_probs_after;
 using test::tiny_model;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::Pair;
 using Ids = std::vector<TokenId>;
 
@@ -47,7 +47,7 @@ TEST(BeamCandidates, AreTheBestOfAllBeamsAndOfEqualOnesTheFirst) {
   const std::vector<double> sums = {-3, -1, -kInf, -2, -1, -kInf, -5, -2};
   std::vector<BeamCandidate> candidates;
   best_candidates(sums, 2, 4, candidates);
-  EXPECT_THAT(places(candidates), ElementsAre(Pair(0u, 1), Pair(1u, 0), Pair(0u, 3), Pair(1u, 3)));
+  EXPECT_THAT(places(candidates), ElementsAreArray({Pair(0u, 1), Pair(1u, 0), Pair(0u, 3), Pair(1u, 3)}));
   best_candidates(sums, 2, 20, candidates);
   EXPECT_EQ(candidates.size(), 6u) << "dropped ones are no candidates";
 }
@@ -277,8 +277,8 @@ TEST(BeamGeneration, DrawsDependOnSeedAndStreamAlone) {
   const auto first = std::max_element(best.begin(), best.end()) - best.begin();
   best[static_cast<std::size_t>(first)] = -kInf;
   const auto second = std::max_element(best.begin(), best.end()) - best.begin();
-  EXPECT_THAT(results[0].ids, ElementsAre(first));
-  EXPECT_THAT(results[1].ids, ElementsAre(second));
+  EXPECT_THAT(results[0].ids, ElementsAreArray({first}));
+  EXPECT_THAT(results[1].ids, ElementsAreArray({second}));
 }
 
 // One beam to a group: each is greedy, on log-probabilities less the penalty for what the groups before it chose at that place.

@@ -13,7 +13,7 @@
 namespace gpt::generate {
 namespace {
 
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::IsEmpty;
 
 std::vector<std::vector<TokenId>> breakers(const std::vector<std::string>& texts) {
@@ -22,18 +22,19 @@ std::vector<std::vector<TokenId>> breakers(const std::vector<std::string>& texts
 
 // Of the tokens, 0..25 are a..z, 94 is "the " and 96 is "<end>".
 TEST(DryBreakers, AreTheTokensThatHoldTheText) {
-  EXPECT_THAT(breakers({"b"}), ElementsAre(ElementsAre(1)));
-  EXPECT_THAT(breakers({"e"}), ElementsAre(ElementsAre(4), ElementsAre(94), ElementsAre(96)));
-  EXPECT_THAT(breakers({"he"}), ElementsAre(ElementsAre(7, 4), ElementsAre(94)));
-  EXPECT_THAT(breakers({"b", "z"}), ElementsAre(ElementsAre(1), ElementsAre(25)));
+  EXPECT_THAT(breakers({"b"}), ElementsAreArray({ElementsAreArray({1})}));
+  EXPECT_THAT(breakers({"e"}),
+              ElementsAreArray({ElementsAreArray({4}), ElementsAreArray({94}), ElementsAreArray({96})}));
+  EXPECT_THAT(breakers({"he"}), ElementsAreArray({ElementsAreArray({7, 4}), ElementsAreArray({94})}));
+  EXPECT_THAT(breakers({"b", "z"}), ElementsAreArray({ElementsAreArray({1}), ElementsAreArray({25})}));
   EXPECT_THAT(breakers({"\n"}), IsEmpty());
   EXPECT_THAT(breakers({}), IsEmpty());
 }
 
 TEST(DryBreakers, MayBeginAtTheEndOfATokenAndGoOnInOthers) {
-  EXPECT_THAT(breakers({"e a"}), ElementsAre(ElementsAre(94, 0)));  // " a" alone has no tokens
-  EXPECT_THAT(breakers({"abc"}), ElementsAre(ElementsAre(0, 1, 2)));
-  EXPECT_THAT(breakers({" the "}), ElementsAre(ElementsAre(94, 94)));
+  EXPECT_THAT(breakers({"e a"}), ElementsAreArray({ElementsAreArray({94, 0})}));  // " a" alone has no tokens
+  EXPECT_THAT(breakers({"abc"}), ElementsAreArray({ElementsAreArray({0, 1, 2})}));
+  EXPECT_THAT(breakers({" the "}), ElementsAreArray({ElementsAreArray({94, 94})}));
 }
 
 // Byte tokens, with "<s>" before every text and a special token "b".
@@ -42,7 +43,7 @@ TEST(DryBreakers, AreEncodedAsTextInsideAnother) {
   model.added_tokens = {{.content = "<s>"}, {.content = "b"}};
   model.prefix_tokens = {"<s>"};
   const std::vector<std::string> texts{"ab"};
-  EXPECT_THAT(dry_breakers(ByteBpe(model), texts), ElementsAre(ElementsAre('a', 'b')));
+  EXPECT_THAT(dry_breakers(ByteBpe(model), texts), ElementsAreArray({ElementsAreArray({'a', 'b'})}));
 }
 
 TEST(DryBreakers, AreCutToFortyBytesAndTwentyTokensBehindOne) {
@@ -56,11 +57,12 @@ TEST(DryBreakers, PassOverIdsWithoutAToken) {
   ByteBpeModel model = test::small_bpe_model();
   model.added_tokens = {{.content = "xb", .id = (1 << 21) - 1}};
   const std::vector<std::string> texts{"b"};
-  EXPECT_THAT(dry_breakers(ByteBpe(model), texts), ElementsAre(ElementsAre('b'), ElementsAre((1 << 21) - 1)));
+  EXPECT_THAT(dry_breakers(ByteBpe(model), texts),
+              ElementsAreArray({ElementsAreArray({TokenId{'b'}}), ElementsAreArray({(1 << 21) - 1})}));
 }
 
 TEST(DryBreakers, OfLlamaCppAreFour) {
-  EXPECT_THAT(default_dry_breakers(), ElementsAre("\n", ":", "\"", "*"));
+  EXPECT_THAT(default_dry_breakers(), ElementsAreArray({"\n", ":", "\"", "*"}));
 }
 
 }  // namespace

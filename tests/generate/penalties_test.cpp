@@ -24,7 +24,7 @@ using test::kept;
 using test::kNaN;
 using test::run;
 using ::testing::DoubleNear;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 
 TEST(RepetitionPenalty, PenalizesEachDistinctTokenOnceTowardsLess) {
   EXPECT_EQ(run(RepetitionPenalty(2.0), {4.0, -4.0, 1.0, 0.0}, {1, 0, 1, 1, 3}),
@@ -55,9 +55,9 @@ TEST(ClassifierFreeGuidance, MovesAwayFromTheUnconditionalLogProbabilities) {
   const std::vector<double> scores = {std::log(0.5) + 9.0, std::log(0.25) + 9.0, std::log(0.25) + 9.0};
   const auto guided = run(ClassifierFreeGuidance(3.0), scores, DecodingStep{.unconditional_logits = other});
   const double u = std::log(1.0 / 3.0);
-  EXPECT_THAT(guided, ElementsAre(DoubleNear(u + 3.0 * (std::log(0.5) - u), 1e-14),
-                                  DoubleNear(u + 3.0 * (std::log(0.25) - u), 1e-14),
-                                  DoubleNear(u + 3.0 * (std::log(0.25) - u), 1e-14)));
+  EXPECT_THAT(guided, ElementsAreArray({DoubleNear(u + 3.0 * (std::log(0.5) - u), 1e-14),
+                                        DoubleNear(u + 3.0 * (std::log(0.25) - u), 1e-14),
+                                        DoubleNear(u + 3.0 * (std::log(0.25) - u), 1e-14)}));
   EXPECT_EQ(run(ClassifierFreeGuidance(1.0), scores), scores);
 }
 
@@ -65,7 +65,7 @@ TEST(ClassifierFreeGuidance, KeepsDroppedWhatEitherDrops) {
   const std::vector<float> other = {1.0f, -std::numeric_limits<float>::infinity(), 1.0f};
   EXPECT_THAT(kept(run(ClassifierFreeGuidance(2.0), {kDropped, 1.0, 1.0},
                        DecodingStep{.unconditional_logits = other})),
-              ElementsAre(2));
+              ElementsAreArray({2}));
 }
 
 TEST(ClassifierFreeGuidance, NeedsTheUnconditionalLogits) {

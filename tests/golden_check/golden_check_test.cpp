@@ -11,14 +11,14 @@
 namespace gpt::golden {
 namespace {
 
-using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::StartsWith;
 
 void expect_only_failure(const Verdict& verdict, const std::string& quantity) {
   EXPECT_EQ(verdict.exit_status, 1) << quantity;
-  EXPECT_THAT(verdict.with_status("FAIL"), ElementsAre(quantity)) << verdict.err;
+  EXPECT_THAT(verdict.with_status("FAIL"), ElementsAreArray({quantity})) << verdict.err;
   EXPECT_THAT(verdict.summary, HasSubstr(" 1 failed,"));
   EXPECT_THAT(verdict.err, HasSubstr(quantity));
 }
@@ -156,7 +156,7 @@ TEST(GoldenCheckModel, MakesAFailureOfAnExceptionInACheck) {
                              [](std::int64_t) { return 97; });
   const Verdict verdict = folder.judge();
   EXPECT_EQ(verdict.exit_status, 1);
-  EXPECT_THAT(verdict.with_status("FAIL"), ElementsAre("pad_left_logits", "pad_left_loss"));
+  EXPECT_THAT(verdict.with_status("FAIL"), ElementsAreArray({"pad_left_logits", "pad_left_loss"}));
   EXPECT_EQ(verdict.line("pad_left_logits").error, "exception");
   EXPECT_THAT(verdict.err, HasSubstr("97"));
 }
@@ -311,10 +311,10 @@ TEST(GoldenCheckPaths, SearchesParentsInTheOrderOfNames) {
   for (const Line& line : verdict.lines)
     if (folders.empty() || folders.back() != line.folder) folders.push_back(line.folder);
   const std::string root = parent.path().generic_string();
-  EXPECT_THAT(folders,
-              ElementsAre(root + "/a/x/t1", root + "/b/ctx1", root + "/b/tiny", root + "/b/tiny/lora",
-                          root + "/b/tiny/prompt_tuning", root + "/b/tiny/dora", root + "/b/tiny/adalora",
-                          root + "/b/tiny/ia3", root + "/b/tiny/prefix_tuning"));
+  EXPECT_THAT(folders, ElementsAreArray({root + "/a/x/t1", root + "/b/ctx1", root + "/b/tiny",
+                                         root + "/b/tiny/lora", root + "/b/tiny/prompt_tuning",
+                                         root + "/b/tiny/dora", root + "/b/tiny/adalora",
+                                         root + "/b/tiny/ia3", root + "/b/tiny/prefix_tuning"}));
   EXPECT_EQ(judge_paths({parent.path()}).out, verdict.out);
 }
 

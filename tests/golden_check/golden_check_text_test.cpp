@@ -8,7 +8,7 @@
 namespace gpt::golden {
 namespace {
 
-using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -47,8 +47,8 @@ TEST_F(GoldenCheckTokenizer, PassesWhatIsRight) {
   const Verdict verdict = judge();
   EXPECT_EQ(verdict.exit_status, 0) << verdict.err;
   EXPECT_THAT(verdict.with_status("ok"),
-              ElementsAre("char_classes.json", "decode.jsonl", "encode.jsonl", "encode_special.jsonl",
-                          "invalid_utf8.jsonl", "pieces.jsonl", "stream_decode.jsonl"));
+              ElementsAreArray({"char_classes.json", "decode.jsonl", "encode.jsonl", "encode_special.jsonl",
+                                "invalid_utf8.jsonl", "pieces.jsonl", "stream_decode.jsonl"}));
 }
 
 TEST_F(GoldenCheckTokenizer, CountsTheWrongRowsAndNamesTheFirst) {
@@ -74,7 +74,7 @@ TEST_F(GoldenCheckTokenizer, CountsTheWrongRowsAndNamesTheFirst) {
     edit_row(directory_ / c.file, c.row, [&](Json& row) { row[c.field] = c.value; });
     const Verdict verdict = judge();
     EXPECT_EQ(verdict.exit_status, 1);
-    EXPECT_THAT(verdict.with_status("FAIL"), ElementsAre(c.file)) << c.field;
+    EXPECT_THAT(verdict.with_status("FAIL"), ElementsAreArray({c.file})) << c.field;
     EXPECT_EQ(verdict.line(c.file).error, "1");
     EXPECT_EQ(verdict.line(c.file).tolerance, "0");
     EXPECT_THAT(verdict.err, HasSubstr("line " + std::to_string(c.row + 1)));
@@ -86,7 +86,7 @@ TEST_F(GoldenCheckTokenizer, TakesARowThatThrowsForAWrongOne) {
   edit_row(directory_ / "decode.jsonl", 0, [](Json& row) { row["ids"] = {5000}; });
   const Verdict verdict = judge();
   EXPECT_EQ(verdict.exit_status, 1);
-  EXPECT_THAT(verdict.with_status("FAIL"), ElementsAre("decode.jsonl"));
+  EXPECT_THAT(verdict.with_status("FAIL"), ElementsAreArray({"decode.jsonl"}));
   EXPECT_THAT(verdict.err, HasSubstr("5000"));
 }
 
@@ -128,7 +128,7 @@ void expect_failure_after(FolderCopy& folder, const std::string& file, const std
   settings.train_steps = 2;
   const Verdict verdict = folder.judge(settings);
   EXPECT_EQ(verdict.exit_status, 1) << quantity << '\n' << verdict.err;
-  EXPECT_THAT(verdict.with_status("FAIL"), ElementsAre(quantity));
+  EXPECT_THAT(verdict.with_status("FAIL"), ElementsAreArray({quantity}));
   folder.restore();
 }
 

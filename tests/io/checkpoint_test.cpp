@@ -15,7 +15,7 @@ namespace {
 using test::expect_error;
 using test::TempDir;
 using test::write_file;
-using testing::ElementsAre;
+using testing::ElementsAreArray;
 
 // A file in which every tensor is one float of the given value.
 void write_shard(const std::filesystem::path& path, const std::vector<std::string>& names, float value) {
@@ -51,7 +51,7 @@ TEST(Checkpoint, ReadsASingleFile) {
   const TempDir dir;
   write_shard(dir / "model.safetensors", {"a", "b"}, 3.0f);
   const Checkpoint checkpoint(dir.path());
-  EXPECT_THAT(checkpoint.names(), ElementsAre("a", "b"));
+  EXPECT_THAT(checkpoint.names(), ElementsAreArray({"a", "b"}));
   EXPECT_EQ(value_of(checkpoint, "b"), 3.0f);
   EXPECT_EQ(checkpoint.info("a").shape, Shape{1});
   EXPECT_EQ(checkpoint.metadata(), (Metadata{{"format", "pt"}}));
@@ -73,7 +73,7 @@ TEST_F(ShardedCheckpoint, JoinsItsShards) {
   write_weight_map(concat(R"("c":")", kSecond, R"(","b":")", kFirst, R"(","a":")", kFirst, R"(")"));
   for (const auto mode : {MappedFile::Mode::kMap, MappedFile::Mode::kRead}) {
     const Checkpoint checkpoint(dir.path(), mode);
-    EXPECT_THAT(checkpoint.names(), ElementsAre("a", "b", "c"));
+    EXPECT_THAT(checkpoint.names(), ElementsAreArray({"a", "b", "c"}));
     EXPECT_EQ(value_of(checkpoint, "a"), 1.0f);
     EXPECT_EQ(value_of(checkpoint, "c"), 2.0f);
     EXPECT_EQ(checkpoint.source(), (dir / kIndex).string());
@@ -83,26 +83,26 @@ TEST_F(ShardedCheckpoint, JoinsItsShards) {
 
 TEST_F(ShardedCheckpoint, ListsItsFiles) {
   write_weight_map(concat(R"("c":")", kSecond, R"(","b":")", kFirst, R"(","a":")", kFirst, R"(")"));
-  EXPECT_THAT(Checkpoint(dir.path()).files(), ElementsAre(dir / kFirst, dir / kSecond));
-  EXPECT_THAT(sharded_files(dir.path()), ElementsAre(dir / kIndex, dir / kFirst, dir / kSecond));
+  EXPECT_THAT(Checkpoint(dir.path()).files(), ElementsAreArray({dir / kFirst, dir / kSecond}));
+  EXPECT_THAT(sharded_files(dir.path()), ElementsAreArray({dir / kIndex, dir / kFirst, dir / kSecond}));
   write_shard(dir / "model.safetensors", {"a"}, 3.0f);
-  EXPECT_THAT(Checkpoint(dir.path()).files(), ElementsAre(dir / "model.safetensors"));
-  EXPECT_THAT(sharded_files(dir.path()), ElementsAre(dir / kIndex, dir / kFirst, dir / kSecond));
+  EXPECT_THAT(Checkpoint(dir.path()).files(), ElementsAreArray({dir / "model.safetensors"}));
+  EXPECT_THAT(sharded_files(dir.path()), ElementsAreArray({dir / kIndex, dir / kFirst, dir / kSecond}));
 }
 
 TEST_F(ShardedCheckpoint, ListsNothingThatIsNoShardOfTheDirectory) {
   EXPECT_THAT(sharded_files(dir.path()), testing::IsEmpty());
   write_weight_map(R"("a":"config.json","b":"model.safetensors","c":"folder/part.safetensors")");
-  EXPECT_THAT(sharded_files(dir.path()), ElementsAre(dir / kIndex));
+  EXPECT_THAT(sharded_files(dir.path()), ElementsAreArray({dir / kIndex}));
   write_weight_map(R"("a":"../part.safetensors")");
-  EXPECT_THAT(sharded_files(dir.path()), ElementsAre(dir / kIndex));
+  EXPECT_THAT(sharded_files(dir.path()), ElementsAreArray({dir / kIndex}));
   write_file(dir / kIndex, "not JSON");
-  EXPECT_THAT(sharded_files(dir.path()), ElementsAre(dir / kIndex));
+  EXPECT_THAT(sharded_files(dir.path()), ElementsAreArray({dir / kIndex}));
 }
 
 TEST_F(ShardedCheckpoint, TakesTensorsThatTheIndexDoesNotList) {
   write_weight_map(concat(R"("a":")", kFirst, R"(")"));
-  EXPECT_THAT(Checkpoint(dir.path()).names(), ElementsAre("a", "b"));
+  EXPECT_THAT(Checkpoint(dir.path()).names(), ElementsAreArray({"a", "b"}));
 }
 
 TEST_F(ShardedCheckpoint, TakesShardsInAFolderAndThroughLinks) {

@@ -19,7 +19,7 @@ namespace {
 
 using test::expect_error;
 using test::TempDir;
-using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::IsEmpty;
 using testing::Pair;
 
@@ -34,11 +34,11 @@ TEST(HfConfig, ReadsEveryType) {
   EXPECT_EQ(c.get_float("f"), 1e-5);
   EXPECT_EQ(c.get_float("i"), -7.0);
   EXPECT_EQ(c.get_string("s"), "gelu_new");
-  EXPECT_THAT(*c.get_int_list("il"), ElementsAre(1, 2));
-  EXPECT_THAT(*c.get_int_list("i"), ElementsAre(-7));
-  EXPECT_THAT(*c.get_string_list("sl"), ElementsAre("a", "b"));
-  EXPECT_THAT(*c.get_string_map("sm"), ElementsAre(Pair("1", "POS"), Pair("0", "NEG")));
-  EXPECT_THAT(*c.get_int_map("im"), ElementsAre(Pair("NEG", 0)));
+  EXPECT_THAT(*c.get_int_list("il"), ElementsAreArray({1, 2}));
+  EXPECT_THAT(*c.get_int_list("i"), ElementsAreArray({-7}));
+  EXPECT_THAT(*c.get_string_list("sl"), ElementsAreArray({"a", "b"}));
+  EXPECT_THAT(*c.get_string_map("sm"), ElementsAreArray({Pair("1", "POS"), Pair("0", "NEG")}));
+  EXPECT_THAT(*c.get_int_map("im"), ElementsAreArray({Pair("NEG", 0)}));
   EXPECT_EQ(c.get_object("o")->get_int("x"), 1);
   EXPECT_EQ(c.get_json("sm"), R"({"1":"POS","0":"NEG"})");
   EXPECT_EQ(c.get_json("i"), "-7");
@@ -144,15 +144,15 @@ TEST(HfConfig, SyntaxErrorTellsLineAndColumn) {
 
 TEST(HfConfig, NamesTheKeysNobodyAskedFor) {
   const HfConfig c = config(R"({"z": 1, "asked": 1, "a": {}, "unset": null, "probed": 1, "checked": [1]})");
-  EXPECT_THAT(c.keys(), ElementsAre("z", "asked", "a", "unset", "probed", "checked"));
+  EXPECT_THAT(c.keys(), ElementsAreArray({"z", "asked", "a", "unset", "probed", "checked"}));
   (void)c.get_int("asked");
   (void)c.has("probed");
   (void)c.is_null("checked");
-  EXPECT_THAT(c.unread_keys(), ElementsAre("z", "a"));
+  EXPECT_THAT(c.unread_keys(), ElementsAreArray({"z", "a"}));
   const HfConfig copy = c;
   (void)copy.get_int("z");
-  EXPECT_THAT(copy.unread_keys(), ElementsAre("a"));
-  EXPECT_THAT(c.unread_keys(), ElementsAre("z", "a"));
+  EXPECT_THAT(copy.unread_keys(), ElementsAreArray({"a"}));
+  EXPECT_THAT(c.unread_keys(), ElementsAreArray({"z", "a"}));
 }
 
 TEST(HfConfig, AFailedGetterCountsAsAsked) {
@@ -182,7 +182,7 @@ TEST(HfConfig, EditsInPlaceAndAppends) {
   c.set_int("third", 3);
   c.erase("second");
   c.erase("never there");
-  EXPECT_THAT(c.keys(), ElementsAre("first", "third"));
+  EXPECT_THAT(c.keys(), ElementsAreArray({"first", "third"}));
   EXPECT_EQ(c.get_string("first"), "text");
   EXPECT_EQ(c.dump(), "{\n  \"first\": \"text\",\n  \"third\": 3\n}\n");
   EXPECT_EQ(HfConfig().dump(), "{}\n");

@@ -23,7 +23,7 @@ using test::expect_error;
 using test::open_bytes;
 using test::safetensors_bytes;
 using test::TempDir;
-using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::IsEmpty;
 
 constexpr DType kAllDTypes[] = {DType::f32, DType::f16, DType::bf16,   DType::f64, DType::i8,
@@ -118,7 +118,7 @@ TEST(Safetensors, WriterAlignsEveryTensorSoThatNoneIsCopied) {
   EXPECT_EQ((8 + length) % 64,
             0u);  // the data begin at a cache line, and where the format asks for it: at 8 bytes
   const SafetensorsFile file(dir / "t");
-  EXPECT_THAT(file.names(), ElementsAre("z_wide", "c_single", "b_half", "a_odd"));
+  EXPECT_THAT(file.names(), ElementsAreArray({"z_wide", "c_single", "b_half", "a_odd"}));
   for (const NamedTensor& t : named) {
     // Borrowed tensors of two calls are one memory, copied ones are two.
     EXPECT_EQ(file.tensor(t.name).view().raw(), file.tensor(t.name).view().raw()) << t.name;
@@ -175,7 +175,7 @@ TEST(Safetensors, ListsTypesItLacksAndRefusesThemByName) {
                                    R"("four":{"dtype":"F4","shape":[2],"data_offsets":[2,3]},)"
                                    R"("known":{"dtype":"U8","shape":[1],"data_offsets":[3,4]}})",
                                    "abcd"));
-  EXPECT_THAT(file.names(), ElementsAre("eight", "four", "known"));
+  EXPECT_THAT(file.names(), ElementsAreArray({"eight", "four", "known"}));
   EXPECT_EQ(file.info("eight").dtype, std::nullopt);
   EXPECT_EQ(file.info("eight").stored_dtype, "F8_E4M3");
   EXPECT_EQ(file.info("four").nbytes, 1u);
@@ -202,7 +202,7 @@ TEST(Safetensors, KeepsNamesThatNeedEscaping) {
   const std::string name = "quote\" back\\slash \xc3\xa9\xe2\x82\xac line\n";
   save_safetensors(dir / "t", std::vector<NamedTensor>{{name, t}}, {{"k\"", "v\\"}});
   const SafetensorsFile file(dir / "t");
-  EXPECT_THAT(file.names(), ElementsAre(name));
+  EXPECT_THAT(file.names(), ElementsAreArray({name}));
   EXPECT_EQ(file.metadata(), (Metadata{{"k\"", "v\\"}}));
 }
 

@@ -23,8 +23,9 @@ using test::model_of;
 using test::same_bits;
 using test::tiny_config;
 using test::tokens;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 Classifier tiny_classifier(ProblemType type = ProblemType::kSingleLabel) {
   return {model_of(tiny_config()), {"good", "bad", "neither"}, type, 5};
@@ -102,15 +103,15 @@ TEST(Classifier, IsSavedAndLoadedWithItsBits) {
   std::vector<std::string> warnings;
   const Classifier loaded = Classifier::load(
       directory / "c", {.on_warning = [&](std::string_view w) { warnings.emplace_back(w); }});
-  EXPECT_THAT(warnings, ElementsAre());
-  EXPECT_THAT(loaded.labels(), ElementsAre("good", "bad", "neither"));
+  EXPECT_THAT(warnings, IsEmpty());
+  EXPECT_THAT(loaded.labels(), ElementsAreArray({"good", "bad", "neither"}));
   EXPECT_EQ(loaded.problem_type(), ProblemType::kMultiLabel);
   EXPECT_EQ(loaded.pad_token_id(), saved.pad_token_id());
   const std::vector<TokenId> text = tokens(9);
   EXPECT_TRUE(same_bits(saved.logits({&text, 1}), loaded.logits({&text, 1})));
 
   const HfConfig config = HfConfig::load(directory / "c" / "config.json");
-  EXPECT_THAT(*config.get_string_list("architectures"), ElementsAre("GPT2ForSequenceClassification"));
+  EXPECT_THAT(*config.get_string_list("architectures"), ElementsAreArray({"GPT2ForSequenceClassification"}));
   EXPECT_EQ(config.get_string("problem_type"), "multi_label_classification");
   EXPECT_EQ(config.get_string_map("id2label")->at(2), std::pair(std::string("2"), std::string("neither")));
   EXPECT_EQ(config.get_int_map("label2id")->at(1), std::pair(std::string("bad"), std::int64_t{1}));
@@ -152,12 +153,12 @@ TEST(Classifier, MayHaveTwoLabelsOfOneName) {
   config.set_string_map("id2label", names);
   config.save(directory / "a" / "config.json");
   const Classifier loaded = Classifier::load(directory / "a");
-  EXPECT_THAT(loaded.labels(), ElementsAre("x", "x", "y"));
+  EXPECT_THAT(loaded.labels(), ElementsAreArray({"x", "x", "y"}));
   loaded.save(directory / "b");
-  EXPECT_THAT(Classifier::load(directory / "b").labels(), ElementsAre("x", "x", "y"));
+  EXPECT_THAT(Classifier::load(directory / "b").labels(), ElementsAreArray({"x", "x", "y"}));
   EXPECT_THAT(*HfConfig::load(directory / "b" / "config.json").get_int_map("label2id"),
-              ElementsAre(std::pair<std::string, std::int64_t>("x", 1),
-                          std::pair<std::string, std::int64_t>("y", 2)));
+              ElementsAreArray({std::pair<std::string, std::int64_t>("x", 1),
+                                std::pair<std::string, std::int64_t>("y", 2)}));
 }
 
 TEST(Classifier, NamesWhatIsNoNumber) {
@@ -269,9 +270,9 @@ TEST(Probabilities, AreTheSoftmaxOrTheSigmoids) {
   const std::vector<double> s = probabilities(ProblemType::kMultiLabel, logits);
   EXPECT_EQ(s[0], 0.5);
   EXPECT_NEAR(s[1], e / (1 + e), 1e-15);
-  EXPECT_THAT(probabilities(ProblemType::kRegression, logits), ElementsAre(0, 1));
+  EXPECT_THAT(probabilities(ProblemType::kRegression, logits), ElementsAreArray({0, 1}));
   const float far[] = {-800.0f, 800.0f};
-  EXPECT_THAT(probabilities(ProblemType::kMultiLabel, far), ElementsAre(0, 1));
+  EXPECT_THAT(probabilities(ProblemType::kMultiLabel, far), ElementsAreArray({0, 1}));
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ namespace {
 
 using test::message_of;
 using ::testing::AllOf;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -41,7 +41,7 @@ TEST(Gpt2Config, HasHuggingFacesDefaults) {
   EXPECT_TRUE(c.scale_attn_weights);
   EXPECT_TRUE(c.tie_word_embeddings);
   EXPECT_EQ(c.bos_token_id, 50256);
-  EXPECT_THAT(c.eos_token_id, ElementsAre(50256));
+  EXPECT_THAT(c.eos_token_id, ElementsAreArray({50256}));
   EXPECT_FALSE(c.pad_token_id.has_value());
 }
 
@@ -73,7 +73,7 @@ TEST(Gpt2Config, ReadsEveryKey) {
   EXPECT_TRUE(c.reorder_and_upcast_attn);
   EXPECT_FALSE(c.tie_word_embeddings);
   EXPECT_FALSE(c.bos_token_id.has_value());
-  EXPECT_THAT(c.eos_token_id, ElementsAre(1, 2));
+  EXPECT_THAT(c.eos_token_id, ElementsAreArray({1, 2}));
   EXPECT_EQ(c.pad_token_id, 3);
   EXPECT_THAT(warnings, IsEmpty());
 }
@@ -89,7 +89,7 @@ TEST(Gpt2Config, TakesTheOldAndTheGeneralNames) {
 TEST(Gpt2Config, WarnsOnceOfEachUnknownKey) {
   std::vector<std::string> warnings;
   read(R"({"model_type": "gpt2", "rope_theta": 10000, "n_embd": 24, "zeta": {"a": 1}})", &warnings);
-  EXPECT_THAT(warnings, ElementsAre(HasSubstr("\"rope_theta\""), HasSubstr("\"zeta\"")));
+  EXPECT_THAT(warnings, ElementsAreArray({HasSubstr("\"rope_theta\""), HasSubstr("\"zeta\"")}));
 }
 
 TEST(Gpt2Config, WarnsOfAnEosTokenOutsideTheVocabularyAndOfNoOther) {
@@ -101,9 +101,10 @@ TEST(Gpt2Config, WarnsOfAnEosTokenOutsideTheVocabularyAndOfNoOther) {
   const std::string rest = " is outside the vocabulary [0, 97) and never ends a text";
   // What transformers writes for a network with a vocabulary of its own.
   EXPECT_THAT(warnings_of(R"("bos_token_id": 50256, "eos_token_id": 50256)"),
-              ElementsAre("[config.json] eos_token_id 50256" + rest));
-  EXPECT_THAT(warnings_of(R"("eos_token_id": [96, 97])"), ElementsAre(HasSubstr("eos_token_id 97" + rest)));
-  EXPECT_THAT(warnings_of(R"("eos_token_id": -1)"), ElementsAre(HasSubstr("eos_token_id -1" + rest)));
+              ElementsAreArray({"[config.json] eos_token_id 50256" + rest}));
+  EXPECT_THAT(warnings_of(R"("eos_token_id": [96, 97])"),
+              ElementsAreArray({HasSubstr("eos_token_id 97" + rest)}));
+  EXPECT_THAT(warnings_of(R"("eos_token_id": -1)"), ElementsAreArray({HasSubstr("eos_token_id -1" + rest)}));
   EXPECT_THAT(warnings_of(R"("eos_token_id": null, "pad_token_id": 97, "bos_token_id": -1)"), IsEmpty());
   EXPECT_THAT(warnings_of(R"("eos_token_id": 96)"), IsEmpty());
   std::vector<std::string> warnings;  // where the vocabulary itself is wrong, an error is enough
@@ -170,7 +171,7 @@ TEST(Gpt2Config, WritesBackWhatItReadAndKeepsTheRest) {
   EXPECT_TRUE(file.has("n_inner") && file.is_null("n_inner"));
   const Gpt2Config again = Gpt2Config::from_hf(HfConfig::parse(file.dump(), "again"));
   EXPECT_EQ(again.n_embd, 24);
-  EXPECT_THAT(again.eos_token_id, ElementsAre(3, 4));
+  EXPECT_THAT(again.eos_token_id, ElementsAreArray({3, 4}));
 }
 
 }  // namespace

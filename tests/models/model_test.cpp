@@ -35,7 +35,7 @@ using test::TempDir;
 using test::tiny_config;
 using test::write_file;
 using ::testing::AllOf;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -421,7 +421,7 @@ TEST(ModelSave, TakesThePlaceOfAShardedCheckpoint) {
   model.save(directory);
   std::vector<std::string> names;
   for (const auto& [name, text] : contents_of(directory)) names.push_back(name);
-  EXPECT_THAT(names, ElementsAre("config.json", "model.safetensors", "notes.txt"));
+  EXPECT_THAT(names, ElementsAreArray({"config.json", "model.safetensors", "notes.txt"}));
   EXPECT_TRUE(same_bits(logits_of(model), logits_of(Model::load(directory))));
 }
 

@@ -23,7 +23,7 @@ using test::expect_slopes;
 using test::message_of;
 using test::random_tensor;
 using test::same_bits;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 
 std::vector<std::int64_t> all_rows(std::int64_t n) {
   std::vector<std::int64_t> rows(static_cast<std::size_t>(n));
@@ -74,7 +74,7 @@ TEST(CrossEntropy, TakesTheShareOfSmoothingFromTheLabelAlone) {
   Tensor logits = Tensor::zeros({1, 4});
   std::vector<double> losses(1);
   row_losses(CrossEntropy(0.5), logits, all_rows(1), labels, 1.0f, losses);
-  EXPECT_THAT(logits.span<float>(), ElementsAre(0.125f, 0.125f, -0.375f, 0.125f));
+  EXPECT_THAT(logits.span<float>(), ElementsAreArray({0.125f, 0.125f, -0.375f, 0.125f}));
   EXPECT_DOUBLE_EQ(losses[0], std::log(4.0));
 }
 
@@ -124,7 +124,7 @@ TEST(RowLosses, TakeALossThatKnowsMoreOfARow) {
   };
   expect_slopes(student, gradient, total, 2);
   EXPECT_DOUBLE_EQ(0.5 * (losses[1] + losses[4] + losses[5]), total(doubles(student)));
-  EXPECT_THAT((std::vector{losses[0], losses[2], losses[3]}), ElementsAre(-1.0, -1.0, -1.0));
+  EXPECT_THAT((std::vector{losses[0], losses[2], losses[3]}), ElementsAreArray({-1.0, -1.0, -1.0}));
 }
 
 TEST(RowLosses, LetOutWhatTheLossThrowsOfTheFirstRow) {

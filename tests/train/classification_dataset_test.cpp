@@ -12,7 +12,7 @@ namespace gpt {
 namespace {
 
 using test::message_of;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
@@ -33,12 +33,12 @@ TEST(ClassificationDataset, HoldsIdsAndTheNumbersOfLabels) {
   const ClassificationDataset data(classifier, rows, {.max_length = 40});
   ASSERT_EQ(data.size(), 3);
   EXPECT_EQ(data.at(0).ids, classifier.model().tokenizer().encode("To be, or not to be"));
-  EXPECT_THAT(data.at(0).targets, ElementsAre(1));
-  EXPECT_THAT(data.at(1).ids, ElementsAre(*classifier.pad_token_id()));
+  EXPECT_THAT(data.at(0).targets, ElementsAreArray({1}));
+  EXPECT_THAT(data.at(1).ids, ElementsAreArray({*classifier.pad_token_id()}));
   EXPECT_EQ(data.length(2), 40);
   EXPECT_EQ(data.truncated(), 1);
-  EXPECT_THAT(data.classes(), ElementsAre(1, 0, 0));
-  EXPECT_THAT(data.rows(), ElementsAre(0, 1, 2));
+  EXPECT_THAT(data.classes(), ElementsAreArray({1, 0, 0}));
+  EXPECT_THAT(data.rows(), ElementsAreArray({0, 1, 2}));
   EXPECT_THAT(message_of<ArgumentError>([&] { data.at(3); }), HasSubstr("sample 3"));
 }
 
@@ -46,12 +46,13 @@ TEST(ClassificationDataset, MakesTargetsOfEveryProblemType) {
   const Classifier labels(demo_model(), {"a", "b", "c"}, ProblemType::kMultiLabel);
   const auto several = rows_of({{"x", {"c", "a"}}, {"y", {}}});
   const ClassificationDataset multi(labels, several);
-  EXPECT_THAT(multi.at(0).targets, ElementsAre(1, 0, 1));
-  EXPECT_THAT(multi.at(1).targets, ElementsAre(0, 0, 0));
+  EXPECT_THAT(multi.at(0).targets, ElementsAreArray({1, 0, 1}));
+  EXPECT_THAT(multi.at(1).targets, ElementsAreArray({0, 0, 0}));
   EXPECT_THAT(message_of<ArgumentError>([&] { multi.classes(); }), HasSubstr("not of one class"));
   const Classifier number(demo_model(), {"y"}, ProblemType::kRegression);
   const auto numbers = rows_of({{"x", {"-2.5"}}, {"x", {"many"}}});
-  EXPECT_THAT(ClassificationDataset(number, std::span(numbers).first(1)).at(0).targets, ElementsAre(-2.5f));
+  EXPECT_THAT(ClassificationDataset(number, std::span(numbers).first(1)).at(0).targets,
+              ElementsAreArray({-2.5f}));
   EXPECT_THAT(message_of<FormatError>([&] { ClassificationDataset(number, numbers, {.source = "f.csv"}); }),
               HasSubstr("[f.csv:3] the label is \"many\", expected a number"));
   // What a table says where there is no number is none.
@@ -68,7 +69,7 @@ TEST(ClassificationDataset, NamesOrLeavesOutLabelsThatItDoesNotKnow) {
   EXPECT_EQ(message_of<FormatError>([&] { ClassificationDataset(classifier, rows, {.source = "f.csv"}); }),
             "[f.csv:3] the label is \"c\", expected one of a, b");
   const ClassificationDataset data(classifier, rows, {.skip_bad_rows = true});
-  EXPECT_THAT(data.rows(), ElementsAre(0, 3));
+  EXPECT_THAT(data.rows(), ElementsAreArray({0, 3}));
   EXPECT_EQ(data.bad(), 2);
   EXPECT_THAT(data.first_bad(), HasSubstr("the label is \"c\""));
 }
@@ -81,7 +82,7 @@ TEST(ClassificationDataset, HasPartsWithFingerprintsOfTheirOwn) {
   const ClassificationDataset part = data.subset(order);
   EXPECT_EQ(part.at(0).ids, data.at(2).ids);
   EXPECT_EQ(part.size(), 2);
-  EXPECT_THAT(part.rows(), ElementsAre(2, 0));
+  EXPECT_THAT(part.rows(), ElementsAreArray({2, 0}));
   EXPECT_NE(part.fingerprint(), data.subset(other).fingerprint());
   EXPECT_NE(part.fingerprint(), data.fingerprint());
 }

@@ -20,8 +20,9 @@ namespace {
 
 using test::message_of;
 using test::same_bits;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 Classifier base_classifier(std::vector<std::string> labels = {"a", "b"}) {
   HfConfig file;
@@ -50,7 +51,7 @@ TEST(ClassifierAdapter, IsSavedAsPeftDoesAndComesBackWithItsBits) {
   const HfConfig config = HfConfig::load(directory / "adapter" / "adapter_config.json");
   EXPECT_EQ(config.get_string("task_type"), "SEQ_CLS");
   EXPECT_EQ(config.get_string("peft_type"), "LORA");
-  EXPECT_THAT(*config.get_string_list("modules_to_save"), ElementsAre("score"));
+  EXPECT_THAT(*config.get_string_list("modules_to_save"), ElementsAreArray({"score"}));
   const SafetensorsFile file(directory / "adapter" / "adapter_model.safetensors");
   EXPECT_THAT(file.names(),
               testing::UnorderedElementsAre("base_model.model.score.weight",
@@ -82,7 +83,7 @@ TEST(ClassifierAdapter, MayBeOfAnyMethod) {
     std::vector<std::string> warnings;
     attach_adapter(loaded, directory / method.name,
                    [&](std::string_view warning) { warnings.emplace_back(warning); });
-    EXPECT_THAT(warnings, ElementsAre()) << method;
+    EXPECT_THAT(warnings, IsEmpty()) << method;
     EXPECT_TRUE(same_bits(saved.logits({&text, 1}), loaded.logits({&text, 1}))) << method;
     // In PEFT the model of a prompt has no tuner around it.
     const bool prompt = method.name == "prompt_tuning" || method.name == "prefix_tuning";

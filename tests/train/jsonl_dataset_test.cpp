@@ -23,7 +23,7 @@ using Ids = std::vector<TokenId>;
 using test::expect_error;
 using test::TempDir;
 using test::write_file;
-using testing::ElementsAre;
+using testing::ElementsAreArray;
 
 constexpr TokenId kEos = 256, kBos = 257, kNo = kIgnoredLabel;
 
@@ -77,8 +77,8 @@ TEST(JsonlDataset, LearnsTheCompletionAndItsEnd) {
   EXPECT_EQ(dataset.at(0).ids, (Ids{'2', '+', '2', '=', '4', kEos}));
   EXPECT_EQ(dataset.at(0).labels, (Ids{kNo, kNo, kNo, kNo, '4', kEos}));
   EXPECT_THAT(all_shown(load(R"({"prompt": "a", "completion": "b<eos>", "id": 7})")),
-              ElementsAre("a[b<eos>]"));
-  EXPECT_THAT(all_shown(load(R"({"prompt": "", "completion": "b"})")), ElementsAre("[b<eos>]"));
+              ElementsAreArray({"a[b<eos>]"}));
+  EXPECT_THAT(all_shown(load(R"({"prompt": "", "completion": "b"})")), ElementsAreArray({"[b<eos>]"}));
   const ByteBpe without_eos = make_tokenizer(false);
   EXPECT_EQ(shown(load(R"({"prompt": "a", "completion": "b"})", {}, without_eos).at(0)), "a[b]");
 }
@@ -106,8 +106,8 @@ TEST(JsonlDataset, NeverMergesTheCompletionIntoThePrompt) {
 }
 
 TEST(JsonlDataset, LearnsAllOfAText) {
-  EXPECT_THAT(all_shown(load(R"({"text": "once"})")), ElementsAre("[once<eos>]"));
-  EXPECT_THAT(all_shown(load(R"({"text": "once<eos>", "prompt": null})")), ElementsAre("[once<eos>]"));
+  EXPECT_THAT(all_shown(load(R"({"text": "once"})")), ElementsAreArray({"[once<eos>]"}));
+  EXPECT_THAT(all_shown(load(R"({"text": "once<eos>", "prompt": null})")), ElementsAreArray({"[once<eos>]"}));
 }
 
 TEST(JsonlDataset, LearnsWhatTheAssistantSays) {
@@ -118,8 +118,9 @@ TEST(JsonlDataset, LearnsWhatTheAssistantSays) {
   std::erase(one_line, '\n');
   EXPECT_THAT(
       all_shown(load(one_line)),
-      ElementsAre("<|system|>\nBe brief.<eos>\n<|user|>\nHi<eos>\n<|assistant|>\n[Yo<eos>]\n<|user|>\n<eos>\n"
-                  "<|assistant|>\n[?<eos>]"));
+      ElementsAreArray(
+          {"<|system|>\nBe brief.<eos>\n<|user|>\nHi<eos>\n<|assistant|>\n[Yo<eos>]\n<|user|>\n<eos>\n"
+           "<|assistant|>\n[?<eos>]"}));
   const ByteBpe without_eos = make_tokenizer(false);
   EXPECT_EQ(shown(load(one_line, {}, without_eos).at(0), without_eos),
             "<|system|>\nBe brief.\n<|user|>\nHi\n<|assistant|>\n[Yo\n]<|user|>\n\n<|assistant|>\n[?\n]");
@@ -191,12 +192,12 @@ TEST(JsonlDataset, TakesSpecialTokensForTextWhenAsked) {
 TEST(JsonlDataset, ReadsLinesOfEveryEnding) {
   const auto dataset =
       load("\xEF\xBB\xBF{\"text\": \"a\"}\r\n\n  \t\n{\"text\": \"b\"}\n{\"text\": \"é\\u20ac\"}");
-  EXPECT_THAT(all_shown(dataset), ElementsAre("[a<eos>]", "[b<eos>]", "[é€<eos>]"));
+  EXPECT_THAT(all_shown(dataset), ElementsAreArray({"[a<eos>]", "[b<eos>]", "[é€<eos>]"}));
   EXPECT_EQ(dataset.counts().lines, 3);
   // A byte order mark is no line.
   const auto blank = load("\xEF\xBB\xBF\r\n{\"text\": \"a\"}\n");
   EXPECT_EQ(blank.counts().lines, 1);
-  EXPECT_THAT(all_shown(blank), ElementsAre("[a<eos>]"));
+  EXPECT_THAT(all_shown(blank), ElementsAreArray({"[a<eos>]"}));
 }
 
 TEST(JsonlDataset, ShortensDropsOrRefusesWhatIsTooLong) {
@@ -204,11 +205,11 @@ TEST(JsonlDataset, ShortensDropsOrRefusesWhatIsTooLong) {
       "{\"prompt\": \"ab\", \"completion\": \"cd\"}\n{\"prompt\": \"abcdef\", \"completion\": "
       "\"g\"}\n{\"text\": \"xyz\"}\n";
   const auto truncated = load(lines, {.max_length = 4});
-  EXPECT_THAT(all_shown(truncated), ElementsAre("ab[cd]", "[xyz<eos>]"));
+  EXPECT_THAT(all_shown(truncated), ElementsAreArray({"ab[cd]", "[xyz<eos>]"}));
   EXPECT_EQ(truncated.counts().truncated, 1);
   EXPECT_EQ(truncated.counts().dropped, 1);  // nothing learned was left
   const auto dropped = load(lines, {.max_length = 4, .overlong = Overlong::kDrop});
-  EXPECT_THAT(all_shown(dropped), ElementsAre("[xyz<eos>]"));
+  EXPECT_THAT(all_shown(dropped), ElementsAreArray({"[xyz<eos>]"}));
   EXPECT_EQ(dropped.counts().truncated, 0);
   EXPECT_EQ(dropped.counts().dropped, 2);
   expect_error<FormatError>([&] { load(lines, {.max_length = 4, .overlong = Overlong::kError}); },
@@ -266,7 +267,7 @@ TEST(JsonlDataset, SkipsAndCountsBadLinesWhenAsked) {
   for (const BadLine& bad : kBadLines) lines += concat(bad.line, "\n");
   lines += "{\"text\": \"last\"}";
   const auto dataset = load(lines, {.skip_bad_lines = true});
-  EXPECT_THAT(all_shown(dataset), ElementsAre("[first<eos>]", "[last<eos>]"));
+  EXPECT_THAT(all_shown(dataset), ElementsAreArray({"[first<eos>]", "[last<eos>]"}));
   EXPECT_EQ(dataset.counts().bad, static_cast<std::int64_t>(std::size(kBadLines)));
   EXPECT_EQ(dataset.counts().lines, dataset.counts().bad + 2);
   EXPECT_NE(dataset.counts().first_bad.find("data.jsonl:2] is not valid JSON"), std::string::npos)
@@ -324,7 +325,7 @@ TEST(JsonlDataset, SplitsOffTheLastSamples) {
   const auto dataset = load(many_lines(10));
   const auto [train, validation] = dataset.split(0.25);
   EXPECT_EQ(train.size(), 8);
-  EXPECT_THAT(all_shown(validation), ElementsAre("8[64<eos>]", "9[81<eos>]"));
+  EXPECT_THAT(all_shown(validation), ElementsAreArray({"8[64<eos>]", "9[81<eos>]"}));
   EXPECT_EQ(shown(train.at(7)), "7[49<eos>]");
   expect_error<ArgumentError>([&, &part = validation] { part.at(2); }, {"sample 2", "0 to 1"});
   expect_error<ArgumentError>([&, &part = validation] { part.at(-1); }, {"sample -1", "0 to 1"});

@@ -17,7 +17,7 @@
 namespace gpt::test {
 namespace {
 
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 
 TrainingLog training(std::int64_t step) {
   return {.step = step,
@@ -85,7 +85,7 @@ TEST(MetricsFile, BeginsAnewWithTheFirstRecordAlone) {
   MetricsFile metrics(dir / "metrics.jsonl");
   EXPECT_EQ(read_file(metrics.path()), "another run's\n");
   metrics.add(training(1));
-  EXPECT_THAT(steps(MetricsFile::read(metrics.path()).training), ElementsAre(1));
+  EXPECT_THAT(steps(MetricsFile::read(metrics.path()).training), ElementsAreArray({1}));
 }
 
 TEST(MetricsFile, TakesBackWhatAKilledRunRecordedAfterItsCheckpoint) {
@@ -99,14 +99,14 @@ TEST(MetricsFile, TakesBackWhatAKilledRunRecordedAfterItsCheckpoint) {
     }
   }
   write_file(path, read_file(path) + R"({"step": 40, "loss)");  // killed in the middle of a record
-  EXPECT_THAT(steps(MetricsFile::read(path).training), ElementsAre(10, 20, 30));
+  EXPECT_THAT(steps(MetricsFile::read(path).training), ElementsAreArray({10, 20, 30}));
   MetricsFile(path, true).add(training(30));
-  EXPECT_THAT(steps(MetricsFile::read(path).training), ElementsAre(10, 20, 30));
-  EXPECT_THAT(steps(MetricsFile::read(path).evaluations), ElementsAre(10, 20));
+  EXPECT_THAT(steps(MetricsFile::read(path).training), ElementsAreArray({10, 20, 30}));
+  EXPECT_THAT(steps(MetricsFile::read(path).evaluations), ElementsAreArray({10, 20}));
   // A run that was stopped in its evaluation goes on with that.
   MetricsFile(path, true).add(evaluation(20, 3));
-  EXPECT_THAT(steps(MetricsFile::read(path).training), ElementsAre(10, 20));
-  EXPECT_THAT(steps(MetricsFile::read(path).evaluations), ElementsAre(10, 20));
+  EXPECT_THAT(steps(MetricsFile::read(path).training), ElementsAreArray({10, 20}));
+  EXPECT_THAT(steps(MetricsFile::read(path).evaluations), ElementsAreArray({10, 20}));
 }
 
 TEST(MetricsFile, EndsWithAWholeRecordOnAFullDisk) {
@@ -117,7 +117,7 @@ TEST(MetricsFile, EndsWithAWholeRecordOnAFullDisk) {
     return static_cast<int>(outcome_of([&] { metrics.add(training(2)); }, "metrics.jsonl"));
   });
   EXPECT_EQ(outcome, kIoErrorNamingTheFile);
-  EXPECT_THAT(steps(MetricsFile::read(dir / "metrics.jsonl").training), ElementsAre(1));
+  EXPECT_THAT(steps(MetricsFile::read(dir / "metrics.jsonl").training), ElementsAreArray({1}));
 }
 
 TEST(MetricsFile, NamesWhatIsWrong) {

@@ -29,7 +29,7 @@ using test::objective_of;
 using test::same_bits;
 using test::same_classifiers;
 using test::small_classifier;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::Pair;
 
@@ -44,7 +44,7 @@ TEST(ClassificationTraining, LearnsWhatTellsTheClassesApart) {
       train, &validation, {.on_evaluate = [&](const EvaluationLog& log) { evaluations.push_back(log); }});
   ASSERT_EQ(evaluations.size(), 16u);
   EXPECT_THAT(evaluations.back().metrics,
-              ElementsAre(Pair("accuracy", testing::Gt(0.7)), Pair("macro_f1", testing::Gt(0.7))));
+              ElementsAreArray({Pair("accuracy", testing::Gt(0.7)), Pair("macro_f1", testing::Gt(0.7))}));
   EXPECT_TRUE(std::isnan(evaluations.back().perplexity));
   EXPECT_LT(*result.best_eval_loss, 0.5);
   EXPECT_EQ(trainer.evaluate(validation).eval_loss, evaluations.back().eval_loss);
@@ -188,7 +188,7 @@ TEST(ClassificationTraining, RecordsItsMetrics) {
   ASSERT_EQ(history.evaluations.size(), 2u);
   EXPECT_TRUE(history.evaluations[0].best);
   EXPECT_FALSE(history.evaluations[1].best);
-  EXPECT_THAT(history.evaluations[1].metrics, ElementsAre(Pair("accuracy", 0.5)));
+  EXPECT_THAT(history.evaluations[1].metrics, ElementsAreArray({Pair("accuracy", 0.5)}));
 }
 
 TEST(ClassificationObjective, RefusesOptionsThatItsProblemDoesNotTake) {
@@ -212,7 +212,7 @@ TEST(ClassificationObjective, RefusesOptionsThatItsProblemDoesNotTake) {
 
 TEST(BalancedWeights, MakeClassesCountAlike) {
   const std::int64_t counts[] = {30, 10, 0};
-  EXPECT_THAT(balanced_weights(counts), ElementsAre(40.0 / 90, 40.0 / 30, 1));
+  EXPECT_THAT(balanced_weights(counts), ElementsAreArray({40.0 / 90, 40.0 / 30, 1.0}));
 }
 
 /// A user's own: a number for each text that shall be its length, from a head of its own on the first token's hidden state.

@@ -19,7 +19,7 @@ namespace gpt::test {
 namespace {
 
 using ::testing::AllOf;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -172,12 +172,12 @@ TEST(Chart, HasRoundTicksAroundTheValues) {
     for (const double value : found.values) all.push_back(found.text(value));
     return all;
   };
-  EXPECT_THAT(texts(0.3, 6.9, 4), ElementsAre("0", "2", "4", "6", "8"));
-  EXPECT_THAT(texts(2.1, 2.9, 4), ElementsAre("2.0", "2.2", "2.4", "2.6", "2.8", "3.0"));
-  EXPECT_THAT(texts(0, 5e-5, 3), ElementsAre("0", "2e-5", "4e-5", "6e-5"));
-  EXPECT_THAT(texts(0, 12345, 3), ElementsAre("0", "5\u202F000", "10\u202F000", "15\u202F000"));
-  EXPECT_THAT(texts(-1, 1, 2), ElementsAre("-1", "0", "1"));
-  EXPECT_THAT(texts(0, 4e6, 2), ElementsAre("0", "2e6", "4e6"));
+  EXPECT_THAT(texts(0.3, 6.9, 4), ElementsAreArray({"0", "2", "4", "6", "8"}));
+  EXPECT_THAT(texts(2.1, 2.9, 4), ElementsAreArray({"2.0", "2.2", "2.4", "2.6", "2.8", "3.0"}));
+  EXPECT_THAT(texts(0, 5e-5, 3), ElementsAreArray({"0", "2e-5", "4e-5", "6e-5"}));
+  EXPECT_THAT(texts(0, 12345, 3), ElementsAreArray({"0", "5\u202F000", "10\u202F000", "15\u202F000"}));
+  EXPECT_THAT(texts(-1, 1, 2), ElementsAreArray({"-1", "0", "1"}));
+  EXPECT_THAT(texts(0, 4e6, 2), ElementsAreArray({"0", "2e6", "4e6"}));
   for (const auto& [low, high] : {std::pair(3.0, 3.0),
                                   {0.0, 0.0},
                                   {-1e308, 1e308},

@@ -28,7 +28,7 @@ using test::expect_error;
 using test::read_file;
 using test::TempDir;
 using test::write_file;
-using testing::ElementsAre;
+using testing::ElementsAreArray;
 
 std::vector<Ids> samples_of(const Dataset& dataset) {
   std::vector<Ids> samples;
@@ -61,17 +61,17 @@ constexpr TokenId kEnd = 257;  // <|endoftext|>
 
 TEST(TextDataset, CutsBlocksThatShareOneToken) {
   EXPECT_THAT(samples_of(TextDataset::from_tokens({0, 1, 2, 3, 4, 5, 6}, {.block_size = 3})),
-              ElementsAre(Ids{0, 1, 2, 3}, Ids{3, 4, 5, 6}));
+              ElementsAreArray({Ids{0, 1, 2, 3}, Ids{3, 4, 5, 6}}));
   EXPECT_THAT(samples_of(TextDataset::from_tokens({0, 1, 2, 3, 4, 5}, {.block_size = 3})),
-              ElementsAre(Ids{0, 1, 2, 3}, Ids{3, 4, 5}));
+              ElementsAreArray({Ids{0, 1, 2, 3}, Ids{3, 4, 5}}));
   EXPECT_THAT(samples_of(TextDataset::from_tokens({0, 1, 2, 3, 4, 5}, {.block_size = 3, .drop_last = true})),
-              ElementsAre(Ids{0, 1, 2, 3}));
+              ElementsAreArray({Ids{0, 1, 2, 3}}));
   EXPECT_THAT(samples_of(TextDataset::from_tokens({7, 8}, {.block_size = 1, .drop_last = true})),
-              ElementsAre(Ids{7, 8}));
-  EXPECT_THAT(samples_of(TextDataset::from_tokens({7, 8})), ElementsAre(Ids{7, 8}));
+              ElementsAreArray({Ids{7, 8}}));
+  EXPECT_THAT(samples_of(TextDataset::from_tokens({7, 8})), ElementsAreArray({Ids{7, 8}}));
   constexpr auto kHuge = std::numeric_limits<std::int64_t>::max();
   EXPECT_THAT(samples_of(TextDataset::from_tokens({7, 8, 9}, {.block_size = kHuge})),
-              ElementsAre(Ids{7, 8, 9}));
+              ElementsAreArray({Ids{7, 8, 9}}));
 }
 
 TEST(TextDataset, PredictsEveryTokenButTheFirstOnce) {
@@ -92,12 +92,12 @@ TEST(TextDataset, PredictsEveryTokenButTheFirstOnce) {
 TEST(TextDataset, SplitsOffTheEnd) {
   const auto dataset = TextDataset::from_tokens({0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, {.block_size = 4});
   const auto [train, validation] = dataset.split(0.3);
-  EXPECT_THAT(samples_of(train), ElementsAre(Ids{0, 1, 2, 3, 4}, Ids{4, 5, 6}));
-  EXPECT_THAT(samples_of(validation), ElementsAre(Ids{7, 8, 9}));
+  EXPECT_THAT(samples_of(train), ElementsAreArray({Ids{0, 1, 2, 3, 4}, Ids{4, 5, 6}}));
+  EXPECT_THAT(samples_of(validation), ElementsAreArray({Ids{7, 8, 9}}));
   EXPECT_EQ(train.token_count(), 7);
   const auto [first, second] = train.split(0.5);
-  EXPECT_THAT(samples_of(first), ElementsAre(Ids{0, 1, 2, 3}));
-  EXPECT_THAT(samples_of(second), ElementsAre(Ids{4, 5, 6}));
+  EXPECT_THAT(samples_of(first), ElementsAreArray({Ids{0, 1, 2, 3}}));
+  EXPECT_THAT(samples_of(second), ElementsAreArray({Ids{4, 5, 6}}));
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (const double fraction : {0.0, 1.0, -0.1, 1.5, nan})
     expect_error<ArgumentError>([&] { dataset.split(fraction); }, {"validation_fraction is", "less than 1"});
@@ -134,7 +134,7 @@ TEST(TextDataset, FingerprintIsThatOfTheSamples) {
 TEST(TextDataset, TakesSpecialTokensForTextUnlessAsked) {
   const std::string text = "ab<|endoftext|>c";
   EXPECT_THAT(samples_of(TextDataset::from_text(text, tokenizer(), {.parse_special_tokens = true})),
-              ElementsAre(Ids{256, kEnd, 'c'}));
+              ElementsAreArray({Ids{256, kEnd, 'c'}}));
   const auto samples = samples_of(TextDataset::from_text(text, tokenizer()));
   EXPECT_EQ(samples.at(0), tokenizer().encode(text, {.parse_special_tokens = false}));
   const TempDir dir;
@@ -147,7 +147,7 @@ TEST(TextDataset, TakesSpecialTokensForTextUnlessAsked) {
       plain{.cache_dir = dir / "c"};
   for (int i = 0; i < 2; ++i) {
     EXPECT_THAT(samples_of(TextDataset::from_file(dir / "f", tokenizer(), parsed)),
-                ElementsAre(Ids{256, kEnd, 'c'}));
+                ElementsAreArray({Ids{256, kEnd, 'c'}}));
     EXPECT_EQ(samples_of(TextDataset::from_file(dir / "f", tokenizer(), plain)), samples);
   }
   EXPECT_EQ(files_in(dir / "c").size(), 2u);
@@ -225,14 +225,14 @@ class TextDatasetCache : public testing::Test {
 
 TEST_F(TextDatasetCache, IsReadInsteadOfEncoding) {
   set_text("abc");
-  EXPECT_THAT(load(), ElementsAre(Ids{256, 'c'}));
+  EXPECT_THAT(load(), ElementsAreArray({Ids{256, 'c'}}));
   EXPECT_TRUE(cache().filename().string().starts_with("corpus.txt-"));
   const auto made = fs::last_write_time(cache());
   const std::string before = read_file(cache());
   fs::last_write_time(cache(), made - std::chrono::hours(1));
   fs::last_write_time(dir_ / "corpus.txt",
                       made + std::chrono::hours(1));  // the date of a text decides nothing
-  EXPECT_THAT(load(), ElementsAre(Ids{256, 'c'}));
+  EXPECT_THAT(load(), ElementsAreArray({Ids{256, 'c'}}));
   EXPECT_EQ(fs::last_write_time(cache()), made - std::chrono::hours(1));
   EXPECT_EQ(read_file(cache()), before);
 }
@@ -243,8 +243,8 @@ TEST_F(TextDatasetCache, IsMadeAgainWhenTheTextChanges) {
   const auto date = fs::last_write_time(dir_ / "corpus.txt");
   set_text("abd");  // as long as before
   fs::last_write_time(dir_ / "corpus.txt", date);
-  EXPECT_THAT(load(), ElementsAre(Ids{256, 'd'}));
-  EXPECT_THAT(load(), ElementsAre(Ids{256, 'd'}));
+  EXPECT_THAT(load(), ElementsAreArray({Ids{256, 'd'}}));
+  EXPECT_THAT(load(), ElementsAreArray({Ids{256, 'd'}}));
   cache();  // the old one is gone
 }
 
@@ -255,7 +255,7 @@ TEST_F(TextDatasetCache, IsMadeAgainWhenItIsDamaged) {
   for (const std::string& bad : {std::string(), good.substr(0, good.size() - 1), good.substr(0, 32),
                                  std::string("junk"), good.substr(0, 32) + '\x01' + good.substr(33)}) {
     write_file(cache(), bad);
-    EXPECT_THAT(load(), ElementsAre(Ids{256, 'c'}));
+    EXPECT_THAT(load(), ElementsAreArray({Ids{256, 'c'}}));
     EXPECT_EQ(read_file(cache()), good);
   }
 }
@@ -264,7 +264,7 @@ TEST_F(TextDatasetCache, KeepsTokenizersAndFilesOfOneNameApart) {
   set_text("abc");
   load();
   const ByteBpe other(test::small_bpe_model());
-  EXPECT_THAT(load(other), ElementsAre(Ids{'a', 'b', 'c'}));
+  EXPECT_THAT(load(other), ElementsAreArray({Ids{'a', 'b', 'c'}}));
   EXPECT_EQ(files_in(dir_ / "deep/cache").size(), 2u);
   fs::create_directory(dir_ / "other");
   write_file(dir_ / "other/corpus.txt", "xyz");

@@ -27,7 +27,7 @@ using test::objective_of;
 using test::small_classifier;
 using test::small_model;
 using test::weights;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 
 TrainingArguments layer_arguments() {
@@ -62,13 +62,13 @@ TEST(GradualUnfreezing, WakesOneBlockAfterAnotherFromTheTop) {
       .fit(data, nullptr, {.on_step = [&](const TrainingLog&) {
              parts.push_back(changed(before, weights(classifier.model())));
            }});
-  EXPECT_THAT(parts[0], ElementsAre("ln_f"));
+  EXPECT_THAT(parts[0], ElementsAreArray({"ln_f"}));
   EXPECT_EQ(parts[1], parts[0]);
-  EXPECT_THAT(parts[2], ElementsAre("h.1", "ln_f"));
+  EXPECT_THAT(parts[2], ElementsAreArray({"h.1", "ln_f"}));
   EXPECT_EQ(parts[3], parts[2]);
-  EXPECT_THAT(parts[4], ElementsAre("h.0", "h.1", "ln_f"));
+  EXPECT_THAT(parts[4], ElementsAreArray({"h.0", "h.1", "ln_f"}));
   EXPECT_EQ(parts[5], parts[4]);
-  EXPECT_THAT(parts[6], ElementsAre("h.0", "h.1", "ln_f", "wpe", "wte"));
+  EXPECT_THAT(parts[6], ElementsAreArray({"h.0", "h.1", "ln_f", "wpe", "wte"}));
 }
 
 TEST(GradualUnfreezing, LooksAtNoMoreEpochsThanTheRunHas) {
@@ -78,7 +78,7 @@ TEST(GradualUnfreezing, LooksAtNoMoreEpochsThanTheRunHas) {
   Classifier classifier = small_classifier();
   const auto before = weights(classifier.model());
   Trainer(classifier.model(), a, objective_of(classifier)).fit(test::HalvesOfTokens(8, 1));
-  EXPECT_THAT(changed(before, weights(classifier.model())), ElementsAre("ln_f"));
+  EXPECT_THAT(changed(before, weights(classifier.model())), ElementsAreArray({"ln_f"}));
 }
 
 TEST(GradualUnfreezing, BeginsWithTheTopBlockWithoutAHeadOfItsOwn) {
@@ -93,9 +93,9 @@ TEST(GradualUnfreezing, BeginsWithTheTopBlockWithoutAHeadOfItsOwn) {
                           parts.push_back(changed(before, weights(model)));
                         }});
   ASSERT_EQ(parts.size(), 6u);
-  EXPECT_THAT(parts[1], ElementsAre("h.1", "ln_f"));
-  EXPECT_THAT(parts[3], ElementsAre("h.0", "h.1", "ln_f"));
-  EXPECT_THAT(parts[5], ElementsAre("h.0", "h.1", "ln_f", "wpe", "wte"));
+  EXPECT_THAT(parts[1], ElementsAreArray({"h.1", "ln_f"}));
+  EXPECT_THAT(parts[3], ElementsAreArray({"h.0", "h.1", "ln_f"}));
+  EXPECT_THAT(parts[5], ElementsAreArray({"h.0", "h.1", "ln_f", "wpe", "wte"}));
 
   a.unfreeze_epochs = 0;
   a.unfreeze_steps = 2;

@@ -34,7 +34,7 @@ using test::small_model;
 using test::text;
 using test::weights;
 using ::testing::AllOf;
-using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 
 // A run of two updates that came to its end, and its checkpoint.
@@ -68,7 +68,7 @@ TEST(Trainer, LearnsAndReportsHow) {
   EXPECT_EQ(result.global_step, 8);
   std::vector<std::int64_t> steps;
   for (const TrainingLog& log : logs) steps.push_back(log.step);
-  EXPECT_THAT(steps, ElementsAre(2, 4, 6, 8));
+  EXPECT_THAT(steps, ElementsAreArray({2, 4, 6, 8}));
   EXPECT_DOUBLE_EQ(logs[0].learning_rate, 1e-2 / 3);
   EXPECT_EQ(logs[3].learning_rate, 1e-2 * (1.0 / 5));
   EXPECT_EQ(logs[3].tokens, 2 * 160 + 2 * 64);
@@ -76,7 +76,7 @@ TEST(Trainer, LearnsAndReportsHow) {
   EXPECT_LT(logs[3].loss, logs[0].loss);
   steps.clear();
   for (const EvaluationLog& log : evaluations) steps.push_back(log.step);
-  EXPECT_THAT(steps, ElementsAre(3, 6, 8));
+  EXPECT_THAT(steps, ElementsAreArray({3, 6, 8}));
   EXPECT_LT(evaluations[2].eval_loss, before);
   EXPECT_NEAR(evaluations[2].perplexity, std::exp(evaluations[2].eval_loss), 1e-9);
   EXPECT_EQ(trainer.evaluate(validation).eval_loss, evaluations[2].eval_loss);
