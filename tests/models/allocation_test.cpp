@@ -51,13 +51,14 @@ bool runs_out(std::size_t size) {
 }  // namespace
 
 // Every C++ allocation of this program, the library's included.
-void* operator new(std::size_t size) {
+// They are malloc and free: where gcc inlines one of them and not the other, it takes the pair for a mistake.
+[[gnu::noinline]] void* operator new(std::size_t size) {
   ++g_allocations;
   void* p = runs_out(size) ? nullptr : std::malloc(size == 0 ? 1 : size);
   return p != nullptr ? p : throw std::bad_alloc();
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 // The library's larger pieces.
 extern "C" void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
