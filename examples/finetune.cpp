@@ -433,15 +433,12 @@ void require_own_directory(const Request& r, const std::vector<std::string>& rea
                                   ", and no run to resume: choose another --output-dir");
 }
 
-/// The data's files. A missing one is to be told before others are read, and their tokens written.
+/// The data's files. One that is missing or no text is to be told before others are read, and their tokens written.
 std::vector<std::string> require_files(const Request& r) {
   std::vector<std::string> files{r.train_file};
   for (const auto& file : {r.validation_file, r.replay_file, r.objective.ewc_file})
     if (file) files.push_back(*file);
-  for (const std::string& file : files) {
-    const gpt::MappedFile mapped(file);
-    program::refuse_utf16(file, mapped.text());
-  }
+  for (const std::string& file : files) static_cast<void>(gpt::MappedFile(file).text());
   return files;
 }
 

@@ -75,14 +75,8 @@ std::string read_all(const std::string& path) {
   ::close(fd);
   if (error == EISDIR) gpt::fail<gpt::IoError>(path, "is a directory, expected a file");
   if (error != 0) gpt::fail<gpt::IoError>(path, "cannot read: ", std::generic_category().message(error));
-  refuse_utf16(path, text);
-  text.erase(0, text.size() - gpt::without_byte_order_mark(text).size());
+  text.erase(0, text.size() - gpt::utf8_text(text, path).size());
   return text;
-}
-
-void refuse_utf16(const std::string& path, std::string_view text) {
-  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))  // bytes that no text in UTF-8 has
-    gpt::fail<gpt::FormatError>(path, "begins as text in UTF-16 does, expected UTF-8");
 }
 
 void refuse_classifier(const std::string& model) {

@@ -26,9 +26,6 @@ std::string read_all(const std::string& path);
 /// Throws UnsupportedError for the directory of a classifier, where another program would lose its head.
 void refuse_classifier(const std::string& model);
 
-/// Throws FormatError naming the path of a text that begins with a byte order mark of UTF-16.
-void refuse_utf16(const std::string& path, std::string_view text);
-
 /// While it lives, Ctrl-C and SIGTERM request a stop instead of ending the process; a second one, of either kind, ends it. Where
 /// whoever started the program wants it to ignore one of them (nohup, a script's job in the background), it does.
 class Interrupt {

@@ -35,8 +35,14 @@ void MappedFile::drop_pages(std::span<std::byte> part) const noexcept {
   if (mapped_) release_pages(part);
 }
 
-std::string_view MappedFile::text() const noexcept {
-  return without_byte_order_mark({reinterpret_cast<const char*>(data_.get()), size_});
+std::string_view MappedFile::text() const {
+  return utf8_text({reinterpret_cast<const char*>(data_.get()), size_}, path_.string());
+}
+
+std::string_view utf8_text(std::string_view text, std::string_view source) {
+  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))
+    fail<FormatError>(source, "begins as text in UTF-16 does, expected UTF-8");
+  return without_byte_order_mark(text);
 }
 
 std::string read_text_file(const std::filesystem::path& path) {
@@ -48,7 +54,7 @@ std::string read_text_file(const std::filesystem::path& path) {
     fail<MemoryError>(path.string(), "cannot allocate ", file.size(), " bytes");
   }
   file.read(0, std::as_writable_bytes(std::span(text)));
-  text.erase(0, text.size() - without_byte_order_mark(text).size());
+  text.erase(0, text.size() - utf8_text(text, path.string()).size());
   return text;
 }
 

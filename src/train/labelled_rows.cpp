@@ -269,9 +269,7 @@ std::optional<double> number_of(std::string_view text) {
 
 LabelledRows parse_labelled_rows(std::string_view text, std::string_view source, const RowOptions& options) {
   return with_memory_errors(source, [&] {
-    text = without_byte_order_mark(text);
-    if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))
-      fail<FormatError>(source, "is in UTF-16, expected UTF-8");
+    text = utf8_text(text, source);
     if (trimmed(text).empty()) fail<FormatError>(source, "is empty");
     const RowFormat format = options.format.value_or(format_of(source));
     return format == RowFormat::kJsonl ? read_json_lines(text, source, options)

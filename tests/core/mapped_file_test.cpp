@@ -53,6 +53,18 @@ TEST(MappedFile, HoldsTextWithoutTheByteOrderMarkThatStandsBeforeIt) {
   EXPECT_EQ(without_byte_order_mark(mark + mark + "c"), mark + "c");
 }
 
+TEST(MappedFile, HoldsNoTextInUtf16) {
+  const TempDir dir;
+  for (const std::string_view mark : {"\xFF\xFE", "\xFE\xFF"}) {
+    write_file(dir / "f", std::string(mark) + "a");
+    expect_error<FormatError>([&] { static_cast<void>(MappedFile(dir / "f").text()); }, {"f]", "UTF-16"});
+    expect_error<FormatError>([&] { read_text_file(dir / "f"); }, {"f]", "UTF-16"});
+    EXPECT_EQ(MappedFile(dir / "f").bytes().size(), 3u);
+    write_file(dir / "f", std::string(mark.substr(0, 1)) + "a");
+    EXPECT_EQ(MappedFile(dir / "f").text().size(), 2u);
+  }
+}
+
 TEST(MappedFile, WritingToItDoesNotChangeTheFile) {
   const TempDir dir;
   write_file(dir / "f", "content");

@@ -29,8 +29,8 @@ class MappedFile {
   explicit MappedFile(const InputFile& file, Mode mode = Mode::kMap);
 
   std::span<std::byte> bytes() const noexcept { return {data_.get(), size_}; }
-  /// The bytes of a text file, without the byte order mark that may stand before it.
-  std::string_view text() const noexcept;
+  /// The bytes of a text file as utf8_text() has them. Throws what it throws, naming the path.
+  std::string_view text() const;
   /// Lets go of the memory that whole pages of `part` (of bytes()) take; whoever touches them next reads the file again, and
   /// what was written to them is lost. Does nothing to a file that was read.
   void drop_pages(std::span<std::byte> part) const noexcept;
@@ -52,7 +52,11 @@ constexpr std::string_view without_byte_order_mark(std::string_view text) noexce
   return text.starts_with(kMark) ? text.substr(kMark.size()) : text;
 }
 
-/// The content of a regular text file, likewise without it. Throws IoError as MappedFile does.
+/// The same. Throws FormatError naming the source for a text that begins as UTF-16 does, with bytes that UTF-8 has nowhere: what
+/// would be learned or looked for in it is not what its author reads.
+std::string_view utf8_text(std::string_view text, std::string_view source);
+
+/// The content of a regular text file, likewise. Throws IoError as MappedFile does.
 std::string read_text_file(const std::filesystem::path& path);
 
 }  // namespace gpt
