@@ -36,7 +36,7 @@ void MappedFile::drop_pages(std::span<std::byte> part) const noexcept {
 }
 
 std::string_view MappedFile::text() const {
-  return utf8_text({reinterpret_cast<const char*>(data_.get()), size_}, path_.string());
+  return utf8_text({reinterpret_cast<const char*>(data_.get()), size_}, path_.native());
 }
 
 std::string_view utf8_text(std::string_view text, std::string_view source) {
@@ -54,7 +54,7 @@ std::string read_text_file(const std::filesystem::path& path) {
     fail<MemoryError>(path.string(), "cannot allocate ", file.size(), " bytes");
   }
   file.read(0, std::as_writable_bytes(std::span(text)));
-  text.erase(0, text.size() - utf8_text(text, path.string()).size());
+  text.erase(0, text.size() - utf8_text(text, path.native()).size());
   return text;
 }
 

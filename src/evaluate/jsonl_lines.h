@@ -18,11 +18,11 @@
 namespace gpt::evaluate {
 
 /// Calls f(JsonObject) for every line that is not blank, behind a byte order mark; its source is "<source>:<number of the line, from 1>". Throws
-/// FormatError of that name for a line that is no JSON object.
+/// FormatError of that name for a line that is no JSON object, and what utf8_text() throws.
 template <class F>
 void for_each_json_line(std::string_view text, std::string_view source, F&& f) {
   std::int64_t number = 0;
-  text = without_byte_order_mark(text);
+  text = utf8_text(text, source);
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
     const std::string_view line = text.substr(begin, end - begin);

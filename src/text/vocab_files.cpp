@@ -15,7 +15,7 @@ namespace {
 std::vector<std::pair<std::string, std::string>> parse_merges(std::string_view text,
                                                               std::string_view source) {
   std::vector<std::pair<std::string, std::string>> merges;
-  text = without_byte_order_mark(text);
+  text = utf8_text(text, source);
   merges.reserve(static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')) + 1);
   for (std::size_t number = 1; !text.empty(); ++number) {
     const std::size_t end = text.find('\n');

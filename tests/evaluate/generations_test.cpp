@@ -51,6 +51,7 @@ TEST(ParseGenerations, NameTheFileAndTheLineOfWhatIsBad) {
   refuse(parse_references, "{\"reference\": [\"a\"]}", "reference");
   expect_error<FormatError>([] { parse_predictions("\n", "f"); }, {"[f] has no prediction"});
   expect_error<FormatError>([] { parse_references("", "f"); }, {"[f] has no references"});
+  expect_error<FormatError>([] { parse_references("\xFF\xFE{", "f"); }, {"[f] ", "UTF-16"});
 }
 
 TEST(JoinReferences, PairsThem) {

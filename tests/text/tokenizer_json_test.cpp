@@ -152,6 +152,7 @@ TEST(VocabAndMerges, NameTheLineOrTheToken) {
   expect_error<FormatError>(read_both(R"({"a": 0})", "#version: 0.2\na b c\n"), {"m.txt", "line 2", "a b c"});
   expect_error<FormatError>(read_both(R"({"a": 0})", "a a\naa\n"), {"m.txt", "line 2", "aa"});
   expect_error<FormatError>(read_both(R"({"a": 0})", " a\n"), {"m.txt", "line 1"});
+  expect_error<FormatError>(read_both(R"({"a": 0})", "\xFE\xFF"), {"m.txt", "UTF-16"});
   expect_error<FormatError>(read_both(R"({"a": 0})", "a a\n"), {"m.txt", "merge 1", "\"aa\"", "v.json"});
   expect_error<FormatError>(read_both(R"({"a": null})", ""), {"v.json", "\"a\"", "null"});
   expect_error<FormatError>(read_both(R"({"a": 0, "a": 1})", ""), {"v.json", "\"a\"", "twice"});
