@@ -23,8 +23,8 @@ struct Work {
   double amount = 0;      // of one run, in that counter's unit times seconds
 
   double flops = 0;              // all operations, as if of floats: frac_fma_peak
-  double int16_ops = 0;          // of those, products of 16-bit integers: frac_int16_peak
-  double int8_ops = 0;           // of 8-bit integers, summed in 16 bits: frac_int8_sum16_peak
+  double int16_ops = 0;          // of those, products as 16-bit integers: frac_int16_peak
+  double int8_ops = 0;           // as 8-bit integers, summed in 16 bits: frac_int8_sum16_peak
   double int8_tile_ops = 0;      // products of bytes on matrix units instead: frac_int8_tiles_peak
   double read_bytes = 0;         // that must come from memory: frac_read_peak
   double cache_bytes = 0;        // that are read or written where the last cache holds them: frac_cache_peak

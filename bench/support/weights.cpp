@@ -132,12 +132,14 @@ const std::vector<std::string>& formats() {
 
 void Format::count_products(Work& work, std::int64_t rows, double operations) const {
   if (dtype || quantization.weight_only) return;
-  const bool int8 = quantization.format == ops::WeightFormat::int8;
+  const std::string_view isa = ops::integer_instruction_set();
   constexpr std::int64_t kRowsInVectors = 12;  // at most: see kernels/linear_tiles.inl
-  if (ops::integer_instruction_set() == "amx" && rows > kRowsInVectors)
-    work.int8_tile_ops = int8 ? 2 * operations : operations;  // x of 16 bits are two bytes
+  const bool pairs =                           // see kernels/int8_pairs.inl
+      quantization.format == ops::WeightFormat::int8 && isa != "avx512_vnni" && isa != "amx";
+  if (isa == "amx" && rows > kRowsInVectors)
+    work.int8_tile_ops = operations;
   else
-    (int8 ? work.int16_ops : work.int8_ops) = operations;
+    (pairs ? work.int16_ops : work.int8_ops) = operations;
 }
 
 Tensor paged_tensor(const Shape& shape, DType dtype) {

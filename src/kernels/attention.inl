@@ -32,15 +32,6 @@ inline F32x16 exp_nonpositive(const F32x16& x) noexcept {
   return select_less(x, lowest, broadcast(0.0f), p * add_exponent(one, shifted));
 }
 
-/// Calls f.template operator()<n>() for n = 1 .. most.
-template <int most, class F>
-inline void with_count(std::int64_t n, F&& f) noexcept {
-  if constexpr (most > 1) {
-    if (n < most) return with_count<most - 1>(n, f);
-  }
-  f.template operator()<most>();
-}
-
 /// Where the groups of a block of keys lie. Those behind the last token are null.
 template <DType dtype>
 struct KeyBlock {

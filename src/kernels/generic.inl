@@ -4,7 +4,8 @@
 
 #include "kernels/kernels.h"
 
-#include "kernels/elementary.inl"  // first: the others use it
+#include "kernels/elementary.inl"  // first: the others use these
+#include "kernels/with_count.inl"
 
 #include "kernels/dropout.inl"  // second: attention uses these
 #include "kernels/kv_cache.inl"
@@ -22,7 +23,10 @@
 
 #include "kernels/linear_many.inl"
 
+#include "kernels/int4_fours.inl"
+#include "kernels/int8_pairs.inl"
 #include "kernels/linear.inl"
+
 #include "kernels/linear_integer.inl"
 #include "kernels/quantized.inl"
 

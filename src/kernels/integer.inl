@@ -3,12 +3,16 @@
 
 #include "kernels/kernels.h"
 
-#include "kernels/elementary.inl"  // first: the others use it
+#include "kernels/elementary.inl"  // first: the others use these
+#include "kernels/with_count.inl"
 
 #include "kernels/activation.inl"
 #include "kernels/linear_blocks.inl"
 #include "kernels/linear_finish.inl"
 #include "kernels/pack_rows.inl"
 #include "kernels/quanta.inl"
+
+#include "kernels/int4_fours.inl"
+#include "kernels/int8_fours.inl"
 
 #include "kernels/linear_integer.inl"

@@ -1,6 +1,5 @@
 // Integer products of many rows on AMX's matrix units, of few rows in AVX-512 with VNNI.
-#include "kernels/vec_avx512.h"
-
+#include "kernels/fours_vnni.h"
 #include "kernels/tiles_amx.h"
 
 #include "kernels/integer.inl"

@@ -1,5 +1,5 @@
 // The kernels in AVX-512 (F, BW, DQ, VL).
-#include "kernels/vec_avx512.h"
+#include "kernels/fours_avx512.h"
 
 #include "kernels/generic.inl"
 

@@ -1,5 +1,5 @@
 // Integer products in AVX-512 with VNNI.
-#include "kernels/vec_avx512.h"
+#include "kernels/fours_vnni.h"
 
 #include "kernels/integer.inl"
 

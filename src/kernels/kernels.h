@@ -35,22 +35,27 @@ struct Matrix {
   std::int64_t groups() const noexcept { return ops::groups_of(k, group_size); }
   /// Inputs whose integer products are summed exactly (kernels/linear_integer.inl).
   [[gnu::always_inline]] std::int64_t span() const noexcept {  // always: see tests/structure/isa_objects.sh
-    if (format != ops::WeightFormat::int4) return group_size == 0 ? 256 : group_size;
     return group_size == 32 || zero_points != nullptr ? 32 : 64;
   }
   [[gnu::always_inline]] std::int64_t spans() const noexcept { return (k + span() - 1) / span(); }
 };
 
-/// The rows of x rounded to integers, in the register tiles of the instruction set: a tile of R rows that begins at row m is
-/// an array [.., R, ..] that begins where row m of an array of whole rows would. K is rounded up to a multiple of 8 with zeros.
-/// Behind each array lie kPackedSlack bytes that may be read.
+/// The rows of x rounded to integers of 8 bits, in the register tiles of the instruction set: a tile of R rows that begins at row m
+/// is an array [.., R, ..] that begins where row m of an array of whole rows would. K is rounded up to a multiple of 8 with
+/// zeros. Behind each array lie kPackedSlack bytes that may be read.
 inline constexpr std::int64_t kPackedSlack = 64;
 struct PackedRows {
-  std::int16_t* x16 = nullptr;  // beside int8: tiles [K / 2, R, 2]; of matrix units see linear_tiles.inl
-  std::int8_t* x8 = nullptr;    // beside int4: tiles [K / 4, R, 4]; likewise
-  float* scales = nullptr;      // int8: [M]; int4: tiles [spans, R]
-  std::int16_t* minus_sums =
-      nullptr;  // int4: tiles [spans, R, 2], minus the sums of x8 where k % 4 < 2, and where not; tiles need none
+  /// Tiles [words, R] of 4 bytes: 4 inputs, or 2 as 16 bits (int8_pairs.inl); for matrix units see linear_tiles.inl.
+  std::int8_t* x = nullptr;
+  float* scales = nullptr;  // tiles [spans, R]
+  /// Tiles [spans, R, 2], minus the sums of x where k % 4 < 2, and where not. Only words of 4 inputs need them.
+  std::int16_t* minus_sums = nullptr;
+
+  /// The most bytes of a row in x.
+  static constexpr std::int64_t row_bytes(ops::WeightFormat format, std::int64_t k) noexcept {
+    const std::int64_t padded = (k + ops::kQuantizedStep - 1) / ops::kQuantizedStep * ops::kQuantizedStep;
+    return format == ops::WeightFormat::int8 ? 2 * padded : padded;
+  }
 };
 
 /// Of one running call of a product of floats: see LinearArgs::copied_floats() and sum_floats().

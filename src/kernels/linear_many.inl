@@ -25,37 +25,6 @@ struct TilePlace {
   std::int64_t m0, n0;
 };
 
-/// Lines of memory that will be needed, asked for a few at a time: all at once would hold up whoever asks.
-struct Asking {
-  static constexpr std::int64_t kManyInputs = 64, kFewInputs = 8;  // of many rows, and of few
-
-  PanelSource::Place of;
-  std::int64_t inputs = kManyInputs;          // between two questions
-  std::int64_t lines = 0, row = 0, line = 0;  // lines of a row; the next one
-  std::int64_t at_once = 0;
-
-  Asking() = default;
-  /// While `tiles` tiles of `count` inputs are computed, at every `every` inputs.
-  Asking(const PanelSource::Place& place, std::int64_t tiles, std::int64_t count, std::int64_t every) noexcept
-      : of(place), inputs(every), lines((place.bytes + kLine - 1) / kLine) {
-    const std::int64_t times = tiles * (count <= every ? 1 : (count + every - 1) / every);
-    at_once = (place.rows * lines + times - 1) / times;
-  }
-
-  void next() noexcept {
-    for (std::int64_t i = 0; i < at_once && row < of.rows; ++i) {
-      prefetch_far(of.data + row * of.stride + line * kLine);
-      if (++line == lines) {
-        line = 0;
-        ++row;
-      }
-    }
-  }
-
- private:
-  static constexpr std::int64_t kLine = 64;
-};
-
 /// Tiles whose rows of x meet one panel after another while they are near.
 inline constexpr std::int64_t kNearTiles = 16;
 
@@ -155,7 +124,7 @@ struct ManyRows {
 
   void group(Block block, const Block& next) const noexcept {
     put_in_panels(block);
-    PanelSource::Place ahead;
+    Place ahead;
     // The processor itself fetches what lies in order.
     if (next.panels > 0 && !a.in_place())
       ahead = source.place_of(next.panel, next.panels, next.k0, next.count);
@@ -176,7 +145,7 @@ struct ManyRows {
 
   /// A block, `together` panels at a time, of which a stretch of rows meets one after another while it is near.
   template <int most, int together>
-  void multiply(const Block& block, const PanelSource::Place& next) const noexcept {
+  void multiply(const Block& block, const Place& next) const noexcept {
     const std::int64_t tiles = tiles_of(rows, most), steps = block.panels / together;
     Asking ahead(next, tiles * steps, block.count,
                  a.m <= kFewRows ? Asking::kFewInputs : Asking::kManyInputs);

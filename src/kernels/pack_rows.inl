@@ -40,13 +40,14 @@ constexpr std::int64_t kStep = ops::kQuantizedStep;
 
 constexpr std::int64_t padded_inputs(std::int64_t k) noexcept { return (k + kStep - 1) / kStep * kStep; }
 
-/// What the values of a span have in common: the factor that makes them integers up to `most` and the scale that undoes it. A
-/// span that is not finite gets the scale NaN, which shows in all its results.
+/// What the values of a span have in common: the factor that makes them integers up to 127 and the scale that undoes it. A span
+/// that is not finite gets the scale NaN, which shows in all its results.
 struct RowScale {
   float scale, factor;
 };
 
-inline RowScale row_scale(const float* x, std::int64_t count, float most) noexcept {
+inline RowScale row_scale(const float* x, std::int64_t count) noexcept {
+  constexpr float most = 127.0f;
   F32x16 largest = broadcast(0.0f), not_finite = broadcast(0.0f);
   for (std::int64_t i = 0; i < count; i += kLanes) {
     const F32x16 v = load_first(x + i, lanes_left(i, count));
@@ -67,46 +68,59 @@ inline F32x16 scaled(const float* x, int lanes, float factor) noexcept {
   return factor == 0.0f ? broadcast(0.0f) : load_first(x, lanes) * broadcast(factor);
 }
 
-/// rint(x * factor), followed by zeros up to a whole step, as words of neighbouring integers.
+/// rint(x * factor), followed by zeros up to a whole step, as words of neighbouring integers. Returns the sums of the integers in
+/// each lane.
 template <class Integer>
-inline void pack_rounded(const float* x, std::int64_t count, float factor, const Column<Word>& to) noexcept {
+inline F32x16 pack_rounded(const float* x, std::int64_t count, float factor,
+                           const Column<Word>& to) noexcept {
   constexpr int kPerWord = static_cast<int>(sizeof(Word) / sizeof(Integer));
+  const F32x16 to_integer = broadcast(0x1.8p23f);  // adding it leaves the nearest integer in the low bits
+  F32x16 sums = broadcast(0.0f);
   for (std::int64_t i = 0; i < count; i += kLanes) {
     const int lanes = lanes_left(i, count);
-    Integer rounded[kLanes];
-    store_rounded(rounded, scaled(x + i, lanes, factor));
+    const F32x16 rounded = scaled(x + i, lanes, factor) + to_integer - to_integer;
+    sums = sums + rounded;
+    Integer integers[kLanes];
+    store_rounded(integers, rounded);
     Word words[static_cast<unsigned>(kLanes / kPerWord)];
-    __builtin_memcpy(words, rounded, sizeof words);
-    for (std::int64_t j = 0; j < padded_inputs(lanes) / kPerWord; ++j) to[i / kPerWord + j] = words[j];
+    __builtin_memcpy(words, integers, sizeof words);
+    if (lanes == kLanes) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kLanes / kPerWord; ++j) to[i / kPerWord + j] = words[j];
+    } else {
+      for (std::int64_t j = 0; j < padded_inputs(lanes) / kPerWord; ++j) to[i / kPerWord + j] = words[j];
+    }
   }
+  return sums;
 }
 
-inline void pack_16_bits(const LinearArgs& a, const TileRow& at) noexcept {
-  const float* x = a.x + at.row * a.k;
-  const RowScale s = row_scale(x, a.k, 32767.0f);
-  a.packed.scales[at.row] = s.scale;
-  pack_rounded<std::int16_t>(x, a.k, s.factor, at.column<Word>(a.packed.x16, padded_inputs(a.k) / 2));
-}
-
-inline void pack_8_bits(const LinearArgs& a, const TileRow& at) noexcept {
+/// A row as integers of 8 bits, in words of `Integer`s, with the scales of its spans. Beside words of four, minus the sums of each
+/// span's first halves of words and of the others.
+template <class Integer>
+inline void pack_row(const LinearArgs& a, const TileRow& at) noexcept {
+  constexpr std::int64_t kPerWord = sizeof(Word) / sizeof(Integer);
   const std::int64_t span = a.span(), spans = a.spans();
   const Column<float> scales = at.column<float>(a.packed.scales, spans);
+  const Column<Word> words = at.column<Word>(a.packed.x, padded_inputs(a.k) / kPerWord);
   const Column<Word> sums = at.column<Word>(a.packed.minus_sums, spans);
-  const Column<Word> fours = at.column<Word>(a.packed.x8, padded_inputs(a.k) / 4);
   for (std::int64_t s = 0; s < spans; ++s) {
     const std::int64_t k = s * span, count = a.k - k < span ? a.k - k : span;
     const float* x = a.x + at.row * a.k + k;
-    const RowScale scale = row_scale(x, count, 127.0f);
+    const RowScale scale = row_scale(x, count);
     scales[s] = scale.scale;
-    pack_rounded<std::int8_t>(x, count, scale.factor, {&fours[k / 4], fours.rows});
-    std::int16_t minus[2] = {0, 0};
-    for (std::int64_t i = 0; i < padded_inputs(count) / 4; ++i) {
-      std::int8_t q[4];
-      __builtin_memcpy(q, &fours[k / 4 + i], sizeof q);
-      minus[0] = static_cast<std::int16_t>(minus[0] - q[0] - q[1]);
-      minus[1] = static_cast<std::int16_t>(minus[1] - q[2] - q[3]);
+    const Column<Word> to{&words[k / kPerWord], words.rows};
+    const F32x16 of_lanes = pack_rounded<Integer>(x, count, scale.factor, to);
+    if constexpr (kPerWord == 4) {
+      float lane[kLanes];
+      store(lane, of_lanes);
+      const auto minus_sum = [&](int first) noexcept {
+        float sum = 0;
+        for (int i = first; i < kLanes; i += 4) sum += lane[i] + lane[i + 1];
+        return static_cast<std::int16_t>(-sum);
+      };
+      const std::int16_t minus[2] = {minus_sum(0), minus_sum(2)};
+      __builtin_memcpy(&sums[s], minus, sizeof minus);
     }
-    __builtin_memcpy(&sums[s], minus, sizeof minus);
   }
 }
 
@@ -123,12 +137,6 @@ inline void for_each_tile_row(const LinearArgs& a, std::int64_t begin, std::int6
         f(TileRow{first, last - first, row});
     }
   }
-}
-
-void pack_rows(const LinearArgs& a, std::int64_t begin, std::int64_t end) noexcept {
-  for_each_tile_row(a, begin, end, kMicroRows, [&](const TileRow& at) noexcept {
-    a.format == ops::WeightFormat::int8 ? pack_16_bits(a, at) : pack_8_bits(a, at);
-  });
 }
 
 }  // namespace

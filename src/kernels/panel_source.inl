@@ -15,12 +15,7 @@ struct PanelSource {
     if (a.layout != ops::WeightLayout::kPanels || a.format != ops::WeightFormat::f32) return nullptr;
     return static_cast<const float*>(a.weight) + (panel * a.k + k0) * kLanes;
   }
-  /// Where the elements of `panels` neighbouring blocks lie, as `rows` stretches of bytes; none of a quantized matrix, whose
-  /// elements are few bytes.
-  struct Place {
-    const char* data = nullptr;
-    std::int64_t stride = 0, rows = 0, bytes = 0;
-  };
+  /// Where the elements of `panels` neighbouring blocks lie; none of a quantized matrix, whose elements are few bytes.
   Place place_of(std::int64_t panel, std::int64_t panels, std::int64_t k0,
                  std::int64_t count) const noexcept {
     if (a.format == ops::WeightFormat::int8 || a.format == ops::WeightFormat::int4) return {};

@@ -10,7 +10,9 @@ inline std::int64_t group_place(const Matrix& a, std::int64_t panel, std::int64_
 
 /// Those of the group of input k.
 inline std::int64_t place_of(const Matrix& a, std::int64_t panel, std::int64_t k) noexcept {
-  return group_place(a, panel, a.group_size == 0 ? 0 : k / a.group_size);
+  // A group's size is a power of two, and a division would take as long as many products.
+  return group_place(
+      a, panel, a.group_size == 0 ? 0 : k >> __builtin_ctzll(static_cast<unsigned long long>(a.group_size)));
 }
 
 /// The spans that a block of inputs has at most.

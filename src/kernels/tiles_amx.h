@@ -1,4 +1,4 @@
-// AMX's tiles, as linear_tiles.inl uses them: two sets of sums, and one tile each of the matrix and of both halves of x.
+// AMX's tiles, as linear_tiles.inl uses them: two of sums, and one each of x and of the matrix.
 #pragma once
 
 #include <immintrin.h>
@@ -16,7 +16,7 @@ class Tiles {
     Configuration c;
     for (int t = 0; t < kTiles; ++t) {
       c.rows[t] = static_cast<std::uint8_t>(t == kMatrix ? depth / 4 : rows);
-      c.row_bytes[t] = static_cast<std::uint16_t>(t == kHigh || t == kLow ? depth : 64);
+      c.row_bytes[t] = static_cast<std::uint16_t>(t == kRows ? depth : 64);
     }
     // Not the intrinsic: gcc 12 takes it to read 8 of these bytes, and may drop what was written to the others.
     __asm__ volatile("ldtilecfg %0" : : "m"(c));
@@ -26,7 +26,7 @@ class Tiles {
   Tiles& operator=(const Tiles&) = delete;
 
  private:
-  static constexpr int kTiles = 7, kHigh = 4, kLow = 5, kMatrix = 6;  // 0 and 1, 2 and 3: the sums
+  static constexpr int kTiles = 4, kRows = 2, kMatrix = 3;  // 0 and 1: the sums
   struct alignas(64) Configuration {
     std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
     std::uint16_t row_bytes[16] = {};
@@ -37,13 +37,10 @@ class Tiles {
 // The numbers of tiles are part of the instructions.
 template <int set>
 void clear_sums() noexcept {
-  if constexpr (set == 0) {
+  if constexpr (set == 0)
     _tile_zero(0);
+  else
     _tile_zero(1);
-  } else {
-    _tile_zero(2);
-    _tile_zero(3);
-  }
 }
 
 /// What was written before can be read by tiles after it: the compiler does not see that they read memory.
@@ -52,45 +49,21 @@ inline void written_for_tiles() noexcept { __asm__ volatile("" ::: "memory"); }
 /// Sums += x times the matrix, for x of bytes [rows, depth] and a matrix of bytes [depth / 4, 16, 4].
 template <int set>
 void multiply_bytes(const std::int8_t* x, const std::int8_t* w, std::int64_t depth) noexcept {
-  _tile_loadd(6, w, 64);
-  _tile_loadd(4, x, depth);
+  _tile_loadd(3, w, 64);
+  _tile_loadd(2, x, depth);
   if constexpr (set == 0)
-    _tile_dpbssd(0, 4, 6);
+    _tile_dpbssd(0, 2, 3);
   else
-    _tile_dpbssd(2, 4, 6);
+    _tile_dpbssd(1, 2, 3);
 }
 
-/// The same for x of 16 bits, 256 high + low: high [rows, depth] signed, low [rows, depth] unsigned. Their sums stay apart.
-template <int set>
-void multiply_halves(const std::int8_t* high, const std::int8_t* low, const std::int8_t* w,
-                     std::int64_t depth) noexcept {
-  _tile_loadd(6, w, 64);
-  _tile_loadd(4, high, depth);
-  _tile_loadd(5, low, depth);
-  if constexpr (set == 0) {
-    _tile_dpbssd(0, 4, 6);
-    _tile_dpbusd(1, 5, 6);
-  } else {
-    _tile_dpbssd(2, 4, 6);
-    _tile_dpbusd(3, 5, 6);
-  }
-}
-
-/// Writes sums [rows, 16]: of multiply_bytes, or of the high halves.
+/// Writes sums [rows, 16].
 template <int set>
 void store_sums(std::int32_t* to) noexcept {
   if constexpr (set == 0)
     _tile_stored(0, to, 64);
   else
-    _tile_stored(2, to, 64);
-}
-/// Those of the low halves.
-template <int set>
-void store_low_sums(std::int32_t* to) noexcept {
-  if constexpr (set == 0)
     _tile_stored(1, to, 64);
-  else
-    _tile_stored(3, to, 64);
 }
 
 }  // namespace

@@ -182,9 +182,6 @@ inline void store_i16(std::int16_t* p, const I16x32& a) noexcept {
   _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), a.lo);
   _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p + 16)), a.hi);
 }
-inline I16x32 multiply_low(const I16x32& a, const I16x32& b) noexcept {
-  return {_mm256_mullo_epi16(a.lo, b.lo), _mm256_mullo_epi16(a.hi, b.hi)};
-}
 inline I32x16 load_i32(const void* p) noexcept {
   return {load_bytes(p), load_bytes(static_cast<const std::int32_t*>(p) + 8)};
 }
@@ -208,7 +205,7 @@ inline I16x32 pairs_of(const I32x16& a) noexcept {
   };
   return {twice(a.lo), twice(a.hi)};
 }
-inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
+inline I16x32 broadcast_pair(const void* p) noexcept {
   std::int32_t both;
   __builtin_memcpy(&both, p, sizeof both);
   return {_mm256_set1_epi32(both), _mm256_set1_epi32(both)};
@@ -241,7 +238,7 @@ inline U8x64 low_nibbles(const U8x64& a) noexcept {
 inline U8x64 high_nibbles(const U8x64& a) noexcept {
   return low_nibbles(U8x64{_mm256_srli_epi16(a.lo, 4), _mm256_srli_epi16(a.hi, 4)});
 }
-inline I8x64 broadcast_four(const std::int8_t* p) noexcept {
+inline I8x64 broadcast_four(const void* p) noexcept {
   std::int32_t four;
   __builtin_memcpy(&four, p, sizeof four);
   return {_mm256_set1_epi32(four)};
@@ -252,15 +249,16 @@ inline __m256i multiply_add_bytes(__m256i sum, __m256i a, __m256i b) noexcept {
   return sum;
 }
 using FourSums = I16x32;
-inline FourSums begin_fours(const I16x32& pairs) noexcept { return pairs; }
+inline FourSums begin_fours(const I16x32& a, const I16x32& b) noexcept {
+  return {_mm256_mullo_epi16(a.lo, b.lo), _mm256_mullo_epi16(a.hi, b.hi)};
+}
 inline FourSums multiply_add(const FourSums& sum, const U8x64& a, const I8x64& b) noexcept {
   return {multiply_add_bytes(sum.lo, a.lo, b.both), multiply_add_bytes(sum.hi, a.hi, b.both)};
 }
-inline I32x16 sum_pairs(const I16x32& a) noexcept {
+inline I32x16 sum_fours(const FourSums& a) noexcept {
   const __m256i ones = _mm256_set1_epi16(1);
   return {_mm256_madd_epi16(a.lo, ones), _mm256_madd_epi16(a.hi, ones)};
 }
-inline I32x16 sum_fours(const FourSums& a) noexcept { return sum_pairs(a); }
 
 inline void transpose8(__m256 (&r)[8]) noexcept {
   __m256 t[8];

@@ -1,5 +1,5 @@
 // F32x16 as one AVX-512 register (F, BW, DQ, VL). Each function is the one of the same name in vec_scalar.h; those that it lacks serve
-// linear_tiles.inl. VNNI takes the place of two instructions where the file is compiled for it.
+// linear_tiles.inl.
 #pragma once
 
 #include <immintrin.h>
@@ -120,22 +120,11 @@ inline void store_rounded(std::int8_t* p, const F32x16& a) noexcept {
   _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(p)), _mm512_cvtepi32_epi8(round_to_i32(a)));
 }
 
-/// Integers of 16 bits as their high bytes and their low ones.
-inline void store_rounded_halves(std::int8_t* high, std::int8_t* low, const F32x16& a) noexcept {
-  const __m512i rounded = round_to_i32(a);
-  _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(high)),
-                   _mm512_cvtepi32_epi8(_mm512_srai_epi32(rounded, 8)));
-  _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(low)), _mm512_cvtepi32_epi8(rounded));
-}
-
 inline I16x32 load_i16(const std::int16_t* p) noexcept { return {_mm512_loadu_si512(p)}; }
 inline I16x32 widen_i8(const std::int8_t* p) noexcept {
   return {_mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(p))))};
 }
 inline void store_i16(std::int16_t* p, const I16x32& a) noexcept { _mm512_storeu_si512(p, a.v); }
-inline I16x32 multiply_low(const I16x32& a, const I16x32& b) noexcept {
-  return {_mm512_mullo_epi16(a.v, b.v)};
-}
 inline I32x16 load_i32(const void* p) noexcept { return {_mm512_loadu_si512(p)}; }
 template <int n>
 inline I32x16 nibble(const I32x16& a) noexcept {
@@ -148,26 +137,13 @@ inline I32x16 odd_lanes(const I16x32& a) noexcept { return {_mm512_srai_epi32(a.
 inline I16x32 pairs_of(const I32x16& a) noexcept {
   return {_mm512_or_si512(_mm512_and_si512(a.v, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(a.v, 16))};
 }
-inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
+inline I16x32 broadcast_pair(const void* p) noexcept {
   std::int32_t both;
   __builtin_memcpy(&both, p, sizeof both);
   return {_mm512_set1_epi32(both)};
 }
 inline I32x16 multiply_add(const I32x16& sum, const I16x32& a, const I16x32& b) noexcept {
-#ifdef __AVX512VNNI__
-  return {_mm512_dpwssd_epi32(sum.v, a.v, b.v)};
-#else
   return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v))};
-#endif
-}
-inline I32x16 operator+(const I32x16& a, const I32x16& b) noexcept { return {_mm512_add_epi32(a.v, b.v)}; }
-inline I32x16 times_256(const I32x16& a) noexcept { return {_mm512_slli_epi32(a.v, 8)}; }
-/// The 16 pairs of words of a first half and a second one, as 16 times a word of each.
-inline I16x32 alternate(const I16x32& a) noexcept {
-  alignas(64) static constexpr std::int16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                          21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                          11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  return {_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), a.v)};
 }
 
 struct U8x64 {
@@ -178,29 +154,21 @@ struct I8x64 {
 };
 inline U8x64 load_u8x64(const std::uint8_t* p) noexcept { return {_mm512_loadu_si512(p)}; }
 inline void store(std::uint8_t* p, const U8x64& a) noexcept { _mm512_storeu_si512(p, a.v); }
+/// The fours of inputs (0, 1, 2, 3) of 16 outputs, of 16 pairs (0, 1) and 16 pairs (2, 3).
+inline I8x64 fours_of_pairs(const std::int8_t* p) noexcept {
+  alignas(64) static constexpr std::int16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                          21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                          11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return {_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), _mm512_loadu_si512(p))};
+}
+inline U8x64 plus_128(const I8x64& a) noexcept { return {_mm512_xor_si512(a.v, _mm512_set1_epi8(-128))}; }
 inline U8x64 low_nibbles(const U8x64& a) noexcept { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
 inline U8x64 high_nibbles(const U8x64& a) noexcept { return low_nibbles(U8x64{_mm512_srli_epi16(a.v, 4)}); }
-inline I8x64 broadcast_four(const std::int8_t* p) noexcept {
+inline I8x64 broadcast_four(const void* p) noexcept {
   std::int32_t four;
   __builtin_memcpy(&four, p, sizeof four);
   return {_mm512_set1_epi32(four)};
 }
-inline I32x16 sum_pairs(const I16x32& a) noexcept { return {_mm512_madd_epi16(a.v, _mm512_set1_epi16(1))}; }
-#ifdef __AVX512VNNI__
-using FourSums = I32x16;
-inline FourSums begin_fours(const I16x32& pairs) noexcept { return sum_pairs(pairs); }
-inline FourSums multiply_add(const FourSums& sum, const U8x64& a, const I8x64& b) noexcept {
-  return {_mm512_dpbusd_epi32(sum.v, a.v, b.v)};
-}
-inline I32x16 sum_fours(const FourSums& a) noexcept { return a; }
-#else
-using FourSums = I16x32;
-inline FourSums begin_fours(const I16x32& pairs) noexcept { return pairs; }
-inline FourSums multiply_add(const FourSums& sum, const U8x64& a, const I8x64& b) noexcept {
-  return {_mm512_add_epi16(sum.v, _mm512_maddubs_epi16(a.v, b.v))};
-}
-inline I32x16 sum_fours(const FourSums& a) noexcept { return sum_pairs(a); }
-#endif
 /// Each number four times; it fits a byte.
 inline I8x64 fours_of(const I32x16& a) noexcept {
   return {_mm512_mullo_epi32(a.v, _mm512_set1_epi32(0x01010101))};

@@ -201,10 +201,6 @@ inline I16x32 widen_i8(const std::int8_t* p) noexcept {
 inline void store_i16(std::int16_t* p, const I16x32& a) noexcept {
   for (int i = 0; i < 2 * kLanes; ++i) p[i] = a.lane[i];
 }
-/// The products' low 16 bits.
-inline I16x32 multiply_low(const I16x32& a, const I16x32& b) noexcept {
-  return map_i16([&](int i) { return a.lane[i] * b.lane[i]; });
-}
 inline I32x16 load_i32(const void* p) noexcept {
   I32x16 r;
   __builtin_memcpy(r.lane, p, sizeof r.lane);
@@ -226,9 +222,9 @@ inline I32x16 odd_lanes(const I16x32& a) noexcept {
 inline I16x32 pairs_of(const I32x16& a) noexcept {
   return map_i16([&](int i) { return a.lane[i / 2]; });
 }
-/// The two integers at p, 16 times.
-inline I16x32 broadcast_pair(const std::int16_t* p) noexcept {
-  std::int16_t pair[2];  // copied: it may have been stored as a word
+/// The two integers of 16 bits at p, 16 times.
+inline I16x32 broadcast_pair(const void* p) noexcept {
+  std::int16_t pair[2];
   __builtin_memcpy(pair, p, sizeof pair);
   return map_i16([&](int i) { return pair[i % 2]; });
 }
@@ -262,8 +258,8 @@ inline U8x64 high_nibbles(const U8x64& a) noexcept {
   for (int i = 0; i < 4 * kLanes; ++i) r.byte[i] = static_cast<std::uint8_t>(a.byte[i] >> 4);
   return r;
 }
-/// The four integers at p, 16 times.
-inline I8x64 broadcast_four(const std::int8_t* p) noexcept {
+/// The four integers of 8 bits at p, 16 times.
+inline I8x64 broadcast_four(const void* p) noexcept {
   std::int8_t four[4];
   __builtin_memcpy(four, p, sizeof four);
   I8x64 r;
@@ -272,20 +268,20 @@ inline I8x64 broadcast_four(const std::int8_t* p) noexcept {
 }
 /// Sums of products of fours of bytes on their way: in 16 bits two of each output, that of the first two bytes and the other's.
 using FourSums = I16x32;
-/// From the two parts that they begin at.
-inline FourSums begin_fours(const I16x32& pairs) noexcept { return pairs; }
+/// They begin at the products of two vectors: at their low 16 bits.
+inline FourSums begin_fours(const I16x32& a, const I16x32& b) noexcept {
+  return map_i16([&](int i) { return a.lane[i] * b.lane[i]; });
+}
 /// The low 16 bits of sum[i] + a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1]; the two products must fit them.
 inline FourSums multiply_add(const FourSums& sum, const U8x64& a, const I8x64& b) noexcept {
   return map_i16([&](int i) {
     return sum.lane[i] + a.byte[2 * i] * b.byte[2 * i] + a.byte[2 * i + 1] * b.byte[2 * i + 1];
   });
 }
-/// a[2 i] + a[2 i + 1]
-inline I32x16 sum_pairs(const I16x32& a) noexcept {
+/// The whole sums: a[2 i] + a[2 i + 1]
+inline I32x16 sum_fours(const FourSums& a) noexcept {
   return map_i32([&](int i) { return a.lane[2 * i] + a.lane[2 * i + 1]; });
 }
-/// The whole sums.
-inline I32x16 sum_fours(const FourSums& a) noexcept { return sum_pairs(a); }
 
 /// Rows become columns.
 inline void transpose(F32x16 (&r)[kLanes]) noexcept {

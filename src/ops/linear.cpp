@@ -16,17 +16,11 @@ kernels::PackedRows space_for_rows(const kernels::LinearArgs& args, Arena& scrat
     const auto slack = kernels::kPackedSlack / static_cast<std::int64_t>(sizeof(T));
     data = scratch.take({count + slack}, dtype).template data<T>();
   };
-  const std::int64_t padded = (args.k + kQuantizedStep - 1) / kQuantizedStep * kQuantizedStep;
+  const std::int64_t spans = args.spans();
   kernels::PackedRows rows;
-  if (args.format == WeightFormat::int8) {
-    take(args.m * padded, DType::i16, rows.x16);
-    take(args.m, DType::f32, rows.scales);
-  } else {
-    const std::int64_t spans = args.spans();
-    take(args.m * padded, DType::i8, rows.x8);
-    take(args.m * spans, DType::f32, rows.scales);
-    take(args.m * spans * 2, DType::i16, rows.minus_sums);
-  }
+  take(args.m * kernels::PackedRows::row_bytes(args.format, args.k), DType::i8, rows.x);
+  take(args.m * spans, DType::f32, rows.scales);
+  take(args.m * spans * 2, DType::i16, rows.minus_sums);
   return rows;
 }
 

@@ -3,7 +3,7 @@
 
 #include "kernels/vec_avx512.h"  // includes the <immintrin.h> of emulated_avx512/
 
-#include "kernels/emulated_tiles.h"
+#include "kernels/emulated_integers.h"
 
 #include "kernels/integer.inl"
 

@@ -1,7 +1,7 @@
 // The AVX-512 kernels again, on emulated instructions, as kEmulatedAvx512Table.
 #include "gpt/core/dtype.h"
 
-#include "kernels/vec_avx512.h"  // includes the <immintrin.h> of emulated_avx512/
+#include "kernels/fours_avx512.h"  // includes the <immintrin.h> of emulated_avx512/
 
 #include "kernels/generic.inl"
 

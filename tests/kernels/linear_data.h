@@ -64,18 +64,12 @@ struct LinearData {
     args.y = y.data<float>();
     args.m = c.m;
     if (!integer()) return;
-    const std::int64_t padded = (c.k + 7) / 8 * 8, spans = args.spans();
-    if (weight.format() == ops::WeightFormat::int4) {
-      x_quanta = Tensor::zeros({c.m * padded + kPackedSlack}, DType::i8);
-      x_scales = Tensor::zeros({c.m * spans + kPackedSlack / 4});
-      x_sums = Tensor::zeros({c.m, spans, 2}, DType::i16);
-      args.packed.x8 = x_quanta.data<std::int8_t>();
-      args.packed.minus_sums = x_sums.data<std::int16_t>();
-    } else {
-      x_quanta = Tensor::zeros({c.m * padded + kPackedSlack / 2}, DType::i16);
-      x_scales = Tensor::zeros({c.m});
-      args.packed.x16 = x_quanta.data<std::int16_t>();
-    }
+    const std::int64_t spans = args.spans();
+    x_quanta = Tensor::zeros({c.m * PackedRows::row_bytes(weight.format(), c.k) + kPackedSlack}, DType::i8);
+    x_scales = Tensor::zeros({c.m * spans + kPackedSlack / 4});
+    x_sums = Tensor::zeros({c.m, spans, 2}, DType::i16);
+    args.packed.x = x_quanta.data<std::int8_t>();
+    args.packed.minus_sums = x_sums.data<std::int16_t>();
     args.packed.scales = x_scales.data<float>();
   }
   bool integer() const { return weight.quantized() && !weight.weight_only; }
@@ -111,7 +105,8 @@ inline std::string describe(const LinearCase& c, const ops::Weight& w) {
 
 /// The definition of a row's integers: one scale for each `span` of inputs.
 struct RoundedRow {
-  RoundedRow(const float* x, std::int64_t count, std::int64_t span, float most) {
+  RoundedRow(const float* x, std::int64_t count, std::int64_t span) {
+    constexpr float most = 127.0f;
     for (std::int64_t begin = 0; begin < count; begin += span) {
       const std::int64_t end = std::min(begin + span, count);
       float largest = 0;
@@ -136,9 +131,8 @@ inline float expected_sum(const LinearData& d, const Tensor& dequantized, std::i
   }
   if (w.in == 0) return 0;
   const bool int8 = w.format() == ops::WeightFormat::int8;
-  const std::int64_t int4_span = w.group_size == 32 || !w.zero_points.empty() ? 32 : 64;
-  const std::int64_t span = !int8 ? int4_span : w.group_size == 0 ? 256 : w.group_size;
-  const RoundedRow row(x, w.in, int8 ? w.in : span, int8 ? 32767.0f : 127.0f);
+  const std::int64_t span = w.group_size == 32 || !w.zero_points.empty() ? 32 : 64;
+  const RoundedRow row(x, w.in, span);
   const std::int64_t groups = ops::groups_of(w.in, w.group_size), panel = n / 16, lane = n % 16;
   const std::int64_t steps = (w.in + 7) / 8;
   for (std::int64_t begin = 0; begin < w.in; begin += span) {
@@ -153,11 +147,11 @@ inline float expected_sum(const LinearData& d, const Tensor& dequantized, std::i
                                15;
       exact += row.q[static_cast<std::size_t>(k)] * (q - zero);
     }
-    float scale = gpt::test::widened(w.scales, place);
-    if (!int8) scale *= row.scales[static_cast<std::size_t>(begin / span)];
+    const float scale =
+        gpt::test::widened(w.scales, place) * row.scales[static_cast<std::size_t>(begin / span)];
     sum = std::fma(static_cast<float>(exact), scale, sum);
   }
-  return int8 ? sum * row.scales[0] : sum;
+  return sum;
 }
 
 inline float expected_element(const LinearData& d, const Tensor& dequantized, std::int64_t m,

@@ -189,7 +189,7 @@ TEST_P(IntegerProduct, OfExtremeActivations) {
     }
 }
 
-// The largest sums that 32 bits must hold, and x whose high byte is the least there is.
+// Matrices whose bytes are all at an end of their range, and x too.
 TEST_P(IntegerProduct, Int8SumsThatJustFit) {
   for (const std::int8_t q : {std::int8_t{-128}, std::int8_t{127}})
     for (const float x : {1.0f, -1.0f})

@@ -209,7 +209,7 @@ TEST(Linear, WeightOnlyIsTheProductWithTheDequantizedMatrix) {
     if (w.weight_only) check(w, {50});
 }
 
-// Half a step on every term: max|x| / 32767 of the row, or max|x| / 127 of at most 64 inputs, and the roundings of the sums.
+// Half a step on every term, max|x| / 127 of at most 64 inputs, and the roundings of the sums.
 TEST(Linear, RoundsActivationsOfAnIntegerProduct) {
   constexpr std::int64_t kK = 300, kN = 70, kM = 8;
   for (const Weight& w : gpt::test::weights_in_all_forms(kK, kN, 2)) {
@@ -223,10 +223,10 @@ TEST(Linear, RoundsActivationsOfAnIntegerProduct) {
       for (std::int64_t n = 0; n < kN; ++n) {
         const Eigen::VectorXd x_sizes = xd.row(m).cwiseAbs(), w_sizes = wd.col(n).cwiseAbs();
         double rounding = 0;
-        const bool int8 = w.format() == WeightFormat::int8;
-        for (std::int64_t k = 0, span = int8 ? kK : 64; k < kK; k += span) {
-          const std::int64_t count = std::min(span, kK - k);
-          const double step = x_sizes.segment(k, count).maxCoeff() / (int8 ? 32767 : 127);
+        constexpr std::int64_t kSpan = 64;
+        for (std::int64_t k = 0; k < kK; k += kSpan) {
+          const std::int64_t count = std::min(kSpan, kK - k);
+          const double step = x_sizes.segment(k, count).maxCoeff() / 127;
           rounding += 0.5 * step * w_sizes.segment(k, count).sum();
         }
         // The integers' scale and factor are rounded (3), a weight's dequantization (1), a span's sum, its scales and their

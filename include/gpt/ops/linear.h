@@ -23,14 +23,11 @@ struct LinearEpilogue {
 /// Arithmetic of an element, before + bias, then f, then residual + that:
 ///   float32, float16, bfloat16   weights widened exactly; one chain of fused multiply-adds over k = 0..K-1 starting at 0
 ///   int8, int4, weight-only      the same chain over w = scale (q - zero), rounded to float32
-///   int8   the row of x rounded to q_x = rint(x 32767 / max|x|); over spans of inputs (groups, or 256 inputs where the scale is
-///          per channel) in order sum = fma(S, scale, sum), where S is the exact integer sum of q_x q, rounded to float32;
-///          then sum * (max|x| / 32767)
-///   int4   every span of the row (64 inputs; 32 where groups are, or the matrix is asymmetric) rounded to
-///          q_x = rint(x 127 / max|x|); over the spans in order sum = fma(S, scale * (max|x| / 127), sum), where S is the exact
-///          sum of q_x (q - zero)
-/// There, a row (int4: a span) whose largest magnitude is below 2^-100 counts as zeros, and one that is not finite makes all
-/// its results NaN. Throws ShapeError, MemoryError; ArgumentError for a quantization that does not exist.
+///   int8, int4                   every span of the row (64 inputs; 32 where groups are, or the matrix is asymmetric) rounded to
+///                                q_x = rint(x 127 / max|x|); over the spans in order sum = fma(S, scale * (max|x| / 127), sum),
+///                                where S is the exact integer sum of q_x (q - zero), rounded to float32
+/// There, a span whose largest magnitude is below 2^-100 counts as zeros, and one that is not finite makes all results of the row
+/// NaN. Throws ShapeError, MemoryError; ArgumentError for a quantization that does not exist.
 void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilogue, TensorView y,
             Arena& scratch);
 
