@@ -115,7 +115,7 @@ void adamw_range(const AdamWArgs& a, std::int64_t begin, std::int64_t end) noexc
         whole ? load_first(a.parameter + i, lanes) : join_first(a.split.value + i, a.split.rest + i, lanes);
     store_first(a.m + i, m, lanes);
     store_first(a.v + i, v, lanes);
-    const F32x16 p = before * keep - step * (m / denominator);
+    const F32x16 p = before * keep - step * m / denominator;  // in this order: torch rounds so
     if (whole)
       store_first(a.parameter + i, p, lanes);
     else

@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <span>
 #include <vector>
 
@@ -329,6 +332,46 @@ TEST(AdamW, AgreesWithDoublePrecision) {
           << i;
     }
   }
+}
+
+// What PyTorch 1.13 made of these numbers in three steps of torch.optim.AdamW(lr=1e-3, betas=(0.9, 0.95), eps=1e-8,
+// weight_decay=0.1) on a CPU with AVX2.
+TEST(AdamW, HasTorchsBits) {
+  constexpr std::int64_t kCount = 16;
+  constexpr std::array<std::uint32_t, kCount> kParameter = {
+      0xbf06205c, 0xbe848e22, 0x3c0c9c39, 0x3ed33b51, 0xbf659ab7, 0xbe849704, 0x3f0cb02d, 0x3dec2f5f,
+      0xbf7769ab, 0x3e900571, 0xbefe6a9f, 0xbe1e6d25, 0x3e3cbfe9, 0x3f2d08c0, 0xbf07b92b, 0x3f76aef1};
+  constexpr std::array<std::uint32_t, kCount> kFirstMoment = {
+      0xbc479775, 0xbb3fc9ae, 0x3c08d125, 0xbba169fb, 0xbbde31df, 0xb9e596c2, 0x3b0cf48f, 0xbc947918,
+      0x3b42301a, 0xbbc6b23a, 0xbc3e3112, 0x3b92b4ce, 0xbc47a1f8, 0xbbcd72b2, 0xbbd06cf1, 0xbc5a69bd};
+  constexpr std::array<std::uint32_t, kCount> kSecondMoment = {
+      0x39971f1d, 0x38518116, 0x3a129718, 0x38614ec5, 0x3a0552af, 0x3a14d18f, 0x39b75a1d, 0x3a2b3ad1,
+      0x39aef13a, 0x38b59daf, 0x3a19365f, 0x39f54bd4, 0x39971d6c, 0x3aa01b45, 0x3a2960a6, 0x3a2e016a};
+  const auto numbers = [](std::uint32_t state, float scale) {
+    Tensor t = Tensor::empty({kCount});
+    for (float& x : t.span<float>()) {
+      state = state * 1664525 + 1013904223;
+      x = (static_cast<float>(state >> 8) / 0x1p24f - 0.5f) * 2 * scale;
+    }
+    return t;
+  };
+  const auto bits_of = [](const Tensor& t) {
+    std::array<std::uint32_t, kCount> bits;
+    std::memcpy(bits.data(), t.view().raw(), sizeof bits);
+    return bits;
+  };
+  Tensor p = numbers(1, 1), m = Tensor::zeros({kCount}), v = Tensor::zeros({kCount});
+  for (std::int64_t t = 1; t <= 3; ++t)
+    adamw(p, numbers(static_cast<std::uint32_t>(99 + t), 0.1f), m, v,
+          {.learning_rate = 1e-3,
+           .beta1 = 0.9,
+           .beta2 = 0.95,
+           .epsilon = 1e-8,
+           .weight_decay = 0.1,
+           .step = t});
+  EXPECT_EQ(bits_of(p), kParameter);
+  EXPECT_EQ(bits_of(m), kFirstMoment);
+  EXPECT_EQ(bits_of(v), kSecondMoment);
 }
 
 TEST(SumOfSquares, AddsInDoubleAndDoesNotDependOnThreads) {
