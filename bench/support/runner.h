@@ -24,7 +24,7 @@ struct Work {
 
   double flops = 0;              // all operations, as if of floats: frac_fma_peak
   double int16_ops = 0;          // of those, products as 16-bit integers: frac_int16_peak
-  double int8_ops = 0;           // as 8-bit integers, summed in 16 bits: frac_int8_sum16_peak
+  double int8_ops = 0;           // as 8-bit integers, summed in 16 bits (VNNI: 32): frac_int8_sum16_peak
   double int8_tile_ops = 0;      // products of bytes on matrix units instead: frac_int8_tiles_peak
   double read_bytes = 0;         // that must come from memory: frac_read_peak
   double cache_bytes = 0;        // that are read or written where the last cache holds them: frac_cache_peak

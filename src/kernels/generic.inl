@@ -1,5 +1,5 @@
-// All kernel bodies, for an isa_*.cpp that has included its vec_*.h: everything is in an anonymous namespace, so that code
-// compiled with one instruction set's flags can never be linked into another's callers.
+// All kernel bodies, for an isa_*.cpp that has included its vec_*.h (of AVX-512 fours_avx512.h): everything is in an anonymous
+// namespace, so that code compiled with one instruction set's flags can never be linked into another's callers.
 #include <cstdint>
 
 #include "kernels/kernels.h"

@@ -1,4 +1,5 @@
-// The bodies of the integer products alone, for an isa_*.cpp of instructions that serve nothing else: see generic.inl.
+// The bodies of the integer products alone, for an isa_*.cpp of instructions that serve nothing else and has included its
+// fours_*.h: see generic.inl.
 #include <cstdint>
 
 #include "kernels/kernels.h"

@@ -13,14 +13,11 @@ struct Upcoming {
   std::int64_t bytes = 0;
 };
 
-/// The part of a next block of `bytes` bytes that tile t of `tiles` asks for, over `count` inputs. Only where a block is soon
-/// done with: otherwise the processor's own prefetching is in time.
+/// The part of a next block of `bytes` bytes that tile t of `tiles` asks for, over `count` inputs.
 inline Upcoming part_of(const void* block, std::int64_t bytes, std::int64_t t, std::int64_t tiles,
                         std::int64_t count) noexcept {
   return {static_cast<const char*>(block) + bytes * t / tiles, count == 0 ? 0 : bytes / (tiles * count)};
 }
-constexpr std::int64_t kTilesToFetch = 4;
-
 /// `rows` stretches of bytes, `stride` bytes from one to the next.
 struct Place {
   const char* data = nullptr;
@@ -61,8 +58,8 @@ struct Asking {
 /// Panels side by side, of `rows` rows each, where registers hold `sums` sums beside the weights.
 constexpr int streamed_panels(int sums, int rows) noexcept { return sums / rows > 4 ? 4 : sums / rows; }
 
-/// Calls f(p, r, weights, number) for the products of a step of `panels` panels and `rows` rows, whose weights and numbers of x load(p) and
-/// number(r) give. With many registers each of both is loaded once; with few, one panel's weights at a time.
+/// Calls f(p, r, weights, number) for the products of a step of `panels` panels and `rows` rows, whose weights and numbers of x
+/// load(p) and number(r) give. With many registers each of both is loaded once; with few, one panel's weights at a time.
 template <int panels, int rows, class Load, class Number, class F>
 [[gnu::always_inline]] inline void for_each_product(Load load, Number number, F f) noexcept {
   if constexpr (kManyRegisters) {

@@ -1,8 +1,8 @@
 // Products of quantized matrices with quantized activations (pack_rows.inl): x is rounded to 8 bits, one scale per row and span, of
-// 64 inputs, or of 32 where groups are or the matrix is asymmetric. The integer product of a span is exact; spans follow one
+// 64 inputs, or of 32 with groups of 32 or an asymmetric matrix. The integer product of a span is exact; spans follow one
 // another in order:
 //
-//   sum = fma(float(sum over the span of x8 (q - zero)), scale * x_scale, sum),   y = sum
+//   sum = fma(float(sum over the span of q_x (q - zero)), scale * x_scale, sum),   y = sum
 //
 // The loops are the same for all; how a format's integers are multiplied (int8_*.inl, int4_fours.inl) is a `Product`: a vector holds
 // the weights from the inputs of one word of x to 16 outputs.
@@ -23,12 +23,14 @@ inline void prefetch_step(const void* q, std::int64_t bytes) noexcept {
   if (bytes > 64) prefetch(ahead + 64);
 }
 
-/// Calls f(i) for the vectors of a step.
+/// Calls f.template operator()<i>() for the vectors of a step.
 template <class Product, class F>
 [[gnu::always_inline]] inline void for_each_vector(F f) noexcept {
+  constexpr std::int64_t kVectors = kStep / kWordInputs<Product>;
+  static_assert(kVectors == 2 || kVectors == 4);
   f.template operator()<0>();
   f.template operator()<1>();
-  if constexpr (kStep / kWordInputs<Product> == 4) {
+  if constexpr (kVectors == 4) {
     f.template operator()<2>();
     f.template operator()<3>();
   }
@@ -91,8 +93,7 @@ struct PackedTile {
 };
 
 /// to[p][r][16] become the sums after `count` inputs more, for `rows` rows from `row` on and neighbouring panels, whose sums lie
-/// `to_stride` numbers apart; those of a `first` block begin at 0. The next
-/// block is asked for span by span.
+/// `to_stride` numbers apart; those of a `first` block begin at 0. The next block is asked for span by span.
 template <class Product, int rows, int panels>
 GPT_ALONE void multiply_blocks(const LinearArgs& a, std::int64_t row, std::int64_t k0,
                                const Block<Product>* blocks, std::int64_t count, float* to,
@@ -221,6 +222,7 @@ class BlockedRows {
 
   /// `count` panels from `panel` on.
   void group(std::int64_t panel, std::int64_t count) noexcept {
+    static_assert(kWidePanels == kTaskPanels || kWidePanels == 1);
     const bool wide = count == kWidePanels;
     for (std::int64_t k0 = 0; k0 == 0 || k0 < k_padded; k0 += kBlockK)
       for (std::int64_t p = 0; p < count; p += wide ? kWidePanels : 1)

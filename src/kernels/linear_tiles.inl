@@ -1,5 +1,5 @@
 // Integer products of many rows on matrix units: a tile of up to 16 rows of x meets 16 outputs, 64 inputs at a time (32 where
-// spans are), with 32-bit sums. They are the integers of linear_integer.inl, whose definition this is another way to compute.
+// spans are so short), with 32-bit sums. They are the integers of linear_integer.inl, whose definition this is another way to compute.
 //
 // In PackedRows a tile of R rows is x: bytes [spans, R, inputs of a span]; scales: as they are there; minus_sums: nothing, since
 // bytes of the matrix are without their zero points.

@@ -1,5 +1,5 @@
 // F32x16 as one AVX-512 register (F, BW, DQ, VL). Each function is the one of the same name in vec_scalar.h; those that it lacks serve
-// linear_tiles.inl.
+// int8_fours.inl and linear_tiles.inl. Sums of fours are in fours_avx512.h and fours_vnni.h.
 #pragma once
 
 #include <immintrin.h>

@@ -10,7 +10,7 @@
 namespace gpt::ops {
 namespace {
 
-/// Space for x rounded to integers.
+/// Space for x rounded to integers: the most that kernels of any instruction set need.
 kernels::PackedRows space_for_rows(const kernels::LinearArgs& args, Arena& scratch) {
   const auto take = [&]<class T>(std::int64_t count, DType dtype, T*& data) {
     const auto slack = kernels::kPackedSlack / static_cast<std::int64_t>(sizeof(T));

@@ -1,4 +1,4 @@
-// The integer products on AMX's tiles again, on emulated instructions, as kEmulatedAmxKernels.
+// The integer products on AMX's tiles, and of few rows in VNNI, again, on emulated instructions, as kEmulatedAmxKernels.
 #include "gpt/core/dtype.h"
 
 #include "kernels/vec_avx512.h"  // includes the <immintrin.h> of emulated_avx512/

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
+#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,6 +39,9 @@ inline constexpr LinearCase kLinearCases[] = {{1, 1, 1},
                                               {60, 300, 130},
                                               {3, 0, 17},
                                               {20, 0, 17},
+                                              {48, 264, 112},
+                                              {49, 264, 100},
+                                              {60, 0, 70},
                                               // few rows against several panels and one left over
                                               {5, 40, 80},
                                               {6, 40, 80},
@@ -65,9 +68,9 @@ struct LinearData {
     args.m = c.m;
     if (!integer()) return;
     const std::int64_t spans = args.spans();
-    x_quanta = Tensor::zeros({c.m * PackedRows::row_bytes(weight.format(), c.k) + kPackedSlack}, DType::i8);
-    x_scales = Tensor::zeros({c.m * spans + kPackedSlack / 4});
-    x_sums = Tensor::zeros({c.m, spans, 2}, DType::i16);
+    x_quanta = filled(c.m * PackedRows::row_bytes(weight.format(), c.k) + kPackedSlack, DType::i8);
+    x_scales = filled(c.m * spans + kPackedSlack / 4);
+    x_sums = filled(c.m * spans * 2 + kPackedSlack / 2, DType::i16);
     args.packed.x = x_quanta.data<std::int8_t>();
     args.packed.minus_sums = x_sums.data<std::int16_t>();
     args.packed.scales = x_scales.data<float>();
@@ -85,10 +88,10 @@ struct LinearData {
   }
   void run(const KernelTable& table) { run(table, 0, args.tasks()); }
 
-  /// What nobody may read before it is written.
-  static Tensor filled(std::int64_t n) {
-    Tensor t = Tensor::empty({n});
-    std::fill_n(t.data<float>(), n, std::numeric_limits<float>::quiet_NaN());
+  /// What nobody may read before it is written: of floats, all NaN.
+  static Tensor filled(std::int64_t n, DType dtype = DType::f32) {
+    Tensor t = Tensor::empty({n}, dtype);
+    std::memset(t.view().raw(), 0xff, t.nbytes());
     return t;
   }
 

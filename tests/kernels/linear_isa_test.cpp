@@ -189,8 +189,7 @@ TEST_P(IntegerProduct, OfExtremeActivations) {
     }
 }
 
-// Matrices whose bytes are all at an end of their range, and x too.
-TEST_P(IntegerProduct, Int8SumsThatJustFit) {
+TEST_P(IntegerProduct, Int8AtTheEndsOfItsRange) {
   for (const std::int8_t q : {std::int8_t{-128}, std::int8_t{127}})
     for (const float x : {1.0f, -1.0f})
       for (const std::int64_t m : {1, 3, 20, 70}) {
@@ -205,12 +204,13 @@ TEST_P(IntegerProduct, Int8SumsThatJustFit) {
       }
 }
 
-// The largest sums that 16 bits must hold: all activations alike and all weights at an end of their range.
+// The largest sums that 16 bits must hold: all weights at an end of their range, and all activations, or every other pair of them.
 TEST_P(IntegerProduct, Int4SumsThatJustFit) {
   for (const bool symmetric : {true, false})
     for (const std::uint8_t both : {std::uint8_t{0x00}, std::uint8_t{0xff}})
       for (const std::uint8_t zero : {std::uint8_t{0}, std::uint8_t{15}})
-        for (const float x : {1.0f, -1.0f})
+        for (const auto& [first, second] :
+             {std::pair{1.0f, 1.0f}, {-1.0f, -1.0f}, {1.0f, 0.0f}, {0.0f, -1.0f}})
           for (const std::int64_t m : {1, 3, 20, 70}) {
             const LinearCase c{m, 128, 16};
             ops::Weight w =
@@ -218,11 +218,38 @@ TEST_P(IntegerProduct, Int4SumsThatJustFit) {
             std::fill_n(w.values.data<std::uint8_t>(), w.values.numel(), both);
             if (!symmetric) std::fill_n(w.zero_points.data<std::uint8_t>(), w.zero_points.numel(), zero);
             LinearData got(c, w);
-            std::fill_n(got.x.data<float>(), got.x.numel(), x);
+            for (std::int64_t i = 0; i < got.x.numel(); ++i)
+              got.x.data<float>()[i] = i % 4 < 2 ? first : second;
             got.run(candidate());
             EXPECT_EQ(got.y.data<float>()[0], expected_element(got, {}, 0, 0))
-                << symmetric << " " << int{both} << " " << int{zero} << " " << x << " M " << m;
+                << symmetric << " " << int{both} << " " << int{zero} << " " << first << " " << second << " M "
+                << m;
           }
+}
+
+// Halves go to the even integer, and 2^-100 is the least largest magnitude of a span that counts.
+TEST_P(IntegerProduct, RoundsAsItSays) {
+  for (const auto format : {ops::WeightFormat::int8, ops::WeightFormat::int4})
+    for (const std::int64_t m : {1, 20, 70}) {
+      const LinearCase c{m, 64, 16};
+      LinearData d(c, gpt::test::random_quantized(c.k, c.n, {format, 64}, 2));
+      d.args.bias = {};
+      d.args.residual = nullptr;
+      float* const x = d.x.data<float>();
+      const float* const y = d.y.data<float>();
+      for (std::int64_t i = 0; i < c.k; ++i) x[i] = static_cast<float>(i % 2 == 0 ? i : -i) + 0.5f;
+      x[0] = 127.0f;  // so that the factor is 1
+      d.run(candidate());
+      EXPECT_EQ(*y, expected_sum(d, {}, 0, 0)) << ops::name_of(format);
+
+      std::fill_n(x, c.k, 0x1p-100f);
+      d.run(candidate());
+      EXPECT_EQ(*y, expected_sum(d, {}, 0, 0)) << ops::name_of(format);
+      EXPECT_NE(*y, 0.0f) << ops::name_of(format);
+      std::fill_n(x, c.k, 0x1.fffffep-101f);
+      d.run(candidate());
+      EXPECT_EQ(*y, 0.0f) << ops::name_of(format);
+    }
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ std::string_view instruction_set();
 /// first call asks Linux whether the process may use it (arch_prctl): call this before a sandbox closes.
 std::string_view integer_instruction_set();
 
-/// Lets such products use AMX where the CPU has it: with many rows they take less than half the time that they take with VNNI.
+/// Lets such products use AMX where the CPU has it: with many rows it is faster than VNNI.
 /// Returns whether they do from now on; not where GPT_FORCE_ISA names another instruction set. It is not done unasked (but for
 /// GPT_FORCE_ISA=amx), since it asks Linux for a permission of the whole process, which cannot be given back: the kernel
 /// then refuses alternate signal stacks (sigaltstack) that could not hold AMX's registers beside the others, about 12 KB

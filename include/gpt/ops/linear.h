@@ -23,9 +23,9 @@ struct LinearEpilogue {
 /// Arithmetic of an element, before + bias, then f, then residual + that:
 ///   float32, float16, bfloat16   weights widened exactly; one chain of fused multiply-adds over k = 0..K-1 starting at 0
 ///   int8, int4, weight-only      the same chain over w = scale (q - zero), rounded to float32
-///   int8, int4                   every span of the row (64 inputs; 32 where groups are, or the matrix is asymmetric) rounded to
-///                                q_x = rint(x 127 / max|x|); over the spans in order sum = fma(S, scale * (max|x| / 127), sum),
-///                                where S is the exact integer sum of q_x (q - zero), rounded to float32
+///   int8, int4                   every span of the row (64 inputs; 32 with groups of 32, or an asymmetric matrix) rounded to
+///                                q_x = rint(x (127 / max|x|)); over the spans in order, from 0,
+///                                sum = fma(S, scale * (max|x| / 127), sum), where S is the exact sum of q_x (q - zero)
 /// There, a span whose largest magnitude is below 2^-100 counts as zeros, and one that is not finite makes all results of the row
 /// NaN. Throws ShapeError, MemoryError; ArgumentError for a quantization that does not exist.
 void linear(ConstTensorView x, const Weight& weight, const LinearEpilogue& epilogue, TensorView y,

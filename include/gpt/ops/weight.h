@@ -32,8 +32,8 @@ struct QuantizationFormat {
   /// Inputs per group: 32, 64, 128 or 256; 0: all inputs of an output (per channel). The last group may be shorter.
   std::int64_t group_size = 64;
   bool symmetric = true;  // int4 alone may be asymmetric; the zero of a symmetric int4 is 8
-  /// false: activations are rounded to integers of 8 bits, with one scale per token and 64 inputs (32 where groups are, or the
-  /// matrix is asymmetric), and products are of integers.
+  /// false: activations are rounded to integers of 8 bits, with one scale per token and 64 inputs (32 with groups of 32, or an
+  /// asymmetric matrix), and products are of integers.
   /// true: a weight is w = round_to_float32(scale (q - zero)), then the arithmetic of a float32 matrix.
   bool weight_only = false;
 
