@@ -73,7 +73,7 @@ def describe(contexts):
     caches = ", ".join(f"L{c['level']}{c['type'][0].lower() if c['type'] != 'Unified' else ''} {c['size'] // 1024} KiB"
                        for c in context.get("caches", []))
     return (f"Measured {context.get('date', '')[:10]} on {context.get('num_cpus', '?')} CPUs of "
-            f"{context.get('mhz_per_cpu', '?')} MHz ({caches}), instruction set {context.get('isa', '?')}, products of "
+            f"{context.get('mhz_per_cpu', '?')} MHz{f' ({caches})' if caches else ''}, instruction set {context.get('isa', '?')}, products of "
             f"integers {context.get('integer_isa', '?')}, "
             f"{context.get('pairs', '?')} pairs each.\n")
 
