@@ -78,7 +78,7 @@ class ParityRun {
     for (std::size_t b = 0; b < kBatch; ++b)
       batch.push_back(
           {train_.subspan((step * kBatch + b) * kWindow % (train_.size() - kWindow - 1), kWindow + 1)});
-    std::ranges::rotate(batch, batch.begin() + static_cast<std::ptrdiff_t>(turned_));
+    std::rotate(batch.begin(), batch.begin() + static_cast<std::ptrdiff_t>(turned_), batch.end());
     parameters_.zero_gradients();
     Step made;
     made.loss = add_gradients(model_.network(), parameters_, arena_, batch);
