@@ -134,8 +134,8 @@ void Format::count_products(Work& work, std::int64_t rows, double operations) co
   if (dtype || quantization.weight_only) return;
   const std::string_view isa = ops::integer_instruction_set();
   constexpr std::int64_t kRowsInVectors = 12;  // at most: see kernels/linear_tiles.inl
-  const bool pairs =                           // see kernels/int8_pairs.inl
-      quantization.format == ops::WeightFormat::int8 && isa != "avx512_vnni" && isa != "amx";
+  // Without VNNI, see kernels/int8_pairs.inl.
+  const bool pairs = quantization.format == ops::WeightFormat::int8 && isa != "avx512_vnni" && isa != "amx";
   if (isa == "amx" && rows > kRowsInVectors)
     work.int8_tile_ops = operations;
   else

@@ -1,6 +1,8 @@
 // Integer products of many rows on AMX's matrix units, of few rows in AVX-512 with VNNI.
-#include "kernels/fours_vnni.h"
 #include "kernels/tiles_amx.h"
+#include "kernels/vnni.h"
+
+#include "kernels/fours_vnni.h"
 
 #include "kernels/integer.inl"
 

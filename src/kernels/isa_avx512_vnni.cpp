@@ -1,4 +1,6 @@
 // Integer products in AVX-512 with VNNI.
+#include "kernels/vnni.h"
+
 #include "kernels/fours_vnni.h"
 
 #include "kernels/integer.inl"

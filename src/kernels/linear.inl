@@ -44,6 +44,17 @@ void linear_streamed(const LinearArgs& a, std::int64_t panel_begin, std::int64_t
     for (; panel < panel_end; ++panel) stream<Loader, rows, 1>(a, panel);
 }
 
+/// What to ask memory for while a tile is computed: `bytes` of every input's share of the block that comes next.
+struct Upcoming {
+  const void* data = nullptr;
+  std::int64_t bytes = 0;
+};
+
+/// The part of a next block of `bytes` bytes that tile t of `tiles` asks for, over `count` inputs.
+inline Upcoming part_of(const void* block, std::int64_t bytes, std::int64_t t, std::int64_t tiles,
+                        std::int64_t count) noexcept {
+  return {static_cast<const char*>(block) + bytes * t / tiles, count == 0 ? 0 : bytes / (tiles * count)};
+}
 /// sums[r][16] += x[r][0 .. count) times w[count][16], for `rows` rows, while the next block is asked for step by step. The sums of
 /// a first block begin at 0.
 template <int rows>

@@ -7,17 +7,6 @@ namespace {
 inline constexpr std::int64_t kBlockK = 256;     // a block of a panel is 16 KiB: half of a small L1 cache
 inline constexpr std::int64_t kPrefetch = 2048;  // bytes ahead of a stream from memory
 
-/// What to ask memory for while a tile is computed: `bytes` of every input's share of the block that comes next.
-struct Upcoming {
-  const void* data = nullptr;
-  std::int64_t bytes = 0;
-};
-
-/// The part of a next block of `bytes` bytes that tile t of `tiles` asks for, over `count` inputs.
-inline Upcoming part_of(const void* block, std::int64_t bytes, std::int64_t t, std::int64_t tiles,
-                        std::int64_t count) noexcept {
-  return {static_cast<const char*>(block) + bytes * t / tiles, count == 0 ? 0 : bytes / (tiles * count)};
-}
 /// `rows` stretches of bytes, `stride` bytes from one to the next.
 struct Place {
   const char* data = nullptr;

@@ -5,6 +5,8 @@
 
 #include "kernels/emulated_integers.h"
 
+#include "kernels/fours_vnni.h"
+
 #include "kernels/integer.inl"
 
 #include "kernels/linear_tiles.inl"

@@ -1,4 +1,4 @@
-// Stands in for kernels/fours_vnni.h and kernels/tiles_amx.h: the same functions in plain C++.
+// Stands in for kernels/vnni.h and kernels/tiles_amx.h: the same functions in plain C++.
 #pragma once
 
 #include <cstdint>
@@ -6,11 +6,7 @@
 namespace gpt::kernels {
 namespace {
 
-using FourSums = I32x16;
-inline FourSums begin_fours(const I16x32& a, const I16x32& b) noexcept {
-  return {_mm512_madd_epi16(a.v, b.v)};
-}
-inline FourSums multiply_add(const FourSums& sum, const U8x64& a, const I8x64& b) noexcept {
+inline I32x16 multiply_add(const I32x16& sum, const U8x64& a, const I8x64& b) noexcept {
   std::uint8_t x[64];
   std::int8_t y[64];
   std::int32_t z[16];
@@ -20,7 +16,6 @@ inline FourSums multiply_add(const FourSums& sum, const U8x64& a, const I8x64& b
   for (int i = 0; i < 64; ++i) z[i / 4] += x[i] * y[i];
   return load_i32(z);
 }
-inline I32x16 sum_fours(const FourSums& a) noexcept { return a; }
 
 struct EmulatedTiles {
   std::int64_t rows = 0, depth = 0;

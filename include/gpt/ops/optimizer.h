@@ -27,8 +27,8 @@ struct AdamWStep {
 ///   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
 ///   p = p - (learning_rate / (1 - beta1^t) * m) / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
 /// in float32, the factors of the step computed in double and rounded: the bits of torch.optim.AdamW, where its vectors have fused
-/// multiply-adds. All tensors float32 of one shape. A parameter that
-/// ops::split has put in two is given as its bfloat16 value and its rest: then p is joined, and what it becomes is split.
+/// multiply-adds. All tensors float32 of one shape. A parameter that ops::split has put in two is given as its bfloat16 value and
+/// its rest: then p is joined, and what it becomes is split.
 /// Throws ShapeError, ArgumentError for a step below 1.
 void adamw(TensorView parameter, ConstTensorView gradient, TensorView m, TensorView v, const AdamWStep& step,
            TensorView rest = {});
