@@ -40,7 +40,14 @@ inline const KernelTable* kernels_named(const std::string& name) {
   return &kEmulatedAvx512Table;
 }
 
-/// A test of one of them, which is its parameter or the first part of it; skipped where the CPU lacks it.
+/// Whether the CPU itself has what a name emulates: the emulation, ten times slower, would show nothing more.
+inline bool emulates_this_cpu(const std::string& name) {
+  return (name == "emulated_avx512" && kernels_named("avx512") != nullptr) ||
+         (name == "emulated_amx" && kernels_named("amx") != nullptr);
+}
+
+/// A test of one of them, which is its parameter or the first part of it; skipped where the CPU lacks it, and where it is emulated
+/// without need.
 template <class Param = std::string>
 class IsaTest : public ::testing::TestWithParam<Param> {
  protected:
@@ -48,6 +55,7 @@ class IsaTest : public ::testing::TestWithParam<Param> {
     const std::string& name = name_in(this->GetParam());
     candidate_ = kernels_named(name);
     if (candidate_ == nullptr) GTEST_SKIP() << "this CPU has no " << name;
+    if (emulates_this_cpu(name)) GTEST_SKIP() << "this CPU needs no emulation";
   }
   const KernelTable& candidate() const { return *candidate_; }
 
