@@ -65,17 +65,24 @@ inline int keys_in_group(std::int64_t count, int g) noexcept {
   return left < 0 ? 0 : left < kLanes ? static_cast<int>(left) : kLanes;
 }
 
-/// scores[r][..] = the chains over d of q[r] and the 16 keys of a group.
-template <int rows>
-inline void multiply_keys(const float* q, std::int64_t q_stride, const float* keys, std::int64_t head_dim,
-                          float* scores) noexcept {
-  F32x16 acc[static_cast<unsigned>(rows)];
-  for (int r = 0; r < rows; ++r) acc[r] = broadcast(0.0f);
-  for (std::int64_t d = 0; d < head_dim; ++d) {
-    const F32x16 k = load(keys + d * kLanes);
-    for (int r = 0; r < rows; ++r) acc[r] = fma(broadcast(q[r * q_stride + d]), k, acc[r]);
-  }
-  for (int r = 0; r < rows; ++r) store(scores + r * kKeyBlock, acc[r]);
+/// scores[r][..] = the chains over d of q[r] and the 16 keys of each of `groups` groups.
+template <int rows, int groups>
+inline void multiply_keys(const float* q, std::int64_t q_stride, const float* const* keys,
+                          std::int64_t head_dim, float* scores) noexcept {
+  F32x16 acc[static_cast<unsigned>(groups)][static_cast<unsigned>(rows)];
+#pragma GCC unroll 16
+  for (int g = 0; g < groups; ++g)
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) acc[g][r] = broadcast(0.0f);
+  for (std::int64_t d = 0; d < head_dim; ++d)
+    for_each_product<groups, rows>(
+        [&](int g) noexcept { return load(keys[g] + d * kLanes); },
+        [&](int r) noexcept { return broadcast(q[r * q_stride + d]); },
+        [&](int g, int r, const F32x16& k, const F32x16& x) noexcept { acc[g][r] = fma(x, k, acc[g][r]); });
+#pragma GCC unroll 16
+  for (int g = 0; g < groups; ++g)
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) store(scores + r * kKeyBlock + g * kLanes, acc[g][r]);
 }
 
 /// Asks for n elements that will be read soon. Narrow elements take so much work that the processor does not look far enough
@@ -157,7 +164,7 @@ inline void weigh(float* s, int count, const float* const* value_scales, float c
   store(state.l, l);
 }
 
-/// Sixteen elements of the values of a block, from the same d on.
+/// Stretches of 16 elements of the values of a block, from the same d on.
 struct ValueColumns {
   const float* const* groups;
   std::int64_t stride;  // from value to value
@@ -181,25 +188,39 @@ inline void add_rest(const float* weights, std::int64_t count, std::int64_t extr
   }
 }
 
-/// y[r] = c[r] y[r] + the chains over j of weights[r][j] and 16 elements of the values j, for rows r with keys
-/// 0 .. count + min(r, extra).
-template <int rows>
+/// y[r] = c[r] y[r] + the chains over j of weights[r][j] and 16 elements of the values j, or those of several `vectors`, for rows r
+/// with keys 0 .. count + min(r, extra). `lanes` elements of a single vector are there.
+template <int rows, int vectors>
 inline void add_values(const float* weights, std::int64_t count, std::int64_t extra,
                        const ValueColumns& values, const float* c, float* y, std::int64_t y_stride,
                        int lanes) noexcept {
-  F32x16 acc[static_cast<unsigned>(rows)];
-  for (int r = 0; r < rows; ++r) acc[r] = load_first(y + r * y_stride, lanes) * broadcast(c[r]);
+  if constexpr (vectors > 1) lanes = kLanes;
+  F32x16 acc[static_cast<unsigned>(vectors)][static_cast<unsigned>(rows)];
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 16
+    for (int v = 0; v < vectors; ++v)
+      acc[v][r] = load_first(y + r * y_stride + v * kLanes, lanes) * broadcast(c[r]);
   for (int g = 0; g * kLanes < count; ++g) {
     const float* const w = weights + g * kLanes;
-    const float* const v = values.group(g);
+    const float* value = values.group(g);
     const int keys = keys_in_group(count, g);
-    for (int j = 0; j < keys; ++j) {
-      const F32x16 x = load(v + j * values.stride);
-      for (int r = 0; r < rows; ++r) acc[r] = fma(broadcast(w[r * kKeyBlock + j]), x, acc[r]);
-    }
+    for (int j = 0; j < keys; ++j, value += values.stride)
+      for_each_product<vectors, rows>([&](int v) noexcept { return load(value + v * kLanes); },
+                                      [&](int r) noexcept { return broadcast(w[r * kKeyBlock + j]); },
+                                      [&](int v, int r, const F32x16& x, const F32x16& weight) noexcept {
+                                        acc[v][r] = fma(weight, x, acc[v][r]);
+                                      });
   }
-  add_rest<1, rows>(weights, count, extra, values, acc);
-  for (int r = 0; r < rows; ++r) store_first(y + r * y_stride, acc[r], lanes);
+  if (extra > 0) {
+#pragma GCC unroll 16
+    for (int v = 0; v < vectors; ++v)
+      add_rest<1, rows>(weights, count, extra, {values.groups, values.stride, values.d + v * kLanes}, acc[v]);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 16
+    for (int v = 0; v < vectors; ++v) store_first(y + r * y_stride + v * kLanes, acc[v][r], lanes);
 }
 
 /// The same for one query and `vectors` times 16 elements from d on, the last of them `lanes`. `ahead` is how many keys the
@@ -330,14 +351,27 @@ struct QueryBlock {
   std::int64_t active() const noexcept { return first > position ? first - position : 0; }
 };
 
+/// Where the registers hold the sums of four stretches side by side, so many rows of a whole tile meet them at once.
+template <int tile>
+inline constexpr bool kWideTile = tile == kMicroRows&& kWidePanels == kKeyGroups&& tile % kWideRows == 0;
+
 inline void multiply_block(const QueryBlock& b, const float* const* keys, std::int64_t head_dim,
                            float* scores) noexcept {
+  const auto multiply = [&]<int rows, int together>(std::int64_t r, int g) noexcept {
+    multiply_keys<rows, together>(b.q + r * b.q_stride, b.q_stride, keys + g, head_dim,
+                                  scores + r * kKeyBlock + g * kLanes);
+  };
   for (std::int64_t r = b.active(); r < b.count; r += kMicroRows)
     with_count<kMicroRows>(b.count - r, [&]<int tile>() noexcept {
       const int groups = (b.keys_of(r + tile - 1) + kLanes - 1) / kLanes;
-      for (int g = 0; g < groups; ++g)
-        multiply_keys<tile>(b.q + r * b.q_stride, b.q_stride, keys[g], head_dim,
-                            scores + r * kKeyBlock + g * kLanes);
+      if constexpr (kWideTile<tile>) {
+        if (groups == kKeyGroups) {
+          for (int i = 0; i < tile; i += kWideRows)
+            multiply.template operator()<kWideRows, kKeyGroups>(r + i, 0);
+          return;
+        }
+      }
+      for (int g = 0; g < groups; ++g) multiply.template operator()<tile, 1>(r, g);
     });
 }
 
@@ -364,13 +398,19 @@ inline void weigh_block(const QueryBlock& b, float scale, const float* const* ke
 
 inline void add_block(const QueryBlock& b, const float* const* values, std::int64_t head_dim,
                       std::int64_t padded, const float* weights, const float* c) noexcept {
+  const auto add = [&]<int rows, int together>(std::int64_t r, std::int64_t d) noexcept {
+    const int keys = b.keys_of(r);
+    add_values<rows, together>(weights + r * kKeyBlock, keys, b.keys_of(r + rows - 1) - keys,
+                               ValueColumns{values, padded, d}, c + r, b.y + r * b.y_stride + d, b.y_stride,
+                               lanes_left(d, head_dim));
+  };
   for (std::int64_t r = b.active(); r < b.count; r += kMicroRows)
     with_count<kMicroRows>(b.count - r, [&]<int tile>() noexcept {
-      const int keys = b.keys_of(r);
-      for (std::int64_t d = 0; d < head_dim; d += kLanes)
-        add_values<tile>(weights + r * kKeyBlock, keys, b.keys_of(r + tile - 1) - keys,
-                         ValueColumns{values, padded, d}, c + r, b.y + r * b.y_stride + d, b.y_stride,
-                         lanes_left(d, head_dim));
+      std::int64_t d = 0;
+      if constexpr (kWideTile<tile>)
+        for (; d + kWidePanels * kLanes <= head_dim; d += kWidePanels * kLanes)
+          for (int i = 0; i < tile; i += kWideRows) add.template operator()<kWideRows, kWidePanels>(r + i, d);
+      for (; d < head_dim; d += kLanes) add.template operator()<tile, 1>(r, d);
     });
 }
 

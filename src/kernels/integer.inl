@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 
 #include "kernels/elementary.inl"  // first: the others use these
-#include "kernels/with_count.inl"
+#include "kernels/register_tile.inl"
 
 #include "kernels/activation.inl"
 #include "kernels/linear_blocks.inl"

@@ -47,30 +47,6 @@ struct Asking {
 /// Panels side by side, of `rows` rows each, where registers hold `sums` sums beside the weights.
 constexpr int streamed_panels(int sums, int rows) noexcept { return sums / rows > 4 ? 4 : sums / rows; }
 
-/// Calls f(p, r, weights, number) for the products of a step of `panels` panels and `rows` rows, whose weights and numbers of x
-/// load(p) and number(r) give. With many registers each of both is loaded once; with few, one panel's weights at a time.
-template <int panels, int rows, class Load, class Number, class F>
-[[gnu::always_inline]] inline void for_each_product(Load load, Number number, F f) noexcept {
-  if constexpr (kManyRegisters) {
-    decltype(load(0)) v[static_cast<unsigned>(panels)];
-#pragma GCC unroll 16
-    for (int p = 0; p < panels; ++p) v[p] = load(p);
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) {
-      const auto x = number(r);
-#pragma GCC unroll 16
-      for (int p = 0; p < panels; ++p) f(p, r, v[p], x);
-    }
-  } else {
-#pragma GCC unroll 16
-    for (int p = 0; p < panels; ++p) {
-      const auto v = load(p);
-#pragma GCC unroll 16
-      for (int r = 0; r < rows; ++r) f(p, r, v, number(r));
-    }
-  }
-}
-
 /// Calls f(a, first row, rows, first panel, last panel) for the blocks of rows that a range of tasks touches.
 template <class F>
 inline void for_each_block(const LinearArgs& a, std::int64_t begin, std::int64_t end, F f) noexcept {

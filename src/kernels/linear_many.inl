@@ -44,17 +44,11 @@ GPT_ALONE void multiply_tile(const TileOperands& of, const Sums& sums, bool firs
   for (std::int64_t k = 0; k < count;) {
     const std::int64_t end = k + ahead.inputs < count ? k + ahead.inputs : count;
     ahead.next();
-    for (; k < end; ++k) {
-      F32x16 v[static_cast<unsigned>(panels)];
-#pragma GCC unroll 16
-      for (int p = 0; p < panels; ++p) v[p] = load(w + p * w_stride + k * kLanes);
-#pragma GCC unroll 16
-      for (int r = 0; r < rows; ++r) {
-        const F32x16 b = broadcast(x[r * x_stride + k]);
-#pragma GCC unroll 16
-        for (int p = 0; p < panels; ++p) acc[p][r] = fma(b, v[p], acc[p][r]);
-      }
-    }
+    for (; k < end; ++k)
+      for_each_product<panels, rows>(
+          [&](int p) noexcept { return load(w + p * w_stride + k * kLanes); },
+          [&](int r) noexcept { return broadcast(x[r * x_stride + k]); },
+          [&](int p, int r, const F32x16& v, const F32x16& b) noexcept { acc[p][r] = fma(b, v, acc[p][r]); });
   }
   if (place != nullptr) {
 #pragma GCC unroll 16
