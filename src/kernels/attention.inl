@@ -189,7 +189,8 @@ inline void add_rest(const float* weights, std::int64_t count, std::int64_t extr
 }
 
 /// y[r] = c[r] y[r] + the chains over j of weights[r][j] and 16 elements of the values j, or those of several `vectors`, for rows r
-/// with keys 0 .. count + min(r, extra). `lanes` elements of a single vector are there.
+/// with keys 0 .. count + min(r, extra). Without c, before which y is nothing, 0 + the chains. `lanes` elements of a single vector
+/// are there.
 template <int rows, int vectors>
 inline void add_values(const float* weights, std::int64_t count, std::int64_t extra,
                        const ValueColumns& values, const float* c, float* y, std::int64_t y_stride,
@@ -200,7 +201,8 @@ inline void add_values(const float* weights, std::int64_t count, std::int64_t ex
   for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 16
     for (int v = 0; v < vectors; ++v)
-      acc[v][r] = load_first(y + r * y_stride + v * kLanes, lanes) * broadcast(c[r]);
+      acc[v][r] =
+          c == nullptr ? broadcast(0.0f) : load_first(y + r * y_stride + v * kLanes, lanes) * broadcast(c[r]);
   for (int g = 0; g * kLanes < count; ++g) {
     const float* const w = weights + g * kLanes;
     const float* value = values.group(g);
@@ -245,11 +247,9 @@ inline void stream_values(const float* weights, int count, const KeyBlock<dtype>
   for (int v = 0; v < vectors; ++v) store_first(y + v * kLanes, acc[v], v < vectors - 1 ? kLanes : lanes);
 }
 
-inline void start(RunningSoftmax& state, float* y, std::int64_t head_dim) noexcept {
+inline void start(RunningSoftmax& state) noexcept {
   state.m = kLowest;
   store(state.l, broadcast(0.0f));
-  for (std::int64_t d = 0; d < head_dim; d += kLanes)
-    store_first(y + d, broadcast(0.0f), lanes_left(d, head_dim));
 }
 
 inline void finish_softmax(const RunningSoftmax& state, float* y, std::int64_t head_dim,
@@ -292,7 +292,9 @@ void attend_row(const AttentionArgs& a, const HeadCache<dtype>& cache, const flo
   };
   alignas(64) float scores[kKeyBlock];
   alignas(64) RunningSoftmax state;
-  start(state, y, a.head_dim);
+  start(state);
+  for (std::int64_t d = 0; d < a.head_dim; d += kLanes)
+    store_first(y + d, broadcast(0.0f), lanes_left(d, a.head_dim));
   GroupWalk<dtype> walk(cache);
   KeyBlock<dtype> blocks[2];
   blocks[0].take(walk, keys_from(0));
@@ -337,7 +339,7 @@ inline void widen(const typename CacheType<dtype>::Element* const* from, std::in
 struct QueryBlock {
   const float* q;  // of the first query
   std::int64_t q_stride;
-  float* y;  // holds o meanwhile
+  float* y;  // holds o behind the first block
   std::int64_t y_stride;
   std::int64_t count, position;  // of the first query
   std::int64_t first;
@@ -401,8 +403,8 @@ inline void add_block(const QueryBlock& b, const float* const* values, std::int6
   const auto add = [&]<int rows, int together>(std::int64_t r, std::int64_t d) noexcept {
     const int keys = b.keys_of(r);
     add_values<rows, together>(weights + r * kKeyBlock, keys, b.keys_of(r + rows - 1) - keys,
-                               ValueColumns{values, padded, d}, c + r, b.y + r * b.y_stride + d, b.y_stride,
-                               lanes_left(d, head_dim));
+                               ValueColumns{values, padded, d}, b.first == 0 ? nullptr : c + r,
+                               b.y + r * b.y_stride + d, b.y_stride, lanes_left(d, head_dim));
   };
   for (std::int64_t r = b.active(); r < b.count; r += kMicroRows)
     with_count<kMicroRows>(b.count - r, [&]<int tile>() noexcept {
@@ -429,7 +431,7 @@ void attend_block(const AttentionArgs& a, const HeadCache<dtype>& cache, const T
                rows.end - rows.begin,
                a.past + rows.begin,
                0};
-  for (std::int64_t r = 0; r < b.count; ++r) start(state[r], b.y + r * b.y_stride, a.head_dim);
+  for (std::int64_t r = 0; r < b.count; ++r) start(state[r]);
   GroupWalk<dtype> walk(cache);
   KeyBlock<dtype> block;
   const float* groups[kKeyGroups];
