@@ -232,8 +232,11 @@ inline void stream_values(const float* weights, int count, const KeyBlock<dtype>
                           const KeyBlock<dtype>& next, std::int64_t d, std::int64_t stride,
                           std::int64_t ahead, float c, float* y, int lanes) noexcept {
   F32x16 acc[static_cast<unsigned>(vectors)];
-  for (int v = 0; v < vectors; ++v)
-    acc[v] = load_first(y + v * kLanes, v < vectors - 1 ? kLanes : lanes) * broadcast(c);
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; ++v) {
+    const float* const o = y + v * kLanes;
+    acc[v] = (v < vectors - 1 ? load(o) : load_first(o, lanes)) * broadcast(c);
+  }
   for (int g = 0; g * kLanes < count; ++g) {
     const auto* values = block.values[g] + d;
     const int keys = keys_in_group(count, g), coming_keys = keys_in_group(ahead, g);
@@ -241,10 +244,15 @@ inline void stream_values(const float* weights, int count, const KeyBlock<dtype>
       if (dtype != DType::f32 && j < coming_keys)
         prefetch<dtype, vectors * kLanes>(next.values[g] + j * stride + d);
       const F32x16 w = broadcast(weights[g * kLanes + j]);
+#pragma GCC unroll 16
       for (int v = 0; v < vectors; ++v) acc[v] = fma(w, CacheType<dtype>::load(values + v * kLanes), acc[v]);
     }
   }
-  for (int v = 0; v < vectors; ++v) store_first(y + v * kLanes, acc[v], v < vectors - 1 ? kLanes : lanes);
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; ++v) {
+    float* const o = y + v * kLanes;
+    v < vectors - 1 ? store(o, acc[v]) : store_first(o, acc[v], lanes);
+  }
 }
 
 inline void start(RunningSoftmax& state) noexcept {
