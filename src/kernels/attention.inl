@@ -1,6 +1,6 @@
 // Causal attention by online softmax: ops::attention gives the arithmetic. One query is answered by reading its head's cache
-// once, several keys (and several stretches of d) at a time; a block of queries by register tiles of kMicroRows queries, as
-// in the matrix product. Every sum is the same chain in both.
+// once, several keys (and several stretches of d) at a time; a block of queries by register tiles as in the matrix product, of kMicroRows queries or,
+// where the registers allow, of kWideRows. Every sum is the same chain in both.
 
 namespace gpt::kernels {
 namespace {
@@ -121,7 +121,7 @@ inline void stream_keys(const float* q, const KeyBlock<dtype>& block, const KeyB
   for (int g = 0; g < groups; ++g) store(scores + g * kLanes, acc[g]);
 }
 
-/// The state of one query between blocks, beside its y, which holds o.
+/// The state of one query between blocks, beside its y, which holds o after the first.
 struct RunningSoftmax {
   float m;
   float l[kLanes];
@@ -164,7 +164,7 @@ inline void weigh(float* s, int count, const float* const* value_scales, float c
   store(state.l, l);
 }
 
-/// Stretches of 16 elements of the values of a block, from the same d on.
+/// The values of a block, from element d on.
 struct ValueColumns {
   const float* const* groups;
   std::int64_t stride;  // from value to value
@@ -189,8 +189,8 @@ inline void add_rest(const float* weights, std::int64_t count, std::int64_t extr
 }
 
 /// y[r] = c[r] y[r] + the chains over j of weights[r][j] and 16 elements of the values j, or those of several `vectors`, for rows r
-/// with keys 0 .. count + min(r, extra). Without c, before which y is nothing, 0 + the chains. `lanes` elements of a single vector
-/// are there.
+/// with keys 0 .. count + min(r, extra). Several vectors are whole; of a single one, `lanes` elements are there. Where c is null, for
+/// the first block, y is not read and the chains begin at 0, as c times 0 is; unless c is NaN, and then so is every weight.
 template <int rows, int vectors>
 inline void add_values(const float* weights, std::int64_t count, std::int64_t extra,
                        const ValueColumns& values, const float* c, float* y, std::int64_t y_stride,
@@ -255,7 +255,7 @@ inline void stream_values(const float* weights, int count, const KeyBlock<dtype>
   }
 }
 
-inline void start(RunningSoftmax& state) noexcept {
+inline void start_softmax(RunningSoftmax& state) noexcept {
   state.m = kLowest;
   store(state.l, broadcast(0.0f));
 }
@@ -300,7 +300,7 @@ void attend_row(const AttentionArgs& a, const HeadCache<dtype>& cache, const flo
   };
   alignas(64) float scores[kKeyBlock];
   alignas(64) RunningSoftmax state;
-  start(state);
+  start_softmax(state);
   for (std::int64_t d = 0; d < a.head_dim; d += kLanes)
     store_first(y + d, broadcast(0.0f), lanes_left(d, a.head_dim));
   GroupWalk<dtype> walk(cache);
@@ -347,7 +347,7 @@ inline void widen(const typename CacheType<dtype>::Element* const* from, std::in
 struct QueryBlock {
   const float* q;  // of the first query
   std::int64_t q_stride;
-  float* y;  // holds o behind the first block
+  float* y;  // holds o after the first block
   std::int64_t y_stride;
   std::int64_t count, position;  // of the first query
   std::int64_t first;
@@ -361,9 +361,10 @@ struct QueryBlock {
   std::int64_t active() const noexcept { return first > position ? first - position : 0; }
 };
 
-/// Where the registers hold the sums of four stretches side by side, so many rows of a whole tile meet them at once.
+/// Whether a tile is divided into some of kWideRows rows, against several groups of keys or stretches of values at once.
+static_assert((kWidePanels == kKeyGroups && kMicroRows % kWideRows == 0) || kWidePanels == 1);
 template <int tile>
-inline constexpr bool kWideTile = tile == kMicroRows&& kWidePanels == kKeyGroups&& tile % kWideRows == 0;
+inline constexpr bool kWideTile = (tile == kMicroRows) && (kWidePanels > 1);
 
 inline void multiply_block(const QueryBlock& b, const float* const* keys, std::int64_t head_dim,
                            float* scores) noexcept {
@@ -439,7 +440,7 @@ void attend_block(const AttentionArgs& a, const HeadCache<dtype>& cache, const T
                rows.end - rows.begin,
                a.past + rows.begin,
                0};
-  for (std::int64_t r = 0; r < b.count; ++r) start(state[r]);
+  for (std::int64_t r = 0; r < b.count; ++r) start_softmax(state[r]);
   GroupWalk<dtype> walk(cache);
   KeyBlock<dtype> block;
   const float* groups[kKeyGroups];

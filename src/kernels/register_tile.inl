@@ -1,4 +1,4 @@
-// Register tiles: sums of some rows and of some stretches of 16 numbers side by side, panels of a matrix or keys or values.
+// Register tiles: sums of some rows and of vectors side by side: of panels of a matrix, keys or values.
 
 namespace gpt::kernels {
 namespace {
@@ -12,26 +12,26 @@ inline void with_count(std::int64_t n, F&& f) noexcept {
   f.template operator()<most>();
 }
 
-/// Calls f(s, r, vector, number) for the products of a step of `stretches` stretches and `rows` rows, whose vectors and numbers
-/// load(s) and number(r) give. With many registers each of both is loaded once; with few, one stretch's vector at a time.
-template <int stretches, int rows, class Load, class Number, class F>
+/// Calls f(i, r, vector, number) for the products of a step of `vectors` vectors and `rows` rows, which load(i) and number(r) give. With
+/// many registers each of both is loaded once; with few, one vector at a time.
+template <int vectors, int rows, class Load, class Number, class F>
 [[gnu::always_inline]] inline void for_each_product(Load load, Number number, F f) noexcept {
   if constexpr (kManyRegisters) {
-    decltype(load(0)) v[static_cast<unsigned>(stretches)];
+    decltype(load(0)) v[static_cast<unsigned>(vectors)];
 #pragma GCC unroll 16
-    for (int s = 0; s < stretches; ++s) v[s] = load(s);
+    for (int i = 0; i < vectors; ++i) v[i] = load(i);
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) {
       const auto x = number(r);
 #pragma GCC unroll 16
-      for (int s = 0; s < stretches; ++s) f(s, r, v[s], x);
+      for (int i = 0; i < vectors; ++i) f(i, r, v[i], x);
     }
   } else {
 #pragma GCC unroll 16
-    for (int s = 0; s < stretches; ++s) {
-      const auto v = load(s);
+    for (int i = 0; i < vectors; ++i) {
+      const auto v = load(i);
 #pragma GCC unroll 16
-      for (int r = 0; r < rows; ++r) f(s, r, v, number(r));
+      for (int r = 0; r < rows; ++r) f(i, r, v, number(r));
     }
   }
 }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -41,7 +42,8 @@ struct Problem {
           std::int64_t page_tokens = 0)
       : qkv(random_tensor({past + rows, 3 * n_head * head_dim}, 11)),
         cache(n_head, head_dim, past + rows, dtype, page_tokens),
-        y(Tensor::zeros({past + rows, n_head * head_dim})) {
+        y(Tensor::empty({past + rows, n_head * head_dim})) {
+    std::memset(y.view().raw(), 0xff, y.nbytes());  // NaN: nobody may read it before it is written
     const std::int64_t d = n_head * head_dim;
     args.stride = 3 * d;
     args.y_stride = d;
@@ -112,6 +114,24 @@ TEST_P(AttentionIsa, GivesTheSameBitsTokenByToken) {
     for (std::int64_t t = 0; t < 140; ++t) tokens.run(candidate(), t, 1);
     EXPECT_TRUE(same(whole, tokens)) << head_dim;
   }
+}
+
+// A query alone and one among others begin their sums in two ways, which must not show where a number is none.
+TEST_P(AttentionIsa, GivesNaNTokenByTokenWhereItDoesAtOnce) {
+  constexpr std::int64_t kHeadDim = 64, kRows = 140, kStride = 3 * kHeadDim;
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
+    for (const std::int64_t token : {0, 20, 70, 139})
+      for (const std::int64_t part : {0, 1, 2}) {  // in a query, key or value
+        Problem whole(1, kHeadDim, 0, kRows, dtype()), tokens(1, kHeadDim, 0, kRows, dtype());
+        for (Problem* p : {&whole, &tokens})
+          p->qkv.data<float>()[token * kStride + part * kHeadDim + 5] = bad;
+        whole.run(candidate(), 0, kRows);
+        for (std::int64_t t = 0; t < kRows; ++t) tokens.run(candidate(), t, 1);
+        const auto alike = [](float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+        EXPECT_TRUE(std::equal(whole.y.span<float>().begin(), whole.y.span<float>().end(),
+                               tokens.y.span<float>().begin(), alike))
+            << bad << " at token " << token << " part " << part;
+      }
 }
 
 TEST_P(AttentionIsa, GivesTheScalarBitsOverPages) {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "gpt/core/error.h"
 #include "kernels/kernels.h"
 #include "ops/checks.h"
 #include "support/random_tensor.h"

@@ -213,19 +213,23 @@ TEST_P(AttentionOverCache, DoesNotDependOnTheNumberOfThreads) {
 }
 
 TEST_P(AttentionOverCache, SkipsKeysBehindTheQueryWhateverTheyHold) {
-  const AttentionShape shape{1, 8, 1.0f};
-  constexpr std::int64_t kT = 80;
-  Tensor qkv = random_tensor({kT, 24}, 4);
-  const Tensor expected = attend_whole(qkv, shape, GetParam());
-  for (const std::int64_t seen : {1, 5, 16, 63, 70}) {
-    Tensor broken = qkv.clone();
-    for (std::int64_t t = seen; t < kT; ++t)
-      for (std::int64_t i = 8; i < 24; ++i) broken.data<float>()[t * 24 + i] = i % 2 == 0 ? kNaN : kInfinity;
-    const Tensor y = attend_whole(broken, shape, GetParam());
-    EXPECT_TRUE(same_bits(ConstTensorView(expected.data<float>(), {seen, 8}),
-                          ConstTensorView(y.data<float>(), {seen, 8})))
-        << seen;
-    for (std::int64_t i = seen * 8; i < kT * 8; ++i) EXPECT_TRUE(std::isnan(y.data<float>()[i])) << i;
+  for (const std::int64_t d : {8, 80}) {
+    const AttentionShape shape{1, d, d == 8 ? 1.0f : 0.1f};
+    constexpr std::int64_t kT = 80;
+    Tensor qkv = random_tensor({kT, 3 * d}, 4);
+    const Tensor expected = attend_whole(qkv, shape, GetParam());
+    for (const std::int64_t seen : {1, 5, 16, 49, 63, 70}) {
+      Tensor broken = qkv.clone();
+      for (std::int64_t t = seen; t < kT; ++t)
+        for (std::int64_t i = d; i < 3 * d; ++i)
+          broken.data<float>()[t * 3 * d + i] = i % 2 == 0 ? kNaN : kInfinity;
+      const Tensor y = attend_whole(broken, shape, GetParam());
+      EXPECT_TRUE(same_bits(ConstTensorView(expected.data<float>(), {seen, d}),
+                            ConstTensorView(y.data<float>(), {seen, d})))
+          << d << " " << seen;
+      for (std::int64_t i = seen * d; i < kT * d; ++i)
+        EXPECT_TRUE(std::isnan(y.data<float>()[i])) << d << " " << i;
+    }
   }
 }
 

@@ -7,7 +7,6 @@
 
 #include "gpt/core/tensor.h"
 #include "gpt/ops/weight.h"
-#include "support/random_tensor.h"
 
 namespace gpt::test {
 
