@@ -1,6 +1,6 @@
 // Causal attention by online softmax: ops::attention gives the arithmetic. One query is answered by reading its head's cache
-// once, several keys (and several stretches of d) at a time; a block of queries by register tiles as in the matrix product, of kMicroRows queries or,
-// where the registers allow, of kWideRows. Every sum is the same chain in both.
+// once, several keys (and several stretches of d) at a time; a block of queries by register tiles as in the matrix product, of
+// kMicroRows queries or, where the registers allow, of kWideRows. Every sum is the same chain in both.
 
 namespace gpt::kernels {
 namespace {

@@ -55,6 +55,7 @@ inline Upcoming part_of(const void* block, std::int64_t bytes, std::int64_t t, s
                         std::int64_t count) noexcept {
   return {static_cast<const char*>(block) + bytes * t / tiles, count == 0 ? 0 : bytes / (tiles * count)};
 }
+
 /// sums[r][16] += x[r][0 .. count) times w[count][16], for `rows` rows, while the next block is asked for step by step. The sums of
 /// a first block begin at 0.
 template <int rows>

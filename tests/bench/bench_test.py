@@ -12,7 +12,6 @@ import xml.dom.minidom
 
 PROGRAMS = pathlib.Path(os.environ["GPT_BENCH_PROGRAMS"])
 SOURCES = pathlib.Path(os.environ["GPT_BENCH_SOURCES"])
-ONCE = "--benchmark_min_time=1e-9"  # one pair of work and peak, however short the work
 PEAKS = ("fma", "int8", "int8_sum16", "int16", "read_4k", "read_2m", "read_cache")
 
 
@@ -28,7 +27,7 @@ def run(program, *arguments, environment=None, status=0):
 
 def smoke(program, name, *options, environment=None, status=0):
     """The results of the benchmark with exactly this name."""
-    out, err = run(PROGRAMS / program, "--smoke", ONCE, "--benchmark_format=json", f"--benchmark_filter=^{name}$", *options,
+    out, err = run(PROGRAMS / program, "--smoke", "--benchmark_format=json", f"--benchmark_filter=^{name}$", *options,
                    environment=environment, status=status)
     return json.loads(out)["benchmarks"], err
 
@@ -197,7 +196,7 @@ class Scripts(unittest.TestCase):
 
     def test_side_by_side_runs_a_benchmark(self):
         out, _ = script("side_by_side", f"--program={PROGRAMS}/bench_model", "--benchmark=BM_Prefill/f32/T:5/threads:1",
-                        "--option=--smoke", f"--option={ONCE}", "--option=--no-peaks", "--peer=echo 10 t/s", "--pairs=2", "--json")
+                        "--option=--smoke", "--option=--no-peaks", "--peer=echo 10 t/s", "--pairs=2", "--json")
         self.assertGreater(json.loads(out)["ours"], 0)
 
     def test_training_step_compares_speed_and_memory(self):
@@ -236,7 +235,7 @@ class Scripts(unittest.TestCase):
     def test_plot_and_tables_are_made_from_results(self):
         with tempfile.TemporaryDirectory() as directory:
             results, page, plot = (pathlib.Path(directory) / n for n in ("r.json", "README.md", "plot.svg"))
-            run(PROGRAMS / "bench_model", "--smoke", ONCE, f"--benchmark_out={results}",
+            run(PROGRAMS / "bench_model", "--smoke", f"--benchmark_out={results}",
                 "--benchmark_filter=^(BM_Prefill/f32/T:5/threads:1|BM_Decode/int8/kv:f32/ctx:0/batch:1/threads:1)$")
             script("roofline.py", results, f"--output={plot}", "--threads=1")
             drawing = xml.dom.minidom.parse(str(plot))

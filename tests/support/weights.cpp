@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,19 +13,9 @@
 namespace gpt::test {
 namespace {
 
-/// Bytes of Knuth's linear congruential generator: CounterRng's, without optimization and instrumented, take longer than the products
-/// that they are for.
-class QuickBytes {
- public:
-  explicit QuickBytes(std::uint64_t seed) : state_(seed) {}
-  std::uint8_t next() {
-    state_ = state_ * 6364136223846793005u + 1442695040888963407u;
-    return static_cast<std::uint8_t>(state_ >> 56);
-  }
-
- private:
-  std::uint64_t state_;
-};
+/// Knuth's generator. CounterRng's numbers, without optimization and instrumented, take longer than the products that they are for.
+using QuickRandom =
+    std::linear_congruential_engine<std::uint64_t, 6364136223846793005u, 1442695040888963407u, 0>;
 
 }  // namespace
 
@@ -53,11 +44,12 @@ ops::Weight random_quantized(std::int64_t in, std::int64_t out, const ops::Quant
   w.values = int4 ? Tensor::zeros({panels, steps, 16, 4}, DType::u8)
                   : Tensor::zeros({panels, 4 * steps, 16, 2}, DType::i8);
   const auto quanta = static_cast<std::uint8_t*>(static_cast<void*>(w.values.view().raw()));
-  QuickBytes bytes(seed);
+  QuickRandom random(seed);
+  const auto next_byte = [&random] { return static_cast<unsigned>(random() >> 56); };
   for (std::int64_t n = 0; n < out; ++n)
     for (std::int64_t k = 0; k < in; ++k) {
       const std::int64_t panel = n / 16, lane = n % 16;
-      const unsigned byte = bytes.next();
+      const unsigned byte = next_byte();
       if (int4) {
         std::uint8_t& two = quanta[((panel * steps + k / 8) * 16 + lane) * 4 + k % 4];
         two = static_cast<std::uint8_t>(two | byte >> 4 << (k % 8 < 4 ? 0 : 4));
@@ -68,7 +60,7 @@ ops::Weight random_quantized(std::int64_t in, std::int64_t out, const ops::Quant
     }
   if (!f.symmetric) {
     w.zero_points = Tensor::zeros({panels, groups, 16}, DType::u8);
-    for (auto& z : w.zero_points.span<std::uint8_t>()) z = bytes.next() >> 4;
+    for (auto& z : w.zero_points.span<std::uint8_t>()) z = static_cast<std::uint8_t>(next_byte() >> 4);
   }
   return w;
 }
