@@ -214,11 +214,9 @@ inline void add_values(const float* weights, std::int64_t count, std::int64_t ex
                                         acc[v][r] = fma(weight, x, acc[v][r]);
                                       });
   }
-  if (extra > 0) {
 #pragma GCC unroll 16
-    for (int v = 0; v < vectors; ++v)
-      add_rest<1, rows>(weights, count, extra, {values.groups, values.stride, values.d + v * kLanes}, acc[v]);
-  }
+  for (int v = 0; v < vectors; ++v)
+    add_rest<1, rows>(weights, count, extra, {values.groups, values.stride, values.d + v * kLanes}, acc[v]);
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 16
