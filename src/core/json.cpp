@@ -1,11 +1,13 @@
 #include "core/json.h"
 
 #include <algorithm>
+#include <charconv>
 #include <functional>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
+#include "core/c_locale.h"
 #include "core/float_environment.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
@@ -27,7 +29,7 @@ class Builder final : public nlohmann::json_sax<Parser> {
   bool boolean(bool value) override { return add(value); }
   bool number_integer(number_integer_t value) override { return add(value); }
   bool number_unsigned(number_unsigned_t value) override { return add(value); }
-  bool number_float(number_float_t value, const string_t&) override { return add(value); }
+  bool number_float(number_float_t value, const string_t& text) override { return add(number(text, value)); }
   bool string(string_t& value) override { return add(std::move(value)); }
   bool binary(binary_t&) override { return false; }  // not in JSON
 
@@ -73,6 +75,15 @@ class Builder final : public nlohmann::json_sax<Parser> {
       fail<FormatError>(source_, "is nested deeper than ", kMaxDepth, " levels, the limit for JSON");
     open_.push_back(insert(std::move(container)));
     return true;
+  }
+
+  // The lexer writes for the point what localeconv() answers, and all threads share that answer: where another one, in another
+  // locale, asked at the same time, the lexer's value ends there. It is right about numbers that are too small for a double.
+  static double number(std::string text, double lexers) {
+    if (const auto point = text.find_first_not_of("0123456789+-.eE"); point != text.npos) text[point] = '.';
+    double value = 0.0;
+    const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
+    return read.ec == std::errc() ? value : lexers;
   }
 
   // A container is appended to only while none inside it is open: the pointers in open_ stay valid.
@@ -172,6 +183,7 @@ class Writer {
 template <class T>
 std::string text_of(const T& value, int indent) {
   std::string text;
+  const CLocale locale("JSON");
   try {
     Writer(text, indent).write(value);
   } catch (const Parser::type_error&) {
@@ -238,6 +250,7 @@ Value parse(std::string_view text, std::string_view source) {
   if (const auto nul = text.find('\0'); nul != text.npos)
     fail<FormatError>(source, "is not valid JSON: byte ", nul, " is NUL");
   const DefaultFloatEnvironment environment;  // numbers are read to the nearest
+  const CLocale locale(source);
   Builder builder(text, source);
   try {
     Parser::sax_parse(text.begin(), text.end(), &builder);
@@ -258,6 +271,7 @@ std::string dump(const Value& value, int indent) { return text_of(value, indent)
 std::string dump(const Value::Object& object, int indent) { return text_of(object, indent); }
 
 std::optional<std::string> dump_string(const std::string& text) {
+  const CLocale locale("JSON");
   try {
     return Parser(text).dump();
   } catch (const Parser::type_error&) {
