@@ -1,13 +1,23 @@
 #include "gpt/core/rng.h"
 
+#include "core/float_environment.h"
+#include "core/normal.h"
 #include "gpt/core/math.h"
 
 namespace gpt {
 
-double CounterRng::normal(std::uint64_t index) const noexcept {
-  const double u = uniform(index);
-  const double v = second_uniform(index);
+double normal_here(const CounterRng& rng, std::uint64_t index) noexcept {
+  const double u = rng.uniform(index);
+  const double v = rng.second_uniform(index);
   return math::sqrt(-2.0 * math::log(1.0 - u)) * math::cos_2pi(v);  // 1 - u is in (0, 1]
+}
+
+double CounterRng::normal(std::uint64_t index) const noexcept {
+  const DefaultFloatEnvironment environment;
+  const volatile std::uint64_t here =
+      index;  // nothing that depends on it is moved out of the environment's scope
+  const volatile double result = normal_here(*this, here);
+  return result;
 }
 
 }  // namespace gpt

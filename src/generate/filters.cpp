@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 
+#include "core/float_environment.h"
 #include "generate/processor_support.h"
 #include "gpt/core/math.h"
 
@@ -77,11 +78,15 @@ void Temperature::process(std::span<double> scores, const DecodingStep&, Process
   if (temperature_ != 1.0) divide(scores, temperature_);
 }
 
-DynamicTemperature::DynamicTemperature(double temperature, double dynatemp_range, double dynatemp_exponent)
-    : low_(std::max(0.0, require_positive("temperature", temperature) -
-                             require_positive("dynatemp_range", dynatemp_range))),
-      high_(temperature + dynatemp_range),
-      exponent_(require_positive("dynatemp_exponent", dynatemp_exponent)) {}
+DynamicTemperature::DynamicTemperature(double temperature, double dynatemp_range, double dynatemp_exponent) {
+  const DefaultFloatEnvironment environment;
+  // Read here, and not before: the compiler may take arithmetic out of an environment's scope.
+  const volatile double middle = require_positive("temperature", temperature);
+  const double range = require_positive("dynatemp_range", dynatemp_range);
+  low_ = std::max(0.0, middle - range);
+  high_ = middle + range;
+  exponent_ = require_positive("dynatemp_exponent", dynatemp_exponent);
+}
 
 void DynamicTemperature::process(std::span<double> scores, const DecodingStep&,
                                  ProcessorScratch& scratch) const {
@@ -175,7 +180,10 @@ void TopP::process(std::span<double> scores, const DecodingStep&, ProcessorScrat
   for (const TokenId id : heap) scores[static_cast<std::size_t>(id)] = kDropped;
 }
 
-MinP::MinP(double min_p) : log_min_p_(math::log(require_probability("min_p", min_p))) {}
+MinP::MinP(double min_p) {
+  const DefaultFloatEnvironment environment;
+  log_min_p_ = math::log(require_probability("min_p", min_p));
+}
 
 void MinP::process(std::span<double> scores, const DecodingStep&, ProcessorScratch&) const {
   if (log_min_p_ == kDropped || all_dropped(scores)) return;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/float_environment.h"
 #include "core/json.h"
 #include "core/quote.h"
 #include "generate/option_table.h"
@@ -262,6 +263,7 @@ void check_token_ids(const GenerateOptions& options, std::int64_t vocab_size) {
 
 CheckpointDefaults read_defaults(const Model& model,
                                  const std::function<void(std::string_view message)>& on_warning) {
+  const DefaultFloatEnvironment environment;
   CheckpointDefaults defaults;
   if (model.generation_config()) {
     const HfConfig& file = *model.generation_config();
@@ -304,6 +306,7 @@ CheckpointDefaults read_defaults(const Model& model,
 namespace gpt {
 
 GenerateOptions GenerateOptions::from_config(const HfConfig& config) {
+  const DefaultFloatEnvironment environment;
   const generate::Reader reader(config);
   GenerateOptions options;
   options.max_new_tokens = config.get_int("max_new_tokens");

@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "core/float_environment.h"
 #include "generate/processor_support.h"
 #include "gpt/core/math.h"
 
@@ -132,6 +133,7 @@ void FrequencyPenalty::process(std::span<double> scores, const DecodingStep& ste
 }
 
 Dry::Dry(Options options) : options_(std::move(options)), max_exponent_(0) {
+  const DefaultFloatEnvironment environment;
   require_at_least("dry_multiplier", options_.multiplier, 0.0);
   require_at_least("dry_base", options_.base, 1.0);
   require_count("dry_allowed_length", options_.allowed_length);

@@ -22,6 +22,7 @@ TokenId argmax(std::span<const float> scores) noexcept { return index_of_max(sco
 TokenId argmax(std::span<const double> scores) noexcept { return index_of_max(scores); }
 
 void softmax(std::span<const double> scores, std::span<double> p) noexcept {
+  const DefaultFloatEnvironment environment;
   const double sum = generate::exp_weights(scores, p);
   for (double& value : p) value /= sum;
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "core/float_environment.h"
 #include "generate/option_table.h"
 #include "generate/processor_list.h"
 #include "generate/processor_support.h"
@@ -232,6 +233,7 @@ bool is_contrastive(const GenerateOptions& options) {
 }
 
 Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defaults, const Model& model) {
+  const DefaultFloatEnvironment environment;  // the processors hold what is computed from the options
   options.validate();
   const std::int64_t vocab_size = model.config().vocab_size;
   if (options.eos_token_id) {
@@ -384,6 +386,7 @@ void check_values(const GenerateOptions& options) {
 namespace gpt {
 
 void GenerateOptions::validate() const {
+  const DefaultFloatEnvironment environment;
   generate::check_values(*this);
   // What is left open can only make it worse.
   generate::check_contrast(*this, *this);

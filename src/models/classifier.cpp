@@ -8,6 +8,7 @@
 
 #include "core/float_environment.h"
 #include "core/memory.h"
+#include "core/normal.h"
 #include "gpt/core/error.h"
 #include "gpt/core/math.h"
 #include "gpt/core/rng.h"
@@ -219,7 +220,7 @@ Classifier::Classifier(Model model, std::vector<std::string> labels, ProblemType
                        std::uint64_t{13} << 60);  // far from those that training takes from the same seed
   for (std::int64_t i = 0; i < score_.values.numel(); ++i)
     score_.values.data<float>()[i] = static_cast<float>(static_cast<double>(config.initializer_range) *
-                                                        rng.normal(static_cast<std::uint64_t>(i)));
+                                                        normal_here(rng, static_cast<std::uint64_t>(i)));
 }
 
 std::span<const TokenId> Classifier::used(std::span<const TokenId> ids) const noexcept {

@@ -164,6 +164,7 @@ Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
 }
 
 void Gpt2Config::to_hf(HfConfig& file) const {
+  const DefaultFloatEnvironment environment;
   file.set_string("model_type", "gpt2");
   for (const IntKey& k : kIntKeys) {
     if (k.member == &Gpt2Config::n_inner && n_inner == 0)

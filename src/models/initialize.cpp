@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/float_environment.h"
+#include "core/normal.h"
 #include "gpt/core/math.h"
 #include "gpt/core/parallel.h"
 #include "gpt/core/rng.h"
@@ -9,6 +11,7 @@
 namespace gpt {
 
 void initialize(Gpt2& network, std::uint64_t seed) {
+  const DefaultFloatEnvironment environment;
   const double deviation = static_cast<double>(network.config().initializer_range);
   const double deviation_of_projections =
       deviation / math::sqrt(2.0 * static_cast<double>(network.config().n_layer));
@@ -25,7 +28,7 @@ void initialize(Gpt2& network, std::uint64_t seed) {
     constexpr std::int64_t kGrain = 4096;
     parallel_for(shape.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) noexcept {
       for (std::int64_t i = begin; i < end; ++i)
-        values[i] = static_cast<float>(scale * rng.normal(static_cast<std::uint64_t>(i)));
+        values[i] = static_cast<float>(scale * normal_here(rng, static_cast<std::uint64_t>(i)));
     });
   });
 }

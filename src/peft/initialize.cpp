@@ -1,6 +1,7 @@
 #include "peft/initialize.h"
 
 #include "core/float_environment.h"
+#include "core/normal.h"
 #include "gpt/core/rng.h"
 
 namespace gpt::peft {
@@ -17,7 +18,7 @@ void fill(Tensor& tensor, const Draw& draw) {
 
 void fill_normal(Tensor& tensor, double deviation, std::uint64_t seed, std::uint64_t number) {
   const CounterRng rng(seed, kFirstStream + number);
-  fill(tensor, [&](std::uint64_t i) { return deviation * rng.normal(i); });
+  fill(tensor, [&](std::uint64_t i) { return deviation * normal_here(rng, i); });
 }
 
 void fill_uniform(Tensor& tensor, double bound, std::uint64_t seed, std::uint64_t number) {

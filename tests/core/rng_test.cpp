@@ -6,6 +6,9 @@
 #include <cmath>
 #include <cstdint>
 #include <set>
+#include <vector>
+
+#include "support/rounding_upward.h"
 
 namespace gpt {
 namespace {
@@ -93,6 +96,19 @@ TEST(CounterRng, NeighbouringNormalsAreUncorrelated) {
   double sum = 0;
   for (std::uint64_t i = 0; i < kSamples; ++i) sum += rng.normal(i) * rng.normal(i + 1);
   EXPECT_NEAR(sum / kSamples, 0.0, 4 / std::sqrt(static_cast<double>(kSamples)));
+}
+
+TEST(CounterRng, TheHostsRoundingChangesNoBit) {
+  const CounterRng rng(9);
+  const auto draw = [&] {
+    std::vector<double> all;
+    for (std::uint64_t i = 0; i < 1000; ++i)
+      for (const double x : {rng.uniform(i), rng.second_uniform(i), rng.normal(i)}) all.push_back(x);
+    return all;
+  };
+  const std::vector<double> expected = draw();
+  const test::RoundingUpward host;
+  EXPECT_EQ(draw(), expected);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "generate/processor_run.h"
@@ -14,6 +15,7 @@
 #include "gpt/core/math.h"
 #include "gpt/core/rng.h"
 #include "support/expect_error.h"
+#include "support/rounding_upward.h"
 
 namespace gpt {
 namespace {
@@ -264,6 +266,26 @@ TEST(Filters, RefuseValuesOutsideTheirRangeByName) {
   for (const double bad : {-1.0, kNaN, -kDropped})
     expect_error<ArgumentError>([&] { TopNSigma{bad}; }, {"top_n_sigma"});
   expect_error<ArgumentError>([] { TopK{-1}; }, {"top_k"});
+}
+
+TEST(Filters, TheHostsRoundingDoesNotChangeWhatTheyAreMadeOf) {
+  const std::vector<double> scores = random_scores(50, 3);
+  for (int k = 1; k < 1000; ++k) {
+    const double x = k / 1000.0, range = 0.7 * x;
+    const std::vector<double> at_the_bar{0.0, math::log(x)};
+    const auto results = [&](const LogitsProcessor& min_p, const LogitsProcessor& temperature) {
+      return std::pair(run(min_p, at_the_bar), run(temperature, scores));
+    };
+    const auto expected = results(MinP(x), DynamicTemperature(x, range, 1.0));
+    std::unique_ptr<MinP> min_p;
+    std::unique_ptr<DynamicTemperature> temperature;
+    {
+      const test::RoundingUpward host;
+      min_p = std::make_unique<MinP>(x);
+      temperature = std::make_unique<DynamicTemperature>(x, range, 1.0);
+    }
+    ASSERT_EQ(results(*min_p, *temperature), expected) << x;
+  }
 }
 
 }  // namespace

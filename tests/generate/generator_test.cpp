@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <string>
 #include <vector>
@@ -13,11 +14,14 @@
 #include "generate/tiny_model.h"
 #include "gpt/core/arena.h"
 #include "gpt/core/error.h"
+#include "gpt/core/math.h"
 #include "gpt/generate/sampler.h"
+#include "gpt/generate/scheduler.h"
 #include "gpt/text/utf8.h"
 #include "support/expect_error.h"
 #include "support/isa.h"
 #include "support/rounding_upward.h"
+#include "support/trapping.h"
 
 namespace gpt {
 namespace {
@@ -190,6 +194,69 @@ TEST(Generator, TheHostsRoundingDoesNotChangeTheBits) {
   const GenerateResult upward = run();
   EXPECT_EQ(upward.ids, plain.ids);
   EXPECT_TRUE(same_bits(upward.logprobs, plain.logprobs));
+}
+
+// Token 6 stands exactly where min_p cuts: an ulp decides.
+TEST(Generator, TheHostsRoundingDoesNotChangeWhatOptionsMean) {
+  const Model model = tiny_model();
+  const Generator generator(model);
+  int hard = 0;
+  for (int k = 1; k < 400 && hard < 5; ++k) {
+    const double p = k / 1000.0, score = math::log(p);
+    const auto logarithm = [p] {
+      const test::RoundingUpward host;
+      return math::log(p);
+    };
+    if (!(logarithm() > score)) continue;
+    ++hard;
+    const GenerateOptions options{.max_new_tokens = 25,
+                                  .do_sample = true,
+                                  .top_k = 0,
+                                  .min_p = p,
+                                  .logits_processor =
+                                      [score](std::span<double> scores, const DecodingStep&) {
+                                        std::fill(scores.begin(), scores.end(),
+                                                  -std::numeric_limits<double>::infinity());
+                                        scores[5] = 0;
+                                        scores[6] = score;
+                                      },
+                                  .seed = 1,
+                                  .eos_token_id = std::vector<TokenId>{}};
+    const std::vector<TokenId> expected = generator.generate(kPrompt, options).ids;
+    const test::RoundingUpward host;
+    EXPECT_EQ(generator.generate(kPrompt, options).ids, expected) << p;
+    EXPECT_EQ(generator.stream(kPrompt, options).begin()->id, expected.front()) << p;
+  }
+  EXPECT_EQ(hard, 5);
+}
+
+TEST(Generator, EndsNoHostThatTrapsWhatIsInexact) {
+  const std::filesystem::path folder = GPT_SOURCE_DIR "/examples/models/demo";
+  const std::string prompt = "ROMEO:";
+  const GenerateOptions options{.max_new_tokens = 3,
+                                .do_sample = true,
+                                .temperature = 0.7,
+                                .dynatemp_range = 0.3,
+                                .top_p = 0.9,
+                                .min_p = 0.1,
+                                .seed = 3,
+                                .logprobs = 2};
+  const GenerateOptions impossible{.min_p = std::numeric_limits<double>::quiet_NaN()};
+  const test::Trapping host;
+  if (!host.traps()) GTEST_SKIP() << "floating-point exceptions cannot be trapped here";
+  options.validate();
+  EXPECT_THROW(impossible.validate(), ArgumentError);
+  const Model model = Model::load(folder);
+  const Generator generator(model);
+  generator.check(options);
+  EXPECT_THROW(generator.check(impossible), ArgumentError);
+  EXPECT_EQ(generator.generate(prompt, options).ids.size(), 3u);
+  for (const Piece& piece : generator.stream(prompt, options)) EXPECT_GE(piece.id, 0);
+  EXPECT_EQ(generator.generate(prompt, {.max_new_tokens = 3, .num_beams = 2}).ids.size(), 3u);
+  Scheduler scheduler(model, {.kv_cache_bytes = 16 << 20});
+  const RequestId id = scheduler.submit(prompt, options);
+  scheduler.run();
+  EXPECT_EQ(scheduler.take(id)->get().ids.size(), 3u);
 }
 
 TEST(Generator, CachesOfNarrowTypesComputeAlmostTheSame) {

@@ -7,8 +7,10 @@
 #include <string>
 
 #include "gpt/core/parallel.h"
+#include "gpt/core/rng.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
+#include "support/trapping.h"
 
 namespace gpt {
 namespace {
@@ -55,6 +57,16 @@ TEST(Initialize, DependsOnTheSeedAlone) {
       EXPECT_FALSE(test::same_bits(tensor, other.at(name))) << name;
     }
   }
+}
+
+TEST(Initialize, EndsNoHostThatTrapsWhatIsInexact) {
+  Gpt2Config config = test::tiny_config();
+  config.n_layer = 3;
+  Gpt2 network(config);
+  const test::Trapping host;
+  if (!host.traps()) GTEST_SKIP() << "floating-point exceptions cannot be trapped here";
+  initialize(network, 1);
+  EXPECT_NE(CounterRng(1).normal(1), 0.0);
 }
 
 }  // namespace

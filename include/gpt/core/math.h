@@ -1,5 +1,6 @@
 // Elementary functions in double precision that give the same bits everywhere: only IEEE-exact operations, in
-// one order, compiled in the library (a caller's compiler flags cannot change them). Errors are below 2 ulp.
+// one order, compiled in the library (a caller's compiler flags cannot change them). Errors are below 2 ulp. They round as the
+// thread that calls them does, to nearest unless it has been told otherwise.
 #pragma once
 
 namespace gpt::math {
