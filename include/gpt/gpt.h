@@ -12,7 +12,9 @@
 //   trainer.fit(gpt::TextDataset::from_file("corpus.txt", model.tokenizer(), {.block_size = 256}));
 //   model.save("tuned");                             // transformers and load() read it
 //
-// Every failure is an exception derived from gpt::Error whose message names the thing.
+// Every failure is an exception derived from gpt::Error whose message names the thing. One is not: to copy a value that holds text,
+// lists or functions, such as options or an HfConfig, throws std::bad_alloc where there is no memory, as it does for the standard's
+// containers; so does a call that is given such a copy.
 #pragma once
 
 #include "gpt/autograd/ops.h"

@@ -14,6 +14,7 @@
 
 #include "core/directory.h"
 #include "core/input_file.h"
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/core/mapped_file.h"
 
@@ -50,7 +51,7 @@ bool is_temporary(std::string_view name) {
 
 }  // namespace
 
-PendingFile::PendingFile(const fs::path& target, Permissions permissions) : path_(target) {
+PendingFile::PendingFile(const fs::path& target, Permissions permissions) try : path_(target) {
   if (!path_.has_filename()) fail<IoError>(path_.string(), "cannot be written: it does not name a file");
   struct stat old {};
   const bool replaces = ::stat(path_.c_str(), &old) == 0;
@@ -64,11 +65,13 @@ PendingFile::PendingFile(const fs::path& target, Permissions permissions) : path
   if (fd_ < 0) fail_with_errno("cannot be written");
   if (replaces && permissions == Permissions::kOfTarget && ::fchmod(fd_, old.st_mode & 0777) != 0)
     fail_with_errno("cannot keep its permissions");
+} catch (...) {
+  rethrow_with_memory_errors(target.native());
 }
 
 PendingFile::~PendingFile() { discard(); }
 
-void PendingFile::write(std::span<const std::byte> bytes) {
+void PendingFile::write(std::span<const std::byte> bytes) try {
   require_open();
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
@@ -76,6 +79,8 @@ void PendingFile::write(std::span<const std::byte> bytes) {
     if (written < 0) fail_with_errno("cannot be written");
     bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
+} catch (...) {
+  rethrow_with_memory_errors(path_.native());
 }
 
 void PendingFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
@@ -96,26 +101,23 @@ void PendingFile::replace() {
 }
 
 void PendingFile::keep_old() {
-  if (::link(path_.c_str(), old_name().c_str()) == 0)
+  old_name_ = temporary_;
+  old_name_ += ".old";
+  if (::link(path_.c_str(), old_name_.c_str()) == 0)
     old_ = Old::kKept;
   else
     old_ = errno == ENOENT ? Old::kNone : Old::kLost;
 }
 
 void PendingFile::restore() {
-  if (old_ == Old::kKept) ::rename(old_name().c_str(), path_.c_str());
+  if (old_ == Old::kKept) ::rename(old_name_.c_str(), path_.c_str());
   if (old_ == Old::kNone) ::unlink(path_.c_str());
   old_ = Old::kLost;
 }
 
 void PendingFile::forget_old() {
-  if (old_ == Old::kKept) ::unlink(old_name().c_str());
+  if (old_ == Old::kKept) ::unlink(old_name_.c_str());
   old_ = Old::kLost;
-}
-
-std::filesystem::path PendingFile::old_name() const {
-  std::filesystem::path old = temporary_;
-  return old += ".old";
 }
 
 void PendingFile::sync_directory() const { gpt::sync_directory(directory_of(path_)); }
@@ -132,46 +134,54 @@ void PendingFile::discard() noexcept {
 }
 
 void PendingFile::fail_with_errno(const char* what) {
-  const std::string reason = errno_text();
+  const int error = errno;
   discard();
-  fail<IoError>(path_.string(), what, ": ", reason);
+  fail<IoError>(path_.native(), what, ": ", std::generic_category().message(error));
 }
 
-void AtomicFile::commit() {
+void AtomicFile::commit() try {
   sync();
   replace();
   sync_directory();
+} catch (...) {
+  rethrow_with_memory_errors(path().native());
 }
 
-MappedFile AtomicFile::commit_and_map() {
+MappedFile AtomicFile::commit_and_map() try {
   sync();
   rename();
   const InputFile written(path_, std::exchange(fd_, -1));
   sync_directory();
   return MappedFile(written);
+} catch (...) {
+  rethrow_with_memory_errors(path().native());
 }
 
-PendingFile& AtomicFiles::add(const fs::path& target) {
+PendingFile& AtomicFiles::add(const fs::path& target) try {
   for (const PendingFile& file : files_)
     if (file.path() == target) fail<IoError>(target.string(), "cannot be written twice");
   return files_.emplace_back(target);
+} catch (...) {
+  rethrow_with_memory_errors(target.native());
 }
 
-void AtomicFiles::remove(const fs::path& path) {
+void AtomicFiles::remove(const fs::path& path) try {
   std::error_code error;
   if (fs::symlink_status(path, error).type() == fs::file_type::directory)
     fail<IoError>(path.string(), "is a directory, expected a file to remove");
   removed_.push_back(path);
+} catch (...) {
+  rethrow_with_memory_errors(path.native());
 }
 
-void AtomicFiles::commit() {
+void AtomicFiles::commit() try {
   for (PendingFile& file : files_) file.sync();
-  for (PendingFile& file : files_) file.keep_old();
-  std::size_t replaced = 0;
+  auto next = files_.begin();
   try {
-    for (; replaced < files_.size(); ++replaced) files_[replaced].replace();
+    for (PendingFile& file : files_) file.keep_old();
+    for (; next != files_.end(); ++next) next->replace();
   } catch (...) {
-    while (replaced > 0) files_[--replaced].restore();
+    while (next != files_.begin()) (--next)->restore();
     for (PendingFile& file : files_) file.forget_old();
     throw;
   }
@@ -182,6 +192,9 @@ void AtomicFiles::commit() {
       gpt::sync_directory(directory_of(path));
     else if (errno != ENOENT)
       fail<IoError>(path.string(), "cannot be removed: ", errno_text());
+} catch (...) {
+  rethrow_with_memory_errors(files_.empty() ? std::string_view()
+                                            : std::string_view(files_.front().path().native()));
 }
 
 void write_file_atomically(const fs::path& target, std::string_view text) {

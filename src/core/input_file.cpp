@@ -38,13 +38,11 @@ std::size_t size_of_regular(int fd, const std::filesystem::path& path) {
 
 InputFile::InputFile(const std::filesystem::path& path) : InputFile(path, open_file(path)) {}
 
-InputFile::InputFile(const std::filesystem::path& path, int descriptor) : path_(path), fd_(descriptor) {
-  try {
-    size_ = size_of_regular(fd_, path);
-  } catch (...) {
-    ::close(fd_);
-    throw;
-  }
+InputFile::InputFile(const std::filesystem::path& path, int descriptor) try : path_(path), fd_(descriptor) {
+  size_ = size_of_regular(fd_, path);
+} catch (...) {
+  ::close(descriptor);
+  throw;
 }
 
 InputFile::~InputFile() { ::close(fd_); }

@@ -13,11 +13,14 @@
 
 namespace gpt {
 
-MappedFile::MappedFile(const std::filesystem::path& path, Mode mode) : MappedFile(InputFile(path), mode) {}
+MappedFile::MappedFile(const std::filesystem::path& path, Mode mode) try : MappedFile(InputFile(path), mode) {
+} catch (...) {
+  rethrow_with_memory_errors(path.native());
+}
 
-MappedFile::MappedFile(const InputFile& file, Mode mode) : path_(file.path()), size_(file.size()) {
+MappedFile::MappedFile(const InputFile& file, Mode mode) try : path_(file.path()), size_(file.size()) {
   if (mode == Mode::kRead || size_ == 0) {
-    data_ = allocate_bytes(size_, path_.string());
+    data_ = allocate_bytes(size_, path_.native());
     file.read(0, bytes());
     return;
   }
@@ -25,10 +28,11 @@ MappedFile::MappedFile(const InputFile& file, Mode mode) : path_(file.path()), s
       ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.descriptor(), 0);
   if (address == MAP_FAILED)
     fail<IoError>(path_.string(), "cannot map: ", std::generic_category().message(errno));
-  with_memory_errors(path_.string(), [&] {  // the deleter runs when its own memory is missing
-    data_ = {static_cast<std::byte*>(address), [size = size_](std::byte* p) { ::munmap(p, size); }};
-  });
+  // The deleter runs when its own memory is missing.
+  data_ = {static_cast<std::byte*>(address), [size = size_](std::byte* p) { ::munmap(p, size); }};
   mapped_ = true;
+} catch (...) {
+  rethrow_with_memory_errors(file.path().native());
 }
 
 void MappedFile::drop_pages(std::span<std::byte> part) const noexcept {
@@ -45,7 +49,7 @@ std::string_view utf8_text(std::string_view text, std::string_view source) {
   return without_byte_order_mark(text);
 }
 
-std::string read_text_file(const std::filesystem::path& path) {
+std::string read_text_file(const std::filesystem::path& path) try {
   const InputFile file(path);
   std::string text;
   try {
@@ -56,6 +60,8 @@ std::string read_text_file(const std::filesystem::path& path) {
   file.read(0, std::as_writable_bytes(std::span(text)));
   text.erase(0, text.size() - utf8_text(text, path.native()).size());
   return text;
+} catch (...) {
+  rethrow_with_memory_errors(path.native());
 }
 
 }  // namespace gpt

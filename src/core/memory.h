@@ -32,16 +32,25 @@ class PagePool {
   std::size_t size_ = 0, used_ = 0;
 };
 
-/// f(), for the functions that callers see: where a standard container inside finds no memory, that is a MemoryError
-/// naming `what`, as everywhere in the library.
-template <class F>
-decltype(auto) with_memory_errors(std::string_view what, F&& f) {
+/// In the handler of a function that callers see: throws what it handles again. Where a standard container inside found no
+/// memory, that is a MemoryError naming `what`, as everywhere in the library.
+[[noreturn]] inline void rethrow_with_memory_errors(std::string_view what) {
   try {
-    return f();
+    throw;
   } catch (const std::bad_alloc&) {
     fail<MemoryError>(what, "out of memory");
   } catch (const std::length_error&) {  // a size that no container can have
     fail<MemoryError>(what, "out of memory");
+  }
+}
+
+/// f(), for such functions.
+template <class F>
+decltype(auto) with_memory_errors(std::string_view what, F&& f) {
+  try {
+    return f();
+  } catch (...) {
+    rethrow_with_memory_errors(what);
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "core/float_environment.h"
 #include "core/json.h"
+#include "core/memory.h"
 #include "core/quote.h"
 #include "generate/option_table.h"
 #include "generate/settings.h"
@@ -305,7 +306,7 @@ CheckpointDefaults read_defaults(const Model& model,
 
 namespace gpt {
 
-GenerateOptions GenerateOptions::from_config(const HfConfig& config) {
+GenerateOptions GenerateOptions::from_config(const HfConfig& config) try {
   const DefaultFloatEnvironment environment;
   const generate::Reader reader(config);
   GenerateOptions options;
@@ -319,6 +320,8 @@ GenerateOptions GenerateOptions::from_config(const HfConfig& config) {
   // null: no token ends a sequence, whatever config.json says
   if (!options.eos_token_id && config.has("eos_token_id")) options.eos_token_id.emplace();
   return options;
+} catch (...) {
+  rethrow_with_memory_errors(config.source());
 }
 
 }  // namespace gpt

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "generate/weights.h"
 #include "gpt/core/error.h"
 
@@ -27,18 +28,22 @@ void softmax(std::span<const double> scores, std::span<double> p) noexcept {
   for (double& value : p) value /= sum;
 }
 
-Sampler::Sampler(LogitsProcessors processors, std::optional<CounterRng> rng) : rng_(rng) {
+Sampler::Sampler(LogitsProcessors processors, std::optional<CounterRng> rng) try : rng_(rng) {
   processors_.reserve(processors.size());
   for (auto& processor : processors) {
     const std::vector<double> state = processor->initial_state();
     processors_.push_back({std::move(processor), initial_state_.size(), state.size()});
     initial_state_.insert(initial_state_.end(), state.begin(), state.end());
   }
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
-std::vector<double> Sampler::initial_state() const { return initial_state_; }
+std::vector<double> Sampler::initial_state() const {
+  return with_memory_errors("generate", [&] { return initial_state_; });
+}
 
-TokenId Sampler::next(std::span<const float> logits, DecodingStep step, std::span<double> state) {
+TokenId Sampler::next(std::span<const float> logits, DecodingStep step, std::span<double> state) try {
   if (state.size() != initial_state_.size())
     fail<ArgumentError>("generate", "the state of the sequence has ", state.size(), " numbers, expected ",
                         initial_state_.size());
@@ -74,6 +79,8 @@ TokenId Sampler::next(std::span<const float> logits, DecodingStep step, std::spa
       entry.processor->update(state.subspan(entry.state_begin, entry.state_size), id, probability);
   }
   return id;
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 }  // namespace gpt

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "generate/option_table.h"
 #include "generate/processor_list.h"
 #include "generate/processor_support.h"
@@ -385,7 +386,7 @@ void check_values(const GenerateOptions& options) {
 
 namespace gpt {
 
-void GenerateOptions::validate() const {
+void GenerateOptions::validate() const try {
   const DefaultFloatEnvironment environment;
   generate::check_values(*this);
   // What is left open can only make it worse.
@@ -395,6 +396,8 @@ void GenerateOptions::validate() const {
   generate::check_window(*this);
   generate::check_drafts(*this);
   generate::check_beside_grammar(*this);
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 std::string_view name_of(FinishReason reason) noexcept {

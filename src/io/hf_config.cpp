@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "core/json.h"
+#include "core/memory.h"
 #include "core/quote.h"
 #include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
@@ -49,10 +50,22 @@ struct HfConfig::Document {
   json::Value::Object object;
   mutable ReadKeys read;
 
+  /// f(), as callers see it.
+  template <class F>
+  auto run(const F& f) const {
+    return with_memory_errors(source, f);
+  }
+
+  /// Null when the key is absent.
+  const json::Value* find_any(std::string_view key) const {
+    return run([&] {
+      read.add(key);
+      return json::find(object, key);
+    });
+  }
   /// Null when the key is absent or null.
   const json::Value* find(std::string_view key) const {
-    read.add(key);
-    const json::Value* value = json::find(object, key);
+    const json::Value* value = find_any(key);
     return value == nullptr || value->is_null() ? nullptr : value;
   }
 
@@ -86,13 +99,15 @@ struct HfConfig::Document {
 
   template <class T>
   std::optional<T> scalar(std::string_view key) const {
-    const json::Value* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    return convert<T>(*value, key);
+    return run([&]() -> std::optional<T> {
+      const json::Value* value = find(key);
+      if (value == nullptr) return std::nullopt;
+      return convert<T>(*value, key);
+    });
   }
 
   template <class T>
-  std::vector<T> list(const json::Value& value, std::string_view key) const {
+  std::vector<T> items(const json::Value& value, std::string_view key) const {
     std::vector<T> out;
     for (const json::Value& item : require<json::Value::Array>(value, key, "a list"))
       out.push_back(convert<T>(item, concat(key, "[", out.size(), "]")));
@@ -100,13 +115,29 @@ struct HfConfig::Document {
   }
 
   template <class T>
+  std::optional<std::vector<T>> list(std::string_view key) const {
+    return run([&]() -> std::optional<std::vector<T>> {
+      const json::Value* value = find(key);
+      if (value == nullptr) return std::nullopt;
+      return items<T>(*value, key);
+    });
+  }
+
+  template <class T>
   std::optional<MapOf<T>> map(std::string_view key) const {
-    const json::Value* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    MapOf<T> out;
-    for (const auto& [name, item] : require<json::Value::Object>(*value, key, "an object"))
-      out.emplace_back(name, convert<T>(item, concat(key, "[", quote(name), "]")));
-    return out;
+    return run([&]() -> std::optional<MapOf<T>> {
+      const json::Value* value = find(key);
+      if (value == nullptr) return std::nullopt;
+      MapOf<T> out;
+      for (const auto& [name, item] : require<json::Value::Object>(*value, key, "an object"))
+        out.emplace_back(name, convert<T>(item, concat(key, "[", quote(name), "]")));
+      return out;
+    });
+  }
+
+  template <class T>
+  void set_scalar(std::string_view key, const T& value) {
+    run([&] { set(key, value); });
   }
 
   void set(std::string_view key, json::Value value) {
@@ -125,23 +156,26 @@ struct HfConfig::Document {
 
   template <class Values>
   void set_list(std::string_view key, const Values& values) {
-    set(key, json::Value::Array(values.begin(), values.end()));
+    run([&] { set(key, json::Value::Array(values.begin(), values.end())); });
   }
 
   template <class T>
   void set_map(std::string_view key, const MapOf<T>& values) {
-    json::Value::Object members;
-    for (const auto& [name, value] : values) members.push_back({name, value});
-    set(key, std::move(members));
+    run([&] {
+      json::Value::Object members;
+      for (const auto& [name, value] : values) members.push_back({name, value});
+      set(key, std::move(members));
+    });
   }
 };
 
-HfConfig::HfConfig(std::string source) : document_(std::make_unique<Document>()) {
+HfConfig::HfConfig(std::string source)
+    : document_(with_memory_errors(source, [] { return std::make_unique<Document>(); })) {
   document_->source = std::move(source);
 }
 
 HfConfig HfConfig::load(const std::filesystem::path& path) {
-  return parse(read_text_file(path), path.string());
+  return with_memory_errors(path.native(), [&] { return parse(read_text_file(path), path.string()); });
 }
 
 HfConfig HfConfig::parse(std::string_view text, std::string source) {
@@ -159,22 +193,23 @@ HfConfig::~HfConfig() = default;
 const std::string& HfConfig::source() const noexcept { return document_->source; }
 
 std::vector<std::string> HfConfig::keys() const {
-  std::vector<std::string> out;
-  for (const auto& member : document_->object) out.push_back(member.key);
-  return out;
+  return document_->run([&] {
+    std::vector<std::string> out;
+    for (const auto& member : document_->object) out.push_back(member.key);
+    return out;
+  });
 }
 
 std::vector<std::string> HfConfig::unread_keys() const {
-  std::vector<std::string> out;
-  for (const auto& [key, value] : document_->object)
-    if (!value.is_null() && !document_->read.contains(key)) out.push_back(key);
-  return out;
+  return document_->run([&] {
+    std::vector<std::string> out;
+    for (const auto& [key, value] : document_->object)
+      if (!value.is_null() && !document_->read.contains(key)) out.push_back(key);
+    return out;
+  });
 }
 
-bool HfConfig::has(std::string_view key) const {
-  document_->read.add(key);
-  return json::find(document_->object, key) != nullptr;
-}
+bool HfConfig::has(std::string_view key) const { return document_->find_any(key) != nullptr; }
 bool HfConfig::is_null(std::string_view key) const { return document_->find(key) == nullptr; }
 bool HfConfig::is_list(std::string_view key) const {
   const json::Value* value = document_->find(key);
@@ -193,23 +228,21 @@ std::optional<std::string> HfConfig::get_string(std::string_view key) const {
 }
 
 std::optional<std::vector<std::int64_t>> HfConfig::get_int_list(std::string_view key) const {
-  const json::Value* value = document_->find(key);
-  if (value == nullptr) return std::nullopt;
-  if (value->is<json::Value::Array>()) return document_->list<std::int64_t>(*value, key);
-  if (!value->to_double()) document_->fail_type(key, *value, "an integer or a list of integers");
-  return std::vector{document_->convert<std::int64_t>(*value, key)};
+  return document_->run([&]() -> std::optional<std::vector<std::int64_t>> {
+    const json::Value* value = document_->find(key);
+    if (value == nullptr) return std::nullopt;
+    if (value->is<json::Value::Array>()) return document_->items<std::int64_t>(*value, key);
+    if (!value->to_double()) document_->fail_type(key, *value, "an integer or a list of integers");
+    return std::vector{document_->convert<std::int64_t>(*value, key)};
+  });
 }
 
 std::optional<std::vector<std::string>> HfConfig::get_string_list(std::string_view key) const {
-  const json::Value* value = document_->find(key);
-  if (value == nullptr) return std::nullopt;
-  return document_->list<std::string>(*value, key);
+  return document_->list<std::string>(key);
 }
 
 std::optional<std::vector<bool>> HfConfig::get_bool_list(std::string_view key) const {
-  const json::Value* value = document_->find(key);
-  if (value == nullptr) return std::nullopt;
-  return document_->list<bool>(*value, key);
+  return document_->list<bool>(key);
 }
 
 std::optional<HfConfig::MapOf<std::string>> HfConfig::get_string_map(std::string_view key) const {
@@ -220,27 +253,31 @@ std::optional<HfConfig::MapOf<std::int64_t>> HfConfig::get_int_map(std::string_v
 }
 
 std::optional<std::string> HfConfig::get_json(std::string_view key) const {
-  const json::Value* value = document_->find(key);
-  if (value == nullptr) return std::nullopt;
-  return json::dump(*value);
+  return document_->run([&]() -> std::optional<std::string> {
+    const json::Value* value = document_->find(key);
+    if (value == nullptr) return std::nullopt;
+    return json::dump(*value);
+  });
 }
 
 std::optional<HfConfig> HfConfig::get_object(std::string_view key) const {
-  const json::Value* value = document_->find(key);
-  if (value == nullptr) return std::nullopt;
-  HfConfig inner(concat(source(), ": ", key));
-  inner.document_->object = document_->require<json::Value::Object>(*value, key, "an object");
-  return inner;
+  return document_->run([&]() -> std::optional<HfConfig> {
+    const json::Value* value = document_->find(key);
+    if (value == nullptr) return std::nullopt;
+    HfConfig inner(concat(source(), ": ", key));
+    inner.document_->object = document_->require<json::Value::Object>(*value, key, "an object");
+    return inner;
+  });
 }
 
-void HfConfig::set_null(std::string_view key) { document_->set(key, nullptr); }
-void HfConfig::set_bool(std::string_view key, bool value) { document_->set(key, value); }
-void HfConfig::set_int(std::string_view key, std::int64_t value) { document_->set(key, value); }
+void HfConfig::set_null(std::string_view key) { document_->set_scalar(key, nullptr); }
+void HfConfig::set_bool(std::string_view key, bool value) { document_->set_scalar(key, value); }
+void HfConfig::set_int(std::string_view key, std::int64_t value) { document_->set_scalar(key, value); }
 void HfConfig::set_float(std::string_view key, double value) {
   if (!std::isfinite(value)) fail<ArgumentError>(source(), "cannot set ", quote(key), " to ", value);
-  document_->set(key, value);
+  document_->set_scalar(key, value);
 }
-void HfConfig::set_string(std::string_view key, std::string_view value) { document_->set(key, value); }
+void HfConfig::set_string(std::string_view key, std::string_view value) { document_->set_scalar(key, value); }
 
 void HfConfig::set_int_list(std::string_view key, std::span<const std::int64_t> values) {
   document_->set_list(key, values);
@@ -255,13 +292,15 @@ void HfConfig::set_int_map(std::string_view key, const MapOf<std::int64_t>& valu
   document_->set_map(key, values);
 }
 void HfConfig::set_object(std::string_view key, const HfConfig& value) {
-  document_->set(key, value.document_->object);
+  document_->set_scalar(key, value.document_->object);
 }
 void HfConfig::erase(std::string_view key) {
   std::erase_if(document_->object, [&](const auto& member) { return member.key == key; });
 }
 
-std::string HfConfig::dump() const { return json::dump(document_->object, 2) + "\n"; }
+std::string HfConfig::dump() const {
+  return document_->run([&] { return json::dump(document_->object, 2) + "\n"; });
+}
 void HfConfig::save(const std::filesystem::path& path) const { write_file_atomically(path, dump()); }
 
 }  // namespace gpt

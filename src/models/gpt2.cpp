@@ -8,6 +8,7 @@
 
 #include "core/fingerprint.h"
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
 #include "gpt/ops/elementwise.h"
@@ -97,7 +98,7 @@ void offset_embeddings(Tape* tape, std::span<const Chunk> batch, EmbeddingOffset
 
 }  // namespace
 
-Gpt2::Gpt2(const Gpt2Config& config)
+Gpt2::Gpt2(const Gpt2Config& config) try
     : config_((config.validate(), config)),
       wte_(config.vocab_size, config.n_embd),
       wpe_(config.n_positions, config.n_embd),
@@ -106,24 +107,30 @@ Gpt2::Gpt2(const Gpt2Config& config)
   for (std::int64_t i = 0; i < config.n_layer; ++i) blocks_.push_back(make_block(config, i));
   if (!config.tie_word_embeddings)
     lm_head_.emplace(config.n_embd, config.vocab_size, ops::WeightLayout::kOutIn, false);
+} catch (...) {
+  rethrow_with_memory_errors("gpt2");
 }
 
-void Gpt2::set_dropout(float resid_pdrop, float embd_pdrop, float attn_pdrop) {
+void Gpt2::set_dropout(float resid_pdrop, float embd_pdrop, float attn_pdrop) try {
   Gpt2Config changed = config_;
   changed.resid_pdrop = resid_pdrop;
   changed.embd_pdrop = embd_pdrop;
   changed.attn_pdrop = attn_pdrop;
   changed.validate();
   config_ = std::move(changed);
+} catch (...) {
+  rethrow_with_memory_errors("gpt2");
 }
 
 bool Gpt2::packs(std::string_view matrix) noexcept { return matrix != "wpe.weight"; }
 
-void Gpt2::pack() {
+void Gpt2::pack() try {
   PagePool pool;
   visit_matrices([&pool](const std::string& name, ops::Weight& weight) {
     if (packs(name)) weight = ops::pack(weight, pool);
   });
+} catch (...) {
+  rethrow_with_memory_errors("gpt2");
 }
 
 nn::KvShape Gpt2::cache_shape() const {
@@ -152,7 +159,8 @@ nn::KvPool Gpt2::make_pool(std::size_t budget, std::int64_t page_tokens, DType d
   return {cache_shape(), page_tokens, budget, dtype};
 }
 
-ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options) const {
+ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const ForwardOptions& options) const
+    try {
   check_batch(batch);
   if (options.tape != nullptr || options.dropout)
     for (const Chunk& chunk : batch)
@@ -257,6 +265,8 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   for (const nn::Segment& s : segments)
     if (s.cache != nullptr) s.cache->advance(s.tokens());
   return out;
+} catch (...) {
+  rethrow_with_memory_errors("gpt2");
 }
 
 TensorView Gpt2::logits_of(ConstTensorView hidden, Arena& arena, const std::stop_token& stop) const {
@@ -339,7 +349,7 @@ void Gpt2::check_batch(std::span<const Chunk> batch) const {
   }
 }
 
-std::uint64_t Gpt2::fingerprint(const std::stop_token& stop) const {
+std::uint64_t Gpt2::fingerprint(const std::stop_token& stop) const try {
   struct Adder {
     Fingerprint& sum;
     const std::stop_token& stop;
@@ -358,10 +368,12 @@ std::uint64_t Gpt2::fingerprint(const std::stop_token& stop) const {
   Fingerprint sum;
   visit(Adder{sum, stop});
   return sum.value();
+} catch (...) {
+  rethrow_with_memory_errors("network");
 }
 
 Tensor logits_of_padded(const Gpt2& network, ConstTensorView input_ids, ConstTensorView attention_mask,
-                        std::stop_token stop) {
+                        std::stop_token stop) try {
   constexpr std::string_view where = "logits_of_padded";
   if (input_ids.shape().rank() != 2)
     fail<ShapeError>(where, "input_ids has shape ", input_ids.shape().to_string(), ", expected [B, T]");
@@ -398,6 +410,8 @@ Tensor logits_of_padded(const Gpt2& network, ConstTensorView input_ids, ConstTen
                   logits.data<float>() + (i * t + columns[r]) * v);
   }
   return logits;
+} catch (...) {
+  rethrow_with_memory_errors("logits_of_padded");
 }
 
 }  // namespace gpt

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/io/hf_config.h"
 #include "models/eos_token.h"
@@ -110,7 +111,7 @@ std::map<std::int64_t, std::vector<std::int64_t>> read_pruned_heads(const HfConf
 }  // namespace
 
 Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
-                               const std::function<void(std::string_view)>& on_warning) {
+                               const std::function<void(std::string_view)>& on_warning) try {
   const DefaultFloatEnvironment environment;
   require_gpt2(file);
   refuse_unsupported(file);
@@ -161,9 +162,11 @@ Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
   }
   if (file.has("eos_token_id")) warn_of_unreachable_eos(file, c.eos_token_id, c.vocab_size, on_warning);
   return c;
+} catch (...) {
+  rethrow_with_memory_errors(file.source());
 }
 
-void Gpt2Config::to_hf(HfConfig& file) const {
+void Gpt2Config::to_hf(HfConfig& file) const try {
   const DefaultFloatEnvironment environment;
   file.set_string("model_type", "gpt2");
   for (const IntKey& k : kIntKeys) {
@@ -205,15 +208,19 @@ void Gpt2Config::to_hf(HfConfig& file) const {
   } else {
     file.set_int_list("eos_token_id", std::vector<std::int64_t>(eos_token_id.begin(), eos_token_id.end()));
   }
+} catch (...) {
+  rethrow_with_memory_errors(file.source());
 }
 
-std::vector<std::int64_t> Gpt2Config::heads_left(std::int64_t layer) const {
+std::vector<std::int64_t> Gpt2Config::heads_left(std::int64_t layer) const try {
   const auto pruned = pruned_heads.find(layer);
   std::vector<std::int64_t> left;
   for (std::int64_t head = 0; head < n_head; ++head)
     if (pruned == pruned_heads.end() || !std::ranges::binary_search(pruned->second, head))
       left.push_back(head);
   return left;
+} catch (...) {
+  rethrow_with_memory_errors("gpt2");
 }
 
 std::int64_t Gpt2Config::heads_of(std::int64_t layer) const noexcept {

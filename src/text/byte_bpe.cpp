@@ -261,7 +261,9 @@ ByteBpeModel ByteBpe::Impl::model() const {
   return model;
 }
 
-ByteBpe::ByteBpe(ByteBpeModel model) : impl_(std::make_unique<const Impl>(std::move(model))) {}
+ByteBpe::ByteBpe(ByteBpeModel model)
+    : impl_(with_memory_errors("tokenizer", [&] { return std::make_unique<const Impl>(std::move(model)); })) {
+}
 ByteBpe::~ByteBpe() = default;
 
 std::vector<TokenId> ByteBpe::encode(std::string_view text, const EncodeOptions& options) const {
@@ -330,6 +332,8 @@ std::uint64_t ByteBpe::fingerprint() const {
   });
 }
 
-ByteBpeModel ByteBpe::model() const { return impl_->model(); }
+ByteBpeModel ByteBpe::model() const {
+  return with_memory_errors("tokenizer", [&] { return impl_->model(); });
+}
 
 }  // namespace gpt

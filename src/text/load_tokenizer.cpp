@@ -162,11 +162,13 @@ std::shared_ptr<const Tokenizer> load(const std::filesystem::path& directory) {
 
 }  // namespace
 
-bool has_tokenizer(const std::filesystem::path& directory) {
+bool has_tokenizer(const std::filesystem::path& directory) try {
   constexpr std::array<std::string_view, 4> kNames{"tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"};
   return std::any_of(kNames.begin(), kNames.end(),
                      [&](std::string_view name) { return is_there(directory / name); }) ||
          has_sentencepiece(directory);
+} catch (...) {
+  rethrow_with_memory_errors(directory.native());
 }
 
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& directory) {

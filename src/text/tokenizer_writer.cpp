@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/json.h"
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/text/byte_bpe.h"
 
@@ -123,7 +124,7 @@ std::string merges_txt(const ByteBpeModel& model) {
 
 }  // namespace
 
-std::vector<TokenizerFile> ByteBpe::files() const {
+std::vector<TokenizerFile> ByteBpe::files() const try {
   const ByteBpeModel model = this->model();
   std::vector<TokenizerFile> files;
   const auto has_file = [&](std::string_view name) {
@@ -143,6 +144,8 @@ std::vector<TokenizerFile> ByteBpe::files() const {
   }
   for (const auto& [name, text] : model.files) files.push_back({name, text});
   return files;
+} catch (...) {
+  rethrow_with_memory_errors("tokenizer");
 }
 
 }  // namespace gpt

@@ -1,5 +1,7 @@
 #include "gpt/text/utf8.h"
 
+#include "core/memory.h"
+
 namespace gpt {
 
 Utf8Prefix read_utf8(std::string_view text) noexcept {
@@ -35,7 +37,7 @@ Utf8Prefix read_last_utf8(std::string_view text) noexcept {
   return {Utf8Prefix::Kind::kIllFormed, 1, 0};
 }
 
-std::string replace_invalid_utf8(std::string_view text) {
+std::string replace_invalid_utf8(std::string_view text) try {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
@@ -47,6 +49,8 @@ std::string replace_invalid_utf8(std::string_view text) {
     text.remove_prefix(prefix.length);
   }
   return out;
+} catch (...) {
+  rethrow_with_memory_errors("utf-8");
 }
 
 bool is_valid_utf8(std::string_view text) noexcept {

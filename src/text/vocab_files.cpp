@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core/json.h"
+#include "core/memory.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
 #include "gpt/core/mapped_file.h"
@@ -56,13 +57,15 @@ std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value::Object&
 }
 
 ByteBpeModel parse_vocab_and_merges(std::string_view vocab, std::string_view merges,
-                                    std::string_view vocab_source, std::string_view merges_source) {
+                                    std::string_view vocab_source, std::string_view merges_source) try {
   ByteBpeModel model;
   model.vocab = to_vocab(json::parse_object(vocab, vocab_source), vocab_source);
   model.merges = parse_merges(merges, merges_source);
   model.vocab_source = vocab_source;
   model.merges_source = merges_source;
   return model;
+} catch (...) {
+  rethrow_with_memory_errors(vocab_source);
 }
 
 }  // namespace gpt

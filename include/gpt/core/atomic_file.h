@@ -3,8 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <filesystem>
+#include <list>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -21,7 +21,7 @@ class MappedFile;
 /// blobs that several revisions share. Anyone who has the old file open or mapped keeps seeing the old content.
 ///
 /// Every failure throws IoError naming the target and leaves it untouched (but see commit()): no such directory, a directory
-/// or a device in the file's place, no permission, a full disk.
+/// or a device in the file's place, no permission, a full disk; MemoryError likewise.
 class PendingFile {
  public:
   enum class Permissions : std::uint8_t { kOfTarget, kOfUmask };
@@ -50,13 +50,13 @@ class PendingFile {
   void keep_old();
   void restore();
   void forget_old();
-  std::filesystem::path old_name() const;
   void require_open() const;
   void discard() noexcept;
   [[noreturn]] void fail_with_errno(const char* what);
 
   std::filesystem::path path_;
   std::filesystem::path temporary_;
+  std::filesystem::path old_name_;
   enum class Old : std::uint8_t { kNone, kKept, kLost } old_ = Old::kLost;
   int fd_ = -1;
 };
@@ -80,7 +80,7 @@ class AtomicFile : public PendingFile {
 /// moved into place: a disk that is full half way leaves every target as it was. Without commit() all targets stay
 /// as they were and the temporaries are removed.
 ///
-/// Every failure throws IoError naming the target, or the directory where the disk did not take the new names.
+/// Every failure throws IoError naming the target, or the directory where the disk did not take the new names; or MemoryError.
 class AtomicFiles {
  public:
   /// A new content for `target`; stays where it is until this object ends. Add every file before writing a large one: what
@@ -97,7 +97,7 @@ class AtomicFiles {
   void commit();
 
  private:
-  std::deque<PendingFile> files_;
+  std::list<PendingFile> files_;  // a deque would need memory to begin with
   std::vector<std::filesystem::path> removed_;
 };
 

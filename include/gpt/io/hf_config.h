@@ -19,7 +19,7 @@ namespace gpt {
 ///
 /// Every getter is empty when the key is absent or null, and throws FormatError naming the file, the key, the
 /// value found and the type expected when it is something else. Nothing is converted silently: 3.5, 3.0, "3"
-/// and true are no integers. Const access is thread-safe.
+/// and true are no integers. Const access is thread-safe. Without memory, everything but a copy throws MemoryError.
 class HfConfig {
  public:
   template <class T>
