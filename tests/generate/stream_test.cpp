@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <iterator>
+#include <limits>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -131,6 +133,37 @@ TEST(Cancellation, FromTheCallbackKeepsTheTokensSoFar) {
   EXPECT_EQ(result.ids, std::vector<TokenId>(whole.begin(), whole.begin() + 4));
   EXPECT_EQ(result.text,
             replace_invalid_utf8(model.tokenizer().decode(result.ids, {.skip_special_tokens = true})));
+}
+
+// There is no token then that could bring it in its piece.
+TEST(Cancellation, GivesWhatWasHeldBackToTheResultAlone) {
+  const Model model = tiny_model();
+  const Generator generator(model);
+  constexpr TokenId kLead = 30;  // the first byte of "\u00e9"
+  ASSERT_EQ(model.tokenizer().bytes_of(kLead), "\xc3");
+  std::stop_source source;
+  std::string told;
+  GenerateOptions options{.max_new_tokens = 5, .stop = source.get_token()};
+  options.logits_processor = [](std::span<double> scores, const DecodingStep&) {
+    for (std::size_t id = 0; id < scores.size(); ++id)
+      if (id != std::size_t{kLead}) scores[id] = -std::numeric_limits<double>::infinity();
+  };
+  options.on_token = [&](const Piece& piece) { told += piece.text; };
+  std::string streamed;
+  Stream stream = generator.stream(kPrompt, options);
+  int pieces = 0;
+  for (const Piece& piece : stream) {
+    streamed += piece.text;
+    if (++pieces == 2) source.request_stop();
+  }
+  EXPECT_EQ(pieces, 2);
+  EXPECT_EQ(streamed, "\uFFFD");
+  EXPECT_EQ(told, streamed);
+  EXPECT_EQ(stream.result().finish_reason, FinishReason::kCancelled);
+  EXPECT_EQ(stream.result().text, "\uFFFD\uFFFD");
+  options.stop = {};
+  told.clear();
+  EXPECT_EQ(generator.generate(kPrompt, options).text, told);  // ended by a token, which brings it
 }
 
 TEST(Cancellation, LeavesSequencesThatHaveEndedAsTheyAre) {

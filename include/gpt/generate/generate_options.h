@@ -40,7 +40,8 @@ struct Piece {
   TokenId id = 0;
   std::size_t sequence = 0;  // index of its result: that of its prompt in a batch, times num_return_sequences
   /// The text that became certain with this token: whole characters of valid UTF-8, without special tokens.
-  /// Empty when the model has no tokenizer. The last piece of a sequence also brings what was held back.
+  /// Empty when the model has no tokenizer. The last piece of a sequence also brings what was held back; not of one that is
+  /// cancelled, which no token ends: what was held back then is at the end of GenerateResult::text alone.
   std::string text = {};
   /// Set when GenerateOptions::logprobs is.
   std::optional<double> logprob = {};
