@@ -157,6 +157,15 @@ TEST(Gpt2Config, RefusesWrongTypesByKey) {
   EXPECT_THAT(with(R"("n_ctx": [])"), HasSubstr("n_ctx"));
 }
 
+// transformers makes its defaults for generate() of them where there is no generation_config.json; libgpt says that it does not.
+TEST(Gpt2Config, WarnsByNameOfSettingsOfGenerate) {
+  std::vector<std::string> warnings;
+  read(R"({"model_type": "gpt2", "do_sample": true, "max_length": 50, "repetition_penalty": 1.2})",
+       &warnings);
+  EXPECT_THAT(warnings, ElementsAreArray({HasSubstr("\"do_sample\""), HasSubstr("\"max_length\""),
+                                          HasSubstr("\"repetition_penalty\"")}));
+}
+
 TEST(Gpt2Config, WritesBackWhatItReadAndKeepsTheRest) {
   const std::string json =
       R"({"model_type": "gpt2", "n_embd": 24, "n_head": 2, "layer_norm_epsilon": 1e-05, "custom": [1, {"a": null}],

@@ -57,7 +57,8 @@ enum class EarlyStopping : std::uint8_t {
 };
 
 /// Names, defaults and meaning as in transformers' GenerationConfig. What is unset comes from the
-/// checkpoint's generation_config.json, and what that does not have is the default given here.
+/// checkpoint's generation_config.json, and what that does not have is the default given here. Such keys in config.json, of
+/// which transformers makes a GenerationConfig where that file is missing, have no effect: LoadOptions::on_warning names each.
 struct GenerateOptions {
   /// New tokens at most, at least 1. The prompt and these must fit the context: prompt + max_new_tokens <=
   /// n_positions + 1, since the last token is not fed; or see sliding_window. When no length is set anywhere:
