@@ -29,6 +29,8 @@ fs::path directory_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
+constexpr std::string_view kOld = ".old";  // behind the name of a temporary: what its target was
+
 fs::path temporary_beside(const fs::path& path) {
   static std::atomic<unsigned> counter{0};
   constexpr std::size_t kLongestStem = 200;  // leaves room for the rest in the 255 bytes of a file name
@@ -36,8 +38,9 @@ fs::path temporary_beside(const fs::path& path) {
   return directory_of(path) / concat(".", stem, ".tmp-", ::getpid(), "-", counter++);
 }
 
-/// Whether temporary_beside() gives such a name.
+/// Whether temporary_beside() gives such a name, kOld behind it or not.
 bool is_temporary(std::string_view name) {
+  if (name.ends_with(kOld)) name.remove_suffix(kOld.size());
   constexpr std::string_view kMark = ".tmp-";
   const std::size_t mark = name.rfind(kMark);
   if (!name.starts_with('.') || mark == name.npos || mark == 0) return false;
@@ -102,11 +105,16 @@ void PendingFile::replace() {
 
 void PendingFile::keep_old() {
   old_name_ = temporary_;
-  old_name_ += ".old";
-  if (::link(path_.c_str(), old_name_.c_str()) == 0)
-    old_ = Old::kKept;
-  else
-    old_ = errno == ENOENT ? Old::kNone : Old::kLost;
+  old_name_ += kOld;
+  while (::link(path_.c_str(), old_name_.c_str()) != 0) {
+    if (errno != EEXIST) {
+      old_ = errno == ENOENT ? Old::kNone : Old::kLost;
+      return;
+    }
+    old_name_ = temporary_beside(path_);  // a killed process of the same id left that one
+    old_name_ += kOld;
+  }
+  old_ = Old::kKept;
 }
 
 void PendingFile::restore() {

@@ -224,13 +224,26 @@ TEST(AtomicFile, ReadersSeeTheOldOrTheNewFileNeverAPart) {
 
 TEST(AtomicFile, OfAKilledProcessIsSweptAway) {
   const TempDir dir;
-  const std::vector<std::string> others{
-      "f",         ".tmp-1-2",       "f.tmp-1-2",     ".f.tmp-1",       ".f.tmp-1-",
-      ".f.tmp--2", ".f.tmp-1-2.old", ".f.tmp-1-x",    ".f.tmp-x-1",     ".f.tmp-",
-      ".f.tmp",    ".f.tmp-1-2-3",   ".f.tmp-1-2.gz", ".f.tmp-1-2.tmp-"};
+  const std::vector<std::string> others{"f",
+                                        ".tmp-1-2",
+                                        "f.tmp-1-2",
+                                        ".f.tmp-1",
+                                        ".f.tmp-1-",
+                                        ".f.tmp--2",
+                                        ".f.tmp-1-x",
+                                        ".f.tmp-x-1",
+                                        ".f.tmp-",
+                                        ".f.tmp-1-2.old.old",
+                                        ".f.tmp",
+                                        ".f.tmp-1-2-3",
+                                        ".f.tmp-1-2.gz",
+                                        ".f.tmp-1-2.tmp-",
+                                        "f.tmp-1-2.old",
+                                        ".f.tmp-1-2old"};
   for (const std::string& name : others) write_file(dir / name, "");
-  for (const char* name : {".f.tmp-1-2", ".f.samples.tmp-1234567-0", ".f.tmp-1-2.tmp-3-4"})
-    write_file(dir / name, "");
+  const std::vector<std::string> temporaries{".f.tmp-1-2", ".f.samples.tmp-1234567-0", ".f.tmp-1-2.tmp-3-4",
+                                             ".f.tmp-1-2.old", ".f.old.tmp-3-4.old"};
+  for (const std::string& name : temporaries) write_file(dir / name, "");
   fs::create_directory(dir / ".d.tmp-1-2");
   const pid_t child = ::fork();
   if (child == 0) {
@@ -239,7 +252,7 @@ TEST(AtomicFile, OfAKilledProcessIsSweptAway) {
   }
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(files_in(dir).size(), others.size() + 5);
+  EXPECT_EQ(files_in(dir).size(), others.size() + temporaries.size() + 2);
   remove_temporaries(dir.path());
   std::vector<std::string> stay = others;
   stay.push_back(".d.tmp-1-2");
@@ -293,6 +306,36 @@ TEST(AtomicFiles, AMoveThatIsRefusedTakesBackThoseBefore) {
   test::expect_error<IoError>([&] { files.commit(); }, {"/c", "cannot be replaced"});
   EXPECT_EQ(read_file(dir / "a"), "old a");
   EXPECT_THAT(files_in(dir), ElementsAreArray({"a", "c"}));
+}
+
+// A process that was killed while its files took their names leaves them; a later one may have its id.
+TEST(AtomicFiles, AMoveThatIsRefusedTakesBackThoseBeforeBesideWhatAKilledProcessLeft) {
+  const TempDir dir;
+  write_file(dir / "a", "old a");
+  AtomicFiles files;
+  files.add(dir / "a").write("new a");
+  const std::vector<std::string> names = files_in(dir);  // the temporary and its target
+  ASSERT_EQ(names.size(), 2u);
+  const std::string stale = names.front() + ".old";
+  write_file(dir / stale, "a killed process's");
+  files.add(dir / "b").write("new b");
+  fs::create_directory(dir / "b");  // in its place meanwhile
+  test::expect_error<IoError>([&] { files.commit(); }, {"/b", "cannot be replaced"});
+  EXPECT_EQ(read_file(dir / "a"), "old a");
+  EXPECT_EQ(read_file(dir / stale), "a killed process's");
+  EXPECT_THAT(files_in(dir), ElementsAreArray({stale, std::string("a"), std::string("b")}));
+}
+
+TEST(AtomicFiles, CommittedBesideWhatAKilledProcessLeftLeaveNoMore) {
+  const TempDir dir;
+  write_file(dir / "a", "old a");
+  AtomicFiles files;
+  files.add(dir / "a").write("new a");
+  const std::string stale = files_in(dir).front() + ".old";
+  write_file(dir / stale, "a killed process's");
+  files.commit();
+  EXPECT_EQ(read_file(dir / "a"), "new a");
+  EXPECT_THAT(files_in(dir), ElementsAreArray({stale, std::string("a")}));
 }
 
 TEST(AtomicFiles, FullDiskInTheLastOneKeepsAllOldFilesAndLeavesNoTemporary) {

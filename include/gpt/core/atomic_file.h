@@ -14,7 +14,8 @@ namespace gpt {
 class MappedFile;
 
 /// A new content for `target`, written to a temporary file beside it, named ".<target>.tmp-<pid>-<n>", which is removed with
-/// this object; a process that is killed leaves it. What moves it into place is an AtomicFile or AtomicFiles.
+/// this object; a process that is killed leaves it. What moves it into place is an AtomicFile or AtomicFiles, the latter with a
+/// second name for the old file meanwhile, a temporary's with ".old" behind it.
 ///
 /// A target that exists keeps its permission bits, unless Permissions says otherwise (its owner becomes the writer); a new one
 /// gets what the umask allows. A symbolic link is replaced by the file, and what it points to stays as it is: the files of a Hugging Face cache are links to
@@ -104,8 +105,8 @@ class AtomicFiles {
 /// Replaces the content of a file by `text`. Throws IoError as AtomicFile.
 void write_file_atomically(const std::filesystem::path& target, std::string_view text);
 
-/// Removes the temporaries of killed processes from a directory that nobody else writes to at the time (see DirectoryLock). What
-/// cannot be removed stays, as does all that has another name.
+/// Removes what killed processes left in a directory that nobody else writes to at the time (see DirectoryLock): temporaries, and
+/// second names of old files. What cannot be removed stays, as does all that has another name.
 void remove_temporaries(const std::filesystem::path& directory);
 
 }  // namespace gpt
