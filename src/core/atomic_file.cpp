@@ -52,6 +52,12 @@ bool is_temporary(std::string_view name) {
   return is_number(numbers.substr(0, dash)) && is_number(numbers.substr(std::min(dash + 1, numbers.size())));
 }
 
+/// Whether both are the same name in the same directory, which may be spelled in two ways.
+bool are_same_place(const fs::path& a, const fs::path& b) {
+  std::error_code error;  // there is no such directory: no file can be written there either
+  return a.filename() == b.filename() && fs::equivalent(directory_of(a), directory_of(b), error);
+}
+
 }  // namespace
 
 PendingFile::PendingFile(const fs::path& target, Permissions permissions) try : path_(target) {
@@ -167,7 +173,7 @@ MappedFile AtomicFile::commit_and_map() try {
 
 PendingFile& AtomicFiles::add(const fs::path& target) try {
   for (const PendingFile& file : files_)
-    if (file.path() == target) fail<IoError>(target.string(), "cannot be written twice");
+    if (are_same_place(file.path(), target)) fail<IoError>(target.string(), "cannot be written twice");
   return files_.emplace_back(target);
 } catch (...) {
   rethrow_with_memory_errors(target.native());

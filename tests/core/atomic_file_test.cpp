@@ -364,6 +364,16 @@ TEST(AtomicFiles, RefuseWhatCannotBeReplacedOrRemoved) {
   expect_error<IoError>([&] { files.remove(dir / "folder"); }, {"folder]", "directory"});
   files.add(dir / "f");
   expect_error<IoError>([&] { files.add(dir / "f"); }, {"f]", "twice"});
+  // Other ways to the same place.
+  fs::create_directory_symlink(dir.path(), dir / "link");
+  for (const char* same : {"./f", "folder/../f", "link/f"})
+    expect_error<IoError>([&] { files.add(dir / same); }, {"f]", "twice"});
+  // And a way to another, which spells like one to the same.
+  fs::create_directory(dir / "folder/deep");
+  fs::create_directory_symlink("folder/deep", dir / "inner");
+  files.add(dir / "inner/../f").write("another");
+  files.commit();
+  EXPECT_EQ(read_file(dir / "folder/f"), "another");
 }
 
 }  // namespace

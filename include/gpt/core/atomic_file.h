@@ -85,7 +85,7 @@ class AtomicFile : public PendingFile {
 class AtomicFiles {
  public:
   /// A new content for `target`; stays where it is until this object ends. Add every file before writing a large one: what
-  /// cannot be a target is then found first. Throws IoError for one that was added before, too.
+  /// cannot be a target is then found first. Throws IoError for one that was added before, by whatever path, too.
   PendingFile& add(const std::filesystem::path& target);
 
   /// Has commit() remove the file, or the symbolic link, once the others are in place; one that is not there then is no
