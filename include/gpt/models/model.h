@@ -28,7 +28,9 @@ struct LoadOptions {
   /// Convert the weights to f32, f16 or bf16 (rounding to nearest even); unset keeps the file's types without
   /// a copy. Quantized matrices stay as they are.
   std::optional<DType> dtype = {};
-  /// Told of what the checkpoint contains and libgpt does not use: unknown config keys, tensors.
+  /// Told of what the checkpoint contains and libgpt does not use: unknown config keys (among them settings of generate(), which
+  /// transformers takes from config.json where there is no generation_config.json), tensors. For it, a tied checkpoint's own
+  /// head is read once, to see whether it says something else.
   std::function<void(std::string_view message)> on_warning = {};
   /// Checked before every tensor.
   std::stop_token stop = {};
