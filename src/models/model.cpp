@@ -86,8 +86,9 @@ Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, QuantizedMat
                   const LoadOptions& options, std::string_view head) {
   // Before memory is spent on as many layers as config.json claims.
   name_in(file, concat("h.", config.n_layer - 1, ".ln_1.weight"));
-  const auto is_unused_head = [&](const std::string& name) {
-    return config.tie_word_embeddings && name.ends_with("lm_head.weight");
+  const auto is_unused_head = [&](std::string_view name) {
+    if (name.starts_with(kBaseModelPrefix)) name.remove_prefix(kBaseModelPrefix.size());
+    return config.tie_word_embeddings && name == "lm_head.weight";
   };
   for (const std::string& name : file.names())  // before the weights take memory beside it
     if (is_unused_head(name)) compare_tied_head(file, name, options);

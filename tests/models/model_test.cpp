@@ -210,6 +210,24 @@ TEST(ModelLoad, IgnoresMaskBuffersAndAnEqualTiedHeadAndWarnsOfTheRest) {
                                               HasSubstr("score.weight is not part of the network")));
 }
 
+TEST(ModelLoad, TakesNoOtherTensorForTheTiedHead) {
+  const TempDir tmp;
+  CheckpointFiles files;
+  files.tensors().push_back({"transformer.lm_head.weight", files.tensor("wte.weight").clone()});
+  std::vector<std::string> warnings;
+  const LoadOptions options{.on_warning = [&](std::string_view w) { warnings.emplace_back(w); }};
+  Model::load(files.write(tmp / "m"), options);
+  EXPECT_THAT(warnings, IsEmpty());
+  files.tensor("transformer.lm_head.weight").data<float>()[5] += 1;
+  files.tensors().push_back({"draft.lm_head.weight", Tensor::zeros({3, 16})});
+  files.tensors().push_back({"draft_lm_head.weight", files.tensor("wte.weight").clone()});
+  Model::load(files.write(tmp / "m"), options);
+  EXPECT_THAT(warnings,
+              ::testing::UnorderedElementsAre(HasSubstr("transformer.lm_head.weight differs from wte.weight"),
+                                              HasSubstr("draft.lm_head.weight is not part of the network"),
+                                              HasSubstr("draft_lm_head.weight is not part of the network")));
+}
+
 TEST(ModelLoad, NamesTheTensorThatIsWrong) {
   const TempDir tmp;
   const auto directory = tmp / "m";
