@@ -200,7 +200,10 @@ void Gpt2Config::to_hf(HfConfig& file) const try {
     file.set_int("bos_token_id", *bos_token_id);
   else
     file.set_null("bos_token_id");
-  if (pad_token_id) file.set_int("pad_token_id", *pad_token_id);
+  if (pad_token_id)
+    file.set_int("pad_token_id", *pad_token_id);
+  else if (file.has("pad_token_id"))
+    file.set_null("pad_token_id");
   if (eos_token_id.size() == 1) {
     file.set_int("eos_token_id", eos_token_id.front());
   } else if (eos_token_id.empty()) {

@@ -183,5 +183,18 @@ TEST(Gpt2Config, WritesBackWhatItReadAndKeepsTheRest) {
   EXPECT_THAT(again.eos_token_id, ElementsAreArray({3, 4}));
 }
 
+TEST(Gpt2Config, TakesBackAPadTokenThatTheFileHad) {
+  HfConfig file = HfConfig::parse(R"({"model_type": "gpt2", "pad_token_id": 7})", "config.json");
+  Gpt2Config c = Gpt2Config::from_hf(file);
+  ASSERT_EQ(c.pad_token_id, 7);
+  c.pad_token_id.reset();
+  c.to_hf(file);
+  EXPECT_TRUE(file.has("pad_token_id") && file.is_null("pad_token_id"));
+  EXPECT_EQ(Gpt2Config::from_hf(file).pad_token_id, std::nullopt);
+  HfConfig without = HfConfig::parse(R"({"model_type": "gpt2"})", "config.json");
+  c.to_hf(without);
+  EXPECT_FALSE(without.has("pad_token_id"));
+}
+
 }  // namespace
 }  // namespace gpt

@@ -51,7 +51,8 @@ struct Gpt2Config {
   static Gpt2Config from_hf(const HfConfig& file,
                             const std::function<void(std::string_view)>& on_warning = {});
 
-  /// Writes these values into a config.json, leaving its other keys as they are.
+  /// Writes these values into a config.json, leaving its other keys as they are. A pad_token_id that there is none of is written
+  /// as null where the file has the key, else left out.
   void to_hf(HfConfig& file) const;
 
   /// Throws ArgumentError naming the first value that no network can have.
