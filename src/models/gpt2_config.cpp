@@ -242,6 +242,12 @@ void Gpt2Config::validate() const {
     if (value < least || value > most)
       fail<ArgumentError>(where, k.name, " is ", value, ", expected ", least, " to ", most);
   }
+  // Of a layer's matrices, c_attn [D, 3 D] and c_fc [D, I]; all others are no larger where these are within the limit.
+  const std::int64_t most_columns =
+      std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(sizeof(float)) / n_embd;
+  if (const std::int64_t columns = std::max(3 * n_embd, inner_dim()); columns > most_columns)
+    fail<ArgumentError>(where, "n_embd is ", n_embd, ", with which a matrix of n_embd x ", columns,
+                        " float32 has more bytes than 64 bits count");
   if (n_embd % n_head != 0)
     fail<ArgumentError>(where, "n_embd ", n_embd, " is not a multiple of n_head ", n_head);
   for (const auto& [layer, heads] : pruned_heads) {

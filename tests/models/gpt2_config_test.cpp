@@ -8,6 +8,7 @@
 
 #include "gpt/core/error.h"
 #include "gpt/io/hf_config.h"
+#include "gpt/models/gpt2.h"
 #include "support/expect_error.h"
 
 namespace gpt {
@@ -143,6 +144,17 @@ TEST(Gpt2Config, RefusesByNameWhatNoNetworkHas) {
   EXPECT_THAT(with(R"("layer_norm_epsilon": 1e-300)"), HasSubstr("layer_norm_epsilon is 1e-300"));
   EXPECT_THAT(with(R"("initializer_range": 1e300)"), HasSubstr("initializer_range is 1e+300"));
   EXPECT_THAT(with(R"("resid_pdrop": 1.5)"), HasSubstr("resid_pdrop is 1.5"));
+  // Matrices of more bytes than 64 bits count.
+  for (const char* inner : {"null", "8", "2147483647"})
+    EXPECT_THAT(with(concat(R"("n_embd": 2147483646, "n_head": 2, "n_inner": )", inner)),
+                HasSubstr("n_embd is 2147483646"));
+  // The widest networks that there can be.
+  for (const char* widest : {R"("n_embd": 759250000)", R"("n_embd": 876700000, "n_inner": 2147483647)"}) {
+    const std::string json = R"({"model_type": "gpt2", "n_layer": 1, "n_head": 8, "n_positions": 2147483647,
+                                 "vocab_size": 2147483647, )";
+    const Gpt2 network(read(json + widest + "}"));
+    EXPECT_NO_THROW(network.visit([](const std::string&, const Tensor&, const Shape&) {}));
+  }
 }
 
 TEST(Gpt2Config, RefusesWrongTypesByKey) {
