@@ -216,7 +216,11 @@ int convert(const Request& request) {
     gpt::merge_adapter(*gpt::load_adapter(model.network(), *request.adapter, program::warn), model.network());
   if (request.tokenizer) model.set_tokenizer(gpt::load_tokenizer(*request.tokenizer));
   if (!model.has_tokenizer() && plan.to != Format::kLlmc)
-    program::warn("there is no tokenizer: --tokenizer DIR gives one");
+    program::warn(
+        gpt::concat("there is no tokenizer: --tokenizer DIR gives one",
+                    plan.to == Format::kHuggingFace && gpt::has_tokenizer(request.output)
+                        ? gpt::concat("; that in ", request.output, " is removed, which is not this model's")
+                        : ""));
   warn_of_lost_settings(model, plan.to);
   if (plan.to == Format::kHuggingFace && dequantize(model))
     program::warn(gpt::concat("int8 and int4 matrices are written as ",

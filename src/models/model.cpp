@@ -266,7 +266,8 @@ void Model::save_files(const std::filesystem::path& directory, const SaveOptions
     files.add(directory / "generation_config.json").write(generation_config_->dump());
   else
     files.remove(directory / "generation_config.json");  // of the checkpoint that was there
-  if (tokenizer_) add_tokenizer_files(tokenizer_->files(), directory, files);
+  // Without a tokenizer: none, and not one that was there.
+  add_tokenizer_files(tokenizer_ ? tokenizer_->files() : std::vector<TokenizerFile>(), directory, files);
   for (const std::filesystem::path& stale : sharded_files(directory)) files.remove(stale);
   write_safetensors(weights, tensors, {{"format", "pt"}});
   files.commit();

@@ -36,7 +36,8 @@ void apply_side_files(ByteBpeModel& model, const std::filesystem::path& director
 /// What load_wordpiece makes a tokenizer of.
 WordPieceModel read_wordpiece(const std::filesystem::path& directory);
 
-/// Writes the files of a tokenizer into a directory, where those of another, which would change it, are removed.
+/// Writes the files of a tokenizer, or of none, into a directory, where those of another, which would change it or be read in its
+/// place, are removed.
 void add_tokenizer_files(std::span<const TokenizerFile> files, const std::filesystem::path& directory,
                          AtomicFiles& written);
 

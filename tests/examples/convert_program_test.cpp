@@ -171,7 +171,13 @@ TEST(ConvertProgram, SaysThatThereIsNoTokenizer) {
   convert(kDemo, dir / "demo.bin");
   const ProcessResult result = run({"--model", dir / "demo.bin", "--output", dir / "hf"});
   EXPECT_EQ(result.status, 0);
-  EXPECT_THAT(result.err, HasSubstr("warning: there is no tokenizer: --tokenizer DIR gives one"));
+  EXPECT_THAT(result.err, HasSubstr("warning: there is no tokenizer: --tokenizer DIR gives one\n"));
+  // One that is there is not that of this model, which would be loaded with it.
+  std::filesystem::copy_file(kDemo + "/vocab.json", dir / "hf/vocab.json");
+  const ProcessResult again = run({"--model", dir / "demo.bin", "--output", dir / "hf"});
+  EXPECT_EQ(again.status, 0);
+  EXPECT_THAT(again.err, HasSubstr("gives one; that in " + (dir / "hf").string() + " is removed"));
+  EXPECT_FALSE(Model::load(dir / "hf").has_tokenizer());
 }
 
 TEST(ConvertProgram, MayReplaceTheFileItReads) {

@@ -431,6 +431,22 @@ TEST(ModelSave, LeavesNothingOfAnotherCheckpointInForce) {
   EXPECT_EQ(again.generation_config().has_value(), model.generation_config().has_value());
 }
 
+TEST(ModelSave, OfAModelWithoutATokenizerLeavesNoOtherInForce) {
+  const TempDir dir;
+  Model model = Model::load(std::string(GPT_SOURCE_DIR) + "/examples/models/demo");
+  model.save(dir.path());
+  ASSERT_TRUE(Model::load(dir.path()).has_tokenizer());
+  model.set_tokenizer(nullptr);
+  for (const char* name : {"vocab.txt", "tokenizer.model", "spiece.model", "added_tokens.json",
+                           "special_tokens_map.json", "generation_config.json", "notes.txt"})
+    write_file(dir / name, "{}");
+  model.save(dir.path());
+  std::vector<std::string> names;
+  for (const auto& [name, text] : contents_of(dir.path())) names.push_back(name);
+  EXPECT_THAT(names, ElementsAreArray({"config.json", "model.safetensors", "notes.txt"}));
+  EXPECT_FALSE(Model::load(dir.path()).has_tokenizer());
+}
+
 TEST(ModelSave, TakesThePlaceOfAShardedCheckpoint) {
   const TempDir tmp;
   const fs::path directory = CheckpointFiles().write_shards(tmp / "m");

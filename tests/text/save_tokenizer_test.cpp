@@ -79,6 +79,23 @@ TEST(SaveTokenizer, WritesATokenizerMadeInMemory) {
   EXPECT_FALSE(again->is_special(400));
 }
 
+TEST(SaveTokenizer, RemovesTheFilesOfAnotherTokenizerAndNoMore) {
+  const TempDir dir;
+  const std::vector<std::string> others{"added_tokens.json", "special_tokens_map.json",
+                                        "vocab.txt",         "tokenizer.model",
+                                        "spiece.model",      "vocab.json",
+                                        "merges.txt"};
+  const std::vector<std::string> kept{"config.json", "generation_config.json", "model.safetensors",
+                                      "notes.txt", "vocab.txt.bak"};
+  for (const auto& names : {others, kept})
+    for (const std::string& name : names) write_file(dir / name, "another's");
+  const ByteBpe tokenizer(rich_model());  // which vocab.json and merges.txt could not say
+  tokenizer.save(dir.path());
+  for (const std::string& name : others) EXPECT_FALSE(std::filesystem::exists(dir / name)) << name;
+  for (const std::string& name : kept) EXPECT_EQ(read_file(dir / name), "another's") << name;
+  EXPECT_EQ(load_tokenizer(dir.path())->fingerprint(), tokenizer.fingerprint());
+}
+
 TEST(SaveTokenizer, NamesAFileItCannotWrite) {
   const TempDir dir;
   const ByteBpe tokenizer(rich_model());

@@ -70,8 +70,11 @@ class Model {
   /// lie in memory, for load alone (transformers refuses their quant_method).
   /// All files are written before the first takes its name (AtomicFiles), so that a full disk leaves an old checkpoint in the
   /// directory as it was; a process killed while they take their names leaves some of either. A directory that a failed save
-  /// had made goes again. Where the old one was sharded, its index and shards are removed last. Symbolic links are replaced,
-  /// not written through.
+  /// had made goes again. Symbolic links are replaced, not written through.
+  /// The directory is then this model's, and load gives what was saved. So what would say otherwise there is removed, last of
+  /// all: the index and the shards of a sharded checkpoint; generation_config.json, when this model has none; and of a
+  /// tokenizer's files (Tokenizer::save names them) those that this model's does not have, all when it has no tokenizer. Other
+  /// files stay, and with an adapter attached all do but its own.
   /// Throws IoError; ShapeError for a network whose weights were never set; UnsupportedError for another SaveOptions::dtype;
   /// NumericError for weights beyond its range.
   void save(const std::filesystem::path& directory, const SaveOptions& options = {}) const;
@@ -84,7 +87,7 @@ class Model {
   /// Throws UnsupportedError when the checkpoint came without a tokenizer.
   const Tokenizer& tokenizer() const;
   std::shared_ptr<const Tokenizer> shared_tokenizer() const noexcept { return tokenizer_; }
-  /// From now on the model's, which save() writes; null for none.
+  /// From now on the model's, which save() writes; null for none, and save() removes one that it finds.
   void set_tokenizer(std::shared_ptr<const Tokenizer> tokenizer) noexcept {
     tokenizer_ = std::move(tokenizer);
   }

@@ -131,8 +131,10 @@ class Tokenizer {
   /// The files from which transformers (and load_tokenizer) make the same tokenizer, names without a directory.
   virtual std::vector<TokenizerFile> files() const = 0;
 
-  /// Writes them into an existing directory, all or none; AtomicFiles says what a kill meanwhile leaves. Throws IoError naming
-  /// the file.
+  /// Writes them into an existing directory, all or none; AtomicFiles says what a kill meanwhile leaves. What another tokenizer
+  /// left there would change this one, or be read in its place: of tokenizer.json, vocab.json, merges.txt, vocab.txt,
+  /// tokenizer.model, spiece.model, tokenizer_config.json, special_tokens_map.json and added_tokens.json, those that are not
+  /// among files() are removed, and no other file. Throws IoError naming the file.
   void save(const std::filesystem::path& directory) const;
 
  private:
