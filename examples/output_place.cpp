@@ -1,7 +1,7 @@
 #include "output_place.h"
 
 #include <algorithm>
-#include <array>
+#include <ranges>
 #include <system_error>
 #include <vector>
 
@@ -13,10 +13,19 @@ namespace {
 namespace fs = std::filesystem;
 
 bool is_of_a_model(std::string_view name) {
-  constexpr std::array<std::string_view, 7> kNames = {
-      "config.json",           "vocab.json",      "merges.txt",         "tokenizer.json",
-      "tokenizer_config.json", "tokenizer.model", "adapter_config.json"};
-  return std::ranges::find(kNames, name) != kNames.end() ||
+  constexpr std::string_view kNames[] = {"config.json",
+                                         "generation_config.json",
+                                         "vocab.json",
+                                         "merges.txt",
+                                         "tokenizer.json",
+                                         "tokenizer_config.json",
+                                         "special_tokens_map.json",
+                                         "added_tokens.json",
+                                         "vocab.txt",
+                                         "tokenizer.model",
+                                         "spiece.model",
+                                         "adapter_config.json"};
+  return std::ranges::find(kNames, name) != std::ranges::end(kNames) ||
          ((name.starts_with("model") || name.starts_with("adapter_model")) &&
           name.find(".safetensors") != std::string_view::npos);
 }

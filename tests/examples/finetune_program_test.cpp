@@ -465,10 +465,15 @@ TEST_F(FinetuneProgram, ReplacesNoFileThatIsNotItsOwn) {
   *(std::ranges::find(own, "--train-file") + 1) = (dir_ / "data/learned.txt").string();
   expect_failure(1, command(own), "data/metrics.jsonl would be replaced, which is read (");
   fs::create_directory(dir_ / "used");
-  write_file(dir_ / "used/vocab.json", "{}");
-  expect_failure(1, command(options("used", {"--max-steps", "1"})),
-                 "used] holds vocab.json, and no run to resume");
-  EXPECT_EQ(content(dir_ / "used/vocab.json"), "{}");
+  // What saving a model replaces or removes.
+  for (const std::string name : {"vocab.json", "vocab.txt", "spiece.model", "added_tokens.json",
+                                 "special_tokens_map.json", "generation_config.json"}) {
+    write_file(dir_ / "used" / name, "{}");
+    expect_failure(1, command(options("used", {"--max-steps", "1"})),
+                   "used] holds " + name + ", and no run to resume");
+    EXPECT_EQ(content(dir_ / "used" / name), "{}");
+    fs::remove(dir_ / "used" / name);
+  }
   EXPECT_EQ(content(dir_ / "data/metrics.jsonl"), content(dir_ / "corpus.txt"));
 }
 
