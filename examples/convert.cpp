@@ -214,7 +214,7 @@ int convert(const Request& request) {
   gpt::Model model = load(from, request, {.on_warning = program::warn, .stop = interrupt.token()});
   if (request.adapter)
     gpt::merge_adapter(*gpt::load_adapter(model.network(), *request.adapter, program::warn), model.network());
-  if (request.tokenizer) model.set_tokenizer(gpt::load_tokenizer(*request.tokenizer));
+  if (request.tokenizer) model.set_tokenizer(gpt::load_tokenizer(*request.tokenizer, program::warn));
   if (!model.has_tokenizer() && plan.to != Format::kLlmc)
     program::warn(
         gpt::concat("there is no tokenizer: --tokenizer DIR gives one",

@@ -268,7 +268,7 @@ void check(Request& r) {
 
 gpt::Model make_model(const Request& r, std::stop_token stop) {
   std::shared_ptr<const gpt::Tokenizer> tokenizer;
-  if (r.tokenizer) tokenizer = gpt::load_tokenizer(*r.tokenizer);
+  if (r.tokenizer) tokenizer = gpt::load_tokenizer(*r.tokenizer, program::warn);
   std::optional<gpt::Model> model;
   if (r.model) {
     model = gpt::Model::load(*r.model, {.on_warning = program::warn, .stop = stop});

@@ -228,7 +228,7 @@ std::vector<gpt::TokenId> ids_of(std::string_view text) {
 
 int decode(const ConvertRequest& r) {
   gpt::set_num_threads(r.threads);
-  const auto tokenizer = gpt::load_tokenizer(r.tokenizer);
+  const auto tokenizer = gpt::load_tokenizer(r.tokenizer, program::warn);
   const std::string input = input_of(r);
   std::vector<std::vector<gpt::TokenId>> rows;
   for (const std::string_view row : rows_of(r, input)) rows.push_back(ids_of(row));

@@ -201,7 +201,7 @@ Model Model::load_files(const std::filesystem::path& directory, const LoadOption
                               head != nullptr ? head->tensor : std::string_view());
   std::shared_ptr<const Tokenizer> tokenizer;
   if (gpt::has_tokenizer(directory)) {
-    tokenizer = load_tokenizer(directory);
+    tokenizer = load_tokenizer(directory, options.on_warning);
     if (tokenizer->vocab_size() > config.vocab_size)
       warn(options, concat("[", directory.string(), "] the tokenizer has ", tokenizer->vocab_size(),
                            " tokens, the network only vocab_size = ", config.vocab_size));

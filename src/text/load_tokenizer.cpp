@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
@@ -129,7 +130,8 @@ Choice choose(const std::filesystem::path& directory) {
   return {has_vocab_txt ? Kind::kWordPiece : Kind::kSentencePiece};
 }
 
-std::shared_ptr<const Tokenizer> load(const std::filesystem::path& directory) {
+std::shared_ptr<const Tokenizer> load(const std::filesystem::path& directory,
+                                      const std::function<void(std::string_view)>& on_warning) {
   const std::filesystem::path json = directory / "tokenizer.json";
   const Choice choice = choose(directory);
   if (choice.kind == Kind::kWordPiece) {
@@ -156,7 +158,7 @@ std::shared_ptr<const Tokenizer> load(const std::filesystem::path& directory) {
     model = parse_vocab_and_merges(read_text_file(vocab), read_text_file(merges), vocab.string(),
                                    merges.string());
   }
-  apply_side_files(model, directory);
+  apply_side_files(model, directory, on_warning);
   return std::make_shared<ByteBpe>(std::move(model));
 }
 
@@ -171,13 +173,14 @@ bool has_tokenizer(const std::filesystem::path& directory) try {
   rethrow_with_memory_errors(directory.native());
 }
 
-std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& directory) {
+std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& directory,
+                                                const std::function<void(std::string_view)>& on_warning) {
   if (!has_tokenizer(directory))
     fail<IoError>(directory.string(),
                   "has no tokenizer: expected tokenizer.json, vocab.json and "
                   "merges.txt, vocab.txt, "
                   "tokenizer.model or spiece.model");
-  return with_memory_errors(directory.native(), [&] { return load(directory); });
+  return with_memory_errors(directory.native(), [&] { return load(directory, on_warning); });
 }
 
 }  // namespace gpt

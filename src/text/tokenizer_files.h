@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,8 +31,9 @@ std::optional<std::pair<std::string, std::string>> split_merge(std::string_view 
 AddedToken to_added_token(const JsonObject& object);
 
 /// Applies tokenizer_config.json, special_tokens_map.json and added_tokens.json of the directory, where they
-/// exist, to a model read from its other files, and keeps their text for save.
-void apply_side_files(ByteBpeModel& model, const std::filesystem::path& directory);
+/// exist, to a model read from its other files, and keeps their text for save. Warns as load_tokenizer.
+void apply_side_files(ByteBpeModel& model, const std::filesystem::path& directory,
+                      const std::function<void(std::string_view)>& on_warning);
 
 /// What load_wordpiece makes a tokenizer of.
 WordPieceModel read_wordpiece(const std::filesystem::path& directory);

@@ -263,6 +263,24 @@ TEST(ModelLoad, NamesTheTensorThatIsWrong) {
   }
 }
 
+TEST(ModelLoad, WarnsOfATokenizerSettingWithoutEffect) {
+  const TempDir dir;
+  fs::copy(fs::path(GPT_SOURCE_DIR) / "examples/models/demo", dir.path());
+  for (const bool on : {false, true}) {
+    write_file(dir / "tokenizer_config.json",
+               concat("{\"clean_up_tokenization_spaces\": ", on ? "true" : "false", "}"));
+    std::vector<std::string> warnings;
+    const LoadOptions options{.on_warning = [&](std::string_view w) { warnings.emplace_back(w); }};
+    const Model model = Model::load(dir.path(), options);
+    EXPECT_EQ(model.tokenizer().decode(model.tokenizer().encode("is n't , .")), "is n't , .");
+    if (on)
+      EXPECT_THAT(warnings, ElementsAreArray({HasSubstr(
+                                "tokenizer_config.json] clean_up_tokenization_spaces is true, which")}));
+    else
+      EXPECT_THAT(warnings, IsEmpty());
+  }
+}
+
 TEST(ModelLoad, NamesTheFileThatIsMissingOrBroken) {
   const TempDir tmp;
   EXPECT_THAT(message_of<IoError>([&] { Model::load(tmp / "nowhere"); }), HasSubstr("nowhere"));

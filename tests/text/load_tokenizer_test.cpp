@@ -77,6 +77,32 @@ TEST(LoadTokenizer, HonoursTokenizerConfig) {
   EXPECT_FALSE(tokenizer->is_special(7));
 }
 
+// As transformers from 5.7 on, which warns of it, too.
+TEST(LoadTokenizer, LeavesTheSpacesOfAByteLevelBpeAndSaysSo) {
+  const TempDir dir;
+  write_file(dir / "tokenizer.json", test::small_tokenizer_json());
+  const auto warnings_for = [&dir](std::string_view config) {
+    write_file(dir / "tokenizer_config.json", config);
+    std::vector<std::string> warnings;
+    const auto tokenizer = load_tokenizer(dir.path(), [&](std::string_view w) { warnings.emplace_back(w); });
+    const std::string text = "ab , it is n't a ' b . ?";
+    EXPECT_EQ(tokenizer->decode(tokenizer->encode(text)), text);
+    EXPECT_EQ(load_tokenizer(dir.path())->decode(tokenizer->encode(text)), text);
+    return warnings;
+  };
+  EXPECT_EQ(warnings_for(R"({"clean_up_tokenization_spaces": false})"), std::vector<std::string>());
+  EXPECT_EQ(warnings_for(R"({"clean_up_tokenization_spaces": null})"), std::vector<std::string>());
+  EXPECT_EQ(
+      warnings_for(R"({"clean_up_tokenization_spaces": true})"),
+      std::vector<std::string>{concat("[", (dir / "tokenizer_config.json").string(),
+                                      "] clean_up_tokenization_spaces is true, which has no effect on a "
+                                      "byte-level BPE, whose spaces are the text's own")});
+  constexpr std::string_view kForced = R"({"clean_up_tokenization_spaces": true,
+      "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output": true})";
+  expect_error<UnsupportedError>([&] { warnings_for(kForced); },
+                                 {"tokenizer_config.json", "even_though_it_will_corrupt_output is true"});
+}
+
 TEST(LoadTokenizer, ConfigWinsOverTheOtherFiles) {
   const auto tokenizer = load({{"special_tokens_map.json", R"({"eos_token": "a"})"},
                                {"tokenizer_config.json", R"({"eos_token": "b", "add_eos_token": true})"}});

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -158,8 +159,12 @@ bool has_tokenizer(const std::filesystem::path& directory);
 ///   special_tokens_map.json  *_token, additional_special_tokens
 ///   added_tokens.json        further tokens
 /// Where nothing names them, bos, eos and unk of a byte-level BPE are "<|endoftext|>" if the vocabulary has it.
+/// Calls on_warning (when set) for clean_up_tokenization_spaces of a byte-level BPE: it has no effect, since the spaces are the
+/// text's own. As in transformers from 5.7 on; those before took spaces out of decoded text, and 4 wrote the key unasked.
 /// Throws IoError when the directory has no tokenizer or a file cannot be read, FormatError naming file and
 /// key or line, UnsupportedError naming what would change the result and is not supported.
-std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& directory);
+std::shared_ptr<const Tokenizer> load_tokenizer(
+    const std::filesystem::path& directory,
+    const std::function<void(std::string_view message)>& on_warning = {});
 
 }  // namespace gpt
