@@ -7,7 +7,8 @@
 #   examples/demo.sh --model ~/gpt2 --prompt "Once upon a time"
 #
 # What is not given is --model examples/models/demo --prompt ROMEO: --do-sample --temperature 0.8 --top-k 50
-# --max-new-tokens 150 --seed 1. With --no-do-sample nothing is sampled: the likeliest token is taken each time.
+# --max-new-tokens 150 --seed 1; nothing of sampling beside --no-do-sample (the likeliest token is taken each time),
+# --penalty-alpha, --num-beams and --num-beam-groups, and no --top-k beside --mirostat.
 set -eu
 root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 build=$root/build/demo
@@ -23,14 +24,12 @@ build=$root/build/demo
 
 # The names of the options given, each between blanks. What follows one that takes a value is that value, whatever it looks like.
 options=
-greedy=no
 value=no
 for argument in "$@"; do
   if [ $value = yes ]; then value=no; continue; fi
   case $argument in
-    --no-do-sample) greedy=yes ;;
-    --do-sample | --help | --json | --json-object | --no-mmap | --no-pack | --no-renormalize-logits | --no-sliding-window | \
-      --pack | --renormalize-logits | --sliding-window | --version | *=*) ;;
+    --do-sample | --help | --json | --json-object | --no-do-sample | --no-mmap | --no-pack | --no-renormalize-logits | \
+      --no-sliding-window | --pack | --renormalize-logits | --sliding-window | --version | *=*) ;;
     --*) value=yes ;;
   esac
   options="$options ${argument%%=*} "
@@ -39,8 +38,8 @@ absent() { case $options in *" $1 "*) return 1 ;; esac }
 
 absent --seed && set -- --seed 1 "$@"
 absent --max-new-tokens && absent --max-length && set -- --max-new-tokens 150 "$@"
-if [ $greedy = no ]; then
-  absent --top-k && set -- --top-k 50 "$@"
+if absent --no-do-sample && absent --penalty-alpha && absent --num-beams && absent --num-beam-groups; then
+  absent --top-k && absent --mirostat && set -- --top-k 50 "$@"
   absent --temperature && set -- --temperature 0.8 "$@"
   absent --do-sample && set -- --do-sample "$@"
 fi

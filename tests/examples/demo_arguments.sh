@@ -35,6 +35,12 @@ expect "$model$sampling${rest}[--input-ids=1,2]" --input-ids=1,2
 expect "${model}[--prompt][ROMEO:][--max-new-tokens][150][--seed][1][--no-do-sample]" --no-do-sample
 expect "[--prompt][ROMEO:][--temperature][0.8][--json][--model][m][--max-length][9][--seed=2][--do-sample][--top-k][5]" \
   --json --model m --max-length 9 --seed=2 --do-sample --top-k 5
+# What is drawn by another strategy, or not at all, is left to it.
+expect "${model}[--prompt][ROMEO:][--do-sample][--temperature][0.8]${rest}[--mirostat][2]" --mirostat 2
+for strategy in --penalty-alpha=0.5 --num-beams=4 --num-beam-groups=2; do
+  expect "${model}[--prompt][ROMEO:]${rest}[$strategy]" $strategy
+done
+expect "${model}[--prompt][ROMEO:]${rest}[--num-beams][4][--do-sample]" --num-beams 4 --do-sample
 # A value is no option, whatever it looks like.
 expect "$model$sampling${rest}[--prompt][--seed]" --prompt --seed
 expect "$model$sampling${rest}[--prompt][--no-do-sample]" --prompt --no-do-sample
