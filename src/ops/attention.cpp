@@ -1,11 +1,9 @@
 #include "gpt/ops/attention.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
-
-#include <algorithm>
-#include <atomic>
 
 #include "gpt/core/math.h"
 #include "gpt/core/parallel.h"
