@@ -17,8 +17,9 @@ bool is_space(const Utf8Prefix& c) {
          CharClassTable::instance().of(c.code_point) == CharClass::kSpace;
 }
 
-std::size_t without_trailing_space(std::string_view text) {
-  while (!text.empty()) {
+// Both add to `looked_at` how many characters they look at.
+std::size_t without_trailing_space(std::string_view text, std::size_t& looked_at) {
+  for (; !text.empty(); ++looked_at) {
     const Utf8Prefix last = read_last_utf8(text);
     if (!is_space(last)) break;
     text.remove_suffix(last.length);
@@ -26,9 +27,9 @@ std::size_t without_trailing_space(std::string_view text) {
   return text.size();
 }
 
-std::size_t leading_space(std::string_view text) {
+std::size_t leading_space(std::string_view text, std::size_t& looked_at) {
   const std::size_t size = text.size();
-  while (!text.empty()) {
+  for (; !text.empty(); ++looked_at) {
     const Utf8Prefix first = read_utf8(text);
     if (!is_space(first)) break;
     text.remove_prefix(first.length);
@@ -71,8 +72,10 @@ AddedTokenFinder::Match AddedTokenFinder::Pass::find(std::string_view text, std:
 }
 
 // Follows find_matches in added_vocabulary.rs of huggingface/tokenizers, overlapping strips included.
-void AddedTokenFinder::Pass::split(std::string_view text, bool parse_special, std::vector<Part>& out) const {
-  std::size_t done = 0;  // what lies before is in `out`
+void AddedTokenFinder::Pass::split(std::string_view text, bool parse_special, std::vector<Part>& out,
+                                   std::size_t& stripped) const {
+  std::size_t done = 0;       // what lies before is in `out`
+  std::size_t space_end = 0;  // from the end of a match before this to here is white space alone
   if (!tokens_.empty() && (parse_special || !all_special_)) {
     for (std::size_t from = 0;;) {
       const Match match = find(text, from);
@@ -83,8 +86,13 @@ void AddedTokenFinder::Pass::split(std::string_view text, bool parse_special, st
       if (match.token->single_word && ((begin > 0 && is_word(read_last_utf8(text.substr(0, begin)))) ||
                                        (end < text.size() && is_word(read_utf8(text.substr(end))))))
         continue;
-      if (match.token->lstrip) begin = std::max(without_trailing_space(text.substr(0, begin)), done);
-      if (match.token->rstrip) end += leading_space(text.substr(end));
+      if (match.token->lstrip && begin > done)
+        begin = done + without_trailing_space(text.substr(done, begin - done), stripped);
+      if (match.token->rstrip) {
+        // The tokens may be white space themselves: the run that they stand in is looked at once.
+        if (end >= space_end) space_end = end + leading_space(text.substr(end), stripped);
+        end = space_end;
+      }
       if (done < begin) out.push_back({text.substr(done, begin - done), -1});
       out.push_back({{}, match.token->id});
       done = end;
@@ -112,15 +120,18 @@ void AddedTokenFinder::add(const AddedToken& token) {
   (token.normalized ? normalized_ : verbatim_).add(token);
 }
 
-std::vector<AddedTokenFinder::Part> AddedTokenFinder::split(std::string_view text, bool parse_special) const {
+std::vector<AddedTokenFinder::Part> AddedTokenFinder::split(std::string_view text, bool parse_special,
+                                                            std::size_t* stripped) const {
   std::vector<Part> first, out;
-  verbatim_.split(text, parse_special, first);
+  std::size_t looked_at = 0;
+  verbatim_.split(text, parse_special, first, looked_at);
   for (const Part& part : first) {
     if (part.id < 0)
-      normalized_.split(part.text, parse_special, out);
+      normalized_.split(part.text, parse_special, out, looked_at);
     else
       out.push_back(part);
   }
+  if (stripped != nullptr) *stripped += looked_at;
   return out;
 }
 

@@ -28,8 +28,9 @@ class AddedTokenFinder {
   /// `token.id` must be set, its content not empty and not longer than kMaxLength.
   void add(const AddedToken& token);
 
-  /// Special tokens are left in the stretches unless `parse_special`.
-  std::vector<Part> split(std::string_view text, bool parse_special) const;
+  /// Special tokens are left in the stretches unless `parse_special`. Adds to `*stripped` how many characters the strips looked at,
+  /// four times those of the text at most.
+  std::vector<Part> split(std::string_view text, bool parse_special, std::size_t* stripped = nullptr) const;
 
   /// True when a token's content stands in the text so that it ends at `at`, begins there or reaches across, or would
   /// once the text goes on. Where none does, and the character before `at` is not white space, split() of the two
@@ -50,7 +51,8 @@ class AddedTokenFinder {
   class Pass {
    public:
     void add(const AddedToken& token);
-    void split(std::string_view text, bool parse_special, std::vector<Part>& out) const;
+    void split(std::string_view text, bool parse_special, std::vector<Part>& out,
+               std::size_t& stripped) const;
     bool touches(std::string_view text, std::size_t at) const;
 
    private:

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "gpt/text/byte_bpe.h"
+#include "text/added_tokens.h"
 #include "text/small_bpe.h"
 
 namespace gpt {
@@ -46,6 +47,24 @@ TEST(AddedTokens, StripTheWhiteSpaceTheyAskFor) {
   EXPECT_EQ(tokenizer.encode(" <b> <b> "), (Ids{258, 258}));
   EXPECT_EQ(tokenizer.encode("\xA0<l>"), (Ids{0xA0, 256}));  // a stray byte is no white space
   EXPECT_EQ(tokenizer.encode("\x1C<l>"), (Ids{0x1C, 256}));
+}
+
+TEST(AddedTokens, LookAtWhiteSpaceOnceWhenTheyAreWhiteSpaceThemselves) {
+  std::string text;
+  for (int i = 0; i < 500; ++i) text += " \u00A0\u3000 ";
+  for (const bool left : {false, true})
+    for (const bool right : {false, true}) {
+      AddedTokenFinder finder;
+      finder.add({.content = " ", .id = 1, .lstrip = left, .rstrip = right});
+      finder.add({.content = "\u3000", .id = 2, .lstrip = left, .rstrip = right});
+      std::size_t stripped = 0;
+      const std::vector<AddedTokenFinder::Part> parts = finder.split(text, true, &stripped);
+      std::size_t tokens = 0;
+      for (const AddedTokenFinder::Part& part : parts) tokens += part.id >= 0;
+      EXPECT_EQ(tokens, 1500u);
+      EXPECT_EQ(parts.size(), left || right ? 1500u : 2000u);
+      EXPECT_LE(stripped, 4000u);  // twice the text's
+    }
 }
 
 TEST(AddedTokens, SingleWordsStandAlone) {
