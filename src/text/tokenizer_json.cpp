@@ -91,10 +91,16 @@ void read_normalizer(const JsonObject& root) {
     normalizer->fail_unsupported("normalizers");
 }
 
+// A template that is longer leaves no network a text. Each of its parts is looked for among all special tokens.
+constexpr std::size_t kMostTemplate = 256;
+
 // The tokens before and after the text, from "single": [..., {"Sequence": {"id": "A"}}, ...].
 void read_template(const JsonObject& object, ByteBpeModel& model) {
   const json::Value::Array* single = object.array("single");
   if (single == nullptr) object.fail_type("single", "a list");
+  if (single->size() > kMostTemplate)
+    fail<UnsupportedError>(object.source(), object.path_of("single"), " has ", single->size(),
+                           " parts, expected ", kMostTemplate, " at most");
   std::vector<std::string>* side = &model.prefix_tokens;
   for (std::size_t i = 0; i < single->size(); ++i) {
     const JsonObject part((*single)[i], object.source(), path_of(object.path_of("single"), i));
@@ -106,6 +112,9 @@ void read_template(const JsonObject& object, ByteBpeModel& model) {
       for (const json::Value& name : *tokens) {
         const auto* text = name.get_if<std::string>();
         if (text == nullptr) token.fail_type("tokens", "a list of strings");
+        if (model.prefix_tokens.size() + model.suffix_tokens.size() == kMostTemplate)
+          fail<UnsupportedError>(object.source(), object.path_of("single"), " stands for more than ",
+                                 kMostTemplate, " tokens");
         side->push_back(*text);
       }
     } else if (const auto sequence = part.object("Sequence")) {

@@ -74,6 +74,23 @@ TEST(TokenizerJson, HonoursTheTemplate) {
                                    {"post_processor.type", "RobertaProcessing"});
 }
 
+// Each part is looked for among all special tokens, and may stand for many tokens each time.
+TEST(TokenizerJson, RefusesATemplateThatIsLongerThanAny) {
+  const auto with = [](int parts, int tokens) {
+    std::string list, names = "\"<end>\"";
+    for (int i = 0; i < parts; ++i) list += R"({"SpecialToken": {"id": "B"}}, )";
+    for (int i = 1; i < tokens; ++i) names += ", \"<end>\"";
+    return concat(R"({"type": "TemplateProcessing", "single": [)", list,
+                  R"({"Sequence": {"id": "A"}}], "special_tokens": {"B": {"tokens": [)", names, "]}}}");
+  };
+  EXPECT_EQ(read(kPostProcessor, with(255, 1)).encode("ab").size(), 256u);
+  expect_refused<UnsupportedError>(kPostProcessor, with(256, 1),
+                                   {"post_processor.single has 257 parts, expected 256 at most"});
+  EXPECT_EQ(read(kPostProcessor, with(16, 16)).encode("ab").size(), 257u);
+  expect_refused<UnsupportedError>(kPostProcessor, with(17, 16),
+                                   {"post_processor.single", "stands for more than 256 tokens"});
+}
+
 TEST(TokenizerJson, RefusesByNameWhatWouldChangeTheResult) {
   using U = UnsupportedError;
   expect_refused<U>(R"("type": "BPE")", R"("type": "WordPiece")", {"t.json", "model.type", "WordPiece"});
