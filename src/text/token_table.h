@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <string_view>
 #include <vector>
 
@@ -13,14 +14,19 @@
 namespace gpt {
 
 /// Open addressing with linear probing, at most half full. A slot holds up to eight bytes of its key, which are
-/// all of most tokens, so that a look-up seldom touches other memory. Keys must outlive the table.
+/// all of most tokens, so that a look-up seldom touches other memory. Keys that find no slot near their place, as those do
+/// that were made to have one hash, are held in order: a look-up stays quick whatever the keys are. Keys must outlive the table.
 class TokenTable {
  public:
+  /// How many slots a look-up looks at. Few tokens, if any, have their slot as far away.
+  static constexpr std::size_t kMostSlots = 128;
+
   explicit TokenTable(std::size_t capacity) : slots_(std::bit_ceil(2 * capacity + 2)), keys_(slots_.size()) {}
 
   /// False when the key is there already.
-  bool insert(std::string_view key, TokenId id) noexcept {
+  bool insert(std::string_view key, TokenId id) {
     const std::size_t position = position_of(key);
+    if (position == kNowhere) return crowded_.emplace(key, id).second;
     Slot& slot = slots_[position];
     if (slot.id >= 0) return false;
     slot = {head_of(key), static_cast<std::uint32_t>(key.size()), id};
@@ -29,7 +35,18 @@ class TokenTable {
   }
 
   /// -1 when there is no such key.
-  TokenId find(std::string_view key) const noexcept { return slots_[position_of(key)].id; }
+  TokenId find(std::string_view key) const noexcept {
+    const std::size_t position = position_of(key);
+    if (position != kNowhere) return slots_[position].id;
+    const auto found = crowded_.find(key);
+    return found == crowded_.end() ? -1 : found->second;
+  }
+
+  /// How many slots a look-up of the key looks at.
+  std::size_t slots_seen(std::string_view key) const noexcept {
+    const std::size_t position = position_of(key);
+    return position == kNowhere ? kMostSlots : ((position - hash_of(key)) & (slots_.size() - 1)) + 1;
+  }
 
   static std::uint64_t hash_of(std::string_view key) noexcept { return hash(head_of(key), key); }
 
@@ -67,20 +84,26 @@ class TokenTable {
     return h ^ (h >> 32);
   }
 
-  // Where the key is, or the free slot where it belongs.
+  // Where the key is, or the free slot where it belongs; kNowhere when neither is near.
   std::size_t position_of(std::string_view key) const noexcept {
     const std::size_t mask = slots_.size() - 1;
     const std::uint64_t head = head_of(key);
-    for (std::size_t i = hash(head, key) & mask;; i = (i + 1) & mask) {
+    const std::size_t home = hash(head, key);
+    for (std::size_t distance = 0; distance < kMostSlots; ++distance) {
+      const std::size_t i = (home + distance) & mask;
       const Slot& slot = slots_[i];
       if (slot.id < 0) return i;
       if (slot.head != head || slot.length != static_cast<std::uint32_t>(key.size())) continue;
       if (key.size() <= 8 || keys_[i] == key) return i;
     }
+    return kNowhere;
   }
+
+  static constexpr std::size_t kNowhere = ~std::size_t{0};
 
   std::vector<Slot> slots_;
   std::vector<std::string_view> keys_;  // by slot
+  std::map<std::string_view, TokenId> crowded_;
 };
 
 }  // namespace gpt
