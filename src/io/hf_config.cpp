@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <set>
 #include <type_traits>
@@ -48,6 +49,8 @@ class ReadKeys {
 struct HfConfig::Document {
   std::string source;
   json::Value::Object object;
+  std::map<std::string, std::size_t, std::less<>>
+      places;  // of the members: some objects are asked for every key they have
   mutable ReadKeys read;
 
   /// f(), as callers see it.
@@ -56,11 +59,18 @@ struct HfConfig::Document {
     return with_memory_errors(source, f);
   }
 
+  void assign(json::Value::Object members) {
+    object = std::move(members);
+    places.clear();
+    for (std::size_t i = 0; i < object.size(); ++i) places.emplace(object[i].key, i);
+  }
+
   /// Null when the key is absent.
   const json::Value* find_any(std::string_view key) const {
-    return run([&] {
+    return run([&]() -> const json::Value* {
       read.add(key);
-      return json::find(object, key);
+      const auto place = places.find(key);
+      return place == places.end() ? nullptr : &object[place->second].value;
     });
   }
   /// Null when the key is absent or null.
@@ -148,10 +158,27 @@ struct HfConfig::Document {
                           value.is<std::string>() ? "text" : "a value", " that is not UTF-8");
     }
     read.add(key);
-    if (json::Value* const known = json::find(object, key))
-      *known = std::move(value);
-    else
-      object.push_back({std::string(key), std::move(value)});
+    if (const auto place = places.find(key); place != places.end()) {
+      object[place->second].value = std::move(value);
+      return;
+    }
+    object.push_back({std::string(key), std::move(value)});
+    try {
+      places.emplace(key, object.size() - 1);
+    } catch (...) {
+      object.pop_back();
+      throw;
+    }
+  }
+
+  void erase(std::string_view key) noexcept {
+    const auto place = places.find(key);
+    if (place == places.end()) return;
+    const std::size_t at = place->second;
+    object.erase(object.begin() + static_cast<std::ptrdiff_t>(at));
+    places.erase(place);
+    for (auto& [name, other] : places)
+      if (other > at) --other;
   }
 
   template <class Values>
@@ -180,7 +207,7 @@ HfConfig HfConfig::load(const std::filesystem::path& path) {
 
 HfConfig HfConfig::parse(std::string_view text, std::string source) {
   HfConfig config(std::move(source));
-  config.document_->object = json::parse_object(text, config.source());
+  config.document_->assign(json::parse_object(text, config.source()));
   return config;
 }
 
@@ -265,7 +292,7 @@ std::optional<HfConfig> HfConfig::get_object(std::string_view key) const {
     const json::Value* value = document_->find(key);
     if (value == nullptr) return std::nullopt;
     HfConfig inner(concat(source(), ": ", key));
-    inner.document_->object = document_->require<json::Value::Object>(*value, key, "an object");
+    inner.document_->assign(document_->require<json::Value::Object>(*value, key, "an object"));
     return inner;
   });
 }
@@ -294,9 +321,7 @@ void HfConfig::set_int_map(std::string_view key, const MapOf<std::int64_t>& valu
 void HfConfig::set_object(std::string_view key, const HfConfig& value) {
   document_->set_scalar(key, value.document_->object);
 }
-void HfConfig::erase(std::string_view key) {
-  std::erase_if(document_->object, [&](const auto& member) { return member.key == key; });
-}
+void HfConfig::erase(std::string_view key) { document_->erase(key); }
 
 std::string HfConfig::dump() const {
   return document_->run([&] { return json::dump(document_->object, 2) + "\n"; });

@@ -138,6 +138,17 @@ TEST(HfConfig, RefusesWhatIsNotAJsonObject) {
   EXPECT_NO_THROW(config("{\"a\": {\"x\": 1}, \"b\": {\"x\": 1}, \"x\": 1}"));
 }
 
+TEST(HfConfig,
+     GivesAllOfALargeObjectWithoutLookingThroughItForEachKey) {  // this many would then take minutes
+  std::string text = "{\"k\": {";
+  for (int i = 0; i < 300'000; ++i) text += concat("\"", i, "\":", i, ",");
+  text.back() = '}';
+  const HfConfig c = *config(text + "}").get_object("k");
+  std::int64_t sum = 0;
+  for (const std::string& key : c.keys()) sum += *c.get_int(key);
+  EXPECT_EQ(sum, std::int64_t{300'000} * 299'999 / 2);
+}
+
 TEST(HfConfig, SyntaxErrorTellsLineAndColumn) {
   expect_error<FormatError>([] { config("{\n  \"a\": 1,\n  \"b\" 2\n}"); }, {"line 3, column 7", "\"b\""});
 }
