@@ -17,11 +17,18 @@ namespace {
 
 using Parser = nlohmann::json;
 
+/// Whom the members of the outermost object are handed to, and how many values each may consist of.
+struct Visitor {
+  const std::function<void(const Value::Member&)>& visit;
+  std::size_t most;
+};
+
 // Builds the document from the parser's events. nlohmann's own builder lets the last of several equal keys
-// win and has no limit of depth.
+// win and has no limit of depth. With a visitor only the member that is being read is held.
 class Builder final : public nlohmann::json_sax<Parser> {
  public:
-  Builder(std::string_view text, std::string_view source) : text_(text), source_(source) {}
+  Builder(std::string_view text, std::string_view source, const Visitor* visitor)
+      : text_(text), source_(source), visitor_(visitor) {}
 
   Value take() { return std::move(root_); }
 
@@ -40,14 +47,10 @@ class Builder final : public nlohmann::json_sax<Parser> {
   }
   bool end_object() override {
     require_unique_keys(*open_.back()->get_if<Value::Object>());
-    open_.pop_back();
-    return true;
+    return close();
   }
   bool start_array(std::size_t) override { return open(Value::Array()); }
-  bool end_array() override {
-    open_.pop_back();
-    return true;
-  }
+  bool end_array() override { return close(); }
 
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::detail::exception& error) override {
@@ -67,7 +70,24 @@ class Builder final : public nlohmann::json_sax<Parser> {
  private:
   bool add(Value value) {
     insert(std::move(value));
+    hand_over();
     return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    hand_over();
+    return true;
+  }
+
+  // Once a member of the outermost object is complete.
+  void hand_over() {
+    if (visitor_ == nullptr || open_.size() != 1) return;
+    auto* const members = root_.get_if<Value::Object>();
+    if (members == nullptr) return;
+    visitor_->visit(members->back());
+    members->clear();
+    values_ = 0;
   }
 
   bool open(Value container) {
@@ -88,6 +108,7 @@ class Builder final : public nlohmann::json_sax<Parser> {
 
   // A container is appended to only while none inside it is open: the pointers in open_ stay valid.
   Value* insert(Value value) {
+    if (visitor_ != nullptr && !open_.empty() && ++values_ > visitor_->most) fail_too_large();
     if (open_.empty()) {
       root_ = std::move(value);
       return &root_;
@@ -96,6 +117,13 @@ class Builder final : public nlohmann::json_sax<Parser> {
     auto& members = *open_.back()->get_if<Value::Object>();
     members.push_back({key_, std::move(value)});
     return &members.back().value;
+  }
+
+  [[noreturn]] void fail_too_large() const {
+    const auto* const members = root_.get_if<Value::Object>();
+    const std::string what =
+        members == nullptr || members->empty() ? describe(root_) : quote(members->back().key);
+    fail<FormatError>(source_, what, " has more than ", visitor_->most, " values");
   }
 
   void require_unique_keys(const Value::Object& object) const {
@@ -112,6 +140,8 @@ class Builder final : public nlohmann::json_sax<Parser> {
 
   std::string_view text_;
   std::string_view source_;
+  const Visitor* visitor_;
+  std::size_t values_ = 0;  // of the member
   Value root_;
   std::vector<Value*> open_;
   std::string key_;
@@ -245,13 +275,15 @@ Value* find(Value::Object& object, std::string_view key) noexcept {
   return const_cast<Value*>(find(std::as_const(object), key));
 }
 
-Value parse(std::string_view text, std::string_view source) {
+namespace {
+
+Value parse(std::string_view text, std::string_view source, const Visitor* visitor) {
   // The parser would take a NUL for the end of the text.
   if (const auto nul = text.find('\0'); nul != text.npos)
     fail<FormatError>(source, "is not valid JSON: byte ", nul, " is NUL");
   const DefaultFloatEnvironment environment;  // numbers are read to the nearest
   const CLocale locale(source);
-  Builder builder(text, source);
+  Builder builder(text, source, visitor);
   try {
     Parser::sax_parse(text.begin(), text.end(), &builder);
   } catch (const std::bad_alloc&) {
@@ -260,11 +292,24 @@ Value parse(std::string_view text, std::string_view source) {
   return builder.take();
 }
 
-Value::Object parse_object(std::string_view text, std::string_view source) {
-  Value value = parse(text, source);
+Value::Object require_object(Value value, std::string_view source) {
   auto* object = value.get_if<Value::Object>();
   if (object == nullptr) fail<FormatError>(source, "is ", describe(value), ", expected a JSON object");
   return std::move(*object);
+}
+
+}  // namespace
+
+Value parse(std::string_view text, std::string_view source) { return parse(text, source, nullptr); }
+
+Value::Object parse_object(std::string_view text, std::string_view source) {
+  return require_object(parse(text, source), source);
+}
+
+void for_each_member(std::string_view text, std::string_view source, std::size_t most,
+                     const std::function<void(const Value::Member&)>& visit) {
+  const Visitor visitor{visit, most};
+  require_object(parse(text, source, &visitor), source);
 }
 
 std::string dump(const Value& value, int indent) { return text_of(value, indent); }

@@ -19,6 +19,10 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "safetensors are read and written without byte swapping");
 
+// A tensor consists of some ten values, and metadata of one for each key: what has more is neither, and would take much memory before
+// it is seen.
+constexpr std::size_t kMostValues = 65536;
+
 constexpr std::size_t kLengthBytes = 8;  // the header's length, before the header
 
 /// The bytes of the header, told by the file's first eight.
@@ -242,19 +246,25 @@ void SafetensorsFile::parse(Contents contents, std::uint64_t file_size) {
   const std::string_view text(reinterpret_cast<const char*>(header_bytes.data()), length);
   if (!text.starts_with('{'))
     fail<FormatError>(source, "is no safetensors file: the header does not begin with '{'");
-  const json::Value::Object header = json::parse_object(text, source + ": header");
   const std::uint64_t data_begin = kLengthBytes + length, data_size = file_size - data_begin;
 
+  const std::string header = source + ": header";
+  const auto require_first = [&header](bool is_first, const std::string& name) {
+    if (!is_first) fail<FormatError>(header, "has the key ", quote(name), " twice in one object");
+  };
   std::vector<Extent> extents;
-  for (const auto& [name, value] : header) {
+  bool has_metadata = false;
+  json::for_each_member(text, header, kMostValues, [&](const json::Value::Member& member) {
+    const std::string& name = member.key;
     if (name == "__metadata__") {
-      contents.metadata = read_metadata(value, source);
-      continue;
+      require_first(!std::exchange(has_metadata, true), name);
+      contents.metadata = read_metadata(member.value, source);
+      return;
     }
-    auto [info, begin, end] = EntryReader(source, name, data_size).read(value);
-    contents.tensors.emplace(name, Entry{std::move(info), data_begin + begin});
+    auto [info, begin, end] = EntryReader(source, name, data_size).read(member.value);
+    require_first(contents.tensors.emplace(name, Entry{std::move(info), data_begin + begin}).second, name);
     extents.push_back({begin, end, name});
-  }
+  });
   std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
     return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
   });
