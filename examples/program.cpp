@@ -1,6 +1,7 @@
 #include "program.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -59,10 +60,20 @@ void request_stop(int signal) {
   errno = saved;
 }
 
+/// Whether a call that failed is to be made again, once a descriptor that does not block is ready.
+bool wait_until_ready(int fd, short events) {
+  if (errno == EINTR) return true;
+  if (errno != EAGAIN) return false;
+  pollfd waiting{.fd = fd, .events = events, .revents = 0};
+  return ::poll(&waiting, 1, -1) >= 0 || errno == EINTR;
+}
+
 }  // namespace
 
 std::string read_all(const std::string& path) {
-  const int fd = ::open(path == "-" ? "/dev/stdin" : path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Not by the name /dev/stdin: that opens no socket, and a file anew, from its beginning.
+  const bool is_standard_input = path == "-";
+  const int fd = is_standard_input ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) gpt::fail<gpt::IoError>(path, "cannot open: ", std::generic_category().message(errno));
   std::string text;
   char buffer[1 << 16];
@@ -70,9 +81,9 @@ std::string read_all(const std::string& path) {
   do {
     got = ::read(fd, buffer, sizeof buffer);
     if (got > 0) text.append(buffer, static_cast<std::size_t>(got));
-  } while (got > 0 || (got < 0 && errno == EINTR));
+  } while (got > 0 || (got < 0 && wait_until_ready(fd, POLLIN)));
   const int error = got < 0 ? errno : 0;
-  ::close(fd);
+  if (!is_standard_input) ::close(fd);
   if (error == EISDIR) gpt::fail<gpt::IoError>(path, "is a directory, expected a file");
   if (error != 0) gpt::fail<gpt::IoError>(path, "cannot read: ", std::generic_category().message(error));
   text.erase(0, text.size() - gpt::utf8_text(text, path).size());
@@ -170,7 +181,7 @@ bool Output::write(std::string_view text) {
       text.remove_prefix(static_cast<std::size_t>(written));
     } else if (errno == EPIPE) {
       return false;
-    } else if (errno != EINTR) {
+    } else if (!wait_until_ready(STDOUT_FILENO, POLLOUT)) {
       throw gpt::IoError("cannot write to standard output: " + std::generic_category().message(errno));
     }
   }

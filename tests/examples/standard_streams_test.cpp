@@ -1,0 +1,110 @@
+// What the programs read from standard input and write to standard output, whatever these are.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "examples/program.h"
+#include "support/temp_dir.h"
+
+namespace program {
+namespace {
+
+/// While it lives, a standard stream is another descriptor, which it takes over.
+class StandIn {
+ public:
+  StandIn(int descriptor, int stream) : stream_(stream), saved_(::dup(stream)) {
+    ::dup2(descriptor, stream);
+    ::close(descriptor);
+  }
+  ~StandIn() {
+    ::dup2(saved_, stream_);
+    ::close(saved_);
+  }
+  StandIn(const StandIn&) = delete;
+  StandIn& operator=(const StandIn&) = delete;
+
+ private:
+  int stream_, saved_;
+};
+
+void write_all(int descriptor, std::string_view text) {
+  EXPECT_EQ(::write(descriptor, text.data(), text.size()), std::ssize(text));
+}
+
+int unread_bytes(int descriptor) {
+  int count = 0;
+  EXPECT_EQ(::ioctl(descriptor, FIONREAD, &count), 0);
+  return count;
+}
+
+TEST(StandardInput, MayBeASocket) {
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  write_all(ends[1], "ROMEO:");
+  ::close(ends[1]);
+  const StandIn input(ends[0], STDIN_FILENO);
+  EXPECT_EQ(read_all("-"), "ROMEO:");
+}
+
+TEST(StandardInput, IsReadFromWhereItStandsAndLeftOpen) {
+  const gpt::test::TempDir directory;
+  gpt::test::write_file(directory / "text", "read before\nROMEO:");
+  const int file = ::open((directory / "text").c_str(), O_RDONLY);
+  ASSERT_EQ(::lseek(file, 12, SEEK_SET), 12);
+  const StandIn input(file, STDIN_FILENO);
+  EXPECT_EQ(read_all("-"), "ROMEO:");
+  EXPECT_EQ(::lseek(STDIN_FILENO, 0, SEEK_CUR), 18);
+}
+
+TEST(StandardInput, IsWaitedForWhereItDoesNotBlock) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_NONBLOCK), 0);
+  std::jthread writer([ends] {
+    for (int i = 0; i < 20; ++i) {
+      while (unread_bytes(ends[1]) > 0) std::this_thread::yield();
+      write_all(ends[1], "A");
+    }
+    ::close(ends[1]);
+  });
+  const StandIn input(ends[0], STDIN_FILENO);
+  EXPECT_EQ(read_all("-"), std::string(20, 'A'));
+}
+
+TEST(StandardOutput, IsWaitedForWhereItDoesNotBlock) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  ASSERT_EQ(::fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+  const int capacity = ::fcntl(ends[1], F_SETPIPE_SZ, 4096);
+  ASSERT_GE(capacity, 4096);
+  const std::string text(static_cast<std::size_t>(4 * capacity), 'A');
+  std::string read;
+  {
+    const StandIn output(ends[1], STDOUT_FILENO);
+    std::jthread reader([&] {
+      while (unread_bytes(ends[0]) < capacity) std::this_thread::yield();
+      std::string buffer(text.size(), '\0');
+      while (read.size() < text.size()) {
+        const ssize_t got = ::read(ends[0], buffer.data(), buffer.size());
+        if (got <= 0) break;
+        read.append(buffer, 0, static_cast<std::size_t>(got));
+      }
+    });
+    try {
+      EXPECT_TRUE(Output().write(text));
+    } catch (...) {
+      ::close(STDOUT_FILENO);  // ends the reader
+      throw;
+    }
+  }
+  ::close(ends[0]);
+  EXPECT_EQ(read, text);
+}
+
+}  // namespace
+}  // namespace program
