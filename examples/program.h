@@ -19,8 +19,8 @@ inline constexpr int kFailed = 1;
 inline constexpr int kUsage = 2;
 inline constexpr int kInterrupted = 130;
 
-/// All that a file, a pipe or a device gives until its end; what is left of standard input where the path is "-". Without the byte order mark of UTF-8;
-/// throws FormatError for that of UTF-16, IoError, naming the path.
+/// All that a file, a pipe or a device gives until its end; what is left of standard input where the path is "-". Without
+/// the byte order mark of UTF-8; throws FormatError for that of UTF-16, IoError, naming the path.
 std::string read_all(const std::string& path);
 
 /// Throws UnsupportedError for the directory of a classifier, where another program would lose its head.

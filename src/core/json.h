@@ -109,9 +109,9 @@ Value parse(std::string_view text, std::string_view source);
 /// The same, for a document that must be an object.
 Value::Object parse_object(std::string_view text, std::string_view source);
 
-/// Parses a document that must be an object and hands over its members, in order, each forgotten before the next is read. Throws what
-/// parse_object() does and FormatError for a member that consists of more than `most` values; that no key of the object itself occurs
-/// twice is left to `visit`.
+/// Parses a document that must be an object and hands over its members, in order, each forgotten before the next is read. Throws
+/// what parse_object() does and FormatError for a member that consists of more than `most` values; that no key of the object itself
+/// occurs twice is left to `visit`.
 void for_each_member(std::string_view text, std::string_view source, std::size_t most,
                      const std::function<void(const Value::Member&)>& visit);
 

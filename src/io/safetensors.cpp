@@ -19,8 +19,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "safetensors are read and written without byte swapping");
 
-// A tensor consists of some ten values, and metadata of one for each key: what has more is neither, and would take much memory before
-// it is seen.
+// A tensor consists of some ten values, and metadata of one for each key: what has more is neither, and would take much memory
+// before it is seen.
 constexpr std::size_t kMostValues = 65536;
 
 constexpr std::size_t kLengthBytes = 8;  // the header's length, before the header

@@ -20,8 +20,8 @@ check() {
   [ "$status" -gt "$worst" ] && worst=$status
 }
 
-# only_skips CONDITION: the last check compared something, and skipped no quantity but those that the condition of awk is true of: by
-# `name` and, where it is a recorded step's, the number `step`.
+# only_skips CONDITION: the last check compared something, and skipped no quantity but those that the condition of awk is true of:
+# by `name` and, where it is a recorded step's, the number `step`.
 only_skips() {
   printf '%s\n' "$lines" | awk -F '\t' '
     { name = $2; step = name ~ /^steps\[/ ? substr(name, 7) + 0 : -1 }
