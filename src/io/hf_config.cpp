@@ -207,7 +207,7 @@ HfConfig HfConfig::load(const std::filesystem::path& path) {
 
 HfConfig HfConfig::parse(std::string_view text, std::string source) {
   HfConfig config(std::move(source));
-  config.document_->assign(json::parse_object(text, config.source()));
+  config.document_->run([&] { config.document_->assign(json::parse_object(text, config.source())); });
   return config;
 }
 
