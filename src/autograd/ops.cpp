@@ -362,7 +362,6 @@ void head_loss(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span
     if (labels[r] != kIgnoredLabel && (labels[r] < 0 || labels[r] >= vocabulary))
       fail<ArgumentError>(op, "label ", labels[r], " at row ", r, " is outside [0, ", vocabulary, ")");
 
-  const Arena::Mark begin_of_use = arena.mark();
   const Arena::Scope scope(arena);
   const bool wants_h = tape != nullptr && tape->wants(h);
   const TensorView dweight = tape != nullptr ? tape->gradient_of(head.values) : TensorView();
@@ -398,7 +397,6 @@ void head_loss(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span
     if (wants_h && !in_place) scatter(gradient, chunk, dh);
   }
   if (wants_h) tape->seed(h, dh);
-  if (tape != nullptr) arena.release(begin_of_use, arena.mark());  // the gradients of the rest need the room
 }
 
 }  // namespace gpt::autograd

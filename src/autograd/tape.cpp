@@ -20,9 +20,7 @@ void require_like(std::string_view what, ConstTensorView x, ConstTensorView grad
 
 void Tape::watch(ConstTensorView parameter, TensorView gradient) {
   require_like("a parameter's gradient", parameter, gradient);
-  TensorView& place = parameters_[parameter.raw()];
-  watched_bytes_ += gradient.nbytes() - (place.raw() == nullptr ? 0 : place.nbytes());
-  place = gradient;
+  parameters_[parameter.raw()] = gradient;
   wanted_.insert(parameter.raw());
 }
 
@@ -45,15 +43,6 @@ void Tape::observe(ConstTensorView x, TensorView gradient) {
                       ops::add(dy, gradient);
                       tape.give(x, dy);
                     }});
-}
-
-void Tape::record_end_of_use(std::function<void()> f) {
-  steps_.push_back({nullptr, [f = std::move(f)](Tape&, TensorView) { f(); }});
-}
-
-void Tape::give_back(Arena& arena, const Arena::Mark& from, const Arena::Mark& to) const noexcept {
-  constexpr std::size_t kShare = 8;
-  if (watched_bytes_ * kShare >= arena.capacity()) arena.release(from, to);
 }
 
 void Tape::record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again) {
@@ -89,22 +78,15 @@ void Tape::backward(const std::stop_token& stop) {
 }
 
 void Tape::replay(const std::stop_token& stop) {
-  bool used = false;  // what was recorded after the next end of use
   while (!steps_.empty()) {
     if (stop.stop_requested()) fail<CancelledError>("tape", "the backward pass was cancelled");
     const Step step = std::move(steps_.back());
     steps_.pop_back();
-    if (step.output == nullptr) {
-      if (used) step.backward(*this, {});
-      used = false;
-      continue;
-    }
     const auto found = gradients_.find(step.output);
     if (found == gradients_.end()) continue;  // nothing that was seeded depends on it
     const TensorView dy = found->second;
     gradients_.erase(found);
     given_ = false;
-    used = true;
     step.backward(*this, dy);
     if (!given_) release(dy);
   }

@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "core/memory.h"
-#include "core/release_pages.h"
 #include "gpt/core/error.h"
 
 namespace gpt {
@@ -35,14 +34,6 @@ void Arena::reset() {
   const std::size_t total = capacity();
   blocks_.clear();  // before allocating, so that the old and the new never coexist
   blocks_.push_back({allocate_bytes(total, "arena"), total});
-}
-
-void Arena::release(const Mark& from, const Mark& to) noexcept {
-  for (std::size_t i = from.block; i < blocks_.size() && i <= to.block; ++i) {
-    const std::size_t begin = i == from.block ? from.used : 0,
-                      end = i == to.block ? to.used : blocks_[i].size;
-    if (begin < end) release_huge_pages({blocks_[i].memory.get() + begin, end - begin});
-  }
 }
 
 std::size_t Arena::capacity() const noexcept {

@@ -213,15 +213,8 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
       std::swap(x, y);
     }
   }
-  std::shared_ptr<Arena::Mark> end;  // of the blocks
-  if (options.tape != nullptr) end = std::make_shared<Arena::Mark>();
   for (const nn::Block& block : blocks_) {
     if (options.hidden_states) out.hidden_states.push_back(shown(x));
-    // With its gradients a block grows what it has kept shrinks: both at once would be the most memory of a step.
-    if (options.tape != nullptr && !options.hidden_states)
-      options.tape->record_end_of_use([&arena, &tape = *options.tape, from = arena.mark(), to = end] {
-        tape.give_back(arena, from, *to);
-      });
     if (options.hidden_states || options.tape != nullptr) y = arena.take(x.shape());
     if (options.tape != nullptr && options.gradient_checkpointing) {
       forward_recomputed(block, context, x, segments, y);
@@ -232,7 +225,6 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     }
     std::swap(x, y);
   }
-  if (end != nullptr) *end = arena.mark();
   context.throw_if_stopped();
   const TensorView last = x;
   if (options.hidden_states || options.final_hidden || options.logits == LogitsRows::kAll) {

@@ -1,11 +1,12 @@
 #include "gpt/train/parameters.h"
 
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "core/float_environment.h"
-#include "core/release_pages.h"
 #include "gpt/core/error.h"
+#include "gpt/core/parallel.h"
 #include "gpt/nn/module.h"
 #include "gpt/ops/bfloat16.h"
 #include "gpt/ops/optimizer.h"
@@ -149,9 +150,15 @@ void Parameters::watch(Tape& tape, const std::function<bool(std::size_t paramete
 }
 
 void Parameters::zero_gradients() noexcept {
-  std::byte* const begin = gradients_.front().view().raw();
+  constexpr std::int64_t kGrain = std::int64_t{1} << 20;
+  std::byte* const first = gradients_.front().view().raw();
   const TensorView last = gradients_.back();
-  zero_pages({begin, last.raw() + last.nbytes()});
+  parallel_for(
+      last.raw() + last.nbytes() - first, kGrain,
+      [first](std::int64_t begin, std::int64_t end) noexcept {
+        std::memset(first + begin, 0, static_cast<std::size_t>(end - begin));
+      },
+      Sharing::kStretches);
 }
 
 double Parameters::gradient_norm() const {

@@ -173,54 +173,6 @@ TEST_F(TapeTest, RefusesPartsInsideParts) {
   EXPECT_TRUE(same_bits(gradient, expected));
 }
 
-TEST_F(TapeTest, CallsAnEndOfUseAfterWhatFollowsIt) {
-  const ops::Weight w = square(1), other = square(2);
-  const Tensor x = random_tensor({3, 8}, 3), seed = random_tensor({3, 8}, 4);
-  Tensor gradient = Tensor::zeros({8, 8}), other_gradient = Tensor::zeros({8, 8});
-  tape_.watch(w.values, gradient);
-  tape_.watch(other.values, other_gradient);
-  std::vector<std::string> calls;
-  const auto has_gradient = [](const Tensor& t) { return t.span<float>()[0] != 0 ? "there" : "not yet"; };
-  const auto record = [&](const char* name) {
-    tape_.record_end_of_use([&, name] {
-      calls.push_back(name + (": " + std::string(has_gradient(gradient))) + has_gradient(other_gradient));
-    });
-  };
-  record("first");
-  const Tensor y = multiply(x, w);
-  record("second");
-  const Tensor z = multiply(y, other);
-  record("unused");
-  const Tensor unused = multiply(x, w);
-  tape_.seed(z, seed);
-  tape_.backward();
-  EXPECT_EQ(calls, (std::vector<std::string>{"second: not yetthere", "first: therethere"}));
-  tape_.backward();
-  EXPECT_EQ(calls.size(), 2u);  // forgotten
-}
-
-TEST_F(TapeTest, GivesMemoryBackOnlyWhereTheGradientsAreMuch) {
-  constexpr std::int64_t kElements = std::int64_t{2}
-                                     << 20;  // four pages of 2 MiB, of which three are whole at least
-  const Arena::Mark from = arena_.mark();
-  const TensorView kept = arena_.take({kElements});
-  const Arena::Mark to = arena_.mark();
-  const auto ones = [&] {
-    const std::span<float> all = kept.span<float>();
-    return std::count(all.begin(), all.end(), 1.0f);
-  };
-  std::fill_n(kept.data<float>(), kElements, 1.0f);
-  const auto share = static_cast<std::int64_t>(arena_.capacity() / 8 / sizeof(float));
-  Tensor few = Tensor::zeros({share - 1}), one = Tensor::zeros({1});
-  const Tensor parameter = Tensor::zeros({share - 1}), other = Tensor::zeros({1});
-  for (int i = 0; i < 9; ++i) tape_.watch(parameter, few);  // another one in its place
-  tape_.give_back(arena_, from, to);
-  EXPECT_EQ(ones(), kElements);
-  tape_.watch(other, one);
-  tape_.give_back(arena_, from, to);
-  EXPECT_LT(ones(), kElements / 2);
-}
-
 TEST_F(TapeTest, RefusesAGradientOfAnotherShape) {
   Tensor x = Tensor::zeros({3, 8}), gradient = Tensor::zeros({8, 3});
   EXPECT_EQ(test::message_of<ShapeError>([&] { tape_.watch(x, gradient); }),

@@ -47,23 +47,6 @@ TEST(Arena, SteadyStateKeepsItsMemory) {
   }
 }
 
-TEST(Arena, KeepsThePlaceOfWhatIsReleasedAndAllAroundIt) {
-  Arena arena;
-  constexpr std::int64_t kBytes = 7 << 20;  // no whole number of large pages
-  const TensorView before = arena.take({kBytes}, DType::u8);
-  const Arena::Mark from = arena.mark();
-  const TensorView first = arena.take({kBytes}, DType::u8), second = arena.take({kBytes}, DType::u8);
-  const Arena::Mark to = arena.mark();
-  const TensorView after = arena.take({kBytes}, DType::u8);
-  for (int round = 1; round <= 2; ++round) {
-    for (const TensorView& t : {before, first, second, after}) std::memset(t.raw(), round, t.nbytes());
-    arena.release(from, to);
-    arena.release(to, from);  // nothing
-    for (const TensorView& t : {before, after})
-      for (std::int64_t i = 0; i < kBytes; ++i) ASSERT_EQ(t.raw()[i], std::byte(round));
-  }
-}
-
 TEST(Arena, MemoryThatCannotBeHadIsAnErrorAndLeavesTheArenaUsable) {
   Arena arena;
   constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();

@@ -47,15 +47,6 @@ class Tape {
   /// was made from, where that is wanted. Unlike watch(), for this pass alone. Throws ShapeError.
   void observe(ConstTensorView x, TensorView gradient);
 
-  /// Records that f is to be called when backward() has replayed what is recorded between this and the next such call: for
-  /// what only that needs. Where no gradient came to any of it, f is not called.
-  void record_end_of_use(std::function<void()> f);
-
-  /// Gives back memory of the pass that its backward is through with (Arena::release), where the gradients of watched parameters,
-  /// which grow meanwhile, are at least an eighth of the arena: few of them, an adapter's say, leave the most memory of a step as it is,
-  /// and pages that were given back are slow to come again.
-  void give_back(Arena& arena, const Arena::Mark& from, const Arena::Mark& to) const noexcept;
-
   /// Records a part of the pass whose intermediate results are not kept: `again` computes y from the same inputs once more, to
   /// the same bits, now recording on this tape, in memory that lasts until the part is replayed. Throws UnsupportedError inside another part, when backward() reaches it.
   void record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again);
@@ -86,7 +77,7 @@ class Tape {
 
  private:
   struct Step {
-    const std::byte* output;  // null: an end of use
+    const std::byte* output;
     Backward backward;
   };
 
@@ -97,7 +88,6 @@ class Tape {
   void release(TensorView gradient);
 
   std::unordered_map<const std::byte*, TensorView> parameters_;
-  std::size_t watched_bytes_ = 0;  // of their gradients
   std::unordered_set<const std::byte*> wanted_;
   std::unordered_map<const std::byte*, TensorView> gradients_;
   std::unordered_map<std::int64_t, std::vector<TensorView>> free_;  // by number of elements

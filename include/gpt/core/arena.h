@@ -40,15 +40,6 @@ class Arena {
   /// enough.
   void reset();
 
-  /// Where the arena stands: what is taken from now on lies behind it.
-  struct Mark {
-    std::size_t block = 0, used = 0;
-  };
-  Mark mark() const noexcept { return {block_, used_}; }
-  /// Gives the memory between two marks back to the system, as far as it fills pages of 2 MiB, and keeps its place: for
-  /// results that are over while others are not. What was taken there has no values then, but may be written again.
-  void release(const Mark& from, const Mark& to) noexcept;
-
   /// What is taken while it lives is given back at its end.
   class Scope {
    public:

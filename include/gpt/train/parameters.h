@@ -53,7 +53,6 @@ class Parameters {
   std::vector<nn::LearnedTensor> learned() const;
   /// Makes the tape add gradients to those here: of all, or of those whose numbers in all() `which` holds for.
   void watch(Tape& tape, const std::function<bool(std::size_t parameter)>& which = {}) const;
-  /// Until they are added to, gradients take no memory then, where the system can make zeros on demand.
   void zero_gradients() noexcept;
   /// The L2 norm over all gradients. Throws as ops::sum_of_squares.
   double gradient_norm() const;
