@@ -16,13 +16,17 @@
 
 namespace gpt::golden {
 
+/// The larger and the smaller of two, and NaN where either is: std::max and std::min drop one of the two NaN.
+inline double largest_of(double a, double b) { return std::isnan(a) || a > b ? a : b; }
+inline double smallest_of(double a, double b) { return std::isnan(a) || a < b ? a : b; }
+
 /// The largest |found - expected| as it is collected, and where it was met.
 class LargestError {
  public:
   void add(double found, double expected, std::size_t index) {
     const double error = std::abs(found - expected);
     if (std::isnan(error_) || error <= error_) return;  // the first NaN stays
-    error_ = error;
+    error_ = largest_of(error_, error);
     index_ = index;
     found_ = found;
     expected_ = expected;

@@ -72,8 +72,10 @@ Outcome DecodingChecks::margin(const Entry& entry) {
   for (std::size_t t = result.prompt_ids.size() - 1; t < fed.size(); ++t) {
     const auto logits = run.output.logits.span<float>().subspan(t * V, V);
     std::vector<double> row(logits.begin(), logits.end());
+    if (std::ranges::any_of(row, [](double x) { return std::isnan(x); }))  // they have no order
+      return compare_real(std::numeric_limits<double>::quiet_NaN(), entry.value->get<double>(), 0);
     std::ranges::partial_sort(row, row.begin() + 2, std::greater());
-    smallest = std::min(smallest, row[0] - row[1]);
+    smallest = smallest_of(smallest, row[0] - row[1]);
     scale = std::max(scale, std::abs(row[0]));
   }
   return compare_real(smallest, entry.value->get<double>(), 2 * kActivationTolerance * scale);

@@ -1,6 +1,7 @@
 // What golden_check says: one line per quantity, counted.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <iosfwd>
 #include <string>
@@ -33,9 +34,10 @@ struct Outcome {
   static Outcome thrown(std::string message) { return {Kind::kThrown, 0, 0, std::move(message)}; }
 };
 
-/// True when the outcome is a comparison that holds. A NaN never holds.
+/// True when the outcome is a comparison that holds. NaN and infinity never hold.
 inline bool holds(const Outcome& outcome) {
-  return outcome.kind == Outcome::Kind::kCompared && outcome.error <= outcome.tolerance;
+  return outcome.kind == Outcome::Kind::kCompared && std::isfinite(outcome.error) &&
+         outcome.error <= outcome.tolerance;
 }
 
 /// Prints "folder<TAB>quantity<TAB>largest error<TAB>tolerance<TAB>status" lines to `out` as they come, and

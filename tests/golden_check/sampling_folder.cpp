@@ -104,7 +104,8 @@ Outcome check_probs(const Json& row) {
   if (found.size() != expected.size())
     throw Unreadable("sampling.jsonl: a case with fewer or more probs than logits");
   softmax(found, found);
-  if (row.at("ties").get<bool>()) {
+  const bool has_order = std::ranges::none_of(found, [](double p) { return std::isnan(p); });
+  if (has_order && row.at("ties").get<bool>()) {
     std::ranges::sort(found);
     std::ranges::sort(expected);
   }
@@ -118,7 +119,7 @@ Outcome check_kept(const Json& row) {
   const std::vector<double> scores = filtered_scores(row);
   std::vector<TokenId> found;
   for (std::size_t i = 0; i < scores.size(); ++i)
-    if (scores[i] > -std::numeric_limits<double>::infinity()) found.push_back(static_cast<TokenId>(i));
+    if (scores[i] != -std::numeric_limits<double>::infinity()) found.push_back(static_cast<TokenId>(i));
   if (row.at("ties").get<bool>())
     return named(compare_real(static_cast<double>(found.size()), static_cast<double>(expected.size()), 0),
                  row);

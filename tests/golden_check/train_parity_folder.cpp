@@ -120,7 +120,7 @@ class Rounding {
     double largest = 0;
     for (ParityRun& other : others_)
       for (std::size_t s = 0; s < end; ++s)
-        largest = std::max(largest, std::abs(other.step(s).*quantity / run_.step(s).*quantity - 1));
+        largest = largest_of(largest, std::abs(other.step(s).*quantity / run_.step(s).*quantity - 1));
     return largest;
   }
 
@@ -167,7 +167,8 @@ void check_train_parity_folder(const fs::path& folder, const std::string& name, 
         if (step >= most) return Outcome::skip();
         return compare_in_run(
             runs->run().step(step).*quantity, e,
-            std::min(ceiling, std::max(tolerance, kParts * runs->largest_difference(step, most, quantity))));
+            smallest_of(ceiling,
+                        largest_of(tolerance, kParts * runs->largest_difference(step, most, quantity))));
       };
     };
     rules.insert(
@@ -188,7 +189,7 @@ void check_train_parity_folder(const fs::path& folder, const std::string& name, 
             if (most < count || !holds(of_final)) return of_final;
             const double parting = runs->largest_difference(count - 1, count, &ParityRun::Step::loss);
             return compare_in_run(loss_of(runs->run().network()), e,
-                                  std::min(kRunCeiling, std::max(kRunTolerance, kParts * parting)));
+                                  smallest_of(kRunCeiling, largest_of(kRunTolerance, kParts * parting)));
           }}});
   }
   judge_json(report, name, document, rules);

@@ -90,14 +90,14 @@ Outcome compare_trained(std::span<const float> found, std::span<const float> exp
     if (std::isnan(error))
       return Outcome::compared(error, kTrainedTolerance, concat("element ", i, " is NaN"));
     if (has_keys && i >= d && i < 2 * d)
-      key_error = std::max(key_error, error);
+      key_error = largest_of(key_error, error);
     else
       errors.push_back(error);
   }
   const double key_limit = kTrainedKeyTolerance * steps, outlier_limit = kTrainedOutlierTolerance * steps;
   if (key_error > key_limit) return Outcome::compared(key_error, key_limit, "in the bias of the keys");
   std::ranges::sort(errors, std::greater());
-  if (errors.front() > outlier_limit)
+  if (!errors.empty() && errors.front() > outlier_limit)
     return Outcome::compared(errors.front(), outlier_limit, "in one element");
   const std::size_t outliers = std::max<std::size_t>(1, errors.size() / 1000);
   return Outcome::compared(outliers < errors.size() ? errors[outliers] : 0.0, kTrainedTolerance,
@@ -214,7 +214,7 @@ Outcome TrainingChecks::train_gradient_norm(const Entry& entry) {
   const auto expected = expected_.reals(entry.name, {5});
   double largest = 0;
   for (std::size_t i = 0; i < norms_.size(); ++i)
-    largest = std::max(largest, std::abs(norms_[i] / static_cast<double>(expected[i]) - 1));
+    largest = largest_of(largest, std::abs(norms_[i] / static_cast<double>(expected[i]) - 1));
   return Outcome::compared(largest, kNormTolerance, "relative");
 }
 
