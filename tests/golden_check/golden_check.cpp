@@ -35,6 +35,15 @@ void collect(const fs::path& folder, std::set<fs::path>& visited, std::vector<fs
   for (const fs::path& child : children) collect(child, visited, found);
 }
 
+bool is_there(const fs::path& folder, const char* file) { return fs::exists(folder / file); }
+
+// A checkpoint without expected values. Those of a training run are judged with it.
+bool is_bare_checkpoint(const fs::path& folder) {
+  return (is_there(folder, "config.json") || is_there(folder, "model.safetensors") ||
+          is_there(folder, "model.safetensors.index.json")) &&
+         !is_train_parity_folder(folder.parent_path());
+}
+
 // Judges one folder by every form it has; returns whether it has any.
 bool check_folder(const fs::path& folder, const Settings& settings, Report& report) {
   const std::string name = folder.generic_string();
@@ -43,11 +52,14 @@ bool check_folder(const fs::path& folder, const Settings& settings, Report& repo
     if (!form.is(folder)) continue;
     recognised = true;
     try {
+      const std::int64_t before = report.judged();
       form.check(folder, name, settings, report);
+      if (report.judged() == before) throw Unreadable("nothing in it is to be checked");
     } catch (const std::exception& e) {
       report.unreadable(concat(name, ": ", e.what()));
     }
   }
+  if (!recognised && is_bare_checkpoint(folder)) report.add(name, "golden.json", Outcome::skip());
   return recognised;
 }
 
@@ -70,6 +82,7 @@ int check_paths(const std::vector<fs::path>& paths, const Settings& settings, st
     if (!recognised)
       report.unreadable(concat(path.string(), ": no folder of expected values, nor any below it"));
   }
+  if (report.compared() == 0) report.unreadable("nothing was checked: no quantity was compared");
   report.summary();
   return report.exit_status();
 }

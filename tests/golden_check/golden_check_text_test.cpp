@@ -158,7 +158,8 @@ TEST(GoldenCheckTraining, FailsOnARecordedLossOrCount) {
 TEST(GoldenCheckTraining, SkipsLossesWithoutTheCorpusAndRefusesAMissingPart) {
   FolderCopy folder(committed("training/train_parity"));
   const Verdict verdict = folder.judge();
-  EXPECT_EQ(verdict.exit_status, 0);
+  EXPECT_EQ(verdict.exit_status, 2);
+  EXPECT_THAT(verdict.err, HasSubstr("nothing was checked"));
   EXPECT_THAT(verdict.with_status("ok"), IsEmpty());
   EXPECT_EQ(verdict.line("steps[0].loss").status, "skip");
   fs::remove(folder / "init/model.safetensors");

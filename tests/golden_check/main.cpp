@@ -25,7 +25,7 @@ folders, or parents of such), and prints a line for every quantity:
   --threads N      use N threads (default: all CPUs)
 
 GPT_FORCE_ISA=scalar|avx2|avx512|avx512_vnni|amx in the environment chooses the instructions.
-Exit status: 0 all passed, 1 something failed, 2 a folder cannot be read, or the command line is wrong,
+Exit status: 0 all passed, 1 something failed, 2 a folder cannot be read, nothing was compared, or the command line is wrong,
 77 GPT_FORCE_ISA asks for what this CPU lacks (ctest takes it for a skipped test).
 Example: golden_check --model examples/models/demo --tokenizer examples/models/demo tests/golden
 )";

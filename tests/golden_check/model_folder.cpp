@@ -72,16 +72,18 @@ void require_whole_groups(const ExpectedTensors& tensors) {
 }
 
 struct Document {
+  std::string source;  // the JSON file
   Json json;
   std::optional<ExpectedTensors> tensors;
 };
 
 // <stem>.json and <stem>.safetensors; the tensors may be missing when the JSON gives no tolerances for any.
 Document read_expected(const fs::path& folder, const std::string& stem) {
-  Document document{read_json(folder / (stem + ".json")), {}};
+  const fs::path file = folder / (stem + ".json");
+  Document document{file.string(), read_json(file), {}};
   const fs::path tensors = folder / (stem + ".safetensors");
   if (!document.json.is_object() || document.json.empty())
-    throw Unreadable(concat(stem, ".json is no object with expected values"));
+    throw Unreadable(concat(document.source, " is no object with expected values"));
   if (fs::exists(tensors) || document.json.contains("tolerances")) {
     document.tensors.emplace(tensors, document.json.at("tolerances"));
     require_whole_groups(*document.tensors);
@@ -91,8 +93,11 @@ Document read_expected(const fs::path& folder, const std::string& stem) {
 
 void judge_document(const Document& document, const std::string& name, const std::vector<Rule>& tensor_rules,
                     const std::vector<Rule>& json_rules, Report& report) {
+  const std::int64_t before = report.judged();
   if (document.tensors) judge_tensors(report, name, *document.tensors, tensor_rules);
   judge_json(report, name, document.json, json_rules);
+  if (report.judged() == before)
+    throw Unreadable(concat(document.source, ": nothing in it is to be checked"));
 }
 
 // golden_<adapter>.*: README 2.6. `recipe` is the folder's "adamw".
@@ -144,7 +149,10 @@ void check_validation(const fs::path& folder, const std::string& name, const Mod
   const Json document = read_json(folder / "val.json");
   std::vector<Rule> rules = input_rules(kInputValues);
   if (settings.corpus) append(rules, validation_rules(model, *settings.corpus));
+  const std::int64_t before = report.judged();
   judge_json(report, name, document, rules);
+  if (report.judged() == before)
+    throw Unreadable(concat((folder / "val.json").string(), ": nothing in it is to be checked"));
 }
 
 }  // namespace

@@ -50,10 +50,13 @@ class Report {
   void add(std::string_view folder, std::string_view quantity, const Outcome& outcome);
   /// A folder that cannot be read.
   void unreadable(std::string_view message);
+  /// What has a line that is no input's, and what of it was compared.
+  std::int64_t judged() const noexcept { return passed_ + failed_ + skipped_; }
+  std::int64_t compared() const noexcept { return passed_ + failed_; }
   /// The last line: "N passed, N failed, N skipped".
   void summary();
 
-  /// 0 when all is well, 1 after a failure, 2 when something could not be read.
+  /// 0 when all is well, 1 after a failure, 2 when something could not be read or nothing was compared.
   int exit_status() const noexcept;
 
  private:
