@@ -158,6 +158,22 @@ double ExpectedTensors::scale(const std::string& name) const {
   return std::max(1.0, it->second);
 }
 
+void report_unknown_keys(Report& report, const std::string& folder, const std::string& path,
+                         const Json& object, std::span<const std::string_view> known) {
+  if (!object.is_object()) return;
+  for (const auto& [key, value] : object.items())
+    if (std::ranges::find(known, key) == known.end())
+      report.add(folder, concat(path, ".", key), Outcome::skip());
+}
+
+void report_unknown_fields(Report& report, const std::string& folder, const std::string& file,
+                           std::span<const Json> rows, std::span<const std::string_view> known) {
+  Json fields = Json::object();
+  for (const Json& row : rows)
+    if (row.is_object()) fields.update(row);
+  report_unknown_keys(report, folder, file + "[*]", fields, known);
+}
+
 void judge(Report& report, const std::string& folder, const std::string& quantity,
            const std::function<Outcome()>& check) {
   Outcome outcome;

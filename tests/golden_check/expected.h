@@ -91,6 +91,13 @@ void judge_tensors(Report& report, const std::string& folder, const ExpectedTens
 /// list of such.
 void judge_json(Report& report, const std::string& folder, const Json& document, std::span<const Rule> rules);
 
+/// Reports the keys of an object that its form does not know as skips: <path>.<key>. What is no object has none.
+void report_unknown_keys(Report& report, const std::string& folder, const std::string& path,
+                         const Json& object, std::span<const std::string_view> known);
+/// The same for rows; each key once, as <file>[*].<key>.
+void report_unknown_fields(Report& report, const std::string& folder, const std::string& file,
+                           std::span<const Json> rows, std::span<const std::string_view> known);
+
 /// Runs one check and reports it, as described above.
 void judge(Report& report, const std::string& folder, const std::string& quantity,
            const std::function<Outcome()>& check);

@@ -14,14 +14,15 @@ namespace {
 
 struct Form {
   bool (*is)(const fs::path&);
+  bool (*knows)(std::string_view file);
   void (*check)(const fs::path&, const std::string&, const Settings&, Report&);
 };
 
 constexpr std::array kForms{
-    Form{is_model_folder, check_model_folder},
-    Form{is_tokenizer_folder, check_tokenizer_folder},
-    Form{is_sampling_folder, check_sampling_folder},
-    Form{is_train_parity_folder, check_train_parity_folder},
+    Form{is_model_folder, knows_model_file, check_model_folder},
+    Form{is_tokenizer_folder, knows_tokenizer_file, check_tokenizer_folder},
+    Form{is_sampling_folder, knows_sampling_file, check_sampling_folder},
+    Form{is_train_parity_folder, knows_train_parity_file, check_train_parity_folder},
 };
 
 // The folder and all below it, in the order of their names. Links are followed, each folder is visited once.
@@ -44,6 +45,26 @@ bool is_bare_checkpoint(const fs::path& folder) {
          !is_train_parity_folder(folder.parent_path());
 }
 
+// Files that are named like expected values but belong to no form: rows, and golden_<adapter>.json with .safetensors. A half of
+// such a pair is a failure.
+void report_strangers(const fs::path& folder, const std::string& name, Report& report) {
+  std::set<std::string> strangers;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string file = entry.path().filename().string(), type = entry.path().extension().string();
+    const bool named_so =
+        type == ".jsonl" || (file.starts_with("golden") && (type == ".json" || type == ".safetensors"));
+    const auto knows = [&](const Form& form) { return form.knows(file); };
+    if (named_so && entry.is_regular_file() && std::ranges::none_of(kForms, knows)) strangers.insert(file);
+  }
+  for (const std::string& file : strangers) {
+    const fs::path type = fs::path(file).extension();
+    const std::string other =
+        fs::path(file).replace_extension(type == ".json" ? ".safetensors" : ".json").string();
+    const bool is_half = type != ".jsonl" && !fs::exists(folder / other);
+    report.add(name, file, is_half ? Outcome::exact(1, other + " is missing beside it") : Outcome::skip());
+  }
+}
+
 // Judges one folder by every form it has; returns whether it has any.
 bool check_folder(const fs::path& folder, const Settings& settings, Report& report) {
   const std::string name = folder.generic_string();
@@ -59,6 +80,7 @@ bool check_folder(const fs::path& folder, const Settings& settings, Report& repo
       report.unreadable(concat(name, ": ", e.what()));
     }
   }
+  report_strangers(folder, name, report);
   if (!recognised && is_bare_checkpoint(folder)) report.add(name, "golden.json", Outcome::skip());
   return recognised;
 }

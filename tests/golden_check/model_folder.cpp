@@ -157,12 +157,19 @@ void check_validation(const fs::path& folder, const std::string& name, const Mod
 
 }  // namespace
 
+bool knows_model_file(std::string_view name) {
+  const auto is_pair_of = [&](const std::string& stem) {
+    return name == stem + ".json" || name == stem + ".safetensors";
+  };
+  return name == "val.json" || is_pair_of("golden") ||
+         std::ranges::any_of(kAdapters,
+                             [&](const char* adapter) { return is_pair_of(concat("golden_", adapter)); });
+}
+
 bool is_model_folder(const fs::path& folder) {
-  const auto is_there = [&](const char* file) { return fs::exists(folder / file); };
-  return std::ranges::any_of(std::array{"golden.json", "golden.safetensors", "val.json"}, is_there) ||
-         std::ranges::any_of(kAdapters, [&](const char* adapter) {
-           return is_there(concat("golden_", adapter, ".json").c_str());
-         });
+  return std::ranges::any_of(fs::directory_iterator(folder), [](const fs::directory_entry& file) {
+    return knows_model_file(file.path().filename().string());
+  });
 }
 
 void check_model_folder(const fs::path& folder, const std::string& name, const Settings& settings,

@@ -126,6 +126,9 @@ Outcome check_kept(const Json& row) {
   return named(compare_ints(std::span<const TokenId>(found), std::span<const TokenId>(expected)), row);
 }
 
+constexpr std::array<std::string_view, 7> kFields{"name",  "logits", "history", "params",
+                                                  "probs", "kept",   "ties"};
+
 void check_cases(const fs::path& file, const std::string& name, Report& report) {
   const std::vector<Json> rows = read_rows(file);
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -137,6 +140,7 @@ void check_cases(const fs::path& file, const std::string& name, Report& report) 
     judge(report, name, path + "probs", check(check_probs));
     judge(report, name, path + "kept", check(check_kept));
   }
+  report_unknown_fields(report, name, file.filename().string(), rows, kFields);
 }
 
 // The largest difference over the steps of one schedule.
@@ -166,6 +170,10 @@ void check_schedules(const fs::path& file, const std::string& name, Report& repo
 }
 
 }  // namespace
+
+bool knows_sampling_file(std::string_view name) {
+  return name == "sampling.jsonl" || name == "schedules.json";
+}
 
 bool is_sampling_folder(const fs::path& folder) {
   return fs::exists(folder / "sampling.jsonl") || fs::exists(folder / "schedules.json");

@@ -74,12 +74,17 @@ bool pieces_row(const Tokenizer& tokenizer, const Json& row) {
 struct RowFile {
   const char* name;
   bool (*is_right)(const Tokenizer& tokenizer, const Json& row);
+  std::array<std::string_view, 3> fields;  // of a row; "" is none
 };
 constexpr std::array kRowFiles{
-    RowFile{"encode.jsonl", encode_row},        RowFile{"encode_special.jsonl", encode_special_row},
-    RowFile{"decode.jsonl", decode_row},        RowFile{"stream_decode.jsonl", stream_row},
-    RowFile{"invalid_utf8.jsonl", invalid_row}, RowFile{"pieces.jsonl", pieces_row},
+    RowFile{"encode.jsonl", encode_row, {"cat", "text", "ids"}},
+    RowFile{"encode_special.jsonl", encode_special_row, {"text", "ids_ordinary", "ids_special"}},
+    RowFile{"decode.jsonl", decode_row, {"ids", "hex"}},
+    RowFile{"stream_decode.jsonl", stream_row, {"ids", "chunks", "final"}},
+    RowFile{"invalid_utf8.jsonl", invalid_row, {"hex", "ids_lossless", "ids_replaced"}},
+    RowFile{"pieces.jsonl", pieces_row, {"hex", "ids"}},
 };
+constexpr std::array<std::string_view, 5> kClassKeys{"S", "L", "N", "unassigned", "unicode_version"};
 constexpr const char* kClassFile = "char_classes.json";
 
 // The error is the number of wrong rows. A row that the library throws at is wrong.
@@ -136,6 +141,11 @@ std::shared_ptr<const Tokenizer> vocabulary(const fs::path& folder, const Settin
 
 }  // namespace
 
+bool knows_tokenizer_file(std::string_view name) {
+  return name == kClassFile ||
+         std::ranges::any_of(kRowFiles, [&](const RowFile& file) { return name == file.name; });
+}
+
 bool is_tokenizer_folder(const fs::path& folder) {
   return fs::exists(folder / kClassFile) ||
          std::ranges::any_of(kRowFiles, [&](const RowFile& file) { return fs::exists(folder / file.name); });
@@ -148,10 +158,12 @@ void check_tokenizer_folder(const fs::path& folder, const std::string& name, con
     if (!fs::exists(folder / file.name)) continue;
     const std::vector<Json> rows = read_rows(folder / file.name);
     judge(report, name, file.name, [&] { return check_rows(*tokenizer, rows, file); });
+    report_unknown_fields(report, name, file.name, rows, file.fields);
   }
   if (!fs::exists(folder / kClassFile)) return;
   const Json classes = read_json(folder / kClassFile);
   judge(report, name, kClassFile, [&] { return check_classes(classes); });
+  report_unknown_keys(report, name, kClassFile, classes, kClassKeys);
 }
 
 }  // namespace gpt::golden

@@ -141,6 +141,8 @@ Outcome compare_in_run(double found, const Entry& entry, double tolerance) {
 
 }  // namespace
 
+bool knows_train_parity_file(std::string_view name) { return name == "losses.json"; }
+
 bool is_train_parity_folder(const fs::path& folder) { return fs::exists(folder / "losses.json"); }
 
 void check_train_parity_folder(const fs::path& folder, const std::string& name, const Settings& settings,
