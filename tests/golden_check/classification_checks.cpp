@@ -120,7 +120,7 @@ Outcome ClassificationChecks::logits(const Entry& entry) {
 
 Outcome ClassificationChecks::loss(const Entry& entry) {
   const Quantity quantity(entry.name, "loss");
-  const double expected = entry.value != nullptr ? entry.value->get<double>()
+  const double expected = entry.value != nullptr ? number_of(*entry.value, entry.name)
                                                  : static_cast<double>(expected_.reals(entry.name, {1})[0]);
   return compare_real(run(quantity.side, quantity.kind).loss, expected,
                       kLossTolerance * expected_.scale(entry.name));

@@ -35,15 +35,16 @@ std::vector<Rule> validation_rules(const Model& model, const std::filesystem::pa
   return {
       {"val_tokens",
        [tokens](const Entry& entry) {
-         return compare_real(static_cast<double>(tokens().size()), entry.value->get<double>(), 0);
+         return compare_real(static_cast<double>(tokens().size()), number_of(*entry.value, entry.name), 0);
        }},
       {"val_loss",
        [tokens, &model](const Entry& entry) {
-         const auto expected = entry.value->get<double>();
-         const auto window = entry.parent->at("window").get<std::size_t>();
+         const auto expected = number_of(*entry.value, entry.name);
+         const std::int64_t stated = integer_of(member(*entry.parent, "window", "val.json"), "window");
+         const std::size_t window = stated < 0 ? 0 : static_cast<std::size_t>(stated);
          const std::vector<TokenId> all = tokens();
          if (window == 0 || all.size() <= window)
-           throw Unreadable(concat("a window of ", window, " tokens in val.json"));
+           throw Unreadable(concat("a window of ", stated, " tokens in val.json"));
          return compare_real(mean_window_loss(model.network(), all, window, (all.size() - 1) / window),
                              expected, kLossTolerance * std::max(1.0, std::abs(expected)));
        }},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <string>
 #include <vector>
 
 #include "expected.h"
@@ -21,11 +22,11 @@ class DecodingChecks {
   std::vector<Rule> tensor_rules(const ExpectedTensors& expected, const Json& document);
 
  private:
-  /// The library's continuation of one entry of the list, computed once.
-  const GenerateResult& continuation(const Json& entry);
+  /// The library's continuation of one entry of the list, computed once. `where` is the entry's path.
+  const GenerateResult& continuation(const Json& entry, const std::string& where);
 
   /// The same for the list of beam searches: all hypotheses, best first.
-  const std::vector<GenerateResult>& hypotheses(const Json& entry);
+  const std::vector<GenerateResult>& hypotheses(const Json& entry, const std::string& where);
 
   Outcome generated(const Entry& entry);
   Outcome margin(const Entry& entry);

@@ -22,22 +22,29 @@ const Rule* find_rule(std::span<const Rule> rules, std::string_view name) {
   return it == rules.end() ? nullptr : &*it;
 }
 
+// A value as a message shows it.
+std::string excerpt(const Json& value) {
+  constexpr std::size_t kLongest = 40;
+  const std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
+  return text.size() <= kLongest ? text : text.substr(0, kLongest) + "...";
+}
+
 bool is_composite(const Json& value) {
   return value.is_object() || (value.is_array() && !value.empty() &&
                                std::ranges::all_of(value, [](const Json& x) { return x.is_object(); }));
 }
 
-void judge_value(Report& report, const std::string& folder, const std::string& path, const Json& value,
-                 const Json& parent, std::span<const Rule> rules) {
+void judge_value(Report& report, const std::string& folder, const std::string& file, const std::string& path,
+                 const Json& value, const Json& parent, std::span<const Rule> rules) {
   const Rule* rule = find_rule(rules, path);
   if (rule == nullptr && value.is_object()) {
     for (const auto& [key, child] : value.items())
-      judge_value(report, folder, concat(path, ".", key), child, value, rules);
+      judge_value(report, folder, file, concat(path, ".", key), child, value, rules);
   } else if (rule == nullptr && is_composite(value)) {
     for (std::size_t i = 0; i < value.size(); ++i)
-      judge_value(report, folder, concat(path, "[", i, "]"), value[i], value, rules);
+      judge_value(report, folder, file, concat(path, "[", i, "]"), value[i], value, rules);
   } else {
-    judge(report, folder, path, [&] {
+    judge(report, folder, file, path, [&] {
       return rule == nullptr ? Outcome::skip() : rule->check({path, &value, &parent});
     });
   }
@@ -58,7 +65,7 @@ Json read_json(const std::filesystem::path& path) {
   try {
     return Json::parse(text);
   } catch (const Json::exception& e) {
-    throw Unreadable(concat(path.string(), ": ", e.what()));
+    throw Unreadable(concat(path.string(), ": ", text_of(e)));
   }
 }
 
@@ -70,12 +77,65 @@ std::vector<Json> read_rows(const std::filesystem::path& path) {
     try {
       rows.push_back(Json::parse(std::string_view(text).substr(begin, end - begin)));
     } catch (const Json::exception& e) {
-      throw Unreadable(concat(path.string(), ":", rows.size() + 1, ": ", e.what()));
+      throw Unreadable(concat(path.string(), ":", rows.size() + 1, ": ", text_of(e)));
     }
+    if (!rows.back().is_object())
+      throw Unreadable(concat(path.string(), ":", rows.size(), ": is no JSON object"));
     begin = end + 1;
   }
   if (rows.empty()) throw Unreadable(concat(path.string(), " has no rows"));
   return rows;
+}
+
+const Json& member(const Json& object, const std::string& key, std::string_view where) {
+  if (!object.is_object()) throw Unreadable(concat(where, " is no object, expected one with ", key));
+  const auto it = object.find(key);
+  if (it == object.end()) throw Unreadable(concat(where, " has no ", key));
+  return *it;
+}
+
+double number_of(const Json& value, std::string_view where) {
+  if (!value.is_number()) throw Unreadable(concat(where, " is ", excerpt(value), ", expected a number"));
+  return value.get<double>();
+}
+
+std::int64_t integer_of(const Json& value, std::string_view where) {
+  const bool fits =
+      value.is_number_integer() &&
+      (!value.is_number_unsigned() ||
+       value.get<std::uint64_t>() <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()));
+  if (!fits) throw Unreadable(concat(where, " is ", excerpt(value), ", expected an integer"));
+  return value.get<std::int64_t>();
+}
+
+std::string string_of(const Json& value, std::string_view where) {
+  if (!value.is_string()) throw Unreadable(concat(where, " is ", excerpt(value), ", expected a string"));
+  return value.get<std::string>();
+}
+
+bool truth_of(const Json& value, std::string_view where) {
+  if (!value.is_boolean())
+    throw Unreadable(concat(where, " is ", excerpt(value), ", expected true or false"));
+  return value.get<bool>();
+}
+
+std::vector<double> numbers_of(const Json& value, std::string_view where) {
+  if (!value.is_array())
+    throw Unreadable(concat(where, " is ", excerpt(value), ", expected a list of numbers"));
+  std::vector<double> numbers;
+  for (const Json& number : value) numbers.push_back(number_of(number, where));
+  return numbers;
+}
+
+std::string text_of(const Json::exception& e) {
+  const std::string_view text = e.what();  // "[json.exception.type_error.302] type must be ..."
+  const auto end = text.starts_with('[') ? text.find("] ") : std::string_view::npos;
+  return std::string(end == std::string_view::npos ? text : text.substr(end + 2));
+}
+
+std::string parent_path_of(std::string_view path) {
+  const auto dot = path.rfind('.');
+  return std::string(dot == std::string_view::npos ? "it" : path.substr(0, dot));
 }
 
 std::vector<TokenId> token_ids(std::span<const std::int64_t> numbers, std::string_view where) {
@@ -92,7 +152,8 @@ std::vector<TokenId> token_ids(const Json& list, std::string_view where) {
   const bool integers =
       list.is_array() && std::ranges::all_of(list, [](const Json& x) { return x.is_number_integer(); });
   if (!integers) throw Unreadable(concat(where, " is no list of token ids"));
-  const auto numbers = list.get<std::vector<std::int64_t>>();
+  std::vector<std::int64_t> numbers;
+  for (const Json& number : list) numbers.push_back(integer_of(number, where));
   return token_ids(std::span<const std::int64_t>(numbers), where);
 }
 
@@ -104,10 +165,12 @@ ExpectedTensors::ExpectedTensors(const std::filesystem::path& file, const Json& 
   } catch (const Error& e) {
     throw Unreadable(e.what());
   }
+  if (!tolerances.is_object()) throw Unreadable(concat(source_, ": its tolerances are no object"));
   for (const auto& [name, entry] : tolerances.items()) {
     if (!contains(name))
       throw Unreadable(concat(source_, " has no tensor ", name, ", whose tolerance is given"));
-    max_abs_.emplace(name, entry.at("max_abs").get<double>());
+    const std::string where = concat(source_, ": tolerances.", name);
+    max_abs_.emplace(name, number_of(member(entry, "max_abs", where), where + ".max_abs"));
   }
 }
 
@@ -174,15 +237,25 @@ void report_unknown_fields(Report& report, const std::string& folder, const std:
   report_unknown_keys(report, folder, file + "[*]", fields, known);
 }
 
-void judge(Report& report, const std::string& folder, const std::string& quantity,
+std::string with_place(const std::string& place, const std::string& message) {
+  const bool begins = message.starts_with(place) && message.size() > place.size() &&
+                      std::string_view(":/ ").find(message[place.size()]) != std::string_view::npos;
+  return begins ? message : concat(place, ": ", message);
+}
+
+void judge(Report& report, const std::string& folder, const std::string& file, const std::string& quantity,
            const std::function<Outcome()>& check) {
   Outcome outcome;
   try {
     outcome = check();
-  } catch (const Unreadable&) {
-    throw;
+  } catch (const Unreadable& e) {
+    const bool has_file =
+        std::string_view(e.what()).starts_with(std::filesystem::path(file).parent_path().string() + "/");
+    if (has_file) throw;
+    const bool has_path = std::string_view(e.what()).starts_with(parent_path_of(quantity));
+    throw Unreadable(concat(file, ": ", has_path ? e.what() : with_place(quantity, e.what())));
   } catch (const Json::exception& e) {  // only expected values are JSON here
-    throw Unreadable(concat(folder, ": ", quantity, ": ", e.what()));
+    throw Unreadable(concat(file, ": ", quantity, ": ", text_of(e)));
   } catch (const std::exception& e) {
     outcome = Outcome::thrown(e.what());
   }
@@ -192,15 +265,17 @@ void judge(Report& report, const std::string& folder, const std::string& quantit
 void judge_tensors(Report& report, const std::string& folder, const ExpectedTensors& tensors,
                    std::span<const Rule> rules) {
   for (const std::string& name : tensors.names())
-    judge(report, folder, name, [&] {
+    judge(report, folder, tensors.source(), name, [&] {
       const Rule* rule = find_rule(rules, name);
       return rule == nullptr ? Outcome::skip() : rule->check({name});
     });
 }
 
-void judge_json(Report& report, const std::string& folder, const Json& document,
+void judge_json(Report& report, const std::string& folder, const std::string& file, const Json& document,
                 std::span<const Rule> rules) {
-  for (const auto& [key, value] : document.items()) judge_value(report, folder, key, value, document, rules);
+  if (!document.is_object()) throw Unreadable(file + ": is no JSON object");
+  for (const auto& [key, value] : document.items())
+    judge_value(report, folder, file, key, value, document, rules);
 }
 
 }  // namespace gpt::golden

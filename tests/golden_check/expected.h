@@ -35,6 +35,16 @@ Json read_json(const std::filesystem::path& path);
 std::vector<Json> read_rows(const std::filesystem::path& path);
 std::string read_text(const std::filesystem::path& path);
 
+/// A JSON value that is what its form demands; else Unreadable with `where`, its path, in the message.
+const Json& member(const Json& object, const std::string& key, std::string_view where);
+double number_of(const Json& value, std::string_view where);
+std::int64_t integer_of(const Json& value, std::string_view where);  // also within its range, and no fraction
+std::string string_of(const Json& value, std::string_view where);
+bool truth_of(const Json& value, std::string_view where);
+std::vector<double> numbers_of(const Json& value, std::string_view where);
+/// What an exception of the JSON library says, without its number.
+std::string text_of(const Json::exception& e);
+
 /// Token ids from a JSON list or an int64 tensor; `where` names it when a number is none.
 std::vector<TokenId> token_ids(const Json& list, std::string_view where);
 std::vector<TokenId> token_ids(std::span<const std::int64_t> numbers, std::string_view where);
@@ -57,6 +67,10 @@ class ExpectedTensors {
   /// s of the README's tolerances: max(1, largest magnitude of the tensor).
   double scale(const std::string& name) const;
   const std::string& source() const noexcept { return source_; }
+  /// The golden.json in the same folder, for messages.
+  std::string document() const {
+    return (std::filesystem::path(source_).parent_path() / "golden.json").string();
+  }
 
  private:
   const Tensor& find(const std::string& name) const;
@@ -68,6 +82,9 @@ class ExpectedTensors {
   std::map<std::string, Tensor> tensors_;
   std::map<std::string, double> max_abs_;
 };
+
+/// The path of the object that holds the last part of `path`: greedy[0] of greedy[0].generated.
+std::string parent_path_of(std::string_view path);
 
 /// One quantity under judgement. `value` and `parent` (the object that holds it) are null for a tensor.
 struct Entry {
@@ -89,7 +106,9 @@ void judge_tensors(Report& report, const std::string& folder, const ExpectedTens
 
 /// The same for the values in a JSON document: what a rule matches, and below that every number, string and
 /// list of such.
-void judge_json(Report& report, const std::string& folder, const Json& document, std::span<const Rule> rules);
+/// `file`, where the document is from, is named by what cannot be read in it.
+void judge_json(Report& report, const std::string& folder, const std::string& file, const Json& document,
+                std::span<const Rule> rules);
 
 /// Reports the keys of an object that its form does not know as skips: <path>.<key>. What is no object has none.
 void report_unknown_keys(Report& report, const std::string& folder, const std::string& path,
@@ -98,9 +117,12 @@ void report_unknown_keys(Report& report, const std::string& folder, const std::s
 void report_unknown_fields(Report& report, const std::string& folder, const std::string& file,
                            std::span<const Json> rows, std::span<const std::string_view> known);
 
-/// Runs one check and reports it, as described above.
-void judge(Report& report, const std::string& folder, const std::string& quantity,
+/// Runs one check of what `file` holds and reports it, as described above.
+void judge(Report& report, const std::string& folder, const std::string& file, const std::string& quantity,
            const std::function<Outcome()>& check);
+
+/// A message that begins with `place`, a folder or a file; it stays as it is where it does so already.
+std::string with_place(const std::string& place, const std::string& message);
 
 /// A rule's check for what the library is given.
 inline Outcome is_input(const Entry&) { return Outcome::input(); }

@@ -175,7 +175,7 @@ Outcome ForwardChecks::loss_tensor(const Entry& entry) {
 }
 
 Outcome ForwardChecks::loss_number(const Entry& entry) {
-  const auto expected = entry.value->get<double>();
+  const auto expected = number_of(*entry.value, entry.name);
   return compare_real(loss(), expected, kLossTolerance * std::max(1.0, std::abs(expected)));
 }
 

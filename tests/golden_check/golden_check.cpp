@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
 #include <set>
 
 #include "expected.h"
@@ -27,11 +28,13 @@ constexpr std::array kForms{
 
 // The folder and all below it, in the order of their names. Links are followed, each folder is visited once.
 void collect(const fs::path& folder, std::set<fs::path>& visited, std::vector<fs::path>& found) {
+  if (!fs::exists(folder)) throw Unreadable(folder.string() + " does not exist");
+  if (!fs::is_directory(folder)) throw Unreadable(folder.string() + " is no folder");
   if (!visited.insert(fs::canonical(folder)).second) return;
-  found.push_back(folder);
   std::vector<fs::path> children;
   for (const auto& entry : fs::directory_iterator(folder))
     if (entry.is_directory()) children.push_back(entry.path());
+  found.push_back(folder);
   std::ranges::sort(children);
   for (const fs::path& child : children) collect(child, visited, found);
 }
@@ -65,6 +68,13 @@ void report_strangers(const fs::path& folder, const std::string& name, Report& r
   }
 }
 
+// What an exception says about a folder, which is named once.
+std::string message_of(const std::exception& e, const std::string& folder) {
+  if (const auto* of_files = dynamic_cast<const fs::filesystem_error*>(&e))
+    return concat(of_files->path1().string(), " cannot be read: ", of_files->code().message());
+  return with_place(folder, e.what());
+}
+
 // Judges one folder by every form it has; returns whether it has any.
 bool check_folder(const fs::path& folder, const Settings& settings, Report& report) {
   const std::string name = folder.generic_string();
@@ -77,7 +87,7 @@ bool check_folder(const fs::path& folder, const Settings& settings, Report& repo
       form.check(folder, name, settings, report);
       if (report.judged() == before) throw Unreadable("nothing in it is to be checked");
     } catch (const std::exception& e) {
-      report.unreadable(concat(name, ": ", e.what()));
+      report.unreadable(message_of(e, name));
     }
   }
   report_strangers(folder, name, report);
@@ -95,12 +105,18 @@ int check_paths(const std::vector<fs::path>& paths, const Settings& settings, st
     try {
       std::set<fs::path> visited;
       collect(path, visited, folders);
-    } catch (const fs::filesystem_error& e) {
-      report.unreadable(e.what());
+    } catch (const std::exception& e) {
+      report.unreadable(message_of(e, path.string()));
       continue;
     }
     bool recognised = false;
-    for (const fs::path& folder : folders) recognised |= check_folder(folder, settings, report);
+    for (const fs::path& folder : folders) {
+      try {
+        recognised |= check_folder(folder, settings, report);
+      } catch (const std::exception& e) {
+        report.unreadable(message_of(e, folder.generic_string()));
+      }
+    }
     if (!recognised)
       report.unreadable(concat(path.string(), ": no folder of expected values, nor any below it"));
   }

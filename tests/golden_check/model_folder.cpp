@@ -85,7 +85,7 @@ Document read_expected(const fs::path& folder, const std::string& stem) {
   if (!document.json.is_object() || document.json.empty())
     throw Unreadable(concat(document.source, " is no object with expected values"));
   if (fs::exists(tensors) || document.json.contains("tolerances")) {
-    document.tensors.emplace(tensors, document.json.at("tolerances"));
+    document.tensors.emplace(tensors, member(document.json, "tolerances", document.source));
     require_whole_groups(*document.tensors);
   }
   return document;
@@ -95,7 +95,7 @@ void judge_document(const Document& document, const std::string& name, const std
                     const std::vector<Rule>& json_rules, Report& report) {
   const std::int64_t before = report.judged();
   if (document.tensors) judge_tensors(report, name, *document.tensors, tensor_rules);
-  judge_json(report, name, document.json, json_rules);
+  judge_json(report, name, document.source, document.json, json_rules);
   if (report.judged() == before)
     throw Unreadable(concat(document.source, ": nothing in it is to be checked"));
 }
@@ -135,24 +135,26 @@ void check_adapter(const fs::path& folder, const fs::path& checkpoint, const std
 const fs::path& checkpoint_of(const fs::path& folder, const Settings& settings) {
   if (fs::exists(folder / "config.json")) return folder;
   if (settings.model) return *settings.model;
-  throw Unreadable("has no config.json; --model DIR names a checkpoint");
+  throw Unreadable(concat(folder.string(), " has no config.json; --model DIR names a checkpoint"));
 }
 
+// Whether the rest of the configuration is right is for the library to say.
 bool is_classifier(const Json& config) {
-  const auto architectures = config.value("architectures", std::vector<std::string>{});
+  if (!config.is_object() || !config.contains("architectures")) return false;
+  const Json& architectures = config.at("architectures");
   return std::ranges::find(architectures, "GPT2ForSequenceClassification") != architectures.end();
 }
 
 // val.json: the loss over the validation part of the corpus.
 void check_validation(const fs::path& folder, const std::string& name, const Model& model,
                       const Settings& settings, Report& report) {
-  const Json document = read_json(folder / "val.json");
+  const std::string source = (folder / "val.json").string();
+  const Json document = read_json(source);
   std::vector<Rule> rules = input_rules(kInputValues);
   if (settings.corpus) append(rules, validation_rules(model, *settings.corpus));
   const std::int64_t before = report.judged();
-  judge_json(report, name, document, rules);
-  if (report.judged() == before)
-    throw Unreadable(concat((folder / "val.json").string(), ": nothing in it is to be checked"));
+  judge_json(report, name, source, document, rules);
+  if (report.judged() == before) throw Unreadable(concat(source, ": nothing in it is to be checked"));
 }
 
 }  // namespace

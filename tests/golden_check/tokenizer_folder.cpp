@@ -19,31 +19,35 @@ namespace {
 
 constexpr EncodeOptions kOrdinary{.parse_special_tokens = false};
 
+std::string field(const Json& row, const char* name) { return string_of(member(row, name, "a row"), name); }
+
 std::string from_hex(const Json& row) {
-  const auto digits = row.at("hex").get<std::string>();
+  const auto digits = field(row, "hex");
   const auto value = [&](char digit) {
     const std::string_view all = "0123456789abcdef";
     const auto i = all.find(digit);
-    if (i == std::string_view::npos) throw Unreadable(concat("\"", digits, "\" is not in lower-case hex"));
+    if (i == std::string_view::npos) throw Unreadable(concat("hex \"", digits, "\" is not in lower case"));
     return static_cast<unsigned>(i);
   };
-  if (digits.size() % 2 != 0) throw Unreadable(concat("\"", digits, "\" has an odd number of hex digits"));
+  if (digits.size() % 2 != 0) throw Unreadable(concat("hex \"", digits, "\" has an odd number of digits"));
   std::string bytes;
   for (std::size_t i = 0; i < digits.size(); i += 2)
     bytes += static_cast<char>(value(digits[i]) << 4 | value(digits[i + 1]));
   return bytes;
 }
 
-std::vector<TokenId> ids_of(const Json& row, const char* field) { return token_ids(row.at(field), field); }
+std::vector<TokenId> ids_of(const Json& row, const char* name) {
+  return token_ids(member(row, name, "a row"), name);
+}
 
 bool encode_row(const Tokenizer& tokenizer, const Json& row) {
-  const auto text = row.at("text").get<std::string>();
+  const auto text = field(row, "text");
   const auto ids = ids_of(row, "ids");
   return tokenizer.encode(text, kOrdinary) == ids && tokenizer.decode(ids) == text;
 }
 
 bool encode_special_row(const Tokenizer& tokenizer, const Json& row) {
-  const auto text = row.at("text").get<std::string>();
+  const auto text = field(row, "text");
   return tokenizer.encode(text, kOrdinary) == ids_of(row, "ids_ordinary") &&
          tokenizer.encode(text) == ids_of(row, "ids_special");
 }
@@ -54,10 +58,10 @@ bool decode_row(const Tokenizer& tokenizer, const Json& row) {
 
 bool stream_row(const Tokenizer& tokenizer, const Json& row) {
   StreamDecoder decoder(tokenizer);
-  std::vector<std::string> chunks;
+  std::vector<std::string> chunks, expected;
+  for (const Json& chunk : member(row, "chunks", "a row")) expected.push_back(string_of(chunk, "chunks"));
   for (const TokenId id : ids_of(row, "ids")) chunks.push_back(decoder.push(id));
-  return chunks == row.at("chunks").get<std::vector<std::string>>() &&
-         decoder.flush() == row.at("final").get<std::string>();
+  return chunks == expected && decoder.flush() == field(row, "final");
 }
 
 bool invalid_row(const Tokenizer& tokenizer, const Json& row) {
@@ -88,7 +92,8 @@ constexpr std::array<std::string_view, 5> kClassKeys{"S", "L", "N", "unassigned"
 constexpr const char* kClassFile = "char_classes.json";
 
 // The error is the number of wrong rows. A row that the library throws at is wrong.
-Outcome check_rows(const Tokenizer& tokenizer, const std::vector<Json>& rows, const RowFile& file) {
+Outcome check_rows(const Tokenizer& tokenizer, const std::vector<Json>& rows, const RowFile& file,
+                   const std::string& path) {
   std::int64_t wrong = 0;
   std::string first;
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -97,6 +102,8 @@ Outcome check_rows(const Tokenizer& tokenizer, const std::vector<Json>& rows, co
       if (file.is_right(tokenizer, rows[i])) continue;
     } catch (const Error& e) {
       thrown = concat(" (", e.what(), ")");
+    } catch (const Unreadable& e) {
+      throw Unreadable(concat(path, ":", i + 1, ": ", e.what()));
     }
     if (wrong++ == 0)
       first = concat("first wrong row: line ", i + 1, thrown, ": ", rows[i].dump(-1, ' ', true));
@@ -104,23 +111,30 @@ Outcome check_rows(const Tokenizer& tokenizer, const std::vector<Json>& rows, co
   return Outcome::exact(wrong, std::move(first));
 }
 
-void mark(std::vector<CharClass>& classes, const Json& ranges, CharClass value) {
-  for (const Json& range : ranges)
-    for (auto c = range.at(0).get<std::size_t>(); c <= range.at(1).get<std::size_t>(); ++c)
-      classes.at(c) = value;
+constexpr std::size_t kCodePoints = 0x110000;
+
+// Calls f for every code point in the ranges [first, last] of a list.
+template <class F>
+void for_code_points(const Json& document, const char* key, const F& f) {
+  const Json& ranges = member(document, key, kClassFile);
+  for (const Json& range : ranges) {
+    const std::string where = concat(key, ": ", range.dump());
+    if (!range.is_array() || range.size() != 2) throw Unreadable(where + " is no range of code points");
+    const std::int64_t first = integer_of(range[0], where), last = integer_of(range[1], where);
+    if (first < 0 || last < first || last >= static_cast<std::int64_t>(kCodePoints))
+      throw Unreadable(where + " is no range of code points");
+    for (std::int64_t c = first; c <= last; ++c) f(static_cast<std::size_t>(c));
+  }
 }
 
 // The error is the number of assigned code points whose class is wrong.
 Outcome check_classes(const Json& document) {
-  constexpr std::size_t kCodePoints = 0x110000;
   std::vector<CharClass> expected(kCodePoints, CharClass::kOther);
-  mark(expected, document.at("S"), CharClass::kSpace);
-  mark(expected, document.at("L"), CharClass::kLetter);
-  mark(expected, document.at("N"), CharClass::kNumber);
+  for (const auto& [key, value] :
+       {std::pair{"S", CharClass::kSpace}, {"L", CharClass::kLetter}, {"N", CharClass::kNumber}})
+    for_code_points(document, key, [&, value = value](std::size_t c) { expected[c] = value; });
   std::vector<bool> assigned(kCodePoints, true);
-  for (const Json& range : document.at("unassigned"))
-    for (auto c = range.at(0).get<std::size_t>(); c <= range.at(1).get<std::size_t>(); ++c)
-      assigned.at(c) = false;
+  for_code_points(document, "unassigned", [&](std::size_t c) { assigned[c] = false; });
 
   const CharClassTable& classes = CharClassTable::instance();
   std::int64_t wrong = 0;
@@ -136,7 +150,7 @@ Outcome check_classes(const Json& document) {
 std::shared_ptr<const Tokenizer> vocabulary(const fs::path& folder, const Settings& settings) {
   if (has_tokenizer(folder)) return load_tokenizer(folder);
   if (settings.tokenizer) return load_tokenizer(*settings.tokenizer);
-  throw Unreadable("has no vocabulary; --tokenizer DIR names one");
+  throw Unreadable(folder.string() + " has no vocabulary; --tokenizer DIR names one");
 }
 
 }  // namespace
@@ -156,13 +170,15 @@ void check_tokenizer_folder(const fs::path& folder, const std::string& name, con
   const auto tokenizer = vocabulary(folder, settings);
   for (const RowFile& file : kRowFiles) {
     if (!fs::exists(folder / file.name)) continue;
-    const std::vector<Json> rows = read_rows(folder / file.name);
-    judge(report, name, file.name, [&] { return check_rows(*tokenizer, rows, file); });
+    const std::string path = (folder / file.name).string();
+    const std::vector<Json> rows = read_rows(path);
+    judge(report, name, path, file.name, [&] { return check_rows(*tokenizer, rows, file, path); });
     report_unknown_fields(report, name, file.name, rows, file.fields);
   }
   if (!fs::exists(folder / kClassFile)) return;
-  const Json classes = read_json(folder / kClassFile);
-  judge(report, name, kClassFile, [&] { return check_classes(classes); });
+  const std::string path = (folder / kClassFile).string();
+  const Json classes = read_json(path);
+  judge(report, name, path, kClassFile, [&] { return check_classes(classes); });
   report_unknown_keys(report, name, kClassFile, classes, kClassKeys);
 }
 

@@ -25,12 +25,12 @@ constexpr std::size_t kWindow = 128;
 constexpr std::size_t kValidationWindows = 64;
 
 Outcome compare_loss(double found, const Entry& entry) {
-  const auto expected = entry.value->get<double>();
+  const auto expected = number_of(*entry.value, entry.name);
   return compare_real(found, expected, kLossTolerance * std::max(1.0, std::abs(expected)));
 }
 
 Outcome compare_count(std::size_t found, const Entry& entry) {
-  return compare_real(static_cast<double>(found), entry.value->get<double>(), 0);
+  return compare_real(static_cast<double>(found), number_of(*entry.value, entry.name), 0);
 }
 
 // The norm that the recorded run clips by: torch.nn.utils.clip_grad_norm_ sums squares in float32, in the 8 lanes of a vector,
@@ -135,7 +135,7 @@ std::size_t index_in(const Entry& entry) {
 
 // A run's quantity: rounding takes every run its own way.
 Outcome compare_in_run(double found, const Entry& entry, double tolerance) {
-  return Outcome::compared(std::abs(found / entry.value->get<double>() - 1), tolerance,
+  return Outcome::compared(std::abs(found / number_of(*entry.value, entry.name) - 1), tolerance,
                            concat("relative; is ", found));
 }
 
@@ -147,7 +147,8 @@ bool is_train_parity_folder(const fs::path& folder) { return fs::exists(folder /
 
 void check_train_parity_folder(const fs::path& folder, const std::string& name, const Settings& settings,
                                Report& report) {
-  const Json document = read_json(folder / "losses.json");
+  const std::string source = (folder / "losses.json").string();
+  const Json document = read_json(source);
   const Model trained = Model::load(folder / "final");
   const auto tokenizer =
       load_tokenizer(has_tokenizer(folder) || !settings.tokenizer ? folder : *settings.tokenizer);
@@ -160,7 +161,7 @@ void check_train_parity_folder(const fs::path& folder, const std::string& name, 
     if (corpus.train.size() < kWindow + 2 || corpus.validation.size() <= kWindow * kValidationWindows)
       throw Unreadable(concat(settings.corpus->string(), " is too short for a training run of this form"));
     runs.emplace(folder / "init", corpus.train);
-    const std::size_t count = document.at("steps").size();
+    const std::size_t count = member(document, "steps", source).size();
     const std::size_t most = std::min(count, settings.train_steps.value_or(count));
     constexpr double kParts = 4;  // runs part by chance: some further than those that are compared here
     const auto in_step = [&, most](double ParityRun::Step::*quantity, double tolerance, double ceiling) {
@@ -181,7 +182,7 @@ void check_train_parity_folder(const fs::path& folder, const std::string& name, 
          {"steps[*].grad_norm", in_step(&ParityRun::Step::gradient_norm, kNormTolerance, 1.0)},
          {"steps[*].lr",
           [&](const Entry& e) {
-            return compare_real(ParityRun::learning_rate(index_in(e)), e.value->get<double>(), 1e-12);
+            return compare_real(ParityRun::learning_rate(index_in(e)), number_of(*e.value, e.name), 1e-12);
           }},
          {"val_loss_first_64_windows", [&, count, most](const Entry& e) {
             const auto loss_of = [&](const Gpt2& network) {
@@ -194,7 +195,7 @@ void check_train_parity_folder(const fs::path& folder, const std::string& name, 
                                   smallest_of(kRunCeiling, largest_of(kRunTolerance, kParts * parting)));
           }}});
   }
-  judge_json(report, name, document, rules);
+  judge_json(report, name, source, document, rules);
   const Checkpoint weights(folder / "final");  // rounding leads every run to other ones
   for (const std::string& tensor : weights.names()) report.add(name, "final/" + tensor, Outcome::input());
 }

@@ -153,16 +153,23 @@ void TrainingChecks::train() {
   Model model = load_();
   const Batches batches(expected_, "train_input_ids", "train_labels", 3);
   Parameters parameters = learned(model.network());
-  AdamW optimizer(parameters, {.adam_beta1 = recipe_.at("beta1"),
-                               .adam_beta2 = recipe_.at("beta2"),
-                               .adam_epsilon = recipe_.at("eps"),
-                               .weight_decay = recipe_.at("weight_decay")});
+  const auto constant = [&](const char* key) {
+    const std::string where = expected_.document();
+    if (recipe_.is_null())
+      throw Unreadable(concat(where, " has no adamw, which ", expected_.source(), " needs"));
+    return number_of(member(recipe_, key, where + ": adamw"), concat(where, ": adamw.", key));
+  };
+  const double rate = constant("lr"), clip_norm = constant("clip_norm");
+  AdamW optimizer(parameters, {.adam_beta1 = constant("beta1"),
+                               .adam_beta2 = constant("beta2"),
+                               .adam_epsilon = constant("eps"),
+                               .weight_decay = constant("weight_decay")});
   Arena arena;
   for (std::size_t step = 0; step < 5; ++step) {
     parameters.zero_gradients();
     losses_.push_back(add_gradients(model.network(), parameters, arena, batches.batch(step)));
     norms_.push_back(parameters.gradient_norm());
-    optimizer.step(recipe_.at("lr"), clip_factor(norms_.back(), recipe_.at("clip_norm")));
+    optimizer.step(rate, clip_factor(norms_.back(), clip_norm));
     if (step == 0) found_["adamw1"] = copies(parameters, &Parameter::value);
   }
   found_["adamw5"] = copies(parameters, &Parameter::value);
@@ -220,7 +227,7 @@ Outcome TrainingChecks::train_gradient_norm(const Entry& entry) {
 
 Outcome TrainingChecks::gradient_norm(const Entry& entry) {
   differentiate();
-  return Outcome::compared(std::abs(gradient_norm_ / entry.value->get<double>() - 1), kNormTolerance,
+  return Outcome::compared(std::abs(gradient_norm_ / number_of(*entry.value, entry.name) - 1), kNormTolerance,
                            "relative");
 }
 
@@ -235,7 +242,7 @@ Outcome TrainingChecks::norm(const Entry& entry) {
     squares += static_cast<double>(x) * static_cast<double>(x);
     sum += static_cast<double>(x);
   }
-  const auto expected = entry.value->get<double>();
+  const auto expected = number_of(*entry.value, entry.name);
   if (path.substr(dot + 1) == "l2")
     return Outcome::compared(std::abs(std::sqrt(squares) / expected - 1), kNormTolerance, "relative");
   // Errors of the elements, as large as each may be, that do not know of each other.
