@@ -1,7 +1,10 @@
 #include "expected.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+
+#include "tolerances.h"
 
 namespace gpt::golden {
 
@@ -171,6 +174,10 @@ ExpectedTensors::ExpectedTensors(const std::filesystem::path& file, const Json& 
       throw Unreadable(concat(source_, " has no tensor ", name, ", whose tolerance is given"));
     const std::string where = concat(source_, ": tolerances.", name);
     max_abs_.emplace(name, number_of(member(entry, "max_abs", where), where + ".max_abs"));
+    if (find(name).dtype() != DType::f32) continue;
+    double& largest = largest_[name];
+    for (const float x : find(name).span<float>())
+      largest = std::fmax(largest, std::abs(static_cast<double>(x)));
   }
 }
 
@@ -218,7 +225,19 @@ std::span<const float> ExpectedTensors::reals(const std::string& name, const Sha
 double ExpectedTensors::scale(const std::string& name) const {
   const auto it = max_abs_.find(name);
   if (it == max_abs_.end()) throw Unreadable(concat(source_, ": no tolerance is given for ", name));
-  return std::max(1.0, it->second);
+  const auto largest = largest_.find(name);
+  return std::max(1.0, largest == largest_.end() ? it->second : std::min(it->second, largest->second));
+}
+
+std::optional<Outcome> ExpectedTensors::wrong_magnitude(const std::string& name) const {
+  const auto largest = largest_.find(name);
+  if (largest == largest_.end()) return {};
+  const double given = max_abs_.at(name);
+  const Outcome outcome = Outcome::compared(
+      std::abs(given - largest->second), kMagnitudeTolerance * std::max(1.0, largest->second),
+      concat("is ", given, ", the largest magnitude of the tensor is ", largest->second));
+  if (holds(outcome)) return {};
+  return outcome;
 }
 
 void report_unknown_keys(Report& report, const std::string& folder, const std::string& path,
@@ -243,7 +262,7 @@ std::string with_place(const std::string& place, const std::string& message) {
   return begins ? message : concat(place, ": ", message);
 }
 
-void judge(Report& report, const std::string& folder, const std::string& file, const std::string& quantity,
+bool judge(Report& report, const std::string& folder, const std::string& file, const std::string& quantity,
            const std::function<Outcome()>& check) {
   Outcome outcome;
   try {
@@ -260,15 +279,19 @@ void judge(Report& report, const std::string& folder, const std::string& file, c
     outcome = Outcome::thrown(e.what());
   }
   report.add(folder, quantity, outcome);
+  return holds(outcome) || outcome.kind == Outcome::Kind::kInput || outcome.kind == Outcome::Kind::kSkip;
 }
 
 void judge_tensors(Report& report, const std::string& folder, const ExpectedTensors& tensors,
                    std::span<const Rule> rules) {
-  for (const std::string& name : tensors.names())
-    judge(report, folder, tensors.source(), name, [&] {
+  for (const std::string& name : tensors.names()) {
+    const bool is_well = judge(report, folder, tensors.source(), name, [&] {
       const Rule* rule = find_rule(rules, name);
       return rule == nullptr ? Outcome::skip() : rule->check({name});
     });
+    const std::optional<Outcome> wrong = is_well ? tensors.wrong_magnitude(name) : std::nullopt;
+    if (wrong) report.add(folder, concat("tolerances.", name, ".max_abs"), *wrong);
+  }
 }
 
 void judge_json(Report& report, const std::string& folder, const std::string& file, const Json& document,

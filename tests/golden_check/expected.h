@@ -64,8 +64,10 @@ class ExpectedTensors {
   std::span<const std::int64_t> ints(const std::string& name, const Shape& shape) const;
   std::span<const float> reals(const std::string& name, const Shape& shape) const;
 
-  /// s of the README's tolerances: max(1, largest magnitude of the tensor).
+  /// s of the README's tolerances: max(1, largest magnitude of the tensor), which the tensor has, too.
   double scale(const std::string& name) const;
+  /// What is wrong with the largest magnitude that is given for a tensor, if anything.
+  std::optional<Outcome> wrong_magnitude(const std::string& name) const;
   const std::string& source() const noexcept { return source_; }
   /// The golden.json in the same folder, for messages.
   std::string document() const {
@@ -80,7 +82,8 @@ class ExpectedTensors {
 
   std::string source_;
   std::map<std::string, Tensor> tensors_;
-  std::map<std::string, double> max_abs_;
+  std::map<std::string, double> max_abs_;  // as it is given
+  std::map<std::string, double> largest_;  // of the tensor itself, its NaNs apart
 };
 
 /// The path of the object that holds the last part of `path`: greedy[0] of greedy[0].generated.
@@ -99,8 +102,8 @@ struct Rule {
   std::function<Outcome(const Entry&)> check;
 };
 
-/// Reports every tensor, each by the first rule that matches its name; a tensor without a rule is a skip. An
-/// exception of the library makes a failure; Unreadable passes through.
+/// Reports every tensor, each by the first rule that matches its name; a tensor without a rule is a skip. One that is well, but
+/// not as large as "tolerances" says, has a second line: tolerances.<name>.max_abs. An exception of the library makes a failure; Unreadable passes through.
 void judge_tensors(Report& report, const std::string& folder, const ExpectedTensors& tensors,
                    std::span<const Rule> rules);
 
@@ -117,8 +120,8 @@ void report_unknown_keys(Report& report, const std::string& folder, const std::s
 void report_unknown_fields(Report& report, const std::string& folder, const std::string& file,
                            std::span<const Json> rows, std::span<const std::string_view> known);
 
-/// Runs one check of what `file` holds and reports it, as described above.
-void judge(Report& report, const std::string& folder, const std::string& file, const std::string& quantity,
+/// Runs one check of what `file` holds and reports it, as described above; returns whether it is no failure.
+bool judge(Report& report, const std::string& folder, const std::string& file, const std::string& quantity,
            const std::function<Outcome()>& check);
 
 /// A message that begins with `place`, a folder or a file; it stays as it is where it does so already.

@@ -14,6 +14,8 @@ inline constexpr double kTrainedOutlierTolerance = 2.2e-3;
 inline constexpr double kTrainedKeyTolerance = 1.1e-3;
 inline constexpr double kMergedTolerance = 1e-6;       // of a merged adapter's matrices, times s
 inline constexpr double kProbabilityTolerance = 1e-9;  // after the sampling filters, which work in double
+inline constexpr double kMagnitudeTolerance =
+    5e-5;  // of max_abs, times s: a tensor may be off by less, and be well
 inline constexpr double kBeamScoreTolerance = 1e-4;
 inline constexpr double kScheduleTolerance = 1e-6;
 inline constexpr double kRunCeiling = 4e-3;    // and never more than this
