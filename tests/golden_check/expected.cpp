@@ -222,6 +222,15 @@ std::span<const float> ExpectedTensors::reals(const std::string& name, const Sha
   return elements<float>(name, "float32");
 }
 
+std::span<const std::int64_t> ExpectedTensors::labels(const std::string& name, const Shape& shape) const {
+  constexpr std::int64_t kIgnored = -100;
+  const auto all = ints(name, shape);
+  for (const std::int64_t label : all)
+    if (label != kIgnored && (label < 0 || label > std::numeric_limits<TokenId>::max()))
+      throw Unreadable(concat(source_, ": ", name, " holds ", label, ", which is no label"));
+  return all;
+}
+
 double ExpectedTensors::scale(const std::string& name) const {
   const auto it = max_abs_.find(name);
   if (it == max_abs_.end()) throw Unreadable(concat(source_, ": no tolerance is given for ", name));

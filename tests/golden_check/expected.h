@@ -63,6 +63,8 @@ class ExpectedTensors {
   std::span<const std::int64_t> ints(const std::string& name) const;
   std::span<const std::int64_t> ints(const std::string& name, const Shape& shape) const;
   std::span<const float> reals(const std::string& name, const Shape& shape) const;
+  /// Token ids, or -100 where nothing counts.
+  std::span<const std::int64_t> labels(const std::string& name, const Shape& shape) const;
 
   /// s of the README's tolerances: max(1, largest magnitude of the tensor), which the tensor has, too.
   double scale(const std::string& name) const;

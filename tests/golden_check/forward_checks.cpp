@@ -158,7 +158,7 @@ Outcome ForwardChecks::sequence_log_prob(const Entry& entry) {
 
 double ForwardChecks::loss() {
   run();
-  const auto of_tokens = expected_.ints("labels", {rows_, row_length_});
+  const auto of_tokens = expected_.labels("labels", {rows_, row_length_});
   std::vector<std::int64_t> labels;  // none at virtual tokens
   for (std::int64_t b = 0; b < rows_; ++b) {
     constexpr std::int64_t kIgnored = -100;
@@ -212,7 +212,7 @@ class PaddedBatch {
   }
 
   Outcome loss(const Entry& entry) const {
-    const auto labels = expected_.ints(prefix_ + "labels", shape_);
+    const auto labels = expected_.labels(prefix_ + "labels", shape_);
     const ConstTensorView rows(logits_.data<float>(), Shape{shape_.numel(), logits_.dim(2)});
     return compare_real(shifted_loss(rows, labels, shape_[0]).mean(),
                         static_cast<double>(expected_.reals(entry.name, {1})[0]),
@@ -234,21 +234,47 @@ class PaddedBatch {
   Tensor logits_;
 };
 
+// "pad_left_logits": the batch is named by all up to the second underscore.
+std::string prefix_of(const std::string& name) {
+  return name.substr(0, name.find('_', std::string_view("pad_").size()) + 1);
+}
+
+// The library counts positions by the mask. They must be those of the file: the number of tokens before, and within the context
+// where there is padding.
+Outcome check_positions(const Gpt2& network, const ExpectedTensors& expected, const Entry& entry) {
+  const Shape& shape = expected.shape(entry.name);
+  if (shape.rank() != 2)
+    throw Unreadable(
+        concat(expected.source(), ": ", entry.name, " has shape ", shape.to_string(), ", expected [B, T]"));
+  const auto positions = expected.ints(entry.name);
+  const auto mask = expected.ints(prefix_of(entry.name) + "attention_mask", shape);
+  const auto row_length = static_cast<std::size_t>(shape[1]);
+  std::int64_t wrong = 0, tokens = 0;
+  std::string detail;
+  for (std::size_t i = 0; i < positions.size(); ++i) {
+    if (i % row_length == 0) tokens = 0;
+    const bool is_right = mask[i] != 0 ? positions[i] == tokens++
+                                       : positions[i] >= 0 && positions[i] < network.config().n_positions;
+    if (!is_right && wrong++ == 0)
+      detail = concat("element ", i, " is ", positions[i], ", which is not its position by the mask");
+  }
+  return wrong == 0 ? Outcome::input() : Outcome::exact(wrong, detail);
+}
+
 }  // namespace
 
 std::vector<Rule> padded_tensor_rules(const Gpt2& network, const ExpectedTensors& expected) {
-  // "pad_left_logits": the batch is named by all up to the second underscore.
   const auto check = [&network, &expected](Outcome (PaddedBatch::*method)(const Entry&) const) {
     return [&network, &expected, method](const Entry& entry) {
-      const std::string prefix =
-          entry.name.substr(0, entry.name.find('_', std::string_view("pad_").size()) + 1);
-      return (PaddedBatch(network, expected, prefix).*method)(entry);
+      return (PaddedBatch(network, expected, prefix_of(entry.name)).*method)(entry);
     };
   };
   return {
       {"pad_*_logits", check(&PaddedBatch::logits)},
       {"pad_*_logits_sel", check(&PaddedBatch::selected_logits)},
       {"pad_*_loss", check(&PaddedBatch::loss)},
+      {"pad_*_position_ids",
+       [&network, &expected](const Entry& entry) { return check_positions(network, expected, entry); }},
   };
 }
 

@@ -16,6 +16,60 @@ void expect_only(const Verdict& verdict, const std::string& quantity) {
   EXPECT_THAT(verdict.err, HasSubstr(quantity));
 }
 
+TEST(GoldenCheckInput, FailsOnPositionsThatAreNotTheMasks) {
+  FolderCopy folder(committed("models/tiny"));
+  for (const char* tensor : {"pad_left_position_ids", "pad_right_position_ids"}) {
+    EXPECT_EQ(folder.judge().line(tensor).status, "input");
+    for (std::size_t i = 0; i < 36; ++i)
+      edit_element<std::int64_t>(folder / "golden.safetensors", tensor, i,
+                                 [](std::int64_t) { return std::int64_t{1000000}; });
+    const Verdict verdict = folder.judge();
+    expect_only(verdict, tensor);
+    EXPECT_EQ(verdict.line(tensor).error, "36");
+    folder.restore();
+    edit_element<std::int64_t>(folder / "golden.safetensors", tensor, 3,  // row 0 has no padding
+                               [](std::int64_t position) { return position + 1; });
+    expect_only(folder.judge(), tensor);
+    folder.restore();
+  }
+  edit_element<std::int64_t>(folder / "golden.safetensors", "pad_left_position_ids", 12,
+                             [](std::int64_t) { return 5; });  // padding, where any valid position does
+  EXPECT_EQ(folder.judge().exit_status, 0);
+}
+
+TEST(GoldenCheckInput, FailsOnAGreedyPromptThatIsNotTheOneInTheList) {
+  FolderCopy folder(committed("models/tiny"));
+  edit_element<std::int64_t>(folder / "golden.safetensors", "greedy_prompt", 0,
+                             [](std::int64_t id) { return id == 0 ? 1 : id - 1; });
+  expect_only(folder.judge(), "greedy_prompt");
+}
+
+TEST(GoldenCheckInput, FailsOnOtherParametersThatDecay) {
+  FolderCopy folder(committed("models/tiny"));
+  edit_json(folder / "golden.json", [](Json& json) {
+    std::reverse(json["adamw"]["decayed"].begin(), json["adamw"]["decayed"].end());
+  });
+  EXPECT_EQ(folder.judge().exit_status, 0);
+  for (const Json& decayed : {Json{"wte.weight"}, Json{"ln_f.weight"}, Json(Json::value_t::array)}) {
+    edit_json(folder / "golden.json", [&](Json& json) { json["adamw"]["decayed"] = decayed; });
+    const Verdict verdict = folder.judge();
+    expect_only(verdict, "adamw");
+    EXPECT_THAT(verdict.err, HasSubstr("decayed"));
+    folder.restore();
+  }
+}
+
+TEST(GoldenCheckInput, SkipsConstantsThatItDoesNotKnow) {
+  FolderCopy folder(committed("models/tiny"));
+  edit_json(folder / "golden.json", [](Json& json) {
+    json["adamw"]["amsgrad"] = true;
+    json["tolerances"]["logits"]["other"] = 1;
+  });
+  const Verdict verdict = folder.judge();
+  EXPECT_EQ(verdict.exit_status, 0) << verdict.err;
+  EXPECT_THAT(verdict.with_status("skip"), ElementsAreArray({"adamw.amsgrad", "tolerances.logits.other"}));
+}
+
 TEST(GoldenCheckInput, DoesNotBelieveALargestMagnitudeThatIsNotTheTensors) {
   FolderCopy folder(committed("models/tiny"));
   for (const char* tensor : {"logits", "adamw5.wte.weight", "train_grad_norm", "loss"})
@@ -38,6 +92,27 @@ TEST(GoldenCheckInput, GrantsNoToleranceForALargestMagnitudeThatIsNotTheTensors)
   const Verdict verdict = folder.judge();
   EXPECT_EQ(verdict.exit_status, 1);
   EXPECT_EQ(verdict.line("logits").status, "FAIL");
+}
+
+TEST(GoldenCheckInput, RefusesLabelsThatAreNoTokens) {
+  FolderCopy folder(committed("models/tiny"));
+  for (const char* tensor : {"labels", "train_labels", "pad_left_labels"}) {
+    edit_element<std::int64_t>(folder / "golden.safetensors", tensor, 5,
+                               [](std::int64_t label) { return label + (std::int64_t{1} << 32); });
+    const Verdict verdict = folder.judge();
+    EXPECT_NE(verdict.exit_status, 0) << tensor;
+    EXPECT_THAT(verdict.err, HasSubstr(tensor));
+    folder.restore();
+  }
+}
+
+TEST(GoldenCheckInput, FailsOnAStepThatIsNotInItsPlace) {
+  FolderCopy folder(committed("training/train_parity"));
+  Settings settings;
+  settings.corpus = committed("training/corpus.txt");
+  settings.train_steps = 1;
+  edit_json(folder / "losses.json", [](Json& json) { json["steps"][3]["step"] = 7; });
+  expect_only(folder.judge(settings), "steps[3].step");
 }
 
 }  // namespace

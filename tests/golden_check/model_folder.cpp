@@ -26,8 +26,7 @@ constexpr std::array<std::string_view, 10> kInputTensors{
 /// README 2.6, and the other methods of PEFT, in the same forms (generator/make_peft_goldens.py).
 constexpr std::array<const char*, 6> kAdapters{"lora",    "prompt_tuning", "dora",
                                                "adalora", "ia3",           "prefix_tuning"};
-constexpr std::array<std::string_view, 13> kInputValues{"tolerances",
-                                                        "adamw",
+constexpr std::array<std::string_view, 12> kInputValues{"tolerances",
                                                         "greedy[*].prompt",
                                                         "greedy[*].max_new_tokens",
                                                         "greedy[*].eos_token_id",
@@ -39,6 +38,10 @@ constexpr std::array<std::string_view, 13> kInputValues{"tolerances",
                                                         "beam[*].eos_token_id",
                                                         "step",
                                                         "window"};
+
+constexpr std::array<std::string_view, 7> kRecipeKeys{"lr",           "beta1",     "beta2",  "eps",
+                                                      "weight_decay", "clip_norm", "decayed"};
+constexpr std::array<std::string_view, 3> kToleranceKeys{"max_abs", "f32_err", "f32_err_key_slice"};
 
 template <class Patterns>
 std::vector<Rule> input_rules(const Patterns& patterns) {
@@ -96,6 +99,9 @@ void judge_document(const Document& document, const std::string& name, const std
   const std::int64_t before = report.judged();
   if (document.tensors) judge_tensors(report, name, *document.tensors, tensor_rules);
   judge_json(report, name, document.source, document.json, json_rules);
+  if (document.tensors)
+    for (const auto& [tensor, tolerance] : document.json.at("tolerances").items())
+      report_unknown_keys(report, name, "tolerances." + tensor, tolerance, kToleranceKeys);
   if (report.judged() == before)
     throw Unreadable(concat(document.source, ": nothing in it is to be checked"));
 }
@@ -199,13 +205,16 @@ void check_model_folder(const fs::path& folder, const std::string& name, const S
   append(json_rules, decoding.json_rules());
   if (document.tensors) {
     forward.emplace(model.network(), *document.tensors);
+    tensor_rules = padded_tensor_rules(model.network(), *document.tensors);
+    append(tensor_rules, input_rules(kInputTensors));
     append(tensor_rules, forward->tensor_rules());
-    append(tensor_rules, padded_tensor_rules(model.network(), *document.tensors));
     append(tensor_rules, decoding.tensor_rules(*document.tensors, document.json));
     append(json_rules, forward->json_rules());
     training.emplace([&] { return Model::load(checkpoint); }, *document.tensors, recipe);
     append(tensor_rules, training->tensor_rules());
     append(json_rules, training->json_rules());
+    append(json_rules, training->recipe_rules());
+    report_unknown_keys(report, name, "adamw", recipe, kRecipeKeys);
   }
   judge_document(document, name, tensor_rules, json_rules, report);
   if (fs::exists(folder / "val.json")) check_validation(folder, name, model, settings, report);

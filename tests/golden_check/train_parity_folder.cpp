@@ -153,7 +153,12 @@ void check_train_parity_folder(const fs::path& folder, const std::string& name, 
   const auto tokenizer =
       load_tokenizer(has_tokenizer(folder) || !settings.tokenizer ? folder : *settings.tokenizer);
 
-  std::vector<Rule> rules{{"steps[*].step", is_input}};
+  std::vector<Rule> rules{{"steps[*].step", [](const Entry& e) {
+                             const std::int64_t step = integer_of(*e.value, e.name);
+                             return step == static_cast<std::int64_t>(index_in(e))
+                                        ? Outcome::input()
+                                        : Outcome::exact(1, concat("is ", step));
+                           }}};
   Corpus corpus;
   std::optional<Rounding> runs;
   if (settings.corpus) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <set>
 
 #include "compare.h"
 #include "gpt/train/adamw.h"
@@ -22,7 +24,8 @@ struct Batches {
       throw Unreadable(concat(expected.source(), ": ", ids_name, " has shape ", shape.to_string()));
     ids = token_ids(expected.ints(ids_name), ids_name);
     const std::string& from = expected.contains(labels_name) ? labels_name : ids_name;
-    for (const std::int64_t label : expected.ints(from, shape)) labels.push_back(static_cast<TokenId>(label));
+    for (const std::int64_t label : expected.labels(from, shape))
+      labels.push_back(static_cast<TokenId>(label));
     row_length = static_cast<std::size_t>(shape[rank - 1]);
     rows = static_cast<std::size_t>(shape[rank - 2]);
   }
@@ -135,6 +138,28 @@ std::vector<Rule> TrainingChecks::json_rules() {
   return {{"grad_norm", [this](const Entry& entry) { return gradient_norm(entry); }},
           {"norms.*.l2", [this](const Entry& entry) { return norm(entry); }},
           {"norms.*.sum", [this](const Entry& entry) { return norm(entry); }}};
+}
+
+std::vector<Rule> TrainingChecks::recipe_rules() {
+  return {{"adamw", [this](const Entry& entry) { return recipe(entry); }}};
+}
+
+// The constants are used; of the list, the library's own choice must be the same.
+Outcome TrainingChecks::recipe(const Entry& entry) {
+  const auto decayed = entry.value->find("decayed");
+  if (!entry.value->is_object() || decayed == entry.value->end()) return Outcome::input();
+  std::set<std::string> expected, found;
+  for (const Json& name : *decayed) expected.insert(string_of(name, "adamw.decayed"));
+  Model model = load_();
+  const Parameters parameters = learned(model.network());
+  for (const Parameter& p : parameters.all())
+    if (p.value.shape().rank() == 2) found.insert(p.name);
+  std::vector<std::string> different;
+  std::ranges::set_symmetric_difference(expected, found, std::back_inserter(different));
+  if (different.empty()) return Outcome::input();
+  return Outcome::exact(
+      static_cast<std::int64_t>(different.size()),
+      concat("decayed ", expected.contains(different.front()) ? "names " : "lacks ", different.front()));
 }
 
 void TrainingChecks::differentiate() {

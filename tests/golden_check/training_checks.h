@@ -24,6 +24,8 @@ class TrainingChecks {
 
   std::vector<Rule> tensor_rules();
   std::vector<Rule> json_rules();
+  /// For the recipe where it stands.
+  std::vector<Rule> recipe_rules();
 
  private:
   /// What one quantity of a parameter is called: grad.<name>, adamw5_rows.<name>.
@@ -44,6 +46,7 @@ class TrainingChecks {
   Outcome train_gradient_norm(const Entry& entry);
   Outcome gradient_norm(const Entry& entry);
   Outcome norm(const Entry& entry);
+  Outcome recipe(const Entry& entry);
 
   std::function<Model()> load_;
   const ExpectedTensors& expected_;
