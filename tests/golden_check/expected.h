@@ -105,7 +105,8 @@ struct Rule {
 };
 
 /// Reports every tensor, each by the first rule that matches its name; a tensor without a rule is a skip. One that is well, but
-/// not as large as "tolerances" says, has a second line: tolerances.<name>.max_abs. An exception of the library makes a failure; Unreadable passes through.
+/// not as large as "tolerances" says, has a second line: tolerances.<name>.max_abs. An exception of the library makes a
+/// failure; Unreadable passes through.
 void judge_tensors(Report& report, const std::string& folder, const ExpectedTensors& tensors,
                    std::span<const Rule> rules);
 
