@@ -60,6 +60,13 @@ void request_stop(int signal) {
   errno = saved;
 }
 
+/// Were standard input, output or error closed, the next file opened would take its place. What is written to a closed standard
+/// output fails as it would without: its place is taken by what cannot be written to.
+void take_closed_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(stream, F_GETFD) < 0) ::open("/dev/null", stream == STDOUT_FILENO ? O_RDONLY : O_RDWR);
+}
+
 /// Whether a call that failed is to be made again, once a descriptor that does not block is ready.
 bool wait_until_ready(int fd, short events) {
   if (errno == EINTR) return true;
@@ -214,9 +221,7 @@ void warn(std::string_view message) { std::cerr << "warning: " << one_line(messa
 int run(App& app, int argc, char** argv, const std::function<int()>& work) {
   // A reader that went away, and a file that may not grow further, are errors of write().
   for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_IGN);
-  // Were standard input, output or error closed, the next file opened would take its place.
-  for (int fd = ::open("/dev/null", O_RDWR); fd >= 0 && fd <= STDERR_FILENO;)
-    fd = ::open("/dev/null", O_RDWR);
+  take_closed_streams();
   const auto report = [](std::string_view message, int status) {
     std::cerr << "error: " << one_line(message) << '\n';
     return status;

@@ -1,14 +1,18 @@
 // What the programs read from standard input and write to standard output, whatever these are.
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
+#include "examples/process.h"
 #include "examples/program.h"
 #include "support/temp_dir.h"
 
@@ -74,6 +78,21 @@ TEST(StandardInput, IsWaitedForWhereItDoesNotBlock) {
   });
   const StandIn input(ends[0], STDIN_FILENO);
   EXPECT_EQ(read_all("-"), std::string(20, 'A'));
+}
+
+TEST(StandardOutput, IsAnErrorWhereItIsClosed) {
+  const std::string model = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+  for (const char* option : {"--no-pack", "--json", "--help"}) {
+    SCOPED_TRACE(option);
+    const gpt::test::ProcessResult result =
+        gpt::test::Process({"/bin/sh", "-c", "exec \"$@\" >&-", "sh", GPT_GENERATE, "--model", model,
+                            "--prompt", "A", "--max-new-tokens", "1", option})
+            .wait();
+    EXPECT_EQ(result.status, kFailed);
+    EXPECT_EQ(result.out, "");
+    EXPECT_THAT(result.err, ::testing::StartsWith("error: cannot write to standard output: "));
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  }
 }
 
 TEST(StandardOutput, IsWaitedForWhereItDoesNotBlock) {
