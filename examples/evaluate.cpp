@@ -131,9 +131,8 @@ int run(const PerplexityRequest& request) {
     throw program::UsageError(
         gpt::concat("--stride is ", request.stride, ", expected 1 to --max-length = ", request.max_length));
   gpt::set_num_threads(request.threads);
-  // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
-  const std::string text = program::read_all(request.file);
   const program::Interrupt interrupt;
+  const std::string text = program::read_all(request.file);
   auto start = Clock::now();
   const gpt::Model model = load(request, interrupt);
   const double load_s = seconds_since(start);
@@ -179,8 +178,8 @@ void add_options(program::App& app, ModelRequest& request) {
 
 int run(const ModelRequest& request) {
   gpt::set_num_threads(request.threads);
-  const std::string text = program::read_all(request.file);
   const program::Interrupt interrupt;
+  const std::string text = program::read_all(request.file);
   const std::vector<gpt::ChoiceQuestion> questions = gpt::parse_choice_questions(text, request.file);
   auto start = Clock::now();
   const gpt::Model model = load(request, interrupt);

@@ -237,9 +237,8 @@ int run(const Request& request) {
     program::require_not_read("--output", *request.output,
                               std::array{request.model, request.prompt_file.value_or("")});
   gpt::set_num_threads(request.threads);
-  // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
-  const std::string prompt = request.prompt ? *request.prompt : program::read_all(*request.prompt_file);
   const program::Interrupt interrupt;
+  const std::string prompt = request.prompt ? *request.prompt : program::read_all(*request.prompt_file);
   const gpt::LoadOptions options{.on_warning = program::warn, .stop = interrupt.token()};
   std::optional<gpt::Classifier> classifier;
   std::optional<gpt::Model> language_model;

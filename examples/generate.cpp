@@ -208,10 +208,9 @@ std::optional<Results> all_at_once(const gpt::Generator& generator, const std::v
 
 int generate(Request& request) {
   check(request);
-  // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
+  const program::Interrupt interrupt;
   if (request.prompt_file) request.prompt = program::read_all(*request.prompt_file);
   const std::optional<gpt::Grammar> grammar = program::read_grammar(request.grammar);
-  const program::Interrupt interrupt;
   gpt::LoadOptions& load = request.machine.load;
   load.stop = request.options.stop = interrupt.token();
   gpt::set_num_threads(request.machine.threads);

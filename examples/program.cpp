@@ -39,6 +39,9 @@ constexpr int kSignals[] = {SIGINT, SIGTERM};
 volatile sig_atomic_t write_end = -1;
 volatile sig_atomic_t ctrl_c_again = 0;
 
+/// The one that takes the signals, if any does.
+const Interrupt* living = nullptr;
+
 /// Gives the signals whose handler is `old` a new one.
 void replace_handler(void (*old)(int), void (*handler)(int)) {
   struct sigaction action {};
@@ -67,30 +70,41 @@ void take_closed_streams() {
     if (::fcntl(stream, F_GETFD) < 0) ::open("/dev/null", stream == STDOUT_FILENO ? O_RDONLY : O_RDWR);
 }
 
-/// Whether a call that failed is to be made again, once a descriptor that does not block is ready.
-bool wait_until_ready(int fd, short events) {
+/// Whether write() is to be called again after it failed, once a descriptor that does not block takes more.
+bool wait_until_writable(int fd) {
   if (errno == EINTR) return true;
   if (errno != EAGAIN) return false;
-  pollfd waiting{.fd = fd, .events = events, .revents = 0};
+  pollfd waiting{.fd = fd, .events = POLLOUT, .revents = 0};
   return ::poll(&waiting, 1, -1) >= 0 || errno == EINTR;
 }
 
 }  // namespace
 
 std::string read_all(const std::string& path) {
-  // Not by the name /dev/stdin: that opens no socket, and a file anew, from its beginning.
+  std::optional<Interrupt> own;
+  if (living == nullptr) own.emplace();
+  const std::stop_token stop = living->token();
+  // Not by the name /dev/stdin: that opens no socket, and a file anew, from its beginning. A named pipe's writer is waited for
+  // below, where a signal ends the wait.
   const bool is_standard_input = path == "-";
-  const int fd = is_standard_input ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = is_standard_input ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) gpt::fail<gpt::IoError>(path, "cannot open: ", std::generic_category().message(errno));
   std::string text;
   char buffer[1 << 16];
-  ssize_t got = 0;
-  do {
-    got = ::read(fd, buffer, sizeof buffer);
+  int error = 0;
+  for (bool is_at_end = false; !is_at_end && error == 0;) {
+    pollfd waiting[] = {{.fd = fd, .events = POLLIN, .revents = 0},
+                        {.fd = living->descriptor(), .events = POLLIN, .revents = 0}};
+    const int ready = ::poll(waiting, 2, -1);
+    if (ready > 0 && waiting[1].revents != 0) break;
+    const ssize_t got = ready < 0 ? -1 : ::read(fd, buffer, sizeof buffer);
     if (got > 0) text.append(buffer, static_cast<std::size_t>(got));
-  } while (got > 0 || (got < 0 && wait_until_ready(fd, POLLIN)));
-  const int error = got < 0 ? errno : 0;
+    if (got < 0 && errno != EINTR && errno != EAGAIN) error = errno;
+    is_at_end = got == 0;
+  }
   if (!is_standard_input) ::close(fd);
+  own.reset();  // what came until here has requested the stop
+  if (stop.stop_requested()) gpt::fail<gpt::CancelledError>(path, "reading was stopped");
   if (error == EISDIR) gpt::fail<gpt::IoError>(path, "is a directory, expected a file");
   if (error != 0) gpt::fail<gpt::IoError>(path, "cannot read: ", std::generic_category().message(error));
   text.erase(0, text.size() - gpt::utf8_text(text, path).size());
@@ -133,9 +147,11 @@ Interrupt::Interrupt(CtrlC ctrl_c) {
     throw gpt::IoError("cannot start the thread that waits for Ctrl-C: " + error.code().message());
   }
   replace_handler(SIG_DFL, request_stop);
+  living = this;
 }
 
 Interrupt::~Interrupt() {
+  living = nullptr;
   replace_handler(request_stop, SIG_DFL);
   ::close(std::exchange(pipe_[1], -1));
   watcher_.join();
@@ -188,7 +204,7 @@ bool Output::write(std::string_view text) {
       text.remove_prefix(static_cast<std::size_t>(written));
     } else if (errno == EPIPE) {
       return false;
-    } else if (!wait_until_ready(STDOUT_FILENO, POLLOUT)) {
+    } else if (!wait_until_writable(STDOUT_FILENO)) {
       throw gpt::IoError("cannot write to standard output: " + std::generic_category().message(errno));
     }
   }

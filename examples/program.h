@@ -20,14 +20,16 @@ inline constexpr int kUsage = 2;
 inline constexpr int kInterrupted = 130;
 
 /// All that a file, a pipe or a device gives until its end; what is left of standard input where the path is "-". Without
-/// the byte order mark of UTF-8; throws FormatError for that of UTF-16, IoError, naming the path.
+/// the byte order mark of UTF-8; throws FormatError for that of UTF-16, IoError, naming the path; CancelledError once Ctrl-C or
+/// SIGTERM came, with or without an Interrupt that lives.
 std::string read_all(const std::string& path);
 
 /// Throws UnsupportedError for the directory of a classifier, where another program would lose its head.
 void refuse_classifier(const std::string& model);
 
 /// While it lives, Ctrl-C and SIGTERM request a stop instead of ending the process; a second one, of either kind, ends it. Where
-/// whoever started the program wants it to ignore one of them (nohup, a script's job in the background), it does.
+/// whoever started the program wants it to ignore one of them (nohup, a script's job in the background), it does. One lives at a
+/// time.
 class Interrupt {
  public:
   enum class CtrlC { kOnce, kAgainAndAgain };

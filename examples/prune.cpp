@@ -257,11 +257,10 @@ int prune(const Request& request) {
   Plan plan = plan_of(request);
   const gpt::DirectoryLock lock(request.output_dir);
   gpt::set_num_threads(request.threads);
-  // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
+  const program::Interrupt interrupt;
   std::string text, evaluated;
   if (request.calibration_file) text = program::read_all(*request.calibration_file);
   if (request.evaluate_file) evaluated = program::read_all(*request.evaluate_file);
-  const program::Interrupt interrupt;
   const auto start = Clock::now();
   program::refuse_classifier(request.model);
   gpt::Model model =

@@ -163,10 +163,9 @@ int quantize(const Request& request) {
   const auto seconds_since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
-  // Before Ctrl-C is taken over: it then ends a program that waits for a pipe.
+  const program::Interrupt interrupt;
   std::string text;
   if (request.calibration_file) text = program::read_all(*request.calibration_file);
-  const program::Interrupt interrupt;
   options.stop = interrupt.token();
   Report report;
   auto start = Clock::now();

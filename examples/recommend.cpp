@@ -295,8 +295,8 @@ int measure(const Request& r, const gpt::Model& model, const Titles& items, std:
 int run(const Request& request) {
   check(request);
   gpt::set_num_threads(request.threads);
-  const Titles items = read_items(request);
   const program::Interrupt interrupt;
+  const Titles items = read_items(request);
   gpt::Model model =
       gpt::Model::load(request.model, {.pack = true, .on_warning = program::warn, .stop = interrupt.token()});
   program::attach_adapter(model, request.adapter);

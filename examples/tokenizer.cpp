@@ -137,10 +137,10 @@ int train(TrainRequest& r) {
   // The options are judged before a file is read.
   program::check_usage([&] { gpt::train_byte_bpe({}, options); });
   gpt::set_num_threads(r.threads);
+  const program::Interrupt interrupt;
   std::vector<std::string> texts;
   for (const std::string& file : r.files) texts.push_back(program::read_all(file));
   const std::vector<std::string_view> views(texts.begin(), texts.end());
-  const program::Interrupt interrupt;
   options.stop = interrupt.token();
   if (::isatty(STDERR_FILENO) != 0)
     options.on_progress = [](const gpt::BpeTrainingProgress& p) {

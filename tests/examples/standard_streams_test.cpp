@@ -2,8 +2,10 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -78,6 +80,38 @@ TEST(StandardInput, IsWaitedForWhereItDoesNotBlock) {
   });
   const StandIn input(ends[0], STDIN_FILENO);
   EXPECT_EQ(read_all("-"), std::string(20, 'A'));
+}
+
+TEST(StandardInput, MayBeANamedPipeWhoseWriterComesLater) {
+  const gpt::test::TempDir directory;
+  const std::string pipe = directory / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::jthread writer([&pipe] {
+    const int end = ::open(pipe.c_str(), O_WRONLY);  // waits for the reader
+    write_all(end, "ROMEO:");
+    ::close(end);
+  });
+  EXPECT_EQ(read_all(pipe), "ROMEO:");
+}
+
+TEST(StandardInput, IsNoLongerWaitedForAfterCtrlCOrSigterm) {
+  const std::string model = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+  const std::vector<std::vector<std::string>> commands = {
+      {GPT_GENERATE, "--model", model, "--prompt-file", "-"},
+      {GPT_TOKENIZER, "encode", "--tokenizer", model, "--input-file", "-"},
+      {GPT_EVALUATE, "perplexity", "--model", model, "--file", "-"}};
+  for (const std::vector<std::string>& argv : commands) {
+    for (const int signal : {SIGINT, SIGTERM}) {
+      SCOPED_TRACE(argv[0] + " and signal " + std::to_string(signal));
+      gpt::test::Process process(argv, "", gpt::test::Input::kPipe);
+      process.write(std::string(1 << 18, 'A'));  // more than a pipe holds: is back once the program reads
+      process.send(signal);
+      const gpt::test::ProcessResult result = process.wait();
+      EXPECT_EQ(result.status, kInterrupted);
+      EXPECT_EQ(result.out, "");
+      EXPECT_EQ(result.err, "interrupted: nothing was written\n");
+    }
+  }
 }
 
 TEST(StandardOutput, IsAnErrorWhereItIsClosed) {
