@@ -218,6 +218,7 @@ std::shared_ptr<const Tokenizer> read_gguf_tokenizer(
   model.prefix_tokens = added_around(file, "add_bos_token", model.bos_token);
   model.suffix_tokens = added_around(file, "add_eos_token", model.eos_token);
   try {
+    require_merges(model);
     return std::make_shared<ByteBpe>(std::move(model));
   } catch (const FormatError& e) {
     fail<FormatError>(file.source(), e.what());

@@ -159,6 +159,7 @@ std::shared_ptr<const Tokenizer> load(const std::filesystem::path& directory,
                                    merges.string());
   }
   apply_side_files(model, directory, on_warning);
+  require_merges(model);
   return std::make_shared<ByteBpe>(std::move(model));
 }
 

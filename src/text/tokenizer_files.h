@@ -27,6 +27,11 @@ std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value::Object&
 /// The two tokens of "a b", each not empty; nothing for any other text.
 std::optional<std::pair<std::string, std::string>> split_merge(std::string_view line);
 
+/// Throws FormatError naming merges_source where nothing merges and a token is there that ordinary text becomes by merges
+/// alone: the merges are lost, and every text would be single bytes. <pad> and [MASK] are not such tokens even where no file
+/// says what they are.
+void require_merges(const ByteBpeModel& model);
+
 /// The content and flags of {"content": ..., "lstrip": ..., ...}; missing flags are false.
 AddedToken to_added_token(const JsonObject& object);
 

@@ -6,6 +6,7 @@
 #include "gpt/core/error.h"
 #include "gpt/core/mapped_file.h"
 #include "gpt/text/byte_bpe.h"
+#include "text/byte_map.h"
 #include "text/json_object.h"
 #include "text/tokenizer_files.h"
 
@@ -54,6 +55,27 @@ std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value::Object&
     vocab.emplace_back(token, *id);
   }
   return vocab;
+}
+
+void require_merges(const ByteBpeModel& model) {
+  if (!model.merges.empty() || model.ignore_merges) return;
+  const auto is_markup = [](std::string_view token) {
+    return (token.starts_with('<') && token.ends_with('>')) ||
+           (token.starts_with('[') && token.ends_with(']'));
+  };
+  const auto is_added = [&](std::string_view token) {
+    return token == model.unk_symbol ||
+           std::any_of(model.added_tokens.begin(), model.added_tokens.end(),
+                       [&](const AddedToken& added) { return added.content == token; });
+  };
+  std::string bytes;
+  for (const auto& [token, id] : model.vocab) {
+    bytes.clear();
+    if (!append_spelled_bytes(token, bytes) || bytes.size() < 2 || is_markup(token) || is_added(token))
+      continue;
+    fail<FormatError>(model.merges_source, "has no merge, expected those that make ", quote(token),
+                      " and its like in ", model.vocab_source);
+  }
 }
 
 ByteBpeModel parse_vocab_and_merges(std::string_view vocab, std::string_view merges,

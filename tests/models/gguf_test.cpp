@@ -542,6 +542,8 @@ TEST(GgufTokenizer, ReadsFilesOfOtherWriters) {
   };
   expect_error<FormatError>(with_tokens([&](auto& o) { o.set_strings("tokenizer.ggml.merges", bad); }),
                             {"merges", "entry 0", "\"ab\""});
+  expect_error<FormatError>(with_tokens([&](auto& o) { o.set_strings("tokenizer.ggml.merges", {}); }),
+                            {"x.gguf", "tokenizer.ggml.merges", "has no merge", "\"ab\""});
   const std::int32_t few[] = {1, 1}, odd[] = {1, 1, 1, 6}, unused[] = {1, 1, 1, 5};
   expect_error<FormatError>(with_tokens([&](auto& o) { o.set_int32s("tokenizer.ggml.token_type", few); }),
                             {"token_type has 2 entries", "4"});

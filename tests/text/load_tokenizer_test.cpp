@@ -173,6 +173,34 @@ TEST(LoadTokenizer, NamesASideFileThatIsALinkToNowhere) {
   }
 }
 
+TEST(LoadTokenizer, RefusesAVocabularyThatNothingMergesInto) {
+  for (const std::string_view merges : {"", "\n\r\n", "#version: 0.2\n"})
+    expect_error<FormatError>(
+        [&] {
+          load({{"merges.txt", merges}});
+        },
+        {"merges.txt", "no merge", "\"ab\"", "vocab.json"});
+  const std::string json = test::small_tokenizer_json(R"(["a b"])", "[]");
+  expect_error<FormatError>(
+      [&] {
+        load({{"tokenizer.json", json}});
+      },
+      {"tokenizer.json", "model.merges", "no merge", "\"ab\""});
+}
+
+TEST(LoadTokenizer, TakesBytesAloneAndTokensOfTheirOwnWithoutMerges) {
+  const auto tokenizer = load({{"vocab.json", R"({"a": 0, "Ġ": 1, "é": 2, "<|endoftext|>": 3, "more": 4})"},
+                               {"added_tokens.json", R"({"more": 4})"},
+                               {"merges.txt", "#version: 0.2\n"}});
+  EXPECT_EQ(tokenizer->encode("a a<|endoftext|>more"), (Ids{0, 1, 0, 3, 4}));
+  EXPECT_EQ(load({{"vocab.json", R"({"a": 0, "<pad>": 1, "[MASK]": 2})"}, {"merges.txt", ""}})->encode("a"),
+            (Ids{0}));
+  std::string json = test::small_tokenizer_json(R"(["a b"])", "[]");
+  const std::string_view ignores = R"("ignore_merges": false)";
+  json.replace(json.find(ignores), ignores.size(), R"("ignore_merges": true)");
+  EXPECT_EQ(load({{"tokenizer.json", json}})->encode("ab"), (Ids{256}));
+}
+
 TEST(LoadTokenizer, SaysWhatIsMissing) {
   const TempDir dir;
   EXPECT_FALSE(has_tokenizer(dir.path()));
