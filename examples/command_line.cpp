@@ -121,6 +121,19 @@ template std::uint64_t parse_number(std::string_view, std::string_view, std::uin
 template float parse_number(std::string_view, std::string_view, float);
 template double parse_number(std::string_view, std::string_view, double);
 
+template <class T>
+T parse_setting(std::string_view option, std::string_view text, Range<T> range) {
+  T value{};
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error == std::errc() && stop == end) return value;
+  throw UsageError(gpt::concat(option, ": ", in_quotes(text), " is not an integer from ", range.least, " to ",
+                               range.most));
+}
+
+template int parse_setting(std::string_view, std::string_view, Range<int>);
+template std::int64_t parse_setting(std::string_view, std::string_view, Range<std::int64_t>);
+
 Option& Option::required() {
   impl_->option->required();
   return *this;

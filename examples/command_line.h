@@ -43,6 +43,18 @@ std::string listed(const std::vector<std::string_view>& names);
 template <class T>
 T parse_number(std::string_view option, std::string_view text, T least = std::numeric_limits<T>::lowest());
 
+/// What a setting of the library may be.
+template <class T>
+struct Range {
+  T least = std::numeric_limits<T>::lowest();
+  T most = std::numeric_limits<T>::max();
+};
+
+/// All of `text` as an integer, int or std::int64_t. Throws UsageError naming the option and the range for what is none; an
+/// integer outside the range is the library's to refuse, which says what its values mean.
+template <class T>
+T parse_setting(std::string_view option, std::string_view text, Range<T> range);
+
 /// Numbers with commas between them. Throws UsageError naming the option.
 template <class T>
 std::vector<T> parse_numbers(std::string_view option, std::string_view text, T least) {
@@ -118,6 +130,16 @@ class App {
       value = parse_number<T>(name, text, least);
     };
     return add_text_function(name, read, std::is_floating_point_v<T> ? "NUMBER" : "N", description);
+  }
+
+  /// The value is an integer, read by parse_setting, or a std::optional of one.
+  template <class Value>
+  Option add_setting(const std::string& name, Value& value, const std::string& description,
+                     Range<typename NumberOf<Value>::Type> range) {
+    const auto read = [name, &value, range](const std::string& text) {
+      value = parse_setting(name, text, range);
+    };
+    return add_text_function(name, read, "N", description);
   }
 
   Option add_flag(const std::string& name, bool& value, const std::string& description);

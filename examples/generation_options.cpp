@@ -16,6 +16,8 @@ namespace {
 using gpt::GenerateOptions;
 using gpt::TokenId;
 
+constexpr Range<std::int64_t> kOneOrMore{.least = 1, .most = 65536};
+
 /// An option whose value is a list of token ids, or the word none.
 Option add_ids(App& app, const std::string& name, std::optional<std::vector<TokenId>>& ids,
                const std::string& description) {
@@ -45,8 +47,10 @@ Option add_json(App& app, const std::string& name, const std::string& key, Gener
 }
 
 void add_new_tokens(App& app, GenerateOptions& options, const std::string& max_new_tokens) {
-  app.add_number("--max-new-tokens", options.max_new_tokens, "New tokens at most (" + max_new_tokens + ")");
-  app.add_number("--min-new-tokens", options.min_new_tokens, "New tokens before an eos token (0)");
+  app.add_setting("--max-new-tokens", options.max_new_tokens, "New tokens at most (" + max_new_tokens + ")",
+                  {.least = 1});
+  app.add_setting("--min-new-tokens", options.min_new_tokens, "New tokens before an eos token (0)",
+                  {.least = 0});
 }
 
 void add_ends(App& app, GenerateOptions& options) {
@@ -57,11 +61,13 @@ void add_ends(App& app, GenerateOptions& options) {
 
 // What counts the prompt's tokens too, or lets them go.
 void add_whole_lengths(App& app, GenerateOptions& options) {
-  app.add_number("--max-length", options.max_length, "--max-new-tokens, counting the prompt");
-  app.add_number("--min-length", options.min_length, "--min-new-tokens, counting the prompt (0)");
+  app.add_setting("--max-length", options.max_length, "--max-new-tokens, counting the prompt", {.least = 1});
+  app.add_setting("--min-length", options.min_length, "--min-new-tokens, counting the prompt (0)",
+                  {.least = 0});
   app.add_flag("--sliding-window,!--no-sliding-window", options.sliding_window,
                "Go on where the context is full, with the newer half of it");
-  app.add_number("--n-keep", options.n_keep, "Tokens of the prompt that stay in the window, -1 = all (0)");
+  app.add_setting("--n-keep", options.n_keep, "Tokens of the prompt that stay in the window, -1 = all (0)",
+                  {.least = -1});
 }
 
 void add_sampling(App& app, GenerateOptions& options) {
@@ -80,7 +86,8 @@ void add_sampling(App& app, GenerateOptions& options) {
   number("--dynatemp-exponent", options.dynatemp_exponent, "How the entropy moves it (1)");
   number("--top-n-sigma", options.top_n_sigma,
          "Leave out logits so many deviations below the best (0 = off)");
-  app.add_number("--top-k", options.top_k, "Draw from the k best tokens, 0 = off (50)").group(kGroup);
+  app.add_setting("--top-k", options.top_k, "Draw from the k best tokens, 0 = off (50)", {.least = 0})
+      .group(kGroup);
   number("--top-p", options.top_p, "Draw from the best tokens of this mass (1)");
   number("--min-p", options.min_p, "Leave out tokens below this fraction of the best (0)");
   number("--typical-p", options.typical_p, "Draw from the most typical tokens of this mass (1)");
@@ -88,8 +95,9 @@ void add_sampling(App& app, GenerateOptions& options) {
   number("--eta-cutoff", options.eta_cutoff, "The same, less where the entropy is high (0)");
   number("--xtc-probability", options.xtc_probability, "How often to exclude the top choices (0)");
   number("--xtc-threshold", options.xtc_threshold, "Probability that makes a top choice (0.1)");
-  app.add_number("--mirostat", options.mirostat,
-                 "2 = Mirostat 2.0 in place of the filters from --top-n-sigma on (0 = off)")
+  app.add_setting("--mirostat", options.mirostat,
+                  "2 = Mirostat 2.0 in place of the filters from --top-n-sigma on (0 = off)",
+                  {.least = 0, .most = 2})
       .group(kGroup);
   number("--mirostat-tau", options.mirostat_tau, "The surprise it wants, in bits (5)");
   number("--mirostat-eta", options.mirostat_eta, "How fast it learns (0.1)");
@@ -100,11 +108,11 @@ void add_strategies(App& app, GenerateOptions& options) {
   app.add_number("--penalty-alpha", options.penalty_alpha,
                  "Contrastive search among the --top-k best, without sampling (0 = off)")
       .group(kGroup);
-  app.add_number("--num-return-sequences", options.num_return_sequences,
-                 "So many texts, drawn apart or the best of the beams (1)")
+  app.add_setting("--num-return-sequences", options.num_return_sequences,
+                  "So many texts, drawn apart or the best of the beams (1)", kOneOrMore)
       .group(kGroup);
   app.add_number("--stream", options.stream, "Stream of the first text's random numbers (0)").group(kGroup);
-  app.add_number("--num-beams", options.num_beams, "Beam search, 1 = off (1)").group(kGroup);
+  app.add_setting("--num-beams", options.num_beams, "Beam search, 1 = off (1)", kOneOrMore).group(kGroup);
   app.add_number("--length-penalty", options.length_penalty,
                  "Scores are sums over the length to this power (1)")
       .group(kGroup);
@@ -119,7 +127,8 @@ void add_strategies(App& app, GenerateOptions& options) {
   app.add_text_function("--early-stopping", read_stopping, "WHEN",
                         "Stop at num_beams finished texts: true, false (when it looks so), never (false)")
       .group(kGroup);
-  app.add_number("--num-beam-groups", options.num_beam_groups, "Groups of beams (1)").group(kGroup);
+  app.add_setting("--num-beam-groups", options.num_beam_groups, "Groups of beams (1)", kOneOrMore)
+      .group(kGroup);
   app.add_number("--diversity-penalty", options.diversity_penalty,
                  "Keeps the groups apart, needed for them (0)")
       .group(kGroup);
@@ -127,14 +136,14 @@ void add_strategies(App& app, GenerateOptions& options) {
 
 void add_speculation(App& app, GenerateOptions& options) {
   constexpr const char* kGroup = "Speculation (the same text, sooner where guesses are good)";
-  app.add_number("--prompt-lookup-num-tokens", options.prompt_lookup_num_tokens,
-                 "Guess that so many tokens repeat what followed before (0 = off)")
+  app.add_setting("--prompt-lookup-num-tokens", options.prompt_lookup_num_tokens,
+                  "Guess that so many tokens repeat what followed before (0 = off)", {.least = 0})
       .group(kGroup);
-  app.add_number("--max-matching-ngram-size", options.max_matching_ngram_size,
-                 "Tokens that must have stood there (2)")
+  app.add_setting("--max-matching-ngram-size", options.max_matching_ngram_size,
+                  "Tokens that must have stood there (2)", kOneOrMore)
       .group(kGroup);
-  app.add_number("--num-assistant-tokens", options.num_assistant_tokens,
-                 "Guesses of --assistant-model at most (20)")
+  app.add_setting("--num-assistant-tokens", options.num_assistant_tokens,
+                  "Guesses of --assistant-model at most (20)", kOneOrMore)
       .group(kGroup);
   app.add_number("--assistant-confidence-threshold", options.assistant_confidence_threshold,
                  "Below this probability it guesses no further (0.4)")
@@ -151,8 +160,10 @@ void add_penalties(App& app, GenerateOptions& options) {
   number("--presence-penalty", options.presence_penalty, "Taken off for any occurrence (0)");
   number("--dry-multiplier", options.dry_multiplier, "Penalizes long repetitions (0 = off)");
   number("--dry-base", options.dry_base, "Growth with their length (1.75)");
-  app.add_number("--dry-allowed-length", options.dry_allowed_length, "Length that is free (2)").group(kGroup);
-  app.add_number("--dry-penalty-last-n", options.dry_penalty_last_n, "Tokens to look back at, -1 = all (-1)")
+  app.add_setting("--dry-allowed-length", options.dry_allowed_length, "Length that is free (2)", {.least = 0})
+      .group(kGroup);
+  app.add_setting("--dry-penalty-last-n", options.dry_penalty_last_n, "Tokens to look back at, -1 = all (-1)",
+                  {.least = -1})
       .group(kGroup);
   const auto read_breakers = [&options](const std::vector<std::string>& texts) {
     options.dry_sequence_breakers = texts;
@@ -192,8 +203,8 @@ void add_guidance(App& app, GenerateOptions& options) {
 
 void add_constraints(App& app, GenerateOptions& options) {
   constexpr const char* kGroup = "What may not come, or must";
-  app.add_number("--no-repeat-ngram-size", options.no_repeat_ngram_size,
-                 "So many tokens in a row never come twice (0 = off)")
+  app.add_setting("--no-repeat-ngram-size", options.no_repeat_ngram_size,
+                  "So many tokens in a row never come twice (0 = off)", {.least = 0})
       .group(kGroup);
   add_json(app, "--bad-words-ids", "bad_words_ids", options, &GenerateOptions::bad_words_ids,
            "Sequences that may not come: [[15496], [318, 407]]")
@@ -222,8 +233,8 @@ void add_generation_options(App& app, GenerateOptions& options) {
   add_new_tokens(app, options, "20");
   add_whole_lengths(app, options);
   add_ends(app, options);
-  app.add_number("--logprobs", options.logprobs,
-                 "Report log-probabilities, of N alternatives beside each token too");
+  app.add_setting("--logprobs", options.logprobs,
+                  "Report log-probabilities, of N alternatives beside each token too", {.least = 0});
   add_sampling(app, options);
   add_strategies(app, options);
   add_speculation(app, options);

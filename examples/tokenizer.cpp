@@ -67,9 +67,10 @@ void add_train_options(program::App& app, TrainRequest& r) {
                 "A text to learn from, of any bytes; may be repeated, and a pipe (- for standard input)")
       .required();
   app.add_text("--output-dir", r.output_dir, "DIR", "Directory to write, made if it is not there").required();
-  app.add_number("--vocab-size", r.options.vocab_size, "Tokens at most (30000)");
-  app.add_number("--min-frequency", r.options.min_frequency,
-                 "How often a pair must occur to become a token (2)");
+  app.add_setting("--vocab-size", r.options.vocab_size, "Tokens at most (30000)",
+                  {.least = 256, .most = 1 << 21});
+  app.add_setting("--min-frequency", r.options.min_frequency,
+                  "How often a pair must occur to become a token (2)", {.least = 1});
   app.add_texts("--special-token", r.special_tokens, "TEXT",
                 "A token that is found before anything else; may be repeated; they get the first ids "
                 "(<|endoftext|>, which becomes bos, eos and unk token)");

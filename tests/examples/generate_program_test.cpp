@@ -365,6 +365,9 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
          "--seed: \"18446744073709551616\" is not an integer from 0 to 18446744073709551615");
   refuse({"--prompt", "A", "--seed="}, "--seed: \"\" is not an integer");
   refuse({"--prompt", "A", "--max-new-tokens", "5x"}, "--max-new-tokens: \"5x\"");
+  refuse({"--prompt", "A", "--max-new-tokens", "x"}, "\"x\" is not an integer from 1 to 9223372036854775807");
+  refuse({"--prompt", "A", "--top-k", "x"}, "\"x\" is not an integer from 0 to 9223372036854775807");
+  refuse({"--prompt", "A", "--num-beams", "x"}, "\"x\" is not an integer from 1 to 65536");
   refuse({"--prompt", "A", "--max-new-tokens", ""}, "--max-new-tokens: \"\"");
   refuse({"--prompt", "A", "--max-new-tokens="}, "--max-new-tokens: \"\"");
   refuse({"--prompt", "A", "--max-new-tokens", "0"}, "error: --max-new-tokens is 0");
