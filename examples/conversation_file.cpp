@@ -41,7 +41,7 @@ class ConversationReader {
  private:
   template <class... Parts>
   [[noreturn]] void fail(const Parts&... parts) const {
-    gpt::fail<gpt::FormatError>(path_, parts...);
+    gpt::fail<gpt::FormatError>(input_name(path_), parts...);
   }
 
   const ConversationJson* find(const char* key) const {
@@ -59,8 +59,8 @@ class ConversationReader {
       }
       if (!value->is_string()) fail(key, ": expected a string");
       if (const auto& text = value->get_ref<const std::string&>(); text != expected)
-        gpt::fail<gpt::ArgumentError>(path_, key, " is ", in_quotes(text), ", expected ", in_quotes(expected),
-                                      what);
+        gpt::fail<gpt::ArgumentError>(input_name(path_), key, " is ", in_quotes(text), ", expected ",
+                                      in_quotes(expected), what);
     };
     check("chat_template", conversation_.form().name(), ": see --chat-template");
     check("tokenizer", fingerprint_text(conversation_.tokenizer()),

@@ -140,7 +140,8 @@ int run(const PerplexityRequest& request) {
   const std::vector<gpt::TokenId> ids = model.tokenizer().encode(text);
   const double encode_s = seconds_since(start);
   if (ids.size() < 2)
-    gpt::fail<gpt::FormatError>(request.file, "has ", ids.size(), " tokens, expected 2 or more");
+    gpt::fail<gpt::FormatError>(program::input_name(request.file), "has ", ids.size(),
+                                " tokens, expected 2 or more");
   gpt::ScoreOptions options{.max_length = request.max_length, .stride = request.stride};
   options.stop = interrupt.token();
   gpt::Perplexity result;
@@ -180,7 +181,8 @@ int run(const ModelRequest& request) {
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
   const std::string text = program::read_all(request.file);
-  const std::vector<gpt::ChoiceQuestion> questions = gpt::parse_choice_questions(text, request.file);
+  const std::vector<gpt::ChoiceQuestion> questions =
+      gpt::parse_choice_questions(text, program::input_name(request.file));
   auto start = Clock::now();
   const gpt::Model model = load(request, interrupt);
   const double load_s = seconds_since(start);
@@ -289,8 +291,8 @@ int run(const GenerationRequest& request) {
   const gpt::WordRule rule = word_rule(request.tokenize);
   const std::vector<gpt::TextStep> steps = steps_of(request);
   gpt::set_num_threads(request.threads);
-  std::vector<std::string> predictions =
-      gpt::parse_predictions(program::read_all(request.predictions), request.predictions);
+  std::vector<std::string> predictions = gpt::parse_predictions(program::read_all(request.predictions),
+                                                                program::input_name(request.predictions));
   for (std::string& text : predictions) text = gpt::postprocess(text, steps);
   Json object{{"predictions", predictions.size()}, {"tokenize", request.tokenize}};
   std::ostringstream out = fixed(4);
@@ -305,7 +307,8 @@ int run(const GenerationRequest& request) {
   add("distinct_2", "distinct-2", gpt::distinct_n(predictions, 2, rule));
   add("repetition_4", "repetition-4", gpt::repetition_n(predictions, 4, rule));
   if (request.references) {
-    auto references = gpt::parse_references(program::read_all(*request.references), *request.references);
+    auto references = gpt::parse_references(program::read_all(*request.references),
+                                            program::input_name(*request.references));
     if (references.size() != predictions.size())
       gpt::fail<gpt::FormatError>(*request.references, "has ", references.size(), " lines, expected ",
                                   predictions.size(), ", one for each prediction");

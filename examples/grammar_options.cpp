@@ -22,15 +22,15 @@ gpt::Grammar of_option(const char* name, const std::string& text, Make&& make) {
 // Names the file in the library's message.
 template <class Make>
 gpt::Grammar of_file(const std::string& path, Make&& make) {
-  const std::string text = read_all(path);
+  const std::string text = read_all(path), name = input_name(path);
   try {
     return make(text);
   } catch (const gpt::FormatError& error) {
-    throw gpt::FormatError(gpt::concat(path, ": ", error.what()));
+    throw gpt::FormatError(gpt::concat(name, ": ", error.what()));
   } catch (const gpt::UnsupportedError& error) {
-    throw gpt::UnsupportedError(gpt::concat(path, ": ", error.what()));
+    throw gpt::UnsupportedError(gpt::concat(name, ": ", error.what()));
   } catch (const gpt::ArgumentError& error) {
-    throw gpt::ArgumentError(gpt::concat(path, ": ", error.what()));
+    throw gpt::ArgumentError(gpt::concat(name, ": ", error.what()));
   }
 }
 

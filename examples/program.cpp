@@ -33,6 +33,8 @@ Exit status: 0 done; 1 a file or the work failed, or an option does not go with 
 the files hold; 130 interrupted by Ctrl-C or SIGTERM. A second of these (of gpt-chat: a second SIGTERM) ends the program at once,
 and may leave a temporary file (.NAME.tmp-PID-N) behind.)";
 
+constexpr std::string_view kStandardInput = "-";
+
 constexpr int kSignals[] = {SIGINT, SIGTERM};
 
 // What the handler needs: where it writes, and whether Ctrl-C may come again.
@@ -80,15 +82,18 @@ bool wait_until_writable(int fd) {
 
 }  // namespace
 
+std::string input_name(const std::string& path) { return path == kStandardInput ? "standard input" : path; }
+
 std::string read_all(const std::string& path) {
+  const std::string name = input_name(path);
   std::optional<Interrupt> own;
   if (living == nullptr) own.emplace();
   const std::stop_token stop = living->token();
   // Not by the name /dev/stdin: that opens no socket, and a file anew, from its beginning. A named pipe's writer is waited for
   // below, where a signal ends the wait.
-  const bool is_standard_input = path == "-";
+  const bool is_standard_input = path == kStandardInput;
   const int fd = is_standard_input ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) gpt::fail<gpt::IoError>(path, "cannot open: ", std::generic_category().message(errno));
+  if (fd < 0) gpt::fail<gpt::IoError>(name, "cannot open: ", std::generic_category().message(errno));
   std::string text;
   char buffer[1 << 16];
   int error = 0;
@@ -104,10 +109,10 @@ std::string read_all(const std::string& path) {
   }
   if (!is_standard_input) ::close(fd);
   own.reset();  // what came until here has requested the stop
-  if (stop.stop_requested()) gpt::fail<gpt::CancelledError>(path, "reading was stopped");
-  if (error == EISDIR) gpt::fail<gpt::IoError>(path, "is a directory, expected a file");
-  if (error != 0) gpt::fail<gpt::IoError>(path, "cannot read: ", std::generic_category().message(error));
-  text.erase(0, text.size() - gpt::utf8_text(text, path).size());
+  if (stop.stop_requested()) gpt::fail<gpt::CancelledError>(name, "reading was stopped");
+  if (error == EISDIR) gpt::fail<gpt::IoError>(name, "is a directory, expected a file");
+  if (error != 0) gpt::fail<gpt::IoError>(name, "cannot read: ", std::generic_category().message(error));
+  text.erase(0, text.size() - gpt::utf8_text(text, name).size());
   return text;
 }
 

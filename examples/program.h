@@ -19,6 +19,9 @@ inline constexpr int kFailed = 1;
 inline constexpr int kUsage = 2;
 inline constexpr int kInterrupted = 130;
 
+/// What messages call a path that read_all takes: standard input where it is "-".
+std::string input_name(const std::string& path);
+
 /// All that a file, a pipe or a device gives until its end; what is left of standard input where the path is "-". Without
 /// the byte order mark of UTF-8; throws FormatError for that of UTF-16, IoError, naming the path; CancelledError once Ctrl-C or
 /// SIGTERM came, with or without an Interrupt that lives.

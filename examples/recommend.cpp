@@ -91,22 +91,24 @@ Titles split(std::string_view text, std::string_view separator) {
 
 Titles read_items(const Request& r) {
   Titles items = split(program::read_all(r.items_file), "\n");
+  const std::string items_file = program::input_name(r.items_file);
   if (items.size() < 2)
-    gpt::fail<gpt::FormatError>(r.items_file, "has ", items.size(), " lines, expected two or more");
+    gpt::fail<gpt::FormatError>(items_file, "has ", items.size(), " lines, expected two or more");
   for (const std::string& item : items)
     if (item.find(r.separator) != std::string::npos)
-      gpt::fail<gpt::FormatError>(r.items_file, program::in_quotes(item), " has the separator ",
+      gpt::fail<gpt::FormatError>(items_file, program::in_quotes(item), " has the separator ",
                                   program::in_quotes(r.separator), " in it");
   Titles sorted = items;
   std::ranges::sort(sorted);
   if (const auto twice = std::ranges::adjacent_find(sorted); twice != sorted.end())
-    gpt::fail<gpt::FormatError>(r.items_file, program::in_quotes(*twice), " stands there twice");
+    gpt::fail<gpt::FormatError>(items_file, program::in_quotes(*twice), " stands there twice");
   return items;
 }
 
-std::vector<Titles> read_histories(const std::string& file, const Request& r) {
+std::vector<Titles> read_histories(const std::string& path, const Request& r) {
+  const std::string file = program::input_name(path);
   std::vector<Titles> histories;
-  std::istringstream lines(program::read_all(file));
+  std::istringstream lines(program::read_all(path));
   std::string line;
   for (std::int64_t number = 1; std::getline(lines, line); ++number) {
     if (without_blanks(line).empty()) continue;
@@ -259,8 +261,9 @@ int measure(const Request& r, const gpt::Model& model, const Titles& items, std:
       const auto place = std::ranges::find(
           question.candidates, next, [&items](std::size_t i) -> const std::string& { return items[i]; });
       if (place == question.candidates.end())
-        gpt::fail<gpt::FormatError>(*r.file, "history ", h + 1, " ends with ", program::in_quotes(next),
-                                    ", expected one of ", r.items_file, " that is not in it before");
+        gpt::fail<gpt::FormatError>(program::input_name(*r.file), "history ", h + 1, " ends with ",
+                                    program::in_quotes(next), ", expected one of ",
+                                    program::input_name(r.items_file), " that is not in it before");
       hidden.push_back(static_cast<std::size_t>(place - question.candidates.begin()));
       std::vector<double> popularity;
       for (const std::size_t i : question.candidates)
@@ -276,7 +279,7 @@ int measure(const Request& r, const gpt::Model& model, const Titles& items, std:
       std::cerr << "histories ranked: " << end << " of " << histories.size() << '\n';
   }
   if (cut > 0)
-    program::warn(gpt::concat("[", *r.file, "] ", cut, " of ", histories.size(),
+    program::warn(gpt::concat("[", program::input_name(*r.file), "] ", cut, " of ", histories.size(),
                               " histories are longer than the network's context of ",
                               model.network().max_tokens(), " tokens: their beginning is cut off"));
   Json object = {{"histories", histories.size()}, {"items", items.size()}};

@@ -16,6 +16,8 @@
 
 #include "examples/process.h"
 #include "examples/program.h"
+#include "gpt/core/error.h"
+#include "support/expect_error.h"
 #include "support/temp_dir.h"
 
 namespace program {
@@ -112,6 +114,20 @@ TEST(StandardInput, IsNoLongerWaitedForAfterCtrlCOrSigterm) {
       EXPECT_EQ(result.err, "interrupted: nothing was written\n");
     }
   }
+}
+
+TEST(StandardInput, HasItsNameInMessages) {
+  const std::string model = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+  gpt::test::expect_failure(kFailed, {GPT_EVALUATE, "perplexity", "--model", model, "--file", "-"},
+                            "[standard input] has 0 tokens");
+  gpt::test::expect_failure(kFailed, {GPT_GENERATE, "--model", model, "--prompt", "A", "--grammar-file", "-"},
+                            "error: standard input: ");
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  write_all(ends[1], "\xff\xfe");
+  ::close(ends[1]);
+  const StandIn input(ends[0], STDIN_FILENO);
+  gpt::test::expect_error<gpt::FormatError>([] { read_all("-"); }, {"[standard input]", "UTF-16"});
 }
 
 TEST(StandardOutput, IsAnErrorWhereItIsClosed) {
