@@ -211,6 +211,10 @@ Option App::add_flag_function(const std::string& name, std::function<void(bool)>
   return Option(impl_->add_flag(impl_->app.add_flag_function(name, take, description)));
 }
 
+bool App::has(const std::string& option) const {
+  return std::as_const(impl_->app).get_option_no_throw(option) != nullptr;
+}
+
 void App::add_version(const std::string& version) {
   impl_->app.set_version_flag("--version", gpt::concat(impl_->app.get_name(), " ", version),
                               "Print the version and exit");

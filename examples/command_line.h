@@ -149,6 +149,9 @@ class App {
   Option add_flag_function(const std::string& name, std::function<void(bool)> set,
                            const std::string& description);
 
+  /// Whether there is such an option: "--pack".
+  bool has(const std::string& option) const;
+
   /// For run(): --version, and what stands below the footer.
   void add_version(const std::string& version);
   void add_to_footer(const std::string& text);

@@ -265,6 +265,9 @@ int run(App& app, int argc, char** argv, const std::function<int()>& work) {
   } catch (const gpt::CancelledError&) {
     std::cerr << "interrupted: nothing was written\n";
     return kInterrupted;
+  } catch (const gpt::MemoryError& error) {
+    const bool packs = std::string_view(error.what()).starts_with("[pack] ") && app.has("--no-pack");
+    return report(packs ? gpt::concat(error.what(), ": --no-pack does without") : error.what(), kFailed);
   } catch (const std::bad_alloc&) {
     return report("out of memory", kFailed);
   } catch (const std::exception& error) {

@@ -4,12 +4,16 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <iostream>
 #include <span>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "examples/machine_options.h"
 #include "examples/process.h"
+#include "examples/program.h"
 #include "gpt/gpt.h"
 #include "support/json.h"
 #include "support/random_model.h"
@@ -462,6 +466,28 @@ TEST(GenerateProgram, NamesAnOptionOnlyWhereItWasGiven) {
   write_file(directory / "generation_config.json", R"({"max_length": 3})");
   expect_failure(1, command(directory.path(), {"--input-ids", "1,2,3,4", "--seed", "1"}),
                  "[generate] max_length of ");
+}
+
+// Where memory lacks is not for a test to arrange: the work is what the library says then.
+TEST(GenerateProgram, NamesNoPackWherePackingFindsNoMemory) {
+  const auto errors_of = [](const std::string& message, bool packs) {
+    program::App app("gpt-test", "", "");
+    program::MachineRequest request;
+    GenerateOptions options;
+    if (packs) program::add_machine_options(app, request, options, "always");
+    const char* argv[] = {"gpt-test"};
+    std::ostringstream errors;
+    std::streambuf* const before = std::cerr.rdbuf(errors.rdbuf());
+    const int status =
+        program::run(app, 1, const_cast<char**>(argv), [&]() -> int { throw MemoryError(message); });
+    std::cerr.rdbuf(before);
+    EXPECT_EQ(status, program::kFailed);
+    return errors.str();
+  };
+  const std::string message = "[pack] cannot allocate 5 bytes";
+  EXPECT_EQ(errors_of(message, true), "error: " + message + ": --no-pack does without\n");
+  EXPECT_EQ(errors_of(message, false), "error: " + message + "\n");
+  EXPECT_EQ(errors_of("[arena] cannot allocate 5 bytes", true), "error: [arena] cannot allocate 5 bytes\n");
 }
 
 TEST(GenerateProgram, HelpsOnRequest) {
