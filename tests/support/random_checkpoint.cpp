@@ -1,7 +1,5 @@
-// Writes a GPT-2 checkpoint with random weights, initialized as Hugging Face does: for measuring load time,
-// memory and speed without a download.
-//   random_checkpoint OUTPUT_DIR [--config config.json] [--dtype float32|float16|bfloat16] [--seed N]
-// The default configuration is GPT-2's smallest, 124M parameters.
+// Writes a GPT-2 checkpoint with random weights, initialized as Hugging Face does: for measuring load time, memory and speed
+// without a download.
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -19,6 +17,10 @@ namespace {
 
 constexpr std::string_view kUsage =
     "random_checkpoint OUTPUT_DIR [--config config.json] [--dtype float32|float16|bfloat16] [--seed N]";
+constexpr std::string_view kHelp = R"(
+Writes a GPT-2 checkpoint with random weights and without a tokenizer: of GPT-2's smallest network, 124M parameters, unless
+--config has another; in float32 unless --dtype says otherwise; the same for the same seed (1).
+)";
 
 std::uint64_t parse_seed(std::string_view text) {
   std::uint64_t seed = 0;
@@ -61,6 +63,10 @@ int main(int argc, char** argv) {
   try {
     for (int i = 1; i < argc; ++i) {
       const std::string_view argument = argv[i];
+      if (argument == "--help") {
+        std::cout << "usage: " << kUsage << '\n' << kHelp;
+        return 0;
+      }
       if (argument == "--config" && i + 1 < argc)
         config_file = argv[++i];
       else if (argument == "--dtype" && i + 1 < argc)
