@@ -40,9 +40,9 @@ ContrastiveSession::ContrastiveSession(const Model& model, Settings settings,
     const auto length = static_cast<std::int64_t>(prompt.size());
     max_new_tokens_.push_back(max_new_tokens(settings_, length, room_of(model, settings_)));
     if (length + max_new_tokens_.back() > room_of(model, settings_).tokens)
-      fail<ArgumentError>("generate", "the prompt's ", length, " tokens and ", max_new_tokens_.back(),
-                          " new ones do not fit the context, ", room_of(model, settings_).text(),
-                          ": with penalty_alpha the last one is fed too");
+      fail<ArgumentError>("generate", "the prompt's ", counted(length, "token"), " and ",
+                          counted(max_new_tokens_.back(), "new one"), " do not fit the context, ",
+                          room_of(model, settings_).text(), ": with penalty_alpha the last one is fed too");
   }
 }
 

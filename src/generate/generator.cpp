@@ -6,6 +6,7 @@
 #include "generate/beam_session.h"
 #include "generate/contrastive_session.h"
 #include "generate/session.h"
+#include "generate/session_support.h"
 #include "generate/settings.h"
 #include "gpt/core/error.h"
 
@@ -23,6 +24,8 @@ void require_one_result(const GenerateOptions& options) {
 // As its settings ask for: by beam search, or token by token.
 std::vector<GenerateResult> results_of(const Model& model, generate::Settings settings,
                                        std::vector<std::vector<TokenId>> prompts) {
+  for (std::size_t i = 0; prompts.size() > 1 && i < prompts.size(); ++i)
+    generate::check_prompt(prompts[i], model.config(), concat(" at index ", i));
   if (generate::has_beams(settings.options))
     return generate::BeamSession(model, std::move(settings), std::move(prompts)).run();
   if (generate::is_contrastive(settings.options))

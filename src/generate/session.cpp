@@ -22,8 +22,9 @@ Sampler make_sampler(Settings& settings) { return Sampler(std::move(settings.pro
 // Throws ArgumentError when the negative prompt and the new tokens do not fit the context.
 void check_negative_prompt(std::size_t length, std::int64_t max_new_tokens, const Room& room) {
   if (static_cast<std::int64_t>(length) + max_new_tokens > room.tokens + 1)
-    fail<ArgumentError>("generate", "negative_prompt_ids holds ", length, " tokens, which with ",
-                        max_new_tokens, " new ones do not fit the context: ", room.text());
+    fail<ArgumentError>("generate", "negative_prompt_ids holds ",
+                        counted(static_cast<std::int64_t>(length), "token"), ", which with ",
+                        counted(max_new_tokens, "new one"), " do not fit the context: ", room.text());
 }
 
 }  // namespace

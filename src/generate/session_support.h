@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "gpt/core/error.h"
 #include "gpt/core/token.h"
@@ -22,17 +23,19 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Throws ArgumentError when the prompt is empty or holds a token outside the vocabulary.
-inline void check_prompt(std::span<const TokenId> prompt, const Gpt2Config& config) {
+/// Throws ArgumentError when the prompt is empty or holds a token outside the vocabulary; `where` says which one of several it is.
+inline void check_prompt(std::span<const TokenId> prompt, const Gpt2Config& config,
+                         std::string_view where = "") {
   const std::int64_t vocab_size = config.vocab_size;
   if (prompt.empty())
-    fail<ArgumentError>(
-        "generate", "the prompt is empty: there is no token to continue from",
-        config.bos_token_id ? concat("; start from bos_token_id = ", *config.bos_token_id) : "");
+    fail<ArgumentError>("generate", "the prompt", where, " is empty: there is no token to continue from",
+                        config.bos_token_id >= 0 && config.bos_token_id < vocab_size
+                            ? concat("; start from bos_token_id = ", *config.bos_token_id)
+                            : "");
   for (std::size_t i = 0; i < prompt.size(); ++i) {
     if (prompt[i] < 0 || prompt[i] >= vocab_size)
-      fail<ArgumentError>("generate", "token id ", prompt[i], " at index ", i,
-                          " of the prompt is outside the vocabulary [0, ", vocab_size, ")");
+      fail<ArgumentError>("generate", "token id ", prompt[i], " at index ", i, " of the prompt", where,
+                          " is outside the vocabulary [0, ", vocab_size, ")");
   }
 }
 

@@ -215,7 +215,7 @@ void take_defaults(GenerateOptions& merged, const GenerateOptions& file) {
 
 void check_room(const GenerateOptions& options, std::int64_t count) {
   if (options.grammar && options.grammar->least_tokens() > count)
-    fail<ArgumentError>("generate", "there is room for ", count, " new tokens, and grammar needs ",
+    fail<ArgumentError>("generate", "there is room for ", counted(count, "new token"), ", and grammar needs ",
                         options.grammar->least_tokens(),
                         " to complete a text: max_new_tokens must be larger");
 }
@@ -289,9 +289,13 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
   return settings;
 }
 
+std::string counted(std::int64_t count, std::string_view noun) {
+  return concat(count, " ", noun, count == 1 ? "" : "s");
+}
+
 std::string Room::text() const {
   return concat("n_positions = ", tokens + virtual_tokens,
-                virtual_tokens > 0 ? concat(", less ", virtual_tokens, " virtual tokens") : "");
+                virtual_tokens > 0 ? concat(", less ", counted(virtual_tokens, "virtual token")) : "");
 }
 
 Room room_of(const Model& model, const Settings& settings) noexcept {
@@ -303,8 +307,8 @@ std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length
   const GenerateOptions& options = settings.options;
   const bool slides = options.sliding_window.value_or(false);
   if (prompt_length > room.tokens && !slides)
-    fail<ArgumentError>("generate", "the prompt has ", prompt_length, " tokens, the context holds ",
-                        room.text());
+    fail<ArgumentError>("generate", "the prompt has ", counted(prompt_length, "token"),
+                        ", the context holds ", room.text());
   if (!options.max_new_tokens && !options.max_length) {
     const auto count =
         slides ? kDefaultLength : std::clamp<std::int64_t>(room.tokens - prompt_length, 1, kDefaultLength);
@@ -317,9 +321,10 @@ std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length
   const std::int64_t count =
       options.max_new_tokens ? *options.max_new_tokens : *options.max_length - prompt_length;
   if (!slides && count > room.tokens + 1 - prompt_length)
-    fail<ArgumentError>("generate", "the prompt's ", prompt_length, " tokens and ", count, " new ones",
-                        settings.length_source, " do not fit the context: ", room.text(), " leaves room for ",
-                        room.tokens + 1 - prompt_length, " new tokens");
+    fail<ArgumentError>("generate", "the prompt's ", counted(prompt_length, "token"), " and ",
+                        counted(count, "new one"), settings.length_source,
+                        " do not fit the context: ", room.text(), " leaves room for ",
+                        counted(room.tokens + 1 - prompt_length, "new token"));
   check_room(options, count);
   return count;
 }

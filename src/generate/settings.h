@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "generate/generation_config.h"
 #include "gpt/generate/generate_options.h"
@@ -39,6 +40,9 @@ struct Room {
   std::string text() const;  // "n_positions = 32", "n_positions = 32, less 8 virtual tokens"
 };
 Room room_of(const Model& model, const Settings& settings) noexcept;
+
+/// "1 token", "2 tokens".
+std::string counted(std::int64_t count, std::string_view noun);
 
 /// How many tokens may follow a prompt, at least 1. Throws ArgumentError when the context cannot hold the
 /// prompt and them, and does not slide.

@@ -345,6 +345,31 @@ TEST(Generator, ToleratesIdsThatTheTokenizerDoesNotKnow) {
   EXPECT_GE(*std::max_element(result.ids.begin(), result.ids.end()), 97);
 }
 
+TEST(Generator, SaysWhichPromptOfSeveralItCannotContinue) {
+  const Model model = tiny_model();
+  const Generator generator(model);
+  for (const GenerateOptions& options : {GenerateOptions{}, GenerateOptions{.num_beams = 2},
+                                         GenerateOptions{.top_k = 4, .penalty_alpha = 0.5}}) {
+    const auto generate = [&](const std::vector<std::vector<TokenId>>& prompts) {
+      return [&generator, &options, prompts] { generator.generate(prompts, options); };
+    };
+    expect_error<ArgumentError>(generate({{1}, {}, {2}}), {"the prompt at index 1 is empty"});
+    expect_error<ArgumentError>(generate({{1}, {2}, {3, 97}}),
+                                {"token id 97 at index 1 of the prompt at index 2 is outside"});
+    expect_error<ArgumentError>(generate({{}}), {"the prompt is empty"});
+  }
+}
+
+TEST(Generator, NamesNoBosTokenThatIsOutsideTheVocabulary) {
+  for (const TokenId id : {-1, 97}) {
+    Gpt2Config config = test::endless_config();
+    config.bos_token_id = id;
+    const Model model = tiny_model(config);
+    const std::string message = test::message_of<ArgumentError>([&] { Generator(model).generate(""); });
+    EXPECT_EQ(message, "[generate] the prompt is empty: there is no token to continue from");
+  }
+}
+
 TEST(Generator, RefusesPromptsItCannotContinue) {
   const Model model = tiny_model();
   const Generator generator(model);
@@ -358,6 +383,11 @@ TEST(Generator, RefusesPromptsItCannotContinue) {
   expect_error<ArgumentError>([&] { generator.generate(std::vector<TokenId>(33, 0)); }, {"33 tokens", "32"});
   expect_error<ArgumentError>([&] { generator.generate(kPrompt, {.max_new_tokens = 29}); },
                               {"prompt's 5", "29 new", "n_positions = 32", "28 new"});
+  expect_error<ArgumentError>([&] { generator.generate(std::vector<TokenId>{1}, {.max_new_tokens = 33}); },
+                              {"the prompt's 1 token and 33 new ones do not fit"});
+  expect_error<ArgumentError>(
+      [&] { generator.generate(std::vector<TokenId>(32, 0), {.max_new_tokens = 2}); },
+      {"the prompt's 32 tokens and 2 new ones", "leaves room for 1 new token", "1 new token"});
   expect_error<ArgumentError>([&] { generator.generate(kPrompt, {.max_length = 34}); }, {"n_positions = 32"});
   expect_error<ArgumentError>(
       [&] { generator.generate(kPrompt, {.max_new_tokens = std::numeric_limits<std::int64_t>::max()}); },
