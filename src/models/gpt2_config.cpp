@@ -72,7 +72,14 @@ float to_float(const HfConfig& file, std::string_view key, double value) {
   return static_cast<float>(value);
 }
 
+/// Throws FormatError for a null where transformers makes no network without a value; an absent key has its default.
+void refuse_null(const HfConfig& file, std::string_view key, std::string_view expected) {
+  if (!key.empty() && file.has(key) && file.is_null(key))
+    fail<FormatError>(file.source(), key, " is null, expected ", expected);
+}
+
 void require_gpt2(const HfConfig& file) {
+  refuse_null(file, "model_type", "\"gpt2\"");
   if (const auto type = file.get_string("model_type")) {
     if (*type != "gpt2")
       fail<UnsupportedError>(file.source(), "model_type is \"", *type, "\", expected \"gpt2\"");
@@ -124,14 +131,21 @@ Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
     if (by_name && by_alias && *by_name != *by_alias)
       fail<FormatError>(file.source(), k.name, " is ", *by_name, ", but ", k.alias, ", the same value, is ",
                         *by_alias);
-    if (by_name || by_alias) c.*k.member = by_name ? *by_name : *by_alias;
+    if (by_name || by_alias) {
+      c.*k.member = by_name ? *by_name : *by_alias;
+    } else if (k.member != &Gpt2Config::n_inner &&
+               (k.member != &Gpt2Config::n_positions || file.is_null("n_ctx"))) {
+      for (const std::string_view key : {k.name, k.alias}) refuse_null(file, key, "an integer");
+    }
   }
   if (file.get_int("n_inner") == 0)
     fail<ArgumentError>(file.source(), "n_inner is 0, expected null or at least 1");
+  refuse_null(file, "layer_norm_epsilon", "a number");
   for (const FloatKey& k : kFloatKeys)
     if (const auto value = file.get_float(k.name)) c.*k.member = to_float(file, k.name, *value);
   for (const BoolKey& k : kBoolKeys)
     if (const auto value = file.get_bool(k.name)) c.*k.member = *value;
+  refuse_null(file, "activation_function", "a name");
   if (const auto name = file.get_string("activation_function")) {
     const auto known = ops::activation_from_name(*name);
     if (!known)

@@ -169,6 +169,22 @@ TEST(Gpt2Config, RefusesWrongTypesByKey) {
   EXPECT_THAT(with(R"("n_ctx": [])"), HasSubstr("n_ctx"));
 }
 
+TEST(Gpt2Config, RefusesNullForWhatNoNetworkCanDoWithout) {
+  for (const char* key : {"layer_norm_epsilon", "activation_function", "vocab_size", "n_positions", "n_embd",
+                          "n_layer", "n_head", "hidden_size"})
+    EXPECT_THAT(refused<FormatError>(concat(R"({"model_type": "gpt2", ")", key, "\": null}")),
+                HasSubstr(concat("[config.json] ", key, " is null, expected ")));
+  EXPECT_THAT(refused<FormatError>(R"({"model_type": null, "architectures": ["GPT2LMHeadModel"]})"),
+              HasSubstr("model_type is null, expected \"gpt2\""));
+  // The value stands under its other name, or null is the value.
+  EXPECT_EQ(read(R"({"model_type": "gpt2", "n_embd": null, "hidden_size": 24})").n_embd, 24);
+  EXPECT_EQ(read(R"({"model_type": "gpt2", "n_positions": null, "n_ctx": 64})").n_positions, 64);
+  EXPECT_NO_THROW(read(R"({"model_type": "gpt2", "n_inner": null, "pad_token_id": null, "bos_token_id": null,
+                           "eos_token_id": null, "pruned_heads": null, "task_specific_params": null,
+                           "problem_type": null, "add_cross_attention": null, "quantization_config": null,
+                           "architectures": null, "torch_dtype": null, "summary_activation": null})"));
+}
+
 // transformers makes its defaults for generate() of them where there is no generation_config.json; libgpt says that it does not.
 TEST(Gpt2Config, WarnsByNameOfSettingsOfGenerate) {
   std::vector<std::string> warnings;
