@@ -99,8 +99,8 @@ class TwoBytePoint : public testing::Test {
     const char* const path = ::getenv("LOCPATH");
     const std::string before = path != nullptr ? path : "";
     ::setenv("LOCPATH", dir_.path().c_str(), 1);
-    locale_ = ::newlocale(LC_NUMERIC_MASK, "two_byte_point", nullptr);
-    if (locale_ != nullptr) ::setlocale(LC_NUMERIC, "two_byte_point");
+    ::setlocale(LC_NUMERIC, "two_byte_point");
+    locale_ = ::duplocale(LC_GLOBAL_LOCALE);  // glibc's newlocale does not release the paths of LOCPATH
     if (path != nullptr)
       ::setenv("LOCPATH", before.c_str(), 1);
     else
