@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string errno_text() { return std::generic_category().message(errno); }
+std::string errno_text(int error = errno) { return std::generic_category().message(error); }
 
 fs::path directory_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
@@ -150,7 +150,7 @@ void PendingFile::discard() noexcept {
 void PendingFile::fail_with_errno(const char* what) {
   const int error = errno;
   discard();
-  fail<IoError>(path_.native(), what, ": ", std::generic_category().message(error));
+  fail<IoError>(path_.native(), what, ": ", errno_text(error));
 }
 
 void AtomicFile::commit() try {

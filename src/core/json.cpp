@@ -271,10 +271,6 @@ const Value* find(const Value::Object& object, std::string_view key) noexcept {
   return found == object.end() ? nullptr : &found->value;
 }
 
-Value* find(Value::Object& object, std::string_view key) noexcept {
-  return const_cast<Value*>(find(std::as_const(object), key));
-}
-
 namespace {
 
 Value parse(std::string_view text, std::string_view source, const Visitor* visitor) {

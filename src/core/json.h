@@ -82,7 +82,6 @@ struct Value::Member {
 
 /// The member of that name; null when there is none.
 const Value* find(const Value::Object& object, std::string_view key) noexcept;
-Value* find(Value::Object& object, std::string_view key) noexcept;
 
 /// Appends members, given as keys and values in turn. Not by braces: where an element of an initializer list throws, g++ 12 may
 /// destroy what was never made.

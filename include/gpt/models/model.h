@@ -30,8 +30,7 @@ struct LoadOptions {
   std::optional<DType> dtype = {};
   /// Told of what the checkpoint contains and libgpt does not use: unknown config keys (among them settings of generate(), which
   /// transformers takes from config.json where there is no generation_config.json), tensors. For it, a tied checkpoint's own
-  /// head is read once, to see whether it says something else.
-  /// A tokenizer's settings, too, as load_tokenizer names them.
+  /// head is read once, to see whether it says something else. And of a tokenizer's settings, as load_tokenizer names them.
   std::function<void(std::string_view message)> on_warning = {};
   /// Checked before every tensor.
   std::stop_token stop = {};
