@@ -13,13 +13,15 @@
 namespace gpt::autograd {
 namespace {
 
-/// x as float32: itself, or widened in the arena.
+/// x as float32: itself, or widened in the arena. On the way back, first as it was on the way there.
 ConstTensorView widened(ConstTensorView x, Arena& arena) {
   if (x.dtype() == DType::f32) return x;
   const TensorView wide = arena.take(x.shape());
   ops::convert(x, wide);
   return wide;
 }
+
+ConstTensorView widened(ConstTensorView x, Tape& tape) { return widened(tape.value_of(x), tape.scratch()); }
 
 /// Lets compute(y) make y as float32, and rounds it where y is bfloat16.
 template <class F>
@@ -51,7 +53,7 @@ void linear_backward(Tape& tape, ConstTensorView x, const ops::Weight& weight, C
   }
   gradients.dweight = tape.gradient_of(weight.values);
   if (bias.raw() != nullptr) gradients.dbias = tape.gradient_of(bias);
-  if (gradients.dweight.raw() != nullptr) x = widened(x, tape.scratch());
+  if (gradients.dweight.raw() != nullptr) x = widened(x, tape);
   ops::linear_backward(x, weight, dy, gradients, tape.scratch());
 }
 
@@ -132,19 +134,21 @@ void linear(Tape* tape, ConstTensorView x, const ops::Weight& weight, const ops:
 }
 
 void activation(Tape* tape, ops::Activation f, ConstTensorView x, TensorView y, Arena& arena) {
-  {
-    const Arena::Scope scope(arena);
-    const ConstTensorView wide_x = widened(x, arena);
-    rounded(y, arena, [&](TensorView wide) { ops::activation(f, wide_x, wide); });
-  }
+  const auto compute = [=](Arena& scratch) {
+    const Arena::Scope scope(scratch);
+    const ConstTensorView wide_x = widened(x, scratch);
+    rounded(y, scratch, [&](TensorView wide) { ops::activation(f, wide_x, wide); });
+  };
+  compute(arena);
   if (tape == nullptr) return;
   tape->record({x}, y, [=](Tape& t, TensorView dy) {
     {
       const Arena::Scope scope(t.scratch());
-      ops::activation_backward(f, widened(x, t.scratch()), dy, dy);
+      ops::activation_backward(f, widened(x, t), dy, dy);
     }
     t.give(x, dy);
   });
+  tape->record_again(y, compute);
 }
 
 void add(Tape* tape, ConstTensorView x, ConstTensorView residual, TensorView y, Arena& arena) {
@@ -210,8 +214,7 @@ void scale_columns(Tape* tape, ConstTensorView x, ConstTensorView v, ConstTensor
       if (t.wants(v)) {
         const Tape::Target dv = t.target(v);
         if (!dv.add) std::memset(dv.view.raw(), 0, dv.view.nbytes());
-        ops::scale_columns_backward(widened(x, t.scratch()), widened_vector(center, t.scratch()), dy,
-                                    dv.view);
+        ops::scale_columns_backward(widened(x, t), widened_vector(center, t.scratch()), dy, dv.view);
       }
       if (t.wants(x)) ops::scale_columns(dy, wide_v, {}, dy);
     }
@@ -238,19 +241,21 @@ void dropout(Tape* tape, ConstTensorView x, const ops::Dropout& dropout, ConstTe
 
 void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTensorView beta, float epsilon,
                 TensorView y, Arena& arena) {
-  {
-    const Arena::Scope scope(arena);
-    const ConstTensorView wide_x = widened(x, arena);
-    rounded(y, arena, [&](TensorView wide) { ops::layer_norm(wide_x, gamma, beta, epsilon, wide); });
-  }
+  const auto compute = [=](Arena& scratch) {
+    const Arena::Scope scope(scratch);
+    const ConstTensorView wide_x = widened(x, scratch);
+    rounded(y, scratch, [&](TensorView wide) { ops::layer_norm(wide_x, gamma, beta, epsilon, wide); });
+  };
+  compute(arena);
   if (tape == nullptr) return;
   tape->record({x, gamma, beta}, y, [=](Tape& t, TensorView dy) {
     const Arena::Scope scope(t.scratch());
     const Tape::Target dx = t.wants(x) ? t.target(x) : Tape::Target{};
     if (dx.view.raw() != nullptr && !dx.add) std::memset(dx.view.raw(), 0, dx.view.nbytes());
-    ops::layer_norm_backward(widened(x, t.scratch()), gamma, epsilon, dy, dx.view, t.gradient_of(gamma),
+    ops::layer_norm_backward(widened(x, t), gamma, epsilon, dy, dx.view, t.gradient_of(gamma),
                              t.gradient_of(beta), t.scratch());
   });
+  tape->record_again(y, compute);
 }
 
 void attention(Tape* tape, ConstTensorView qkv, std::span<const ops::AttentionSpan> batch,
@@ -269,8 +274,7 @@ void attention(Tape* tape, ConstTensorView qkv, std::span<const ops::AttentionSp
       fail<UnsupportedError>("attention", "queries, keys and values that something else uses, on a tape");
     Arena& scratch = t.scratch();
     const Arena::Scope scope(scratch);
-    ops::attention_backward(widened(qkv, scratch), batch, shape, widened(y, scratch), statistics, dy,
-                            dqkv.view, scratch);
+    ops::attention_backward(widened(qkv, t), batch, shape, widened(y, t), statistics, dy, dqkv.view, scratch);
   });
 }
 

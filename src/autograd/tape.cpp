@@ -59,6 +59,21 @@ void Tape::record_recomputed(ConstTensorView y, std::function<TensorView(Arena& 
                     }});
 }
 
+void Tape::record_again(ConstTensorView y, std::function<void(Arena& scratch)> again) {
+  if (passing_.contains(y.raw())) again_.push_back({y.raw(), steps_.size(), std::move(again)});
+}
+
+ConstTensorView Tape::value_of(ConstTensorView x) {
+  if (!passing_.contains(x.raw())) return x;
+  const auto last =
+      std::find_if(again_.rbegin(), again_.rend(), [x](const Again& a) { return a.y == x.raw(); });
+  if (last == again_.rend())
+    fail<UnsupportedError>("tape", "a gradient needs a result ", x.shape().to_string(),
+                           " that did not last, and that no operation computes again");
+  if (last->compute) std::exchange(last->compute, nullptr)(scratch_);
+  return x;
+}
+
 void Tape::seed(ConstTensorView y, ConstTensorView gradient) {
   require_like("a seed", y, gradient);
   if (!wants(y)) return;
@@ -82,6 +97,7 @@ void Tape::replay(const std::stop_token& stop) {
     if (stop.stop_requested()) fail<CancelledError>("tape", "the backward pass was cancelled");
     const Step step = std::move(steps_.back());
     steps_.pop_back();
+    while (!again_.empty() && again_.back().step > steps_.size()) again_.pop_back();
     const auto found = gradients_.find(step.output);
     if (found == gradients_.end()) continue;  // nothing that was seeded depends on it
     const TensorView dy = found->second;
@@ -101,6 +117,8 @@ void Tape::forget() noexcept {
   steps_.clear();
   recomputing_ = false;
   gradients_.clear();
+  passing_.clear();
+  again_.clear();
   std::erase_if(wanted_, [this](const std::byte* output) { return !parameters_.contains(output); });
   free_.clear();
 }

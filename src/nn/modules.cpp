@@ -112,6 +112,11 @@ void Linear::forward_dropped(Context& context, ConstTensorView x, ConstTensorVie
   autograd::dropout(context.tape, sum, context.dropout.take(rate), residual, y, context.arena);
 }
 
+bool LayerNorm::is_repeatable(const Context& context) const noexcept {
+  return std::ranges::none_of(context.adapted,
+                              [](const AdaptedRows& a) { return a.adapter->changes_norms(); });
+}
+
 void LayerNorm::forward(Context& context, ConstTensorView x, TensorView y) const {
   autograd::layer_norm(context.tape, x, weight_, bias_, epsilon_, y, context.arena);
   for (const AdaptedRows& a : context.adapted) {
@@ -162,8 +167,9 @@ Mlp::Mlp(std::int64_t features, std::int64_t inner, ops::Activation f, std::int6
       activation_(f) {}
 
 void Mlp::forward(Context& context, ConstTensorView x, ConstTensorView residual, TensorView y) const {
-  const TensorView inner =
-      context.take({x.dim(0), c_fc_.out_features()}, c_proj_.keeps_input(context), context.passing.inner);
+  // An activation is computed again where a gradient needs its result, a product is not.
+  const bool is_kept = activation_ == ops::Activation::kNone && c_proj_.keeps_input(context);
+  const TensorView inner = context.take({x.dim(0), c_fc_.out_features()}, is_kept, context.passing.inner);
   c_fc_.forward(context, x, inner, activation_);
   c_proj_.forward_dropped(context, inner, residual, y);
 }
@@ -173,12 +179,13 @@ Block::Block(LayerNorm ln_1, Attention attn, LayerNorm ln_2, Mlp mlp)
 
 void Block::forward(Context& context, ConstTensorView x, std::span<const Segment> batch, TensorView y) const {
   const TensorView h = context.arena.take(x.shape());
-  const TensorView normal_1 = context.take(x.shape(), attn_.keeps_input(context), context.passing.normal);
+  const auto room = [&](const LayerNorm& norm, bool is_used_again) {
+    return context.take(x.shape(), is_used_again && !norm.is_repeatable(context), context.passing.normal);
+  };
+  const TensorView normal_1 = room(ln_1_, attn_.keeps_input(context));
   ln_1_.forward(context, x, normal_1);
   attn_.forward(context, normal_1, batch, x, h);
-  const TensorView normal_2 =
-      context.tape == nullptr ? normal_1
-                              : context.take(x.shape(), mlp_.keeps_input(context), context.passing.normal);
+  const TensorView normal_2 = context.tape == nullptr ? normal_1 : room(ln_2_, mlp_.keeps_input(context));
   ln_2_.forward(context, h, normal_2);
   mlp_.forward(context, normal_2, h, y);
 }

@@ -148,6 +148,78 @@ TEST_F(TapeTest, KeepsBfloat16AndComputesInFloat32) {
   }
 }
 
+// Two blocks of x + gelu(n W) V + n U, where n = layer_norm(x); n and the activation have memory of their own, or pass.
+class PassingTest : public TapeTest {
+ protected:
+  PassingTest() {
+    for (std::uint64_t i = 0; i < 2; ++i) {
+      w_.push_back(gpt::test::random_weight(8, 24, ops::WeightLayout::kInOut, DType::f32, i + 1));
+      v_.push_back(gpt::test::random_weight(24, 8, ops::WeightLayout::kInOut, DType::f32, i + 3));
+      u_.push_back(square(i + 10));
+    }
+  }
+
+  std::vector<Tensor> gradients(DType kept, bool pass) {
+    std::vector<Tensor> sums;
+    const auto watch = [&](ConstTensorView parameter) {
+      sums.push_back(Tensor::zeros(parameter.shape()));
+      tape_.watch(parameter, sums.back());
+    };
+    for (std::size_t i = 0; i < 2; ++i) {
+      watch(w_[i].values);
+      watch(v_[i].values);
+      watch(u_[i].values);
+    }
+    watch(gamma_);
+    watch(x_);
+    ConstTensorView x = x_;
+    TensorView normal, inner;
+    const auto room = [&](TensorView& shared, const Shape& shape) {
+      if (!pass) return arena_.take(shape, kept);
+      if (shared.raw() == nullptr) shared = arena_.take(shape, kept);
+      tape_.pass(shared);
+      return shared;
+    };
+    for (std::size_t i = 0; i < 2; ++i) {
+      const TensorView n = room(normal, {3, 8}), a = room(inner, {3, 24}), sum = arena_.take({3, 8}),
+                       y = arena_.take({3, 8});
+      autograd::layer_norm(&tape_, x, gamma_, beta_, 1e-5f, n, arena_);
+      autograd::linear(&tape_, n, w_[i], {.activation = ops::Activation::kGeluNew}, a, arena_);
+      autograd::linear(&tape_, a, v_[i], {.residual = x}, sum, arena_);
+      autograd::linear(&tape_, n, u_[i], {.residual = sum}, y, arena_);
+      x = y;
+    }
+    tape_.seed(x, random_tensor({3, 8}, 9));
+    tape_.backward();
+    arena_.reset();
+    return sums;
+  }
+
+  std::vector<ops::Weight> w_, v_, u_;
+  Tensor gamma_ = random_tensor({8}, 5), beta_ = random_tensor({8}, 6), x_ = random_tensor({3, 8}, 7);
+};
+
+TEST_F(PassingTest, GivesTheSameGradients) {
+  for (const DType kept : {DType::f32, DType::bf16}) {
+    const std::vector<Tensor> expected = gradients(kept, false), found = gradients(kept, true);
+    for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(same_bits(found[i], expected[i])) << i;
+  }
+}
+
+TEST_F(PassingTest, RefusesAGradientOfWhatNoOperationComputesAgain) {
+  const ops::Weight first = square(1), second = square(2);
+  const Tensor x = random_tensor({3, 8}, 3);
+  Tensor gradient = Tensor::zeros({8, 8}), y = Tensor::empty({3, 8}), z = Tensor::empty({3, 8});
+  tape_.watch(second.values, gradient);
+  tape_.pass(y);
+  autograd::linear(&tape_, x, first, {}, y, arena_);
+  autograd::linear(&tape_, y, second, {}, z, arena_);
+  tape_.seed(z, random_tensor({3, 8}, 4));
+  EXPECT_EQ(
+      test::message_of<UnsupportedError>([&] { tape_.backward(); }),
+      "[tape] a gradient needs a result [3, 8] that did not last, and that no operation computes again");
+}
+
 TEST_F(TapeTest, RefusesPartsInsideParts) {
   const ops::Weight w = square(1);
   const Tensor x = random_tensor({3, 8}, 2), seed = random_tensor({3, 8}, 3);

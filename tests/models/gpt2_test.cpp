@@ -6,11 +6,15 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <map>
 #include <numeric>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
+#include "gpt/train/parameters.h"
 #include "support/expect_error.h"
 #include "support/isa.h"
 #include "support/random_model.h"
@@ -249,6 +253,27 @@ TEST(Gpt2, HoldsOneLayersActivationsOnly) {
     return arena.capacity();
   };
   EXPECT_EQ(capacity_for(2), capacity_for(12));
+}
+
+TEST(Gpt2, KeepsNoResultOnATapeThatIsQuicklyComputedAgain) {
+  Gpt2Config config = tiny_config();
+  config.n_layer = 3;
+  Gpt2 network = random_network(config, 7);
+  std::map<std::pair<std::int64_t, std::int64_t>, std::set<const void*>> inputs;  // of products from .. to ..
+  const auto ids = tokens(12);
+  const Chunk chunk{ids};
+  const Parameters parameters(network);
+  Tape tape;
+  parameters.watch(tape);
+  Arena arena;
+  const auto see = [&](const ops::Weight& weight, ConstTensorView x) {
+    inputs[{weight.in, weight.out}].insert(x.raw());
+  };
+  network.forward({&chunk, 1}, arena, {.on_product = see, .tape = &tape});
+  EXPECT_EQ((inputs[{16, 48}].size()), 1u);  // a layer norm's
+  EXPECT_EQ((inputs[{16, 64}].size()), 1u);  // another's
+  EXPECT_EQ((inputs[{64, 16}].size()), 1u);  // an activation's
+  EXPECT_EQ((inputs[{16, 16}].size()), 3u);  // attention's
 }
 
 TEST(LogitsOfPadded, EqualTheRowsWithoutTheirPadding) {

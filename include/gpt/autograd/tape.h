@@ -15,8 +15,8 @@
 
 namespace gpt {
 
-/// Records what gradients flow through. Tensors are known by their address: while a tape lives, every float32 tensor of the
-/// pass needs memory of its own, and keeps it. Not thread-safe.
+/// Records what gradients flow through. Tensors are known by their address: until backward() ends, every float32 tensor of the
+/// pass needs memory of its own, and keeps what is there, but for those that pass(). Not thread-safe.
 ///
 ///   Tape tape;
 ///   tape.watch(weight, weight_gradient);   // gradients of parameters are added to what is there
@@ -48,8 +48,18 @@ class Tape {
   void observe(ConstTensorView x, TensorView gradient);
 
   /// Records a part of the pass whose intermediate results are not kept: `again` computes y from the same inputs once more, to
-  /// the same bits, now recording on this tape, in memory that lasts until the part is replayed. Throws UnsupportedError inside another part, when backward() reaches it.
+  /// the same bits, now recording on this tape, in memory that lasts until the part is replayed. Throws
+  /// UnsupportedError inside another part, when backward() reaches it.
   void record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again);
+
+  /// Says that y is in memory which other results of the pass take later, each when no operation uses the one before any more.
+  /// Where a gradient needs what such a result was, it is computed again. Not for what record_recomputed() computes.
+  void pass(ConstTensorView y) { passing_.insert(y.raw()); }
+  /// For an operation that has made y and is recorded: `again` computes y's elements once more, to the same bits, from what
+  /// lasts. Does nothing unless y passes.
+  void record_again(ConstTensorView y, std::function<void(Arena& scratch)> again);
+  /// Whether a part is being recomputed.
+  bool recomputes() const noexcept { return recomputing_; }
 
   /// Makes a copy of `gradient` (or adds it to) the gradient of y: where backward() begins. Throws ShapeError, MemoryError.
   void seed(ConstTensorView y, ConstTensorView gradient);
@@ -72,6 +82,9 @@ class Tape {
   Target target(ConstTensorView x);
   /// Makes dy, or adds it to, the gradient of x; the last use of dy.
   void give(ConstTensorView x, TensorView dy);
+  /// x, whose elements are as they were in the forward pass: one that passes is computed again. Throws UnsupportedError where no
+  /// operation has recorded how.
+  ConstTensorView value_of(ConstTensorView x);
   /// For intermediate results of a backward.
   Arena& scratch() noexcept { return scratch_; }
 
@@ -79,6 +92,12 @@ class Tape {
   struct Step {
     const std::byte* output;
     Backward backward;
+  };
+  /// How to compute what passes.
+  struct Again {
+    const std::byte* y;
+    std::size_t step;                             // the first that may use y
+    std::function<void(Arena& scratch)> compute;  // empty when it is done
   };
 
   void replay(const std::stop_token& stop);
@@ -92,6 +111,8 @@ class Tape {
   std::unordered_map<const std::byte*, TensorView> gradients_;
   std::unordered_map<std::int64_t, std::vector<TensorView>> free_;  // by number of elements
   std::vector<Step> steps_;
+  std::unordered_set<const std::byte*> passing_;
+  std::vector<Again> again_;  // in the order of their steps
   bool recomputing_ = false;
   bool given_ = false;  // the gradient of the step that is replayed lives on as another one
   Arena memory_;        // of gradients

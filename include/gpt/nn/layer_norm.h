@@ -17,6 +17,9 @@ class LayerNorm {
 
   std::int64_t features() const noexcept { return features_; }
 
+  /// Whether its result can be computed again from what it is given: no adapter changes it.
+  bool is_repeatable(const Context& context) const noexcept;
+
   /// x, y float32 [R, features]; y may be x where there is no tape. Rows with an adapter have what that makes of y.
   void forward(Context& context, ConstTensorView x, TensorView y) const;
 

@@ -54,18 +54,20 @@ struct Context {
 
   std::vector<TensorView>* attentions = nullptr;  // gets the probabilities of each layer, of a batch of one
 
-  /// Room for what no gradient needs, on a tape: one block after another uses it. Each address is known to the tape once
-  /// in a block, and its gradient is made and used up there.
+  /// Room, on a tape, for what no gradient needs, or what is soon computed again: one block after another uses it.
   struct Passing {
     TensorView normal, inner;
   } passing = {};
 
   /// Room for a result inside a block.
   TensorView take(const Shape& shape) const { return arena.take(shape, activations); }
-  /// The same for a result that is kept for a gradient, or else may share its room with those of other blocks.
+  /// The same for a result that shares its room with those of other blocks, unless it is kept.
   TensorView take(const Shape& shape, bool is_kept, TensorView& shared) const {
-    if (is_kept || tape == nullptr) return take(shape);
-    if (shared.raw() == nullptr) shared = take(shape);
+    if (is_kept || tape == nullptr || tape->recomputes()) return take(shape);
+    if (shared.raw() == nullptr) {
+      shared = take(shape);
+      tape->pass(shared);
+    }
     return shared;
   }
   void throw_if_stopped() const {
