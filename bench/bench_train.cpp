@@ -56,6 +56,7 @@ struct Training {
 
   void step() {
     parameters.zero_gradients();
+    parameters.lend_gradients(tape);
     arena.reset();
     const auto labels = static_cast<double>(batch.size() * (tokens.front().size() - 1));
     language_model_loss(network, batch, arena, {.tape = &tape, .scale = 1 / labels, .activations = dtype});

@@ -191,7 +191,7 @@ void add_columns(Tape* tape, ConstTensorView x, ConstTensorView v, TensorView y,
   tape->record({x, v}, y, [=](Tape& t, TensorView dy) {
     if (t.wants(v)) {
       const Tape::Target dv = t.target(v);
-      if (!dv.add) std::memset(dv.view.raw(), 0, dv.view.nbytes());
+      if (!dv.add) ops::zero(dv.view);
       ops::add_column_sums(dy, dv.view);
     }
     t.give(x, dy);
@@ -213,7 +213,7 @@ void scale_columns(Tape* tape, ConstTensorView x, ConstTensorView v, ConstTensor
       const ConstTensorView wide_v = widened_vector(v, t.scratch());
       if (t.wants(v)) {
         const Tape::Target dv = t.target(v);
-        if (!dv.add) std::memset(dv.view.raw(), 0, dv.view.nbytes());
+        if (!dv.add) ops::zero(dv.view);
         ops::scale_columns_backward(widened(x, t), widened_vector(center, t.scratch()), dy, dv.view);
       }
       if (t.wants(x)) ops::scale_columns(dy, wide_v, {}, dy);
@@ -251,7 +251,7 @@ void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTenso
   tape->record({x, gamma, beta}, y, [=](Tape& t, TensorView dy) {
     const Arena::Scope scope(t.scratch());
     const Tape::Target dx = t.wants(x) ? t.target(x) : Tape::Target{};
-    if (dx.view.raw() != nullptr && !dx.add) std::memset(dx.view.raw(), 0, dx.view.nbytes());
+    if (dx.view.raw() != nullptr && !dx.add) ops::zero(dx.view);
     ops::layer_norm_backward(widened(x, t), gamma, epsilon, dy, dx.view, t.gradient_of(gamma),
                              t.gradient_of(beta), t.scratch());
   });
@@ -313,12 +313,12 @@ void replace_rows(Tape* tape, ConstTensorView rows, std::int64_t from, std::span
   tape->record({rows, y}, y, [=](Tape& t, TensorView dy) {
     const bool wants = t.wants(rows);
     const Tape::Target drows = wants ? t.target(rows) : Tape::Target{};
-    if (wants && !drows.add) std::memset(drows.view.raw(), 0, drows.view.nbytes());
+    if (wants && !drows.add) ops::zero(drows.view);
     for (const std::int64_t place : places)
       for (std::int64_t i = 0; i < n; ++i) {
         const TensorView gradient = row(dy, place + i, to, width);
         if (wants) ops::add(gradient, row(drows.view, i, from, width));
-        std::memset(gradient.raw(), 0, gradient.nbytes());
+        ops::zero(gradient);
       }
     t.give(y, dy);
   });
@@ -342,7 +342,7 @@ void take_rows(Tape* tape, ConstTensorView x, std::span<const RowRange> ranges, 
   if (tape == nullptr) return;
   tape->record({x}, y, [=](Tape& t, TensorView dy) {
     const Tape::Target dx = t.target(x);
-    if (!dx.add) std::memset(dx.view.raw(), 0, dx.view.nbytes());
+    if (!dx.add) ops::zero(dx.view);
     const float* from = dy.data<float>();
     for (const RowRange& range : ranges) {
       ops::add(ConstTensorView(from, {range.count, d}), stretch(dx.view, range.first, range.count));
@@ -366,38 +366,42 @@ void head_loss(Tape* tape, ConstTensorView h, const ops::Weight& head, std::span
     if (labels[r] != kIgnoredLabel && (labels[r] < 0 || labels[r] >= vocabulary))
       fail<ArgumentError>(op, "label ", labels[r], " at row ", r, " is outside [0, ", vocabulary, ")");
 
-  const Arena::Scope scope(arena);
+  // The way back takes the same memory next.
+  Arena& memory = tape != nullptr ? tape->scratch() : arena;
+  const Arena::Scope scope(memory);
   const bool wants_h = tape != nullptr && tape->wants(h);
   const TensorView dweight = tape != nullptr ? tape->gradient_of(head.values) : TensorView();
   TensorView dh;
   if (wants_h) {
-    dh = arena.take(h.shape());
-    std::memset(dh.raw(), 0, dh.nbytes());
+    dh = memory.take(h.shape());
+    ops::zero(dh);
   }
   // Rows without a loss are left out of the products.
-  const auto rows = arena.take_span<std::int64_t>(labels.size());
+  const auto rows = memory.take_span<std::int64_t>(labels.size());
   std::int64_t count = 0;
   for (std::size_t r = 0; r < labels.size(); ++r) {
     losses[r] = 0;
     if (labels[r] != kIgnoredLabel) rows[static_cast<std::size_t>(count++)] = static_cast<std::int64_t>(r);
   }
-  const TensorView all_logits = arena.take({std::min(count, kLossRows), vocabulary});
+  const Shape most{std::min(count, kLossRows), vocabulary};
+  const Tape::Loan loan(tape, most, dweight);
+  const TensorView all_logits = loan.view().raw() != nullptr ? loan.view() : memory.take(most);
   for (std::int64_t begin = 0; begin < count; begin += kLossRows) {
     if (stop.stop_requested()) fail<CancelledError>(op, "the loss was cancelled");
     const std::int64_t n = std::min(count - begin, kLossRows);
     const auto chunk = rows.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(n));
-    const Arena::Scope of_chunk(arena);
+    const Arena::Scope of_chunk(memory);
     const TensorView logits(all_logits.data<float>(), {n, vocabulary});
     const std::int64_t first = chunk.front();
     const bool in_place = chunk.back() - first == n - 1;
-    const ConstTensorView hidden = in_place ? stretch(h, first, n) : gathered(h, chunk, arena);
-    ops::linear(hidden, head, {}, logits, arena);
+    const ConstTensorView hidden = in_place ? stretch(h, first, n) : gathered(h, chunk, memory);
+    ops::linear(hidden, head, {}, logits, memory);
     ops::row_losses(loss, logits, chunk, labels, scale, losses);
     if (tape == nullptr) continue;
     const TensorView gradient = !wants_h   ? TensorView()
                                 : in_place ? stretch(dh, first, n)
-                                           : arena.take({n, d});
-    ops::linear_backward(hidden, head, logits, {.dx = gradient, .dweight = dweight}, arena);
+                                           : memory.take({n, d});
+    ops::linear_backward(hidden, head, logits, {.dx = gradient, .dweight = dweight}, memory);
     if (wants_h && !in_place) scatter(gradient, chunk, dh);
   }
   if (wants_h) tape->seed(h, dh);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "gpt/core/error.h"
@@ -93,6 +94,7 @@ void Tape::backward(const std::stop_token& stop) {
 }
 
 void Tape::replay(const std::stop_token& stop) {
+  lent_ = {};
   while (!steps_.empty()) {
     if (stop.stop_requested()) fail<CancelledError>("tape", "the backward pass was cancelled");
     const Step step = std::move(steps_.back());
@@ -119,6 +121,7 @@ void Tape::forget() noexcept {
   gradients_.clear();
   passing_.clear();
   again_.clear();
+  lent_ = {};
   std::erase_if(wanted_, [this](const std::byte* output) { return !parameters_.contains(output); });
   free_.clear();
 }
@@ -151,5 +154,28 @@ TensorView Tape::take(const Shape& shape) {
 }
 
 void Tape::release(TensorView gradient) { free_[gradient.numel()].push_back(gradient); }
+
+Tape::Loan::Loan(Tape* tape, const Shape& shape, TensorView written) noexcept : tape_(tape) {
+  if (tape == nullptr) return;
+  const TensorView lent = std::exchange(tape->lent_, {});
+  float *first = lent.data<float>(), *last = first + lent.numel();
+  if (written.raw() != nullptr) {  // the longer part beside it
+    const auto within = [first, last](float* p) { return std::clamp(p, first, last, std::less<>()); };
+    float *const begin = within(written.data<float>()), *const end =
+                                                            within(written.data<float>() + written.numel());
+    if (begin - first > last - end)
+      last = begin;
+    else
+      first = end;
+  }
+  lent_ = {first, {last - first}};
+  if (shape.numel() <= last - first) view_ = {first, shape};
+}
+
+Tape::Loan::~Loan() {
+  if (tape_ == nullptr) return;
+  ops::zero(view_);
+  tape_->lent_ = lent_;
+}
 
 }  // namespace gpt

@@ -1,6 +1,7 @@
 #include "gpt/ops/elementwise.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "ops/checks.h"
 
@@ -26,6 +27,17 @@ void for_rows(ConstTensorView x, const Body& body) {
 }
 
 }  // namespace
+
+void zero(TensorView y) noexcept {
+  constexpr std::int64_t kGrain = std::int64_t{1} << 20;
+  std::byte* const bytes = y.raw();
+  parallel_for(
+      static_cast<std::int64_t>(y.nbytes()), kGrain,
+      [bytes](std::int64_t begin, std::int64_t end) noexcept {
+        std::memset(bytes + begin, 0, static_cast<std::size_t>(end - begin));
+      },
+      Sharing::kStretches);
+}
 
 void add_columns(ConstTensorView x, ConstTensorView v, TensorView y) {
   constexpr std::string_view op = "add_columns";

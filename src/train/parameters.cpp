@@ -1,14 +1,13 @@
 #include "gpt/train/parameters.h"
 
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "core/float_environment.h"
 #include "gpt/core/error.h"
-#include "gpt/core/parallel.h"
 #include "gpt/nn/module.h"
 #include "gpt/ops/bfloat16.h"
+#include "gpt/ops/elementwise.h"
 #include "gpt/ops/optimizer.h"
 #include "train/zeros_together.h"
 
@@ -149,16 +148,13 @@ void Parameters::watch(Tape& tape, const std::function<bool(std::size_t paramete
     if (!which || which(i)) tape.watch(all_[i].value, all_[i].gradient);
 }
 
-void Parameters::zero_gradients() noexcept {
-  constexpr std::int64_t kGrain = std::int64_t{1} << 20;
-  std::byte* const first = gradients_.front().view().raw();
-  const TensorView last = gradients_.back();
-  parallel_for(
-      last.raw() + last.nbytes() - first, kGrain,
-      [first](std::int64_t begin, std::int64_t end) noexcept {
-        std::memset(first + begin, 0, static_cast<std::size_t>(end - begin));
-      },
-      Sharing::kStretches);
+void Parameters::zero_gradients() noexcept { ops::zero(gradients()); }
+
+void Parameters::lend_gradients(Tape& tape) const noexcept { tape.lend(gradients()); }
+
+TensorView Parameters::gradients() const noexcept {
+  const TensorView first = all_.front().gradient, last = all_.back().gradient;
+  return {first.data<float>(), {last.data<float>() + last.numel() - first.data<float>()}};
 }
 
 double Parameters::gradient_norm() const {

@@ -280,6 +280,7 @@ class Run {
     for (const auto& indices : planned) labels += batches.emplace_back(train_, indices, objective_).labels;
     parameters_.zero_gradients();
     watch();
+    parameters_.lend_gradients(*tape_);
     double loss = 0;
     std::int64_t tokens = 0;
     for (std::size_t i = 0; i < batches.size(); ++i) {

@@ -220,6 +220,66 @@ TEST_F(PassingTest, RefusesAGradientOfWhatNoOperationComputesAgain) {
       "[tape] a gradient needs a result [3, 8] that did not last, and that no operation computes again");
 }
 
+class LoanTest : public TapeTest {
+ protected:
+  TensorView part(std::int64_t begin, std::int64_t end) {
+    return {lent_.view().data<float>() + begin, {end - begin}};
+  }
+  // Where so many elements would be, as a number of the first; -1 where they are not lent.
+  std::ptrdiff_t first_of(std::int64_t count, TensorView written = {}) {
+    const Tape::Loan loan(&tape_, {count}, written);
+    return loan.view().raw() == nullptr ? -1 : loan.view().data<float>() - lent_.view().data<float>();
+  }
+
+  Tensor lent_ = Tensor::zeros({100});
+};
+
+TEST_F(LoanTest, IsGivenBackAsZeros) {
+  EXPECT_EQ(Tape::Loan(nullptr, {1}, {}).view().raw(), nullptr);
+  EXPECT_EQ(first_of(1), -1);
+  tape_.lend(lent_);
+  {
+    const Tape::Loan loan(&tape_, {10, 5}, {});
+    ASSERT_EQ(loan.view().raw(), lent_.view().raw());
+    std::ranges::fill(loan.view().span<float>(), 1.0f);
+    EXPECT_EQ(first_of(1), -1);  // one at a time
+  }
+  for (const float element : lent_.span<float>()) EXPECT_EQ(element, 0);
+  EXPECT_EQ(first_of(100), 0);
+  EXPECT_EQ(first_of(101), -1);
+}
+
+TEST_F(LoanTest, IsNothingOfWhatIsWritten) {
+  tape_.lend(lent_);
+  Tensor elsewhere = Tensor::zeros({100});
+  EXPECT_EQ(first_of(100, elsewhere), 0);
+  EXPECT_EQ(first_of(60, part(30, 40)), 40);
+  EXPECT_EQ(first_of(61), -1);  // from now on
+  EXPECT_EQ(first_of(50, part(90, 100)), 40);
+  EXPECT_EQ(first_of(51), -1);
+  EXPECT_EQ(first_of(1, part(0, 100)), -1);
+}
+
+TEST_F(LoanTest, EndsWhenBackwardBegins) {
+  const ops::Weight w = square(1);
+  Tensor gradient = Tensor::zeros({8, 8});
+  tape_.watch(w.values, gradient);
+  tape_.lend(lent_);
+  const Tensor y = multiply(random_tensor({3, 8}, 2), w);
+  std::ptrdiff_t in_backward = 0;
+  Tensor z = Tensor::empty({1});
+  tape_.record({w.values}, z, [&](Tape&, TensorView) { in_backward = first_of(1); });
+  EXPECT_EQ(first_of(100), 0);
+  tape_.seed(y, y);
+  tape_.seed(z, z);
+  tape_.backward();
+  EXPECT_EQ(in_backward, -1);
+  EXPECT_EQ(first_of(1), -1);
+  tape_.lend(lent_);
+  tape_.clear();  // after a pass that threw
+  EXPECT_EQ(first_of(1), -1);
+}
+
 TEST_F(TapeTest, RefusesPartsInsideParts) {
   const ops::Weight w = square(1);
   const Tensor x = random_tensor({3, 8}, 2), seed = random_tensor({3, 8}, 3);

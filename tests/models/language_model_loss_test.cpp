@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -161,6 +162,37 @@ TEST(LanguageModelLoss, OfBfloat16ActivationsIsNearlyTheSameInLessMemory) {
   EXPECT_EQ(message_of<ArgumentError>(
                 [&] { language_model_loss(network, batch, arena, {.activations = DType::f16}); }),
             "[gpt2] activations are float16, expected float32 or bfloat16");
+}
+
+TEST(LanguageModelLoss, HasItsLogitsWhereGradientsWillBe) {
+  Gpt2 network = random_network(tiny_config(), 1);
+  const auto ids = tokens(12, 3);
+  const LabelledSequence sequence{ids};
+  const Learned expected(network, {&sequence, 1});
+
+  Parameters parameters(network);
+  Tape tape;
+  parameters.watch(tape);
+  parameters.lend_gradients(tape);
+  const float *const first = parameters.all().front().gradient.data<float>(),
+                     *const last = parameters.all().back().gradient.data<float>();
+  std::atomic<int> inside = 0;
+  const auto loss = [&](const ops::LossRow& row) {
+    if (row.logits.data() >= first && row.logits.data() < last) ++inside;
+    return ops::CrossEntropy()(row);
+  };
+  Arena arena;
+  EXPECT_EQ(
+      language_model_loss(network, {&sequence, 1}, arena, {.tape = &tape, .scale = 0.1, .loss = loss}).sum,
+      expected.loss.sum);
+  EXPECT_EQ(inside, 11);
+  for (const Parameter& p : parameters.all()) {
+    const bool is_zero = std::ranges::all_of(p.gradient.span<float>(), [](float g) { return g == 0; });
+    EXPECT_EQ(is_zero, p.name != "wte.weight") << p.name;  // the head's
+  }
+  tape.backward();
+  for (std::size_t i = 0; i < expected.gradients.size(); ++i)
+    EXPECT_TRUE(same_bits(parameters.all()[i].gradient, expected.gradients[i])) << parameters.all()[i].name;
 }
 
 TEST(LanguageModelLoss, IsAUsersOwnOverAllRowsThatAreFed) {

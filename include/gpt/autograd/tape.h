@@ -61,6 +61,10 @@ class Tape {
   /// Whether a part is being recomputed.
   bool recomputes() const noexcept { return recomputing_; }
 
+  /// Lends zeros, float32 [N], to operations that run before gradients flow, and that leave zeros there: where gradients of
+  /// parameters are to be summed, say. Ends when backward() begins.
+  void lend(TensorView zeros) noexcept { lent_ = zeros; }
+
   /// Makes a copy of `gradient` (or adds it to) the gradient of y: where backward() begins. Throws ShapeError, MemoryError.
   void seed(ConstTensorView y, ConstTensorView gradient);
 
@@ -71,6 +75,23 @@ class Tape {
   /// Forgets all operations and gradients of intermediate results, those of a forward pass that threw, say; keeps the watched
   /// parameters and the memory.
   void clear();
+
+  /// For an operation while it runs: elements that are lent, which it gives back as zeros. One at a time.
+  class Loan {
+   public:
+    /// Room for `shape`; none where so much is not lent, or there is no tape. The operation adds to `written`, a gradient, nothing of
+    /// which is lent from now on.
+    Loan(Tape* tape, const Shape& shape, TensorView written) noexcept;
+    ~Loan();
+    Loan(const Loan&) = delete;
+    Loan& operator=(const Loan&) = delete;
+
+    TensorView view() const noexcept { return view_; }
+
+   private:
+    Tape* tape_;
+    TensorView lent_, view_;
+  };
 
   // For the operations, while they are replayed:
 
@@ -110,6 +131,7 @@ class Tape {
   std::unordered_set<const std::byte*> wanted_;
   std::unordered_map<const std::byte*, TensorView> gradients_;
   std::unordered_map<std::int64_t, std::vector<TensorView>> free_;  // by number of elements
+  TensorView lent_ = {};
   std::vector<Step> steps_;
   std::unordered_set<const std::byte*> passing_;
   std::vector<Again> again_;  // in the order of their steps

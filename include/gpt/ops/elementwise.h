@@ -5,6 +5,9 @@
 
 namespace gpt::ops {
 
+/// y = 0, of any type.
+void zero(TensorView y) noexcept;
+
 /// y += x, float32 of one shape. Throws ShapeError.
 void add(ConstTensorView x, TensorView y);
 

@@ -54,6 +54,8 @@ class Parameters {
   /// Makes the tape add gradients to those here: of all, or of those whose numbers in all() `which` holds for.
   void watch(Tape& tape, const std::function<bool(std::size_t parameter)>& which = {}) const;
   void zero_gradients() noexcept;
+  /// Lends the gradients, all of them zero, to the tape until something is added to them: see Tape::lend.
+  void lend_gradients(Tape& tape) const noexcept;
   /// The L2 norm over all gradients. Throws as ops::sum_of_squares.
   double gradient_norm() const;
   /// Gives the network the float32 values of what was split, one parameter after another: the end of a training. Tapes are
@@ -66,6 +68,7 @@ class Parameters {
  private:
   void add(const std::string& name, Tensor& tensor, const Shape& shape, DType dtype);
   void take_places();
+  TensorView gradients() const noexcept;  // all, and what little lies between them
 
   nn::Adapter* adapter_ = nullptr;
   std::vector<Parameter> all_;
