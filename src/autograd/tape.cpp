@@ -113,6 +113,7 @@ void Tape::replay(const std::stop_token& stop) {
 void Tape::clear() {
   forget();
   memory_.reset();
+  rooms_.clear();
 }
 
 void Tape::forget() noexcept {
@@ -146,14 +147,18 @@ void Tape::give(ConstTensorView x, TensorView dy) {
 }
 
 TensorView Tape::take(const Shape& shape) {
-  std::vector<TensorView>& same = free_[shape.numel()];
-  if (same.empty()) return memory_.take(shape);
-  const TensorView reused(same.back().raw(), DType::f32, shape);
-  same.pop_back();
+  const auto smallest = free_.lower_bound(shape.numel());
+  if (smallest == free_.end()) {
+    const TensorView fresh = memory_.take(shape);
+    rooms_.emplace(fresh.raw(), shape.numel());
+    return fresh;
+  }
+  const TensorView reused(smallest->second, shape);
+  free_.erase(smallest);
   return reused;
 }
 
-void Tape::release(TensorView gradient) { free_[gradient.numel()].push_back(gradient); }
+void Tape::release(TensorView gradient) { free_.emplace(rooms_.at(gradient.raw()), gradient.data<float>()); }
 
 Tape::Loan::Loan(Tape* tape, const Shape& shape, TensorView written) noexcept : tape_(tape) {
   if (tape == nullptr) return;

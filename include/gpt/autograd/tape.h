@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <stop_token>
 #include <unordered_map>
 #include <unordered_set>
@@ -79,8 +80,8 @@ class Tape {
   /// For an operation while it runs: elements that are lent, which it gives back as zeros. One at a time.
   class Loan {
    public:
-    /// Room for `shape`; none where so much is not lent, or there is no tape. The operation adds to `written`, a gradient, nothing of
-    /// which is lent from now on.
+    /// Room for `shape`; none where so much is not lent, or there is no tape. The operation adds to `written`, a gradient: nothing
+    /// of it is lent from now on.
     Loan(Tape* tape, const Shape& shape, TensorView written) noexcept;
     ~Loan();
     Loan(const Loan&) = delete;
@@ -130,7 +131,8 @@ class Tape {
   std::unordered_map<const std::byte*, TensorView> parameters_;
   std::unordered_set<const std::byte*> wanted_;
   std::unordered_map<const std::byte*, TensorView> gradients_;
-  std::unordered_map<std::int64_t, std::vector<TensorView>> free_;  // by number of elements
+  std::unordered_map<const std::byte*, std::int64_t> rooms_;  // of memory_, and their elements
+  std::multimap<std::int64_t, float*> free_;                  // those that no gradient is in
   TensorView lent_ = {};
   std::vector<Step> steps_;
   std::unordered_set<const std::byte*> passing_;
