@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <set>
 
 #include "core/json.h"
 #include "core/memory.h"
@@ -57,25 +58,29 @@ std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value::Object&
   return vocab;
 }
 
-void require_merges(const ByteBpeModel& model) {
+void require_merges(const ByteBpeModel& model, std::size_t* compared) {
   if (!model.merges.empty() || model.ignore_merges) return;
   const auto is_markup = [](std::string_view token) {
     return (token.starts_with('<') && token.ends_with('>')) ||
            (token.starts_with('[') && token.ends_with(']'));
   };
-  const auto is_added = [&](std::string_view token) {
-    return token == model.unk_symbol ||
-           std::any_of(model.added_tokens.begin(), model.added_tokens.end(),
-                       [&](const AddedToken& added) { return added.content == token; });
+  std::size_t looked_at = 0;
+  const auto before = [&](std::string_view a, std::string_view b) {
+    ++looked_at;
+    return a < b;
   };
+  std::set<std::string_view, decltype(before)> own(before);  // a file may add as many tokens as it has others
+  for (const AddedToken& added : model.added_tokens) own.insert(added.content);
+  if (model.unk_symbol) own.insert(*model.unk_symbol);
   std::string bytes;
   for (const auto& [token, id] : model.vocab) {
     bytes.clear();
-    if (!append_spelled_bytes(token, bytes) || bytes.size() < 2 || is_markup(token) || is_added(token))
+    if (!append_spelled_bytes(token, bytes) || bytes.size() < 2 || is_markup(token) || own.contains(token))
       continue;
     fail<FormatError>(model.merges_source, "has no merge, expected those that make ", quote(token),
                       " and its like in ", model.vocab_source);
   }
+  if (compared != nullptr) *compared += looked_at;
 }
 
 ByteBpeModel parse_vocab_and_merges(std::string_view vocab, std::string_view merges,

@@ -4,7 +4,9 @@
 #include "gpt/text/tokenizer.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
+#include "text/byte_map.h"
 #include "text/small_bpe.h"
+#include "text/tokenizer_files.h"
 
 namespace gpt {
 namespace {
@@ -199,6 +201,19 @@ TEST(LoadTokenizer, TakesBytesAloneAndTokensOfTheirOwnWithoutMerges) {
   const std::string_view ignores = R"("ignore_merges": false)";
   json.replace(json.find(ignores), ignores.size(), R"("ignore_merges": true)");
   EXPECT_EQ(load({{"tokenizer.json", json}})->encode("ab"), (Ids{256}));
+}
+
+TEST(LoadTokenizer, ComparesFewTokensWhereManyAreAdded) {
+  ByteBpeModel model = test::small_bpe_model();
+  for (int i = 0; i < 2000; ++i) {
+    const char bytes[] = {static_cast<char>(i / 256), static_cast<char>(i)};
+    model.vocab.emplace_back(spell_bytes({bytes, 2}), 256 + i);
+    model.added_tokens.push_back({.content = model.vocab.back().first});
+  }
+  std::size_t compared = 0;
+  require_merges(model, &compared);
+  // A red-black tree of 2000 is at most 2 log2 2001 < 22 deep, and each way into it and down it compares once more.
+  EXPECT_LE(compared, 2 * 2000u * 23);
 }
 
 TEST(LoadTokenizer, SaysWhatIsMissing) {
