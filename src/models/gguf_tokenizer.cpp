@@ -112,6 +112,11 @@ class Exporter {
     if (model_.add_prefix_space) refuse("add_prefix_space is true, which llama.cpp would leave out");
     if (!model_.use_regex) refuse("use_regex is false, but llama.cpp splits text by GPT-2's pattern");
     if (model_.ignore_merges) refuse("ignore_merges is true, which llama.cpp has not for GPT-2");
+    try {
+      require_merges(model_);  // as reading it does
+    } catch (const FormatError& e) {
+      refuse(e.what());
+    }
     for (int byte = 0; model_.unk_symbol && byte < 256; ++byte) {
       const char c = static_cast<char>(byte);
       if (!tokenizer_.id_of(spell_bytes({&c, 1})))

@@ -28,9 +28,10 @@ std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value::Object&
 /// The two tokens of "a b", each not empty; nothing for any other text.
 std::optional<std::pair<std::string, std::string>> split_merge(std::string_view line);
 
-/// Throws FormatError naming merges_source where nothing merges and a token is there that ordinary text becomes by merges
-/// alone: the merges are lost, and every text would be single bytes. <pad> and [MASK] are not such tokens even where no file
-/// says what they are. Adds to `*compared` how many tokens it compared, n log n for n tokens and added tokens.
+/// Throws FormatError naming merges_source where nothing merges, but there is a token of two bytes that are tokens, such as the
+/// first of all merges makes: merges are lost, and every text would be single bytes. A vocabulary without one never had a merge
+/// that a text can meet. Added tokens and those with a use need no merge. Adds to `*compared` how many tokens it compared, n log n
+/// for n tokens and added tokens.
 void require_merges(const ByteBpeModel& model, std::size_t* compared = nullptr);
 
 /// The content and flags of {"content": ..., "lstrip": ..., ...}; missing flags are false.

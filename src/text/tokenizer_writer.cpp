@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/text/byte_bpe.h"
+#include "text/tokenizer_files.h"
 
 namespace gpt {
 namespace {
@@ -126,6 +127,7 @@ std::string merges_txt(const ByteBpeModel& model) {
 
 std::vector<TokenizerFile> ByteBpe::files() const try {
   const ByteBpeModel model = this->model();
+  require_merges(model);  // as those who read the files do
   std::vector<TokenizerFile> files;
   const auto has_file = [&](std::string_view name) {
     return std::any_of(model.files.begin(), model.files.end(),

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "core/json.h"
@@ -60,10 +61,6 @@ std::vector<std::pair<std::string, TokenId>> to_vocab(const json::Value::Object&
 
 void require_merges(const ByteBpeModel& model, std::size_t* compared) {
   if (!model.merges.empty() || model.ignore_merges) return;
-  const auto is_markup = [](std::string_view token) {
-    return (token.starts_with('<') && token.ends_with('>')) ||
-           (token.starts_with('[') && token.ends_with(']'));
-  };
   std::size_t looked_at = 0;
   const auto before = [&](std::string_view a, std::string_view b) {
     ++looked_at;
@@ -71,14 +68,24 @@ void require_merges(const ByteBpeModel& model, std::size_t* compared) {
   };
   std::set<std::string_view, decltype(before)> own(before);  // a file may add as many tokens as it has others
   for (const AddedToken& added : model.added_tokens) own.insert(added.content);
-  if (model.unk_symbol) own.insert(*model.unk_symbol);
+  for (const auto* use :
+       {&model.unk_symbol, &model.bos_token, &model.eos_token, &model.unk_token, &model.pad_token})
+    if (*use) own.insert(**use);
+  std::array<bool, 256> has_byte{};
   std::string bytes;
-  for (const auto& [token, id] : model.vocab) {
+  const auto bytes_of = [&](std::string_view token) -> std::string_view {
     bytes.clear();
-    if (!append_spelled_bytes(token, bytes) || bytes.size() < 2 || is_markup(token) || own.contains(token))
+    return append_spelled_bytes(token, bytes) ? bytes : std::string_view();
+  };
+  for (const auto& [token, id] : model.vocab)
+    if (bytes_of(token).size() == 1) has_byte[static_cast<unsigned char>(bytes[0])] = true;
+  for (const auto& [token, id] : model.vocab) {
+    const std::string_view two = bytes_of(token);
+    if (two.size() != 2 || !has_byte[static_cast<unsigned char>(two[0])] ||
+        !has_byte[static_cast<unsigned char>(two[1])] || own.contains(token))
       continue;
     fail<FormatError>(model.merges_source, "has no merge, expected those that make ", quote(token),
-                      " and its like in ", model.vocab_source);
+                      " and its like in ", model.vocab_source, ", unless they are added tokens");
   }
   if (compared != nullptr) *compared += looked_at;
 }

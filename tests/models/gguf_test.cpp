@@ -455,6 +455,7 @@ TEST(GgufTokenizer, RefusesWhatLlamaCppWouldDoOtherwise) {
   refuse([](auto& m, auto&) { m.use_regex = false; }, {"use_regex"});
   refuse([](auto& m, auto&) { m.ignore_merges = true; }, {"ignore_merges"});
   refuse([](auto& m, auto&) { m.unk_symbol = "x"; }, {"byte 0", "unk_token"});
+  refuse([](auto& m, auto&) { m.merges.clear(); }, {"has no merge", "\"ab\""});
   refuse([](auto& m, auto&) { m.added_tokens[1].lstrip = true; }, {"<user token>", "lstrip"});
   refuse([](auto& m, auto&) { m.added_tokens[1].single_word = true; }, {"<user token>", "single_word"});
   refuse([](auto& m, auto&) { m.suffix_tokens = {"<pad>"}; }, {"<pad>"});

@@ -197,6 +197,10 @@ TEST(LoadTokenizer, TakesBytesAloneAndTokensOfTheirOwnWithoutMerges) {
   EXPECT_EQ(tokenizer->encode("a a<|endoftext|>more"), (Ids{0, 1, 0, 3, 4}));
   EXPECT_EQ(load({{"vocab.json", R"({"a": 0, "<pad>": 1, "[MASK]": 2})"}, {"merges.txt", ""}})->encode("a"),
             (Ids{0}));
+  // No merge makes PAD of its bytes where no two of them are a token, nor AB where B is none.
+  EXPECT_EQ(load({{"vocab.json", R"({"A": 0, "D": 1, "P": 2, "PAD": 3, "AB": 4})"}, {"merges.txt", ""}})
+                ->encode("PAD"),
+            (Ids{2, 0, 1}));
   std::string json = test::small_tokenizer_json(R"(["a b"])", "[]");
   const std::string_view ignores = R"("ignore_merges": false)";
   json.replace(json.find(ignores), ignores.size(), R"("ignore_merges": true)");

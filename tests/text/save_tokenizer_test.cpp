@@ -63,6 +63,32 @@ TEST(SaveTokenizer, WritesTheFilesItWasReadFromUnchanged) {
   EXPECT_EQ(load_tokenizer(to.path())->eos_token_id(), 257);
 }
 
+TEST(SaveTokenizer, WritesWithoutMergesWhatCanBeReadAgainOrNothing) {
+  ByteBpeModel model = test::small_bpe_model();
+  model.vocab.emplace_back("PAD", 256);
+  model.vocab.emplace_back("OK", 257);
+  const TempDir dir;
+  write_file(dir / "vocab.txt", "another's");
+  test::expect_error<FormatError>([&] { ByteBpe(model).save(dir.path()); },
+                                  {"merges", "has no merge", "\"OK\"", "added tokens"});
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1);
+  ByteBpeModel added = model;
+  added.added_tokens = {{.content = "OK"}};
+  ByteBpeModel used = model;
+  used.pad_token = "OK";
+  ByteBpeModel without = model;
+  without.vocab.pop_back();
+  for (const ByteBpeModel& good : {added, used, without}) {
+    const ByteBpe tokenizer(good);
+    tokenizer.save(dir.path());
+    const auto again = load_tokenizer(dir.path());
+    EXPECT_EQ(again->encode("PAD"), (Ids{'P', 'A', 'D'}));
+    EXPECT_EQ(again->vocab_size(), tokenizer.vocab_size());
+    std::filesystem::remove(dir / "tokenizer.json");
+    EXPECT_EQ(load_tokenizer(dir.path())->vocab_size(), tokenizer.vocab_size());
+  }
+}
+
 TEST(SaveTokenizer, WritesATokenizerMadeInMemory) {
   const TempDir dir;
   const ByteBpe tokenizer(rich_model());

@@ -79,7 +79,8 @@ class ByteBpe final : public Tokenizer {
   ByteBpeModel model() const;
 
   /// Gives tokenizer.json (the one it was read from, else a new one), vocab.json and merges.txt, and the
-  /// tokenizer_config.json, special_tokens_map.json and added_tokens.json it was read with.
+  /// tokenizer_config.json, special_tokens_map.json and added_tokens.json it was read with. Throws FormatError as Tokenizer::files
+  /// says: make a token that no merge leads to an added token.
   std::vector<TokenizerFile> files() const override;
 
  private:

@@ -129,13 +129,14 @@ class Tokenizer {
   /// Another number for every object that is made in a process, but the same for copies of one.
   std::uint64_t instance() const noexcept { return instance_; }
 
-  /// The files from which transformers (and load_tokenizer) make the same tokenizer, names without a directory.
+  /// The files from which transformers (and load_tokenizer) make the same tokenizer, names without a directory. Throws FormatError
+  /// naming the token where load_tokenizer would refuse them: for a byte-level BPE without merges that has a token of two bytes.
   virtual std::vector<TokenizerFile> files() const = 0;
 
   /// Writes them into an existing directory, all or none; AtomicFiles says what a kill meanwhile leaves. What another tokenizer
   /// left there would change this one, or be read in its place: of tokenizer.json, vocab.json, merges.txt, vocab.txt,
   /// tokenizer.model, spiece.model, tokenizer_config.json, special_tokens_map.json and added_tokens.json, those that are not
-  /// among files() are removed, and no other file. Throws IoError naming the file.
+  /// among files() are removed, and no other file. Throws IoError naming the file, and as files(), with nothing written.
   void save(const std::filesystem::path& directory) const;
 
  private:
@@ -161,6 +162,8 @@ bool has_tokenizer(const std::filesystem::path& directory);
 /// Where nothing names them, bos, eos and unk of a byte-level BPE are "<|endoftext|>" if the vocabulary has it.
 /// Calls on_warning (when set) for clean_up_tokenization_spaces of a byte-level BPE: it has no effect, since the spaces are the
 /// text's own. As in transformers from 5.7 on; those before took spaces out of decoded text, and 4 wrote the key unasked.
+/// A byte-level BPE without merges is refused where merges must have been lost: where a token of two bytes, which are tokens, is
+/// neither an added token nor one of the *_token, and ignore_merges is not set.
 /// Throws IoError when the directory has no tokenizer or a file cannot be read, FormatError naming file and
 /// key or line, UnsupportedError naming what would change the result and is not supported.
 std::shared_ptr<const Tokenizer> load_tokenizer(
