@@ -21,10 +21,17 @@ MergeTable::MergeTable(std::size_t count) : slots_(std::bit_ceil(2 * count + 2),
 
 void MergeTable::add(TokenId left, TokenId right, TokenId merged) {
   const std::uint64_t key = key_of(left, right);
-  std::size_t i = home_of(key);
-  while (slots_[i] != kEmpty && slots_[i] >> kRankBits != key) i = (i + 1) & mask_;
-  slots_[i] = key << kRankBits | merged_.size();
+  const std::size_t position = position_of(key);
+  if (position == kNowhere)
+    crowded_.insert_or_assign(key, static_cast<Rank>(merged_.size()));
+  else
+    slots_[position] = key << kRankBits | merged_.size();
   merged_.push_back(merged);
+}
+
+MergeTable::Rank MergeTable::crowded_rank_of(std::uint64_t key) const noexcept {
+  const auto found = crowded_.find(key);
+  return found == crowded_.end() ? kNone : found->second;
 }
 
 void MergeTable::apply(std::vector<TokenId>& ids, std::size_t begin) const {

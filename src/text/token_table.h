@@ -10,17 +10,15 @@
 #include <vector>
 
 #include "gpt/core/token.h"
+#include "text/bounded_probe.h"
 
 namespace gpt {
 
 /// Open addressing with linear probing, at most half full. A slot holds up to eight bytes of its key, which are
-/// all of most tokens, so that a look-up seldom touches other memory. Keys that find no slot near their place, as those do
-/// that were made to have one hash, are held in order: a look-up stays quick whatever the keys are. Keys must outlive the table.
+/// all of most tokens, so that a look-up seldom touches other memory. It is quick whatever the keys are: bounded_probe.h. Keys must
+/// outlive the table.
 class TokenTable {
  public:
-  /// How many slots a look-up looks at. Few tokens, if any, have their slot as far away.
-  static constexpr std::size_t kMostSlots = 128;
-
   explicit TokenTable(std::size_t capacity) : slots_(std::bit_ceil(2 * capacity + 2)), keys_(slots_.size()) {}
 
   /// False when the key is there already.
@@ -45,7 +43,7 @@ class TokenTable {
   /// How many slots a look-up of the key looks at.
   std::size_t slots_seen(std::string_view key) const noexcept {
     const std::size_t position = position_of(key);
-    return position == kNowhere ? kMostSlots : ((position - hash_of(key)) & (slots_.size() - 1)) + 1;
+    return slots_to(position, hash_of(key), slots_.size() - 1);
   }
 
   static std::uint64_t hash_of(std::string_view key) noexcept { return hash(head_of(key), key); }
@@ -86,20 +84,14 @@ class TokenTable {
 
   // Where the key is, or the free slot where it belongs; kNowhere when neither is near.
   std::size_t position_of(std::string_view key) const noexcept {
-    const std::size_t mask = slots_.size() - 1;
     const std::uint64_t head = head_of(key);
-    const std::size_t home = hash(head, key);
-    for (std::size_t distance = 0; distance < kMostSlots; ++distance) {
-      const std::size_t i = (home + distance) & mask;
+    return bounded_probe(hash(head, key), slots_.size() - 1, [&](std::size_t i) {
       const Slot& slot = slots_[i];
-      if (slot.id < 0) return i;
-      if (slot.head != head || slot.length != static_cast<std::uint32_t>(key.size())) continue;
-      if (key.size() <= 8 || keys_[i] == key) return i;
-    }
-    return kNowhere;
+      if (slot.id < 0) return true;
+      if (slot.head != head || slot.length != static_cast<std::uint32_t>(key.size())) return false;
+      return key.size() <= 8 || keys_[i] == key;
+    });
   }
-
-  static constexpr std::size_t kNowhere = ~std::size_t{0};
 
   std::vector<Slot> slots_;
   std::vector<std::string_view> keys_;  // by slot

@@ -8,17 +8,16 @@
 #include <string>
 #include <vector>
 
+#include "text/without_factor.h"
+
 namespace gpt {
 namespace {
 
 // Keys of eight bytes that all have hashes whose lower half is 0: the hash function undone.
 std::vector<std::string> colliding_keys(std::uint32_t count) {
-  constexpr std::uint64_t kFactor = 0x9E3779B97F4A7C15u;
-  std::uint64_t inverse = kFactor;  // right in 3 bits; each step doubles them
-  for (int i = 0; i < 5; ++i) inverse *= 2 - kFactor * inverse;
   std::vector<std::string> keys;
   for (std::uint64_t half = 1; half <= count; ++half) {
-    std::uint64_t head = (half << 32 | half) * inverse;
+    std::uint64_t head = test::without_factor(half << 32 | half);
     head = (head ^ head >> 32) - 8;
     keys.emplace_back(8, '\0');
     std::memcpy(keys.back().data(), &head, 8);
@@ -49,10 +48,10 @@ TEST(TokenTable, LooksAtFewSlotsWhateverTheKeysAre) {
   }
   for (std::size_t i = 0; i + 1 < keys.size(); ++i) {
     EXPECT_EQ(table.find(keys[i]), static_cast<TokenId>(i));
-    EXPECT_LE(table.slots_seen(keys[i]), TokenTable::kMostSlots);
+    EXPECT_LE(table.slots_seen(keys[i]), kMostSlots);
   }
   EXPECT_EQ(table.find(keys.back()), -1);
-  EXPECT_LE(table.slots_seen(keys.back()), TokenTable::kMostSlots);
+  EXPECT_LE(table.slots_seen(keys.back()), kMostSlots);
 }
 
 }  // namespace
