@@ -11,60 +11,13 @@
 #include "gpt/text/utf8.h"
 #include "text/byte_map.h"
 #include "text/merge_table.h"
+#include "text/symbol_pairs.h"
 #include "text/word_counts.h"
 
 namespace gpt {
 namespace {
 
 constexpr std::string_view kWhere = "train_byte_bpe";
-
-/// A pair of symbols, and the words where it may be.
-struct Pair {
-  TokenId left = -1, right = -1;
-  TokenId merged = -1;  // what it became; -1: it has not merged
-  std::int64_t count = 0;
-  std::int64_t changed_by = -1;           // the last merge that made it more frequent
-  std::vector<std::uint32_t> words = {};  // ascending from merge to merge; some may have lost it
-};
-
-/// All pairs, each with a number.
-class Pairs {
- public:
-  Pairs() : slots_(1 << 12, kFree) {}
-
-  /// The number of a pair, made when it is new.
-  std::uint32_t number_of(TokenId left, TokenId right) {
-    std::size_t i = home_of(left, right);
-    for (; slots_[i] != kFree; i = (i + 1) & (slots_.size() - 1))
-      if (pairs_[slots_[i]].left == left && pairs_[slots_[i]].right == right) return slots_[i];
-    const auto number = static_cast<std::uint32_t>(pairs_.size());
-    pairs_.push_back({.left = left, .right = right});
-    slots_[i] = number;
-    if (2 * pairs_.size() > slots_.size()) grow();
-    return number;
-  }
-  Pair& operator[](std::uint32_t number) noexcept { return pairs_[number]; }
-  std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(pairs_.size()); }
-
- private:
-  static constexpr std::uint32_t kFree = ~std::uint32_t{0};
-
-  std::size_t home_of(TokenId left, TokenId right) const noexcept {
-    const std::uint64_t key = static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint64_t>(right);
-    return static_cast<std::size_t>((key * 0x9E3779B97F4A7C15u) >> 20) & (slots_.size() - 1);
-  }
-  void grow() {
-    slots_.assign(2 * slots_.size(), kFree);
-    for (std::uint32_t number = 0; number < size(); ++number) {
-      std::size_t i = home_of(pairs_[number].left, pairs_[number].right);
-      while (slots_[i] != kFree) i = (i + 1) & (slots_.size() - 1);
-      slots_[i] = number;
-    }
-  }
-
-  std::vector<std::uint32_t> slots_;
-  std::vector<Pair> pairs_;
-};
 
 class Trainer {
  public:
@@ -145,14 +98,14 @@ class Trainer {
   }
 
   void push(std::uint32_t pair) {
-    const Pair& p = pairs_[pair];
+    const SymbolPair& p = pairs_[pair];
     if (p.count >= options_.min_frequency) heap_.push({p.count, p.left, p.right, pair});
   }
 
   // A pair that occurs in word `w` more or less often than before.
   void change(TokenId left, TokenId right, std::int64_t by, std::uint32_t w) {
     const std::uint32_t number = pairs_.number_of(left, right);
-    Pair& pair = pairs_[number];
+    SymbolPair& pair = pairs_[number];
     pair.count += by;
     if (by < 0) return;
     if (pair.words.empty() || pair.words.back() != w) pair.words.push_back(w);
@@ -232,7 +185,7 @@ class Trainer {
   std::array<TokenId, 256> symbol_of_byte_{};
   std::vector<Word> words_;
   std::vector<TokenId> symbols_;  // of all words
-  Pairs pairs_;
+  SymbolPairs pairs_;
   std::priority_queue<Candidate> heap_;
   std::vector<std::uint32_t> changed_;  // the pairs that the present merge made more frequent
   std::int64_t merges_done_ = 0;

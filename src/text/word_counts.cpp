@@ -1,77 +1,13 @@
 #include "text/word_counts.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/parallel_try.h"
+#include "text/piece_counts.h"
 #include "text/pretokenizer.h"
 
 namespace gpt {
 namespace {
-
-/// A hash table from pieces to counts.
-class PieceCounts {
- public:
-  PieceCounts() : slots_(1 << 12) {}
-
-  void add(std::string_view piece, std::int64_t count) {
-    const std::uint64_t hash = hash_of(piece);
-    std::size_t i = hash & (slots_.size() - 1);
-    while (slots_[i].count != 0 && (slots_[i].hash != hash || slots_[i].piece != piece))
-      i = (i + 1) & (slots_.size() - 1);
-    if (slots_[i].count == 0) {
-      slots_[i] = {piece, hash, count};
-      if (2 * ++used_ > slots_.size()) grow();
-    } else {
-      slots_[i].count += count;
-    }
-  }
-
-  template <class F>
-  void each(F&& f) const {
-    for (const Slot& slot : slots_)
-      if (slot.count != 0) f(slot.piece, slot.count);
-  }
-  std::size_t size() const noexcept { return used_; }
-
- private:
-  struct Slot {
-    std::string_view piece;
-    std::uint64_t hash = 0;
-    std::int64_t count = 0;
-  };
-
-  static std::uint64_t hash_of(std::string_view piece) noexcept {
-    std::uint64_t h = piece.size();
-    const auto mix = [&h](std::uint64_t word) {
-      h = (h ^ word) * 0x9E3779B97F4A7C15u;
-      h ^= h >> 32;
-    };
-    for (; piece.size() >= 8; piece.remove_prefix(8)) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, piece.data(), 8);
-      mix(word);
-    }
-    std::uint64_t word = 0;
-    if (!piece.empty()) std::memcpy(&word, piece.data(), piece.size());
-    mix(word);
-    return h;
-  }
-
-  void grow() {
-    std::vector<Slot> old(2 * slots_.size());
-    old.swap(slots_);
-    for (const Slot& slot : old) {
-      if (slot.count == 0) continue;
-      std::size_t i = slot.hash & (slots_.size() - 1);
-      while (slots_[i].count != 0) i = (i + 1) & (slots_.size() - 1);
-      slots_[i] = slot;
-    }
-  }
-
-  std::vector<Slot> slots_;
-  std::size_t used_ = 0;
-};
 
 // Where the first part of at least `least` bytes ends: at a place where the pattern always cuts, or the text's end.
 std::size_t part_size(std::string_view text, std::size_t least) {
