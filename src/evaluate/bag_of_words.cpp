@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <map>
 #include <string>
-#include <unordered_map>
 #include <utility>
 
 #include "core/float_environment.h"
@@ -89,7 +89,7 @@ using Features = std::vector<Feature>;
 }  // namespace
 
 struct BagOfWords::Data {
-  std::unordered_map<std::string, std::size_t> index;
+  std::map<std::string, std::size_t> index;
   std::vector<double> rarity;   // of each feature
   std::vector<double> weights;  // [features, classes], then [classes] biases
   std::size_t classes = 0;
@@ -137,7 +137,7 @@ BagOfWords BagOfWords::train(std::span<const std::string_view> texts, std::span<
       fail<ArgumentError>(kBag, "inverse_penalty is ", options.inverse_penalty, ", expected more than 0");
     auto data = std::make_shared<Data>();
     data->classes = static_cast<std::size_t>(class_count);
-    std::unordered_map<std::string, std::int64_t> frequencies;
+    std::map<std::string, std::int64_t> frequencies;
     for (const std::string_view text : texts)
       for (const auto& [word, count] : counts_of(text)) ++frequencies[word];
     std::vector<std::string> kept;

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <queue>
-#include <unordered_map>
 
 #include "core/memory.h"
 #include "core/quote.h"
@@ -181,7 +181,7 @@ class Trainer {
 
   const BpeTrainingOptions& options_;
   ByteBpeModel model_;
-  std::unordered_map<std::string, TokenId> ids_;  // by spelling
+  std::map<std::string, TokenId> ids_;  // by spelling
   std::array<TokenId, 256> symbol_of_byte_{};
   std::vector<Word> words_;
   std::vector<TokenId> symbols_;  // of all words

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 
 #include "core/file_status.h"
@@ -61,7 +61,7 @@ void require_same_wordpiece(const JsonObject& root, const WordPieceModel& own) {
   require_same(model, "unk_token", own.unk_token);
   require_same(model, "continuing_subword_prefix", "##");
   require_same(model, "max_input_chars_per_word", 100);
-  std::unordered_map<std::string_view, TokenId> ids;
+  std::map<std::string_view, TokenId> ids;
   for (std::size_t i = 0; i < own.vocab.size(); ++i)
     ids.insert_or_assign(own.vocab[i], static_cast<TokenId>(i));  // of equal ones the last counts
   const json::Value::Object& vocab = model.required_object("vocab").members();

@@ -60,7 +60,7 @@ const PlainVocabulary::Token& PlainVocabulary::at(TokenId id, std::string_view o
 }
 
 std::optional<TokenId> PlainVocabulary::find(std::string_view spelling) const {
-  const auto found = ids_.find(std::string(spelling));
+  const auto found = ids_.find(spelling);
   return found == ids_.end() ? std::nullopt : std::optional(found->second);
 }
 

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -58,7 +59,7 @@ class PlainVocabulary {
   void add_one(AddedToken& token, std::string_view vocab_source);
 
   std::vector<Token> tokens_;
-  std::unordered_map<std::string, TokenId> ids_;
+  std::map<std::string, TokenId, std::less<>> ids_;
 };
 
 /// Adds what tells two lists of added tokens apart.

@@ -6,7 +6,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -45,7 +44,7 @@ class SideFiles {
   void read_named_tokens(const JsonObject& object);
 
   std::vector<AddedToken> added_tokens_;
-  std::unordered_map<std::string, std::size_t> index_;  // of added_tokens_ by content
+  std::map<std::string, std::size_t> index_;  // of added_tokens_ by content
   std::map<std::string, std::optional<std::string>, std::less<>> named_;
   json::Value::Object config_;
   std::string config_source_ = "tokenizer_config.json";

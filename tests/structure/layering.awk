@@ -124,6 +124,9 @@ function check_code(s,    name) {
       s ~ UNQUALIFIED LIBM "[fl][ \t]*[(]" || s ~ B "__builtin_" LIBM "[fl]?[ \t]*[(]")
     breach("libm's result differs between systems: use gpt/core/math.h (or the kernels' polynomials)")
 
+  if (s ~ /unordered_(multi)?(map|set)[ \t]*<[ \t]*(const[ \t]+)?std::(u8|u16|u32|w)?string/)
+    breach("files can hold strings that were made to have one hash: use a map or set in order, or text/token_table.h")
+
   if (area == "include" && s ~ /^[ \t]*#[ \t]*define[ \t]/) {
     name = s; sub(/^[ \t]*#[ \t]*define[ \t]+/, "", name); sub(/[^A-Za-z0-9_].*/, "", name)
     if (name !~ /^GPT_/) breach("macro " name ": expected the prefix GPT_")

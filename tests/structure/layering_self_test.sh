@@ -90,6 +90,11 @@ refuse src/ops/a.cpp '  y = ::log(x);'
 refuse src/ops/a.cpp '  using std::pow;'
 accept src/ops/a.cpp '  y = math::exp(x) + gpt::math::log(x) + std::sqrt(x) + std::fma(a, b, c);'
 accept src/kernels/a.inl '  F32x16 y = exp(x);'
+# hash tables
+refuse src/text/a.h '  std::unordered_map<std::string, TokenId> ids_;'
+refuse src/io/a.cpp '  std::unordered_multiset< const std::string_view> seen;'
+accept src/core/a.cpp '  std::unordered_map<std::uint64_t, std::string> names; std::map<std::string, int> ids;'
+accept examples/a.cpp '  std::unordered_set<std::string> seen;'
 # macros
 refuse include/gpt/core/a.h '#define MAX(a, b) a'
 accept include/gpt/core/a.h '#define GPT_API'

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -290,7 +290,7 @@ class GbnfParser {
   Rules rules_;
   std::size_t at_ = 0;
   int depth_ = 0;
-  std::unordered_map<std::string, Rules::Rule> names_;
+  std::map<std::string, Rules::Rule> names_;
   std::vector<bool> is_defined_;        // by rule
   std::vector<std::size_t> first_use_;  // the place
 };

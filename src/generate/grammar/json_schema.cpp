@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -272,7 +272,7 @@ class SchemaGrammar {
     if (names.size() > kMaxNames)
       fail<ArgumentError>(kSchemaSource, quote(demands.pointer), " names ", names.size(),
                           " members, more than the limit of ", kMaxNames);
-    const std::unordered_set<std::string_view> required(demands.required.begin(), demands.required.end());
+    const std::set<std::string_view> required(demands.required.begin(), demands.required.end());
     Rules::List list;
     std::vector<std::string> done;
     for (const std::string& name : names) {

@@ -402,9 +402,8 @@ std::string SchemaReader::key_of(const json::Value& value, const std::string& po
   return key;
 }
 
-std::unordered_set<std::string> SchemaReader::keys_of(const json::Value::Array& values,
-                                                      const std::string& pointer) {
-  std::unordered_set<std::string> keys;
+std::set<std::string> SchemaReader::keys_of(const json::Value::Array& values, const std::string& pointer) {
+  std::set<std::string> keys;
   for (const json::Value& value : values) keys.insert(key_of(value, pointer));
   return keys;
 }

@@ -3,12 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
-#include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -56,8 +56,8 @@ struct Demands {
   };
   struct Members {
     std::vector<std::pair<std::string, SchemaRef>> named;
-    std::optional<SchemaRef> others;                                // unset: not said
-    std::unordered_map<std::string_view, std::size_t> places = {};  // in named, by name
+    std::optional<SchemaRef> others;                      // unset: not said
+    std::map<std::string_view, std::size_t> places = {};  // in named, by name
   };
 
   unsigned types = kAnyType;
@@ -118,7 +118,7 @@ class SchemaReader {
                       std::vector<Demands>& all);
   bool exclude_each_other(const Demands& a, const Demands& b, int depth);
   std::string key_of(const json::Value& value, const std::string& pointer);
-  std::unordered_set<std::string> keys_of(const json::Value::Array& values, const std::string& pointer);
+  std::set<std::string> keys_of(const json::Value::Array& values, const std::string& pointer);
   SchemaRef resolve(const json::Value& reference, const std::string& pointer);
 
   const json::Value& root_;
