@@ -1,10 +1,6 @@
 #!/bin/sh
 # Runs check_all.sh with a stand-in for golden_check, which prints the quantities it is given, and no others.
-set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-tree=$(mktemp -d)
-trap 'rm -rf "$tree"' EXIT
-failed=0
+. "$(dirname "$0")/../support/script_test.sh"
 
 # expect STATUS QUANTITY...: what check_all.sh ends with where these are skipped, and of the training the steps from 5 on.
 expect() {
@@ -19,12 +15,8 @@ expect() {
     echo "for quantity in \$quantities; do printf 'folder\t%s\t-\t-\tskip\n' \"\$quantity\"; done"
   } > "$tree/golden_check"
   chmod +x "$tree/golden_check"
-  status=0
-  output=$(GPT_GOLDENS='' GPT_FORCE_ISA=$isa sh "$here/check_all.sh" "$tree/golden_check" "$tree" "$steps") || status=$?
-  [ $status = "$expected" ] && return
-  echo "skipped: $*; $steps steps of $isa: check_all.sh ends with $status, expected $expected:"
-  echo "$output"
-  failed=1
+  expect_status "$expected" "skipped: $*; $steps steps of $isa" \
+    env GPT_GOLDENS= GPT_FORCE_ISA=$isa sh "$here/check_all.sh" "$tree/golden_check" "$tree" "$steps"
 }
 isa=avx2 steps=5 how=ok
 expect 0

@@ -1,10 +1,6 @@
 #!/bin/sh
 # Feeds layering.sh one breach of every rule and expects each to be reported at its line, and no harmless line.
-set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-tree=$(mktemp -d)
-trap 'rm -rf "$tree"' EXIT
-status=0
+. "$(dirname "$0")/../support/script_test.sh"
 
 # refuse, accept FILE LINE: layering.sh must, or must not, complain about FILE when its second line is LINE.
 put() {
@@ -16,15 +12,15 @@ put() {
 refuse() {
   put "$1" "$2"
   if output=$(sh "$here/layering.sh" "$tree"); then
-    echo "not found: $1: $2"; status=1
+    echo "not found: $1: $2"; failed=1
   elif ! echo "$output" | grep -q "^$1:2: "; then
-    echo "not reported as $1:2: $2"; echo "$output"; status=1
+    echo "not reported as $1:2: $2"; echo "$output"; failed=1
   fi
 }
 accept() {
   put "$1" "$2"
   if ! output=$(sh "$here/layering.sh" "$tree"); then
-    echo "wrongly refused: $1: $2"; echo "$output"; status=1
+    echo "wrongly refused: $1: $2"; echo "$output"; failed=1
   fi
 }
 
@@ -100,11 +96,11 @@ refuse include/gpt/core/a.h '#define MAX(a, b) a'
 accept include/gpt/core/a.h '#define GPT_API'
 put include/gpt/core/a.h "$(printf '#define GPT_%s\n' A B C D E)"
 if sh "$here/layering.sh" "$tree" > "$tree/output"; then
-  echo 'not found: a fifth macro'; status=1
+  echo 'not found: a fifth macro'; failed=1
 fi
 # comments over several lines
 accept src/io/a.cpp "$(printf '/* std::exp(x)\n printf("") */')"
 refuse src/io/a.cpp "/* a comment */ std::exit(1);"
 
-[ $status = 0 ] && echo 'every breach is found'
-exit $status
+[ $failed = 0 ] && echo 'every breach is found'
+exit $failed
