@@ -72,7 +72,7 @@ float to_float(const HfConfig& file, std::string_view key, double value) {
   return static_cast<float>(value);
 }
 
-/// Throws FormatError for a null where transformers makes no network without a value; an absent key has its default.
+/// Throws FormatError for a null that is no value to transformers, or another than the default; an absent key has its default.
 void refuse_null(const HfConfig& file, std::string_view key, std::string_view expected) {
   if (!key.empty() && file.has(key) && file.is_null(key))
     fail<FormatError>(file.source(), key, " is null, expected ", expected);
@@ -140,11 +140,15 @@ Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
   }
   if (file.get_int("n_inner") == 0)
     fail<ArgumentError>(file.source(), "n_inner is 0, expected null or at least 1");
-  refuse_null(file, "layer_norm_epsilon", "a number");
-  for (const FloatKey& k : kFloatKeys)
+  for (const FloatKey& k : kFloatKeys) {
+    refuse_null(file, k.name, "a number");
     if (const auto value = file.get_float(k.name)) c.*k.member = to_float(file, k.name, *value);
-  for (const BoolKey& k : kBoolKeys)
+  }
+  // Null is false to transformers, whatever the default.
+  for (const BoolKey& k : kBoolKeys) {
+    refuse_null(file, k.name, "true or false");
     if (const auto value = file.get_bool(k.name)) c.*k.member = *value;
+  }
   refuse_null(file, "activation_function", "a name");
   if (const auto name = file.get_string("activation_function")) {
     const auto known = ops::activation_from_name(*name);

@@ -171,7 +171,9 @@ TEST(Gpt2Config, RefusesWrongTypesByKey) {
 
 TEST(Gpt2Config, RefusesNullForWhatNoNetworkCanDoWithout) {
   for (const char* key : {"layer_norm_epsilon", "activation_function", "vocab_size", "n_positions", "n_embd",
-                          "n_layer", "n_head", "hidden_size"})
+                          "n_layer", "n_head", "hidden_size", "initializer_range", "resid_pdrop",
+                          "embd_pdrop", "attn_pdrop", "scale_attn_weights", "scale_attn_by_inverse_layer_idx",
+                          "reorder_and_upcast_attn", "tie_word_embeddings"})
     EXPECT_THAT(refused<FormatError>(concat(R"({"model_type": "gpt2", ")", key, "\": null}")),
                 HasSubstr(concat("[config.json] ", key, " is null, expected ")));
   EXPECT_THAT(refused<FormatError>(R"({"model_type": null, "architectures": ["GPT2LMHeadModel"]})"),
