@@ -54,14 +54,21 @@ Tensor load_parameter(const Checkpoint& file, const std::string& name, const Sha
   return options.dtype ? tensor.to(*options.dtype) : tensor;
 }
 
-/// Whether two tensors of equal type and shape hold the same bytes. Of a mapped file no more than two pieces stay in memory.
-bool have_equal_bytes(const Checkpoint& file, const std::string& first, const std::string& second) {
+void throw_if_stopped(const Checkpoint& file, const LoadOptions& options) {
+  if (options.stop.stop_requested()) fail<CancelledError>(file.source(), "loading was stopped");
+}
+
+/// Whether two tensors of equal type and shape hold the same bytes. Of tensors that are mapped, not copied (Checkpoint::tensor), no
+/// more than two pieces stay in memory.
+bool have_equal_bytes(const Checkpoint& file, const std::string& first, const std::string& second,
+                      const LoadOptions& options) {
   constexpr std::size_t kPiece = std::size_t{4} << 20;
   const Tensor a = file.tensor(first), b = file.tensor(second);
   const auto *left = static_cast<const std::byte*>(a.view().raw()),
              *right = static_cast<const std::byte*>(b.view().raw());
   bool equal = true;
   for (std::size_t at = 0, size = file.info(first).nbytes; equal && at < size; at += kPiece) {
+    throw_if_stopped(file, options);
     equal = std::memcmp(left + at, right + at, std::min(kPiece, size - at)) == 0;
     for (const std::string& name : {first, second}) file.drop_pages(name);
   }
@@ -75,7 +82,7 @@ void compare_tied_head(const Checkpoint& file, const std::string& head, const Lo
   const std::string wte = name_in(file, "wte.weight");
   const TensorInfo &a = file.info(head), &b = file.info(wte);
   const bool same =
-      a.stored_dtype == b.stored_dtype && a.shape == b.shape && have_equal_bytes(file, head, wte);
+      a.stored_dtype == b.stored_dtype && a.shape == b.shape && have_equal_bytes(file, head, wte, options);
   if (!same)
     warn(options, concat("[", file.source(), "] ", head, " differs from ", wte,
                          " and is not used, because config.json ties them "
@@ -96,11 +103,8 @@ Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, QuantizedMat
   Gpt2 network(config);
   std::set<std::string, std::less<>> used;
   PagePool pool;
-  const auto throw_if_stopped = [&] {
-    if (options.stop.stop_requested()) fail<CancelledError>(file.source(), "loading was stopped");
-  };
   const auto load = [&](const std::string& parameter, Tensor& tensor, const Shape& expected) {
-    throw_if_stopped();
+    throw_if_stopped(file, options);
     const std::string name = name_in(file, parameter);
     tensor = load_parameter(file, name, expected, options);
     used.insert(name);
@@ -108,7 +112,7 @@ Gpt2 load_network(const Checkpoint& file, const Gpt2Config& config, QuantizedMat
   const auto load_matrix = [&](const std::string& parameter, ops::Weight& weight) {
     const auto format = quantized.find(parameter);
     if (format == quantized.end()) return load(parameter, weight.values, weight.file_shape());
-    throw_if_stopped();
+    throw_if_stopped(file, options);
     const std::string name = name_in(file, parameter);
     load_quantized(file, name, format->second, weight);
     used.insert({name, scales_of(name), zero_points_of(name)});

@@ -172,6 +172,22 @@ TEST(ModelLoad, StopsWhenAsked) {
               HasSubstr("model.safetensors"));
 }
 
+TEST(ModelLoad, StopsBeforeATiedHeadIsComparedToItsEnd) {
+  const TempDir tmp;
+  CheckpointFiles files;
+  files.tensors().push_back({"lm_head.weight", files.tensor("wte.weight").clone()});
+  files.tensor("lm_head.weight").data<float>()[5] += 1;
+  const fs::path directory = files.write(tmp / "m");
+  std::stop_source source;
+  source.request_stop();
+  std::vector<std::string> warnings;
+  const LoadOptions options{.on_warning = [&](std::string_view w) { warnings.emplace_back(w); },
+                            .stop = source.get_token()};
+  EXPECT_THAT(message_of<CancelledError>([&] { Model::load(directory, options); }),
+              HasSubstr("model.safetensors"));
+  EXPECT_THAT(warnings, IsEmpty());
+}
+
 TEST(ModelLoad, MapsWithoutCopying) {
   const TempDir tmp;
   const fs::path directory = CheckpointFiles().write(tmp / "m");
