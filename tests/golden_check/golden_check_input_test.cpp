@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "golden_edit.h"
+#include "gpt/models/model.h"
 
 namespace gpt::golden {
 namespace {
@@ -104,6 +105,61 @@ TEST(GoldenCheckInput, RefusesLabelsThatAreNoTokens) {
     EXPECT_THAT(verdict.err, HasSubstr(tensor));
     folder.restore();
   }
+}
+
+TEST(GoldenCheckInput, RefusesFewerBatchesThanSteps) {
+  FolderCopy folder(committed("models/tiny"));
+  edit_safetensors(folder / "golden.safetensors", [](Json& header, std::string&) {
+    // Of the same bytes, so that nothing else is wrong.
+    for (const char* tensor : {"train_input_ids", "train_labels"}) {
+      Json& shape = header.at(tensor).at("shape");
+      shape[1] = shape[0].get<std::int64_t>() * shape[1].get<std::int64_t>();
+      shape[0] = 1;
+    }
+  });
+  const Verdict verdict = folder.judge();
+  EXPECT_EQ(verdict.exit_status, 2);
+  EXPECT_THAT(verdict.err,
+              HasSubstr((folder / "golden.safetensors").string() + ": train_input_ids has shape [1, "));
+}
+
+TEST(GoldenCheckInput, RefusesRowsThatTheParameterDoesNotHave) {
+  FolderCopy folder(committed("models/tiny"));
+  // Beside the whole tensors, a row of each: `row` of `parameter`.
+  const auto judged = [&](const std::string& parameter, std::int64_t row, std::size_t columns) {
+    folder.restore();
+    edit_safetensors(folder / "golden.safetensors", [&](Json& header, std::string& data) {
+      const auto add = [&](const std::string& name, const char* dtype, const Json& shape,
+                           const std::string& bytes) {
+        header[name] = {
+            {"dtype", dtype}, {"shape", shape}, {"data_offsets", {data.size(), data.size() + bytes.size()}}};
+        data += bytes;
+      };
+      add("rows." + parameter, "I64", {1}, std::string(reinterpret_cast<const char*>(&row), sizeof row));
+      for (const char* kind : {"grad_rows.", "adamw1_rows."})
+        add(kind + parameter, "F32", {1, columns}, std::string(columns * sizeof(float), '\0'));
+    });
+    edit_json(folder / "golden.json", [&](Json& json) {
+      for (const char* kind : {"grad_rows.", "adamw1_rows."})
+        json["tolerances"][kind + parameter]["max_abs"] = 0.0;
+    });
+    return folder.judge();
+  };
+  const Model model = Model::load(folder.path());
+  const auto columns = static_cast<std::size_t>(model.config().n_embd);
+  for (const std::int64_t row : {std::int64_t{-1}, model.config().vocab_size, std::int64_t{300'000'000}}) {
+    const Verdict verdict = judged("wte.weight", row, columns);
+    EXPECT_EQ(verdict.exit_status, 2);
+    EXPECT_THAT(verdict.err,
+                HasSubstr(concat((folder / "golden.safetensors").string(), ": rows.wte.weight holds ", row,
+                                 ", expected rows from 0 to ", model.config().vocab_size - 1)));
+  }
+  const Verdict last = judged("wte.weight", model.config().vocab_size - 1, columns);
+  EXPECT_EQ(last.exit_status, 1);
+  EXPECT_EQ(last.line("adamw1_rows.wte.weight").status, "FAIL");  // it is not zeros
+  const Verdict bias = judged("ln_f.bias", 0, columns);
+  EXPECT_EQ(bias.exit_status, 2);
+  EXPECT_THAT(bias.err, HasSubstr("golden.safetensors: rows.ln_f.bias is given for shape ["));
 }
 
 TEST(GoldenCheckInput, FailsOnAStepThatIsNotInItsPlace) {

@@ -12,6 +12,8 @@
 namespace gpt::golden {
 namespace {
 
+constexpr int kSteps = 5;  // of AdamW
+
 // Rows of equal length and their labels; several such batches when the tensor is [S, B, T].
 struct Batches {
   std::vector<TokenId> ids, labels;
@@ -22,6 +24,9 @@ struct Batches {
     const Shape& shape = expected.shape(ids_name);
     if (shape.rank() != rank || shape.numel() == 0)
       throw Unreadable(concat(expected.source(), ": ", ids_name, " has shape ", shape.to_string()));
+    if (rank == 3 && shape[0] < kSteps)
+      throw Unreadable(concat(expected.source(), ": ", ids_name, " has shape ", shape.to_string(),
+                              ", expected batches of ", kSteps, " steps"));
     ids = token_ids(expected.ints(ids_name), ids_name);
     const std::string& from = expected.contains(labels_name) ? labels_name : ids_name;
     for (const std::int64_t label : expected.labels(from, shape))
@@ -51,10 +56,18 @@ std::map<std::string, Tensor> copies(const Parameters& parameters, TensorView Pa
   return all;
 }
 
-std::vector<float> selected_rows(const Tensor& matrix, std::span<const std::int64_t> rows) {
+/// The rows of the matrix that the tensor `key` names.
+std::vector<float> selected_rows(const Tensor& matrix, const ExpectedTensors& expected,
+                                 const std::string& key) {
+  const auto fail = [&](const auto&... what) {
+    throw Unreadable(concat(expected.source(), ": ", key, " ", what...));
+  };
+  if (matrix.shape().rank() != 2)
+    fail("is given for shape ", matrix.shape().to_string(), ", which has no rows");
   std::vector<float> out;
   const auto columns = static_cast<std::size_t>(matrix.dim(1));
-  for (const std::int64_t row : rows) {
+  for (const std::int64_t row : expected.ints(key)) {
+    if (row < 0 || row >= matrix.dim(0)) fail("holds ", row, ", expected rows from 0 to ", matrix.dim(0) - 1);
     const auto from = matrix.span<float>().subspan(static_cast<std::size_t>(row) * columns, columns);
     out.insert(out.end(), from.begin(), from.end());
   }
@@ -190,7 +203,7 @@ void TrainingChecks::train() {
                                .adam_epsilon = constant("eps"),
                                .weight_decay = constant("weight_decay")});
   Arena arena;
-  for (std::size_t step = 0; step < 5; ++step) {
+  for (std::size_t step = 0; step < kSteps; ++step) {
     parameters.zero_gradients();
     losses_.push_back(add_gradients(model.network(), parameters, arena, batches.batch(step)));
     norms_.push_back(parameters.gradient_norm());
@@ -214,10 +227,10 @@ Outcome TrainingChecks::gradient(const Entry& entry) {
   const double tolerance = kGradientTolerance * expected_.scale(entry.name);
   if (!quantity.rows)
     return compare_reals(gradient.span<float>(), expected_.reals(entry.name, gradient.shape()), tolerance);
-  const auto rows = expected_.ints("rows." + quantity.name);
-  const std::vector<float> selected = selected_rows(gradient, rows);
+  const std::string rows = "rows." + quantity.name;
+  const std::vector<float> selected = selected_rows(gradient, expected_, rows);
   return compare_reals(std::span(selected),
-                       expected_.reals(entry.name, {static_cast<std::int64_t>(rows.size()), gradient.dim(1)}),
+                       expected_.reals(entry.name, {expected_.shape(rows).numel(), gradient.dim(1)}),
                        tolerance);
 }
 
@@ -228,11 +241,11 @@ Outcome TrainingChecks::parameter(const Entry& entry) {
   if (!quantity.rows)
     return compare_trained(parameter.span<float>(), expected_.reals(entry.name, parameter.shape()),
                            quantity.name, steps);
-  const auto rows = expected_.ints("rows." + quantity.name);
-  return compare_trained(
-      selected_rows(parameter, rows),
-      expected_.reals(entry.name, {static_cast<std::int64_t>(rows.size()), parameter.dim(1)}), quantity.name,
-      steps);
+  const std::string rows = "rows." + quantity.name;
+  const std::vector<float> selected = selected_rows(parameter, expected_, rows);
+  return compare_trained(selected,
+                         expected_.reals(entry.name, {expected_.shape(rows).numel(), parameter.dim(1)}),
+                         quantity.name, steps);
 }
 
 Outcome TrainingChecks::train_loss(const Entry& entry) {
