@@ -17,6 +17,7 @@
 
 #include <gpt/gpt.h>
 
+#include "output_place.h"
 #include "program.h"
 
 namespace {
@@ -184,7 +185,7 @@ void save(const gpt::Model& model, const Plan& plan, const Request& request, std
   else if (plan.to == Format::kLlmc)
     gpt::save_llmc(model, request.output, plan.dtype ? *plan.dtype : llmc_dtype(model));
   else
-    model.save(request.output, {.dtype = plan.dtype});
+    program::save_model(model, request.output, {.dtype = plan.dtype});
 }
 
 std::uintmax_t bytes_of(Format format, const fs::path& path) {
@@ -216,11 +217,7 @@ int convert(const Request& request) {
     gpt::merge_adapter(*gpt::load_adapter(model.network(), *request.adapter, program::warn), model.network());
   if (request.tokenizer) model.set_tokenizer(gpt::load_tokenizer(*request.tokenizer, program::warn));
   if (!model.has_tokenizer() && plan.to != Format::kLlmc)
-    program::warn(
-        gpt::concat("there is no tokenizer: --tokenizer DIR gives one",
-                    plan.to == Format::kHuggingFace && gpt::has_tokenizer(request.output)
-                        ? gpt::concat("; that in ", request.output, " is removed, which is not this model's")
-                        : ""));
+    program::warn("there is no tokenizer: --tokenizer DIR gives one");
   warn_of_lost_settings(model, plan.to);
   if (plan.to == Format::kHuggingFace && dequantize(model))
     program::warn(gpt::concat("int8 and int4 matrices are written as ",

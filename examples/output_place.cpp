@@ -6,6 +6,9 @@
 #include <vector>
 
 #include <gpt/core/error.h>
+#include <gpt/text/tokenizer.h>
+
+#include "program.h"
 
 namespace program {
 namespace {
@@ -51,6 +54,13 @@ void require_not_read(std::string_view option, const fs::path& output, std::span
     if (fs::equivalent(path, output, error) || (of_a_model && fs::equivalent(path, directory, error)))
       gpt::fail<gpt::ArgumentError>(option, output.string(), " would be replaced, which is read (", path,
                                     "): choose another");
+}
+
+void save_model(const gpt::Model& model, const std::string& directory, const gpt::SaveOptions& options) {
+  const bool adapter_alone = model.network().adapter() != nullptr;
+  if (!adapter_alone && !model.has_tokenizer() && gpt::has_tokenizer(directory))
+    warn(gpt::concat("the tokenizer in ", directory, " is removed: the model that is saved there has none"));
+  model.save(directory, options);
 }
 
 }  // namespace program

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include <gpt/models/model.h>
+
 namespace program {
 
 /// The first file of a model or an adapter that the directory holds: weights, configuration or tokenizer. Empty: none.
@@ -15,5 +17,8 @@ std::string model_file_in(const std::filesystem::path& directory);
 /// among them), or a file of the model in one of the directories that are read.
 void require_not_read(std::string_view option, const std::filesystem::path& output,
                       std::span<const std::string> read);
+
+/// Model::save, which removes a tokenizer that is there and not this model's: says so first.
+void save_model(const gpt::Model& model, const std::string& directory, const gpt::SaveOptions& options = {});
 
 }  // namespace program

@@ -15,6 +15,7 @@
 
 #include <gpt/gpt.h>
 
+#include "output_place.h"
 #include "program.h"
 
 namespace {
@@ -307,7 +308,7 @@ int prune(const Request& request) {
   }
   report.layers = model.config().n_layer;
   report.perplexity_after = perplexity();
-  model.save(request.output_dir);
+  program::save_model(model, request.output_dir);
   report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   if (request.json)
     program::Output().write(to_json(report));

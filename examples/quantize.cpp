@@ -14,6 +14,7 @@
 
 #include <gpt/gpt.h>
 
+#include "output_place.h"
 #include "program.h"
 
 namespace {
@@ -191,7 +192,7 @@ int quantize(const Request& request) {
   report.quantize_s = seconds_since(start);
   start = Clock::now();
   report.bytes_before = weight_bytes(request.model);
-  model.save(request.output_dir);
+  program::save_model(model, request.output_dir);
   report.bytes_after = weight_bytes(request.output_dir);
   report.save_s = seconds_since(start);
   if (request.json)

@@ -128,6 +128,25 @@ TEST_F(PruneProgram, DropsNothingByNumbersThatAreNone) {
   EXPECT_FALSE(std::filesystem::exists(dir_ / "out"));
 }
 
+// It would be loaded with a model that it is not of.
+TEST_F(PruneProgram, SaysThatItRemovesATokenizerThatIsNotTheModels) {
+  for (const auto& [directory, file] : {std::pair("bare", "config.json"),
+                                        {"bare", "model.safetensors"},
+                                        {"out", "vocab.json"},
+                                        {"out", "merges.txt"}}) {
+    std::filesystem::create_directory(dir_ / directory);
+    std::filesystem::copy_file(std::filesystem::path(kDemo) / file, dir_ / directory / file);
+  }
+  const std::vector<std::string> command = {
+      GPT_PRUNE, "--model", dir_ / "bare", "--output-dir", dir_ / "out", "--layers", "1"};
+  const std::string warning = "warning: the tokenizer in " + (dir_ / "out").string() + " is removed: ";
+  const ProcessResult result = Process(command).wait();
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.err, HasSubstr(warning));
+  EXPECT_FALSE(has_tokenizer(dir_ / "out"));
+  EXPECT_THAT(Process(command).wait().err, ::testing::Not(HasSubstr("warning: ")));
+}
+
 TEST_F(PruneProgram, RefusesAClassifier) {
   Classifier(Model::load(kDemo), {"good", "bad"}, ProblemType::kSingleLabel, 3).save(dir_ / "classifier");
   expect_failure(1,

@@ -135,6 +135,18 @@ TEST(QuantizeProgram, MayReplaceTheCheckpointItReads) {
                  "no matrix left to quantize");
 }
 
+TEST(QuantizeProgram, SaysThatItRemovesATokenizerThatIsNotTheModels) {
+  const TempDir directory;
+  save_random(directory / "bare");
+  std::filesystem::create_directory(directory / "out");
+  std::filesystem::copy_file(kDemo + "/vocab.json", directory / "out/vocab.json");
+  const ProcessResult result = run({"--model", directory / "bare", "--output-dir", directory / "out"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.err,
+              HasSubstr("warning: the tokenizer in " + (directory / "out").string() + " is removed: "));
+  EXPECT_FALSE(has_tokenizer(directory / "out"));
+}
+
 TEST(QuantizeProgram, CountsTheBytesOfTheFilesThatHoldTheWeights) {
   const TempDir directory;
   save_random(directory.path());
