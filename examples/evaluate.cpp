@@ -310,8 +310,8 @@ int run(const GenerationRequest& request) {
     auto references = gpt::parse_references(program::read_all(*request.references),
                                             program::input_name(*request.references));
     if (references.size() != predictions.size())
-      gpt::fail<gpt::FormatError>(*request.references, "has ", references.size(), " lines, expected ",
-                                  predictions.size(), ", one for each prediction");
+      gpt::fail<gpt::FormatError>(program::input_name(*request.references), "has ", references.size(),
+                                  " lines, expected ", predictions.size(), ", one for each prediction");
     const auto texts = gpt::join_references(std::move(predictions), std::move(references));
     const gpt::Bleu bleu = gpt::bleu(texts, rule);
     const gpt::Rouge rouge = gpt::rouge(texts);

@@ -81,7 +81,8 @@ std::vector<gpt::TokenId> prompt_ids(const Request& request, const gpt::Model& m
   if (request.input_ids) return *request.input_ids;
   std::vector<gpt::TokenId> ids = model.tokenizer().encode_prompt(*request.prompt);
   if (ids.empty() && request.prompt_file)
-    gpt::fail<gpt::ArgumentError>(*request.prompt_file, "is empty: there is no token to continue from");
+    gpt::fail<gpt::ArgumentError>(program::input_name(*request.prompt_file),
+                                  "is empty: there is no token to continue from");
   return ids;
 }
 

@@ -269,7 +269,8 @@ int prune(const Request& request) {
   const auto ids_of = [&](const std::string& file, const std::string& content) {
     auto ids = model.tokenizer().encode(content);
     if (ids.size() < 2)
-      gpt::fail<gpt::ArgumentError>(file, "has ", ids.size(), " tokens, expected 2 or more");
+      gpt::fail<gpt::ArgumentError>(program::input_name(file), "has ", ids.size(),
+                                    " tokens, expected 2 or more");
     return ids;
   };
   std::vector<gpt::TokenId> calibration, test;

@@ -177,7 +177,8 @@ int quantize(const Request& request) {
   std::vector<gpt::TokenId> calibration;
   if (request.calibration_file) {
     calibration = model.tokenizer().encode(text);
-    if (calibration.empty()) gpt::fail<gpt::ArgumentError>(*request.calibration_file, "has no tokens");
+    if (calibration.empty())
+      gpt::fail<gpt::ArgumentError>(program::input_name(*request.calibration_file), "has no tokens");
   }
   options.calibration = calibration;
   report.calibration_tokens = static_cast<std::int64_t>(calibration.size());

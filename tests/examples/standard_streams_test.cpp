@@ -122,6 +122,29 @@ TEST(StandardInput, HasItsNameInMessages) {
                             "[standard input] has 0 tokens");
   gpt::test::expect_failure(kFailed, {GPT_GENERATE, "--model", model, "--prompt", "A", "--grammar-file", "-"},
                             "error: standard input: ");
+  gpt::test::expect_failure(kFailed, {GPT_GENERATE, "--model", model, "--prompt-file", "-"},
+                            "error: [standard input] is empty");
+  const gpt::test::TempDir directory;
+  const std::string out = directory / "out";
+  gpt::test::expect_failure(
+      kFailed,
+      {GPT_PRUNE, "--model", model, "--output-dir", out, "--drop-layers", "1", "--calibration-file", "-"},
+      "[standard input] has 0 tokens");
+  gpt::test::expect_failure(
+      kFailed,
+      {GPT_PRUNE, "--model", model, "--output-dir", out, "--sparsity", "0.5", "--evaluate-file", "-"},
+      "[standard input] has 0 tokens");
+  gpt::test::expect_failure(kFailed,
+                            {GPT_QUANTIZE, "--model", model, "--output-dir", out, "--calibration-file", "-"},
+                            "[standard input] has no tokens");
+  gpt::test::write_file(directory / "predictions.jsonl", "{\"prediction\": \"a\"}\n");
+  gpt::test::Process evaluate(
+      {GPT_EVALUATE, "generation", "--predictions", directory / "predictions.jsonl", "--references", "-"}, "",
+      gpt::test::Input::kPipe);
+  evaluate.write("{\"reference\": \"a\"}\n{\"reference\": \"b\"}\n");
+  evaluate.close_stdin();
+  EXPECT_EQ(evaluate.wait().err,
+            "error: [standard input] has 2 lines, expected 1, one for each prediction\n");
   int ends[2];
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
   write_all(ends[1], "\xff\xfe");
