@@ -14,6 +14,7 @@ namespace program {
 
 struct Option::Impl {
   CLI::Option* option;
+  bool is_input = false;
 };
 
 namespace {
@@ -39,8 +40,13 @@ struct App::Impl {
   CLI::App app;
   std::deque<Option::Impl> options;  // which stay where they are
 
+  bool is_input(const CLI::Option* option) const {
+    return std::ranges::any_of(options,
+                               [option](const Option::Impl& o) { return o.option == option && o.is_input; });
+  }
+
   Option::Impl& add(CLI::Option* option) {
-    options.push_back({option});
+    options.push_back({.option = option});
     return options.back();
   }
   /// Each time with one text, also where it looks like CLI11's form of several: [a,b].
@@ -54,8 +60,11 @@ namespace {
 
 /// The arguments as CLI11 is to get them: names and values apart, since "--name=" would make it take the next argument for
 /// the value.
-std::vector<std::string> split_arguments(const CLI::App& app, int argc, const char* const* argv) {
+std::vector<std::string> split_arguments(const CLI::App& app,
+                                         const std::function<bool(const CLI::Option*)>& is_input, int argc,
+                                         const char* const* argv) {
   std::vector<std::string> arguments;
+  std::string reader;  // of standard input
   std::map<const CLI::Option*, std::string> given;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
@@ -86,6 +95,13 @@ std::vector<std::string> split_arguments(const CLI::App& app, int argc, const ch
     if (const std::string type = option->get_type_name();
         arguments.back().empty() && (type == "DIR" || type == "FILE" || type == "PATH"))
       throw UsageError(name + ": the path is empty");
+    if (arguments.back() == "-" && is_input(option)) {
+      if (!reader.empty())  // would find nothing left
+        throw UsageError(gpt::concat(reader == name ? gpt::concat(name, " is - twice")
+                                                    : gpt::concat(reader, " and ", name, " are both -"),
+                                     ": standard input is read once"));
+      reader = name;
+    }
   }
   return arguments;
 }
@@ -146,6 +162,11 @@ Option& Option::group(const std::string& heading) {
 
 Option& Option::excludes(const Option& other) {
   impl_->option->excludes(other.impl_->option);
+  return *this;
+}
+
+Option& Option::is_input() {
+  impl_->is_input = true;
   return *this;
 }
 
@@ -224,7 +245,8 @@ void App::add_to_footer(const std::string& text) { impl_->app.footer(impl_->app.
 
 std::optional<std::string> App::parse(int argc, const char* const* argv) {
   try {
-    std::vector<std::string> arguments = split_arguments(impl_->app, argc, argv);
+    std::vector<std::string> arguments = split_arguments(
+        impl_->app, [this](const CLI::Option* option) { return impl_->is_input(option); }, argc, argv);
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
     impl_->app.parse(std::move(arguments));
     return std::nullopt;

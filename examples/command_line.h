@@ -85,6 +85,8 @@ class Option {
   Option& group(const std::string& heading);
   /// Not together with `other`.
   Option& excludes(const Option& other);
+  /// Its value is read by read_all: "-" is standard input, which has one reader.
+  Option& is_input();
 
  private:
   friend class App;

@@ -94,7 +94,7 @@ void add_model_options(program::App& app, ModelRequest& request, const std::stri
   app.add_text("--model", request.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
       .required();
   program::add_adapter_option(app, request.adapter);
-  app.add_text("--file", request.file, "FILE", file).required();
+  app.add_text("--file", request.file, "FILE", file).required().is_input();
   add_common_options(app, request.threads, request.json);
 }
 
@@ -246,9 +246,11 @@ predictions first, in that order.)";
 void add_options(program::App& app, GenerationRequest& request) {
   app.add_text("--predictions", request.predictions, "FILE",
                "Generated texts, a JSON object a line; may be a pipe, or - for standard input")
-      .required();
+      .required()
+      .is_input();
   app.add_text("--references", request.references, "FILE",
-               "What they should be like, line by line; BLEU and ROUGE need it");
+               "What they should be like, line by line; BLEU and ROUGE need it")
+      .is_input();
   app.add_text("--tokenize", request.tokenize, "NAME",
                "Words of BLEU, distinct-n and repetition: 13a, zh (Chinese characters) or none (13a)");
   app.add_texts("--replace", request.replacements, "REGEX=TEXT",

@@ -49,7 +49,8 @@ void add_options(program::App& app, Request& r) {
   app.add_flag("--classifier", r.classifier, "It is a classifier: explain a label of the text");
   app.add_text("--prompt", r.prompt, "TEXT", "What comes before the token that is explained");
   app.add_text("--prompt-file", r.prompt_file, "FILE",
-               "File or pipe whose whole content is the prompt, - for standard input");
+               "File or pipe whose whole content is the prompt, - for standard input")
+      .is_input();
   app.add_text("--target", r.target, "TEXT",
                "Explain this token, or label, instead of the most probable one: \" London\"");
   app.add_text("--output", r.output, "FILE", "Where the page goes");

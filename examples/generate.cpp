@@ -55,7 +55,8 @@ void add_input_options(program::App& app, Request& request) {
   program::add_adapter_option(app, request.adapter);
   app.add_text("--prompt", request.prompt, "TEXT", "Text to continue");
   app.add_text("--prompt-file", request.prompt_file, "FILE",
-               "File or pipe whose whole content is the prompt, - for standard input");
+               "File or pipe whose whole content is the prompt, - for standard input")
+      .is_input();
   app.add_text_function(
       "--input-ids",
       [&request](const std::string& text) {

@@ -41,14 +41,14 @@ void add_grammar_options(App& app, GrammarRequest& request) {
       "Structured output (at most one; the text is complete within --max-new-tokens)";
   const auto text = [&](const char* name, std::optional<std::string>& value, const char* type,
                         const char* description) {
-    app.add_text(name, value, type, description).group(kGroup);
+    return app.add_text(name, value, type, description).group(kGroup);
   };
   text("--regex", request.regex, "PATTERN", "The new text matches this regular expression");
   text("--json-schema", request.json_schema, "JSON", "It is JSON that is valid under this schema");
-  text("--json-schema-file", request.json_schema_file, "FILE", "The same, from a file");
+  text("--json-schema-file", request.json_schema_file, "FILE", "The same, from a file").is_input();
   app.add_flag("--json-object", request.json_object, "It is a JSON object").group(kGroup);
   text("--grammar", request.grammar, "GBNF", "It is one of this grammar, as llama.cpp writes them");
-  text("--grammar-file", request.grammar_file, "FILE", "The same, from a file");
+  text("--grammar-file", request.grammar_file, "FILE", "The same, from a file").is_input();
 }
 
 std::optional<gpt::Grammar> read_grammar(const GrammarRequest& request) {

@@ -82,10 +82,12 @@ void add_options(program::App& app, Request& r) {
       "--heads", [&r](const std::string& text) { r.heads = parse_heads(text); }, "LIST",
       "Or leave these out: 0:3,5:1 are head 3 of layer 0 and head 1 of layer 5");
   app.add_text(
-      "--calibration-file", r.calibration_file, "FILE",
-      "A text like those the model will see, for wanda, --drop-layers and --drop-heads; may be a pipe");
+         "--calibration-file", r.calibration_file, "FILE",
+         "A text like those the model will see, for wanda, --drop-layers and --drop-heads; may be a pipe")
+      .is_input();
   app.add_text("--evaluate-file", r.evaluate_file, "FILE",
-               "Report the perplexity of this text before and after");
+               "Report the perplexity of this text before and after")
+      .is_input();
   app.add_number("--threads", r.threads, "Threads at most, 0 = one per CPU (0)", 0);
   app.add_flag("--json", r.json, "Print one JSON object instead of lines");
 }

@@ -60,7 +60,8 @@ void add_options(program::App& app, Request& request) {
   app.add_texts("--override", request.overrides, "MATRIX=FORMAT",
                 "Another format for one matrix: int8, int4, or none to leave it; may be repeated");
   app.add_text("--calibration-file", request.calibration_file, "FILE",
-               "A text like those the model will see, to weigh errors by; may be a pipe");
+               "A text like those the model will see, to weigh errors by; may be a pipe")
+      .is_input();
   app.add_number("--threads", request.threads, "Threads at most, 0 = one per CPU (0)", 0);
   app.add_flag("--json", request.json, "Print one JSON object instead of a table");
 }

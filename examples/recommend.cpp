@@ -45,11 +45,13 @@ void add_options(program::App& app, Request& r) {
   app.add_text("--model", r.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
       .required();
   program::add_adapter_option(app, r.adapter);
-  app.add_text("--items", r.items_file, "FILE", "What may be recommended, one a line").required();
+  app.add_text("--items", r.items_file, "FILE", "What may be recommended, one a line").required().is_input();
   app.add_text("--history", r.history, "TEXT", "What somebody had: recommend what comes next");
-  app.add_text("--file", r.file, "FILE", "Or measure it: histories, of which the last thing is hidden");
+  app.add_text("--file", r.file, "FILE", "Or measure it: histories, of which the last thing is hidden")
+      .is_input();
   app.add_text("--popularity-file", r.popularity_file, "FILE",
-               "Histories in which things are counted, to compare with");
+               "Histories in which things are counted, to compare with")
+      .is_input();
   app.add_text("--separator", r.separator, "TEXT", "What stands behind each thing of a history (;)");
   app.add_number("--top", r.top, "Things to recommend to --history (5)", 1);
   app.add_text_function(

@@ -65,7 +65,8 @@ depend on the number of threads.)";
 void add_train_options(program::App& app, TrainRequest& r) {
   app.add_texts("--train-file", r.files, "FILE",
                 "A text to learn from, of any bytes; may be repeated, and a pipe (- for standard input)")
-      .required();
+      .required()
+      .is_input();
   app.add_text("--output-dir", r.output_dir, "DIR", "Directory to write, made if it is not there").required();
   app.add_setting("--vocab-size", r.options.vocab_size, "Tokens at most (30000)",
                   {.least = 256, .most = 1 << 21});
@@ -99,7 +100,8 @@ void add_convert_options(program::App& app, ConvertRequest& r, bool encode) {
   app.add_text("--input-file", r.file, "FILE",
                encode ? "Read it from a file or pipe (standard input)"
                       : "Read them from a file or pipe (standard input)")
-      .excludes(given);
+      .excludes(given)
+      .is_input();
   app.add_flag(
       "--lines", r.lines,
       encode ? "Every line is a text of its own, without its end" : "Every line is a row of ids of its own");

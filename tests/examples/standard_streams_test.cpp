@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -114,6 +115,36 @@ TEST(StandardInput, IsNoLongerWaitedForAfterCtrlCOrSigterm) {
       EXPECT_EQ(result.err, "interrupted: nothing was written\n");
     }
   }
+}
+
+TEST(StandardInput, IsForOneOptionAlone) {
+  const std::string model = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+  const gpt::test::TempDir directory;
+  const auto refused = [](std::vector<std::string> argv, const std::string& options) {
+    gpt::test::expect_failure(kUsage, argv, "error: " + options + ": standard input is read once");
+  };
+  refused({GPT_PRUNE, "--model", model, "--output-dir", directory / "out", "--drop-layers", "1",
+           "--calibration-file", "-", "--evaluate-file", "-"},
+          "--calibration-file and --evaluate-file are both -");
+  refused({GPT_GENERATE, "--model", model, "--prompt-file=-", "--grammar-file", "-"},
+          "--prompt-file and --grammar-file are both -");
+  refused({GPT_GENERATE, "--model", model, "--json-schema-file", "-", "--prompt-file", "-"},
+          "--json-schema-file and --prompt-file are both -");
+  refused({GPT_EVALUATE, "generation", "--references", "-", "--predictions", "-"},
+          "--references and --predictions are both -");
+  refused({GPT_RECOMMEND, "--model", model, "--items", "-", "--file", "-"}, "--items and --file are both -");
+  refused({GPT_RECOMMEND, "--model", model, "--items", "items", "--file", "-", "--popularity-file", "-"},
+          "--file and --popularity-file are both -");
+  refused({GPT_TOKENIZER, "train", "--output-dir", directory / "out", "--train-file", "-", "--train-file",
+           "text", "--train-file", "-"},
+          "--train-file is - twice");
+  // A page that is called so.
+  const gpt::test::ProcessResult result =
+      gpt::test::Process({"/bin/sh", "-c", "cd \"$0\" && echo A | exec \"$@\"", directory.path(), GPT_EXPLAIN,
+                          "--model", model, "--prompt-file", "-", "--steps", "1", "--output", "-"})
+          .wait();
+  EXPECT_EQ(result.status, kDone) << result.err;
+  EXPECT_TRUE(std::filesystem::exists(directory / "-"));
 }
 
 TEST(StandardInput, HasItsNameInMessages) {
