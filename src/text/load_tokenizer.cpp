@@ -143,7 +143,7 @@ std::shared_ptr<const Tokenizer> load(const std::filesystem::path& directory,
     return tokenizer;
   }
   if (choice.kind == Kind::kSentencePiece) {
-    auto tokenizer = load_sentencepiece(directory);
+    auto tokenizer = load_sentencepiece(directory, on_warning);
     if (choice.passed_over) {
       require_same_pieces(JsonObject(*choice.passed_over, json.native()), *tokenizer);
       require_same_added_tokens(JsonObject(*choice.passed_over, json.native()), *tokenizer);

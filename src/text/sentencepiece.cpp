@@ -19,6 +19,8 @@
 #include "text/plain_vocabulary.h"
 #include "text/sentencepiece_proto.h"
 #include "text/side_files.h"
+#include "text/tokenizer_files.h"
+#include "text/wordpiece_decoder.h"
 
 namespace gpt {
 namespace {
@@ -110,6 +112,10 @@ SentencePiece::SentencePiece(SentencePieceModel model)
     fail<UnsupportedError>(model_.source, "has treat_whitespace_as_suffix, which libgpt does not support");
   if (settings_.has_denormalizer)
     fail<UnsupportedError>(model_.source, "has a denormalizer_spec, which libgpt does not support");
+  if (model_.clean_up_tokenization_spaces && !settings_.is_unigram)
+    fail<UnsupportedError>(model_.source,
+                           "is not unigram: clean_up_tokenization_spaces is not supported, since it would be "
+                           "lost on the way through transformers");
   add_pieces();
   for (AddedToken& token : model_.added_tokens)
     token.normalized = false;  // the pieces are what is normalized
@@ -185,6 +191,18 @@ class SentencePiece::Decoder final : public Detokenizer {
   explicit Decoder(const SentencePiece& tokenizer) : tokenizer_(tokenizer) {}
 
   void push(TokenId id, std::string& out) override {
+    if (!tokenizer_.model_.clean_up_tokenization_spaces) return join(id, out);
+    std::string text;
+    join(id, text);
+    cleaner_.push(text, out);
+  }
+  void flush(std::string& out) override {
+    cleaner_.flush(out);
+    begins_ = true;
+  }
+
+ private:
+  void join(TokenId id, std::string& out) {
     const PlainVocabulary::Token& token = tokenizer_.vocabulary_.at(id, "decode");
     std::string_view bytes = token.bytes;
     if (token.added) {
@@ -201,10 +219,9 @@ class SentencePiece::Decoder final : public Detokenizer {
     if (!bytes.empty()) begins_ = false;
     out += bytes;
   }
-  void flush(std::string&) override { begins_ = true; }
 
- private:
   const SentencePiece& tokenizer_;
+  SpaceCleaner cleaner_;
   bool begins_ = true;
 };
 
@@ -236,6 +253,7 @@ std::vector<TokenizerFile> SentencePiece::files() const {
                           "rstrip", token.rstrip, "normalized", false, "special", token.special));
     auto root = json::object_of("tokenizer_class", "LlamaTokenizer", "add_bos_token", !prefix_.empty(),
                                 "add_eos_token", !suffix_.empty());
+    json::append(root, "clean_up_tokenization_spaces", model_.clean_up_tokenization_spaces);
     json::append(root, "bos_token", or_null(model_.bos_token), "eos_token", or_null(model_.eos_token),
                  "unk_token", or_null(model_.unk_token), "pad_token", or_null(model_.pad_token));
     json::append(root, "added_tokens_decoder", std::move(decoder));
@@ -295,7 +313,8 @@ std::shared_ptr<const Tokenizer> make_sentencepiece(SentencePieceModel model) {
 
 namespace {
 
-SentencePieceModel read_sentencepiece(const std::filesystem::path& directory) {
+SentencePieceModel read_sentencepiece(const std::filesystem::path& directory,
+                                      const std::function<void(std::string_view)>& on_warning) {
   SentencePieceModel model;
   if (!is_there(directory / model.name)) model.name = "spiece.model";
   const std::filesystem::path path = directory / model.name;
@@ -303,7 +322,7 @@ SentencePieceModel read_sentencepiece(const std::filesystem::path& directory) {
   const MappedFile file(path);  // whose bytes are no text
   const std::span<const std::byte> bytes = file.bytes();
   model.model.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  read_sentencepiece_settings(model.model, model.source);
+  const SentencePieceSettings settings = read_sentencepiece_settings(model.model, model.source);
   const auto processor = make_processor(model.model, model.source);
   SideFiles side_files(directory, {});
   const JsonObject config = side_files.config();
@@ -312,6 +331,10 @@ SentencePieceModel read_sentencepiece(const std::filesystem::path& directory) {
   if (!config.boolean("add_prefix_space").value_or(true)) config.fail_unsupported("add_prefix_space");
   if (const auto kwargs = config.object("sp_model_kwargs"); kwargs && !kwargs->members().empty())
     config.fail_unsupported("sp_model_kwargs");
+  if (settings.is_unigram)
+    model.clean_up_tokenization_spaces = config.boolean("clean_up_tokenization_spaces").value_or(false);
+  else
+    warn_of_cleaning(config, "a sentencepiece model that is not unigram", on_warning);
   const ClassDefaults defaults = defaults_of(config, *processor);
   if (defaults.extra_ids > 0)
     add_sentinels(side_files, config, defaults.extra_ids, processor->GetPieceSize(), model.source);
@@ -339,9 +362,10 @@ SentencePieceModel read_sentencepiece(const std::filesystem::path& directory) {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> load_sentencepiece(const std::filesystem::path& directory) {
+std::shared_ptr<const Tokenizer> load_sentencepiece(const std::filesystem::path& directory,
+                                                    const std::function<void(std::string_view)>& on_warning) {
   return with_memory_errors(directory.native(),
-                            [&] { return make_sentencepiece(read_sentencepiece(directory)); });
+                            [&] { return make_sentencepiece(read_sentencepiece(directory, on_warning)); });
 }
 
 }  // namespace gpt

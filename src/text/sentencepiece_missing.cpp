@@ -18,7 +18,8 @@ std::shared_ptr<const Tokenizer> make_sentencepiece(SentencePieceModel model) {
   fail_without_library(model.source);
 }
 
-std::shared_ptr<const Tokenizer> load_sentencepiece(const std::filesystem::path& directory) {
+std::shared_ptr<const Tokenizer> load_sentencepiece(const std::filesystem::path& directory,
+                                                    const std::function<void(std::string_view)>&) {
   const auto path = directory / "tokenizer.model";
   fail_without_library((is_there(path) ? path : directory / "spiece.model").string());
 }

@@ -117,8 +117,9 @@ bool is_sound_charsmap(std::string_view map) {
 
 SentencePieceSettings read_sentencepiece_settings(std::string_view model, std::string_view source) {
   enum Part : std::uint64_t { kPiece = 1, kTrainer = 2, kNormalizer = 3, kDenormalizer = 5 };
-  constexpr std::uint64_t kText = 1, kScore = 2, kSuffix = 24, kCharsMap = 2, kDummyPrefix = 3,
-                          kExtraWhitespaces = 4;
+  constexpr std::uint64_t kText = 1, kScore = 2, kModelType = 3, kSuffix = 24, kCharsMap = 2,
+                          kDummyPrefix = 3, kExtraWhitespaces = 4;
+  constexpr std::uint64_t kUnigram = 1, kChar = 4;  // the first and the last of the types
   SentencePieceSettings settings;
   ProtoReader fields(model, source);
   while (const auto part = fields.next()) {
@@ -134,6 +135,9 @@ SentencePieceSettings read_sentencepiece_settings(std::string_view model, std::s
           fail<FormatError>(source, "has a piece without text");
       } else if (part->number == kTrainer) {
         if (field->number == kSuffix) settings.treat_whitespace_as_suffix = field->value != 0;
+        // Others leave the field as it was, as protobuf reads an enumeration.
+        if (field->number == kModelType && field->value >= kUnigram && field->value <= kChar)
+          settings.is_unigram = field->value == kUnigram;
       } else if (field->number == kCharsMap) {
         if (!is_sound_charsmap(field->bytes))
           fail<FormatError>(source, "has a precompiled_charsmap that points outside of itself");

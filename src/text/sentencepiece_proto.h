@@ -11,6 +11,7 @@ struct SentencePieceSettings {
   bool remove_extra_whitespaces = true;
   bool treat_whitespace_as_suffix = false;
   bool has_denormalizer = false;
+  bool is_unigram = true;  // not BPE, words or characters
 };
 
 /// Reads them from the bytes of a model, and checks what libsentencepiece believes unchecked, so that a damaged file cannot make it

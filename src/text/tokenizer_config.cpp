@@ -51,16 +51,17 @@ void add_around_text(ByteBpeModel& model, const JsonObject& config, std::string_
   }
 }
 
-void warn_of_cleaning(const JsonObject& config, const std::function<void(std::string_view)>& on_warning) {
+}  // namespace
+
+void warn_of_cleaning(const JsonObject& config, std::string_view kind,
+                      const std::function<void(std::string_view)>& on_warning) {
   constexpr std::string_view kKey = "clean_up_tokenization_spaces";
   if (!config.boolean(kKey).value_or(false)) return;
   config.require_not("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output");
   if (on_warning)
-    on_warning(concat("[", config.source(), "] ", kKey,
-                      " is true, which has no effect on a byte-level BPE, whose spaces are the text's own"));
+    on_warning(concat("[", config.source(), "] ", kKey, " is true, which has no effect on ", kind,
+                      ", whose spaces are the text's own"));
 }
-
-}  // namespace
 
 void apply_side_files(ByteBpeModel& model, const std::filesystem::path& directory,
                       const std::function<void(std::string_view)>& on_warning) {
@@ -72,7 +73,7 @@ void apply_side_files(ByteBpeModel& model, const std::filesystem::path& director
   if (!has_tokenizer_json && !reads_files_as_gpt2(tokenizer_class))
     config.fail_unsupported("tokenizer_class");
   model.add_prefix_space = config.boolean("add_prefix_space").value_or(model.add_prefix_space);
-  warn_of_cleaning(config, on_warning);
+  warn_of_cleaning(config, "a byte-level BPE", on_warning);
   // What GPT-2's class says where the files say nothing.
   const bool defaults = is_gpt2_class(tokenizer_class) && has_end_of_text(model, side_files);
   for (const NamedToken& named : kByteBpeTokens) {

@@ -42,6 +42,11 @@ AddedToken to_added_token(const JsonObject& object);
 void apply_side_files(ByteBpeModel& model, const std::filesystem::path& directory,
                       const std::function<void(std::string_view)>& on_warning);
 
+/// Calls on_warning (when set) where tokenizer_config.json has clean_up_tokenization_spaces for a tokenizer, called `kind`, that
+/// transformers does not apply it to. Throws UnsupportedError for the key that makes it do so.
+void warn_of_cleaning(const JsonObject& config, std::string_view kind,
+                      const std::function<void(std::string_view)>& on_warning);
+
 /// What load_wordpiece makes a tokenizer of.
 WordPieceModel read_wordpiece(const std::filesystem::path& directory);
 

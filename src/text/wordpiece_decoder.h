@@ -1,4 +1,4 @@
-// Tidying up the spaces of decoded WordPiece tokens.
+// Tidying up the spaces of decoded tokens.
 #pragma once
 
 #include <array>

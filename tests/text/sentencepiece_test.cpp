@@ -6,6 +6,7 @@
 #endif
 
 #include "gpt/core/error.h"
+#include "gpt/generate/grammar.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
 #include "text/streamed.h"
@@ -140,6 +141,53 @@ TEST(SentencePiece, AddsWhatTheClassAdds) {
   const auto neither = load_sentencepiece(kUnigram / "spiece.model",
                                           R"({"tokenizer_class": "LlamaTokenizer", "add_bos_token": false})");
   EXPECT_EQ(neither->tokenizer->encode("Hello"), bare);
+}
+
+// As transformers from 5.7 on: of a unigram model the spaces go, of any other they are the text's own.
+TEST(SentencePiece, CleansUpTheSpacesOfAUnigramModelAlone) {
+  const TempDir dir;
+  std::vector<std::string> warnings;
+  const auto load = [&](const std::filesystem::path& file, std::string_view config) {
+    std::filesystem::remove_all(dir.path());
+    std::filesystem::create_directory(dir.path());
+    std::filesystem::copy_file(file, dir / file.filename().string());
+    write_file(dir / "tokenizer_config.json", config);
+    warnings.clear();
+    return load_tokenizer(dir.path(), [&](std::string_view w) { warnings.emplace_back(w); });
+  };
+  constexpr std::string_view kOn = R"({"clean_up_tokenization_spaces": true})",
+                             kOff = R"({"clean_up_tokenization_spaces": false})";
+  const std::string spaced = "The fox . It is n't , he 's 'm !", clean = "The fox. It isn't, he's'm!";
+  const auto unigram = load(kUnigram / "spiece.model", kOn);
+  const Ids ids = unigram->encode(spaced);
+  EXPECT_EQ(unigram->decode(ids), clean);
+  EXPECT_EQ(streamed(*unigram, ids), clean);
+  EXPECT_EQ(unigram->decode(ids), clean);  // nothing is left of the text before
+  EXPECT_EQ(warnings, std::vector<std::string>());
+  expect_error<UnsupportedError>([&] { CompiledGrammar(Grammar::from_regex("[a-z ]+"), *unigram); },
+                                 {"tokens beside it"});
+  const auto made = make_sentencepiece(
+      {.model = read_file(kUnigram / "spiece.model"), .clean_up_tokenization_spaces = true});
+  EXPECT_EQ(made->decode(ids), clean);
+  const TempDir saved;
+  made->save(saved.path());
+  EXPECT_EQ(load_tokenizer(saved.path())->decode(ids), clean);
+  EXPECT_EQ(load(kUnigram / "spiece.model", kOff)->decode(ids), spaced);
+
+  const auto bpe = load(kBpe / "tokenizer.model", kOn);
+  EXPECT_EQ(bpe->decode(bpe->encode(spaced)), spaced);
+  EXPECT_EQ(warnings, std::vector<std::string>{concat(
+                          "[", (dir / "tokenizer_config.json").string(),
+                          "] clean_up_tokenization_spaces is true, which has no effect on a sentencepiece "
+                          "model that is not unigram, whose spaces are the text's own")});
+  load(kBpe / "tokenizer.model", kOff);
+  EXPECT_EQ(warnings, std::vector<std::string>());
+  expect_error<UnsupportedError>(
+      [] {
+        make_sentencepiece(
+            {.model = read_file(kBpe / "tokenizer.model"), .clean_up_tokenization_spaces = true});
+      },
+      {"tokenizer.model", "not unigram", "clean_up_tokenization_spaces"});
 }
 
 TEST(SentencePiece, RefusesByNameWhatItCannotHonour) {

@@ -73,7 +73,7 @@ class CompiledGrammar {
  public:
   /// The tokens are those with text of their own: special ones, and those the tokenizer calls bos, eos, pad and unk, are in no
   /// text. Throws ArgumentError when no text can be put together from them, UnsupportedError for a tokenizer whose tokens have
-  /// no text that is theirs whatever stands beside them (WordPiece with clean_up_tokenization_spaces).
+  /// no text that is theirs whatever stands beside them (those with clean_up_tokenization_spaces).
   ///   vocab_size  the network's, for one that has fewer tokens than the tokenizer: those from there on are left out
   CompiledGrammar(const Grammar& grammar, const Tokenizer& tokenizer,
                   std::optional<std::int64_t> vocab_size = std::nullopt);

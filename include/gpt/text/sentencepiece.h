@@ -2,9 +2,11 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,6 +24,7 @@ struct SentencePieceModel {
   std::optional<std::string> bos_token = {}, eos_token = {}, unk_token = {}, pad_token = {};
   /// Put before and after the text by EncodeOptions::add_special_tokens.
   std::vector<std::string> prefix_tokens = {}, suffix_tokens = {};
+  bool clean_up_tokenization_spaces = false;  // decode tidies up the whole text, too; of a unigram model
 
   std::string source = "tokenizer.model";  // of `model`, for messages
   /// Files that files() gives unchanged, by name and content.
@@ -35,19 +38,24 @@ struct SentencePieceModel {
 /// Decoding joins the pieces with U+2581 as a space, and drops the space that a stretch got as libsentencepiece does.
 /// Added tokens, bos, eos, unk and pad are written as they are, other control pieces not at all; byte pieces are
 /// bytes. decode(encode(text)) is the text after the model's normalization, as far as it has no unknown pieces;
-/// ill-formed UTF-8 becomes U+FFFD in it. bytes_of has the space. last_cut knows no place.
+/// ill-formed UTF-8 becomes U+FFFD in it. bytes_of has the space. last_cut knows no place. With clean_up_tokenization_spaces
+/// the decoded text loses spaces as in transformers: " ." becomes ".".
 ///
 /// Throws FormatError naming source and token: no sentencepiece model, a token that is not there; UnsupportedError: a
-/// model with a denormalizer or with white space as a suffix, and in a build without GPT_WITH_SENTENCEPIECE always.
+/// model with a denormalizer or with white space as a suffix, clean_up_tokenization_spaces of a model that is not unigram, and
+/// in a build without GPT_WITH_SENTENCEPIECE always.
 std::shared_ptr<const Tokenizer> make_sentencepiece(SentencePieceModel model);
 
 /// Reads a directory's tokenizer.model, or else spiece.model, and, where they exist, tokenizer_config.json
-/// (tokenizer_class, add_bos_token, add_eos_token, extra_ids, *_token, added_tokens_decoder), special_tokens_map.json and
-/// added_tokens.json. What the files do not say follows from the tokenizer_class:
+/// (tokenizer_class, add_bos_token, add_eos_token, extra_ids, clean_up_tokenization_spaces, *_token, added_tokens_decoder),
+/// special_tokens_map.json and added_tokens.json. What the files do not say follows from the tokenizer_class:
 ///   LlamaTokenizer  bos <s> before the text, eos </s>, unk <unk>
 ///   T5Tokenizer     eos </s> after the text, unk <unk>, pad <pad>, and 100 tokens <extra_id_N> after the pieces
 ///   none            bos, eos, unk and pad of the model itself; nothing around the text
-/// Throws IoError, FormatError, UnsupportedError as load_tokenizer.
-std::shared_ptr<const Tokenizer> load_sentencepiece(const std::filesystem::path& directory);
+/// Calls on_warning (when set) for clean_up_tokenization_spaces of a model that is not unigram, which transformers (from 5.7 on)
+/// does not apply it to either. Throws IoError, FormatError, UnsupportedError as load_tokenizer.
+std::shared_ptr<const Tokenizer> load_sentencepiece(
+    const std::filesystem::path& directory,
+    const std::function<void(std::string_view message)>& on_warning = {});
 
 }  // namespace gpt

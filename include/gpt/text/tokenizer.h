@@ -160,8 +160,9 @@ bool has_tokenizer(const std::filesystem::path& directory);
 ///   special_tokens_map.json  *_token, additional_special_tokens
 ///   added_tokens.json        further tokens
 /// Where nothing names them, bos, eos and unk of a byte-level BPE are "<|endoftext|>" if the vocabulary has it.
-/// Calls on_warning (when set) for clean_up_tokenization_spaces of a byte-level BPE: it has no effect, since the spaces are the
-/// text's own. As in transformers from 5.7 on; those before took spaces out of decoded text, and 4 wrote the key unasked.
+/// Calls on_warning (when set) for clean_up_tokenization_spaces of a byte-level BPE, or of a sentencepiece model that is not
+/// unigram: it has no effect, since the spaces are the text's own. As in transformers from 5.7 on; those before took spaces out
+/// of decoded text, and 4 wrote the key unasked.
 /// A byte-level BPE without merges is refused where merges must have been lost: where a token of two bytes, which are tokens, is
 /// neither an added token nor one of the *_token, and ignore_merges is not set.
 /// Throws IoError when the directory has no tokenizer or a file cannot be read, FormatError naming file and

@@ -27,23 +27,22 @@ class Inside {
   /// Whether `id` behind `before` gives its bytes, and leaves `behind` its own.
   bool is_plain(TokenId before, TokenId id, TokenId behind) {
     first(before);
-    std::string text;
-    decoder_->push(id, text);
-    if (text != tokenizer_.bytes_of(id)) {
-      std::string rest;
-      decoder_->flush(rest);
-      if (!rest.empty())
-        fail<UnsupportedError>("grammar",
-                               "the tokenizer's text of a token depends on the tokens beside it, as that of ",
-                               quote(tokenizer_.token_of(id)), ": a grammar is not supported");
-      return false;
-    }
-    text.clear();
-    decoder_->push(behind, text);
-    return text == tokenizer_.bytes_of(behind);
+    return gives_its_bytes(id) && gives_its_bytes(behind);
   }
 
  private:
+  bool gives_its_bytes(TokenId id) {
+    std::string text;
+    decoder_->push(id, text);
+    if (text == tokenizer_.bytes_of(id)) return true;
+    std::string rest;
+    decoder_->flush(rest);
+    if (!rest.empty())
+      fail<UnsupportedError>("grammar",
+                             "the tokenizer's text of a token depends on the tokens beside it, as that of ",
+                             quote(tokenizer_.token_of(id)), ": a grammar is not supported");
+    return false;
+  }
   std::string first(TokenId id) {
     std::string text, rest;
     decoder_->flush(rest);  // begins another text
