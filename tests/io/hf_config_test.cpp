@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -233,11 +234,9 @@ TEST(HfConfig, RoundTripsWhatItIsGiven) {
 TEST(HfConfig, DoublesReadBackExactlyAndStayDoubles) {
   std::vector<double> values = {
       0.0, -0.0, 1.0, 0.1, 1e-5, 0.02, 1e300, 5e-324, std::numeric_limits<double>::max(), 1e22};
-  std::uint64_t bits = 1;
-  for (int i = 0; i < 2000; ++i) {
-    bits = bits * 6364136223846793005u + 1442695040888963407u;
-    if (const auto v = std::bit_cast<double>(bits); std::isfinite(v)) values.push_back(v);
-  }
+  std::mt19937_64 bits(1);
+  for (int i = 0; i < 2000; ++i)
+    if (const auto v = std::bit_cast<double>(bits()); std::isfinite(v)) values.push_back(v);
   for (const double v : values) {
     HfConfig c;
     c.set_float("v", v);
