@@ -1,7 +1,10 @@
 #include "core/json.h"
 
+#include <stdlib.h>
+
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <functional>
 #include <new>
 #include <nlohmann/json.hpp>
@@ -36,7 +39,7 @@ class Builder final : public nlohmann::json_sax<Parser> {
   bool boolean(bool value) override { return add(value); }
   bool number_integer(number_integer_t value) override { return add(value); }
   bool number_unsigned(number_unsigned_t value) override { return add(value); }
-  bool number_float(number_float_t value, const string_t& text) override { return add(number(text, value)); }
+  bool number_float(number_float_t, const string_t& text) override { return add(number(text)); }
   bool string(string_t& value) override { return add(std::move(value)); }
   bool binary(binary_t&) override { return false; }  // not in JSON
 
@@ -63,8 +66,7 @@ class Builder final : public nlohmann::json_sax<Parser> {
     const std::string_view before = text_.substr(0, std::max<std::size_t>(position, 1) - 1);
     const std::size_t line_begin = before.rfind('\n') + 1;  // 0 on the first line: npos + 1
     fail<FormatError>(source_, "is not valid JSON: line ", 1 + std::count(before.begin(), before.end(), '\n'),
-                      ", column ", before.size() - line_begin + 1, ": ", what.substr(0, kLimit),
-                      key_.empty() ? "" : concat(", after the key ", quote(key_)));
+                      ", column ", before.size() - line_begin + 1, ": ", what.substr(0, kLimit), after_key());
   }
 
  private:
@@ -98,13 +100,20 @@ class Builder final : public nlohmann::json_sax<Parser> {
   }
 
   // The lexer writes for the point what localeconv() answers, and all threads share that answer: where another one, in another
-  // locale, asked at the same time, the lexer's value ends there. It is right about numbers that are too small for a double.
-  static double number(std::string text, double lexers) {
+  // locale, asked at the same time, the lexer's value ends there.
+  double number(std::string text) const {
     if (const auto point = text.find_first_not_of("0123456789+-.eE"); point != text.npos) text[point] = '.';
     double value = 0.0;
     const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
-    return read.ec == std::errc() ? value : lexers;
+    if (read.ec == std::errc()) return value;
+    value = ::strtod_l(text.c_str(), nullptr,
+                       ::uselocale(nullptr));  // zero or infinity; the C locale, as parse() has set
+    if (std::isinf(value))
+      fail<FormatError>(source_, "is not valid JSON: number overflow parsing ", quote(text), after_key());
+    return value;
   }
+
+  std::string after_key() const { return key_.empty() ? "" : concat(", after the key ", quote(key_)); }
 
   // A container is appended to only while none inside it is open: the pointers in open_ stay valid.
   Value* insert(Value value) {

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -35,6 +36,7 @@ namespace gpt {
 namespace {
 
 using test::expect_error;
+using test::message_of;
 
 TEST(Json, KeepsTheOrderOfMembers) {
   const json::Value v = json::parse(R"({"z":1,"a":[true,null,{"k":"v"}],"m":-2.5})", "t");
@@ -146,6 +148,26 @@ TEST(Json, ReadsNumbersBesideAThreadInAnotherLocale) {
     const json::Value v = json::parse(kNumbers, "t");
     g_point_of_another_thread = nullptr;
     EXPECT_EQ(v, (json::Value::Array{0.02, -1.5e-05, 25.0, 1e-07, 3}));
+  }
+}
+
+TEST(Json, ReadsNumbersOutOfRangeBesideAThreadInAnotherLocale) {
+#ifndef NDEBUG
+  GTEST_SKIP() << "the parser's assertions are on";
+#endif
+  const std::string zeros(400, '0');
+  for (const char* const point : {",", "\u066B"}) {
+    g_point_of_another_thread = point;
+    const json::Value small = json::parse(
+        concat("[3.5e-400, -7.25e-330, 0.", zeros, "1, 2.5e-324, 1.5e-99999999999999999999]"), "t");
+    const std::string large = message_of<FormatError>([] { json::parse("{\"b\": 1.5e999}", "t"); });
+    EXPECT_THROW(json::parse("[-1.5e999]", "t"), FormatError);
+    EXPECT_THROW(json::parse(concat("[1", zeros, ".5]"), "t"), FormatError);
+    g_point_of_another_thread = nullptr;
+    EXPECT_EQ(small, (json::Value::Array{0.0, -0.0, 0.0, 0x1p-1074, 0.0}));
+    EXPECT_TRUE(std::signbit(*small.get_if<json::Value::Array>()->at(1).to_double()));
+    for (const std::string_view part : {"[t] ", "1.5e999", "after the key \"b\""})
+      EXPECT_NE(large.find(part), large.npos) << large;
   }
 }
 
