@@ -14,10 +14,7 @@ double normal_here(const CounterRng& rng, std::uint64_t index) noexcept {
 
 double CounterRng::normal(std::uint64_t index) const noexcept {
   const DefaultFloatEnvironment environment;
-  const volatile std::uint64_t here =
-      index;  // nothing that depends on it is moved out of the environment's scope
-  const volatile double result = normal_here(*this, here);
-  return result;
+  return fixed_here(normal_here(*this, fixed_here(index)));
 }
 
 }  // namespace gpt

@@ -80,11 +80,10 @@ void Temperature::process(std::span<double> scores, const DecodingStep&, Process
 
 DynamicTemperature::DynamicTemperature(double temperature, double dynatemp_range, double dynatemp_exponent) {
   const DefaultFloatEnvironment environment;
-  // Read here, and not before: the compiler may take arithmetic out of an environment's scope.
-  const volatile double middle = require_positive("temperature", temperature);
+  const double middle = fixed_here(require_positive("temperature", temperature));
   const double range = require_positive("dynatemp_range", dynatemp_range);
-  low_ = std::max(0.0, middle - range);
-  high_ = middle + range;
+  low_ = fixed_here(std::max(0.0, middle - range));
+  high_ = fixed_here(middle + range);
   exponent_ = require_positive("dynatemp_exponent", dynatemp_exponent);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/float_environment.h"
 #include "gpt/core/error.h"
 #include "gpt/ops/optimizer.h"
 #include "train/zeros_together.h"
@@ -49,7 +50,9 @@ void AdamW::step(double learning_rate, double gradient_scale, std::span<const Pa
 }
 
 double clip_factor(double norm, double max_norm) noexcept {
-  return max_norm > 0 ? std::min(1.0, max_norm / (norm + 1e-6)) : 1.0;
+  if (!(max_norm > 0)) return 1.0;
+  const DefaultFloatEnvironment environment;
+  return fixed_here(std::min(1.0, max_norm / (fixed_here(norm) + 1e-6)));
 }
 
 }  // namespace gpt

@@ -11,6 +11,7 @@
 #include "support/expect_error.h"
 #include "support/random_model.h"
 #include "support/random_tensor.h"
+#include "support/rounding_upward.h"
 
 namespace gpt {
 namespace {
@@ -101,6 +102,17 @@ TEST(ClipFactor, IsTorchs) {
   EXPECT_EQ(clip_factor(0.5, 1.0), 1.0);
   EXPECT_EQ(clip_factor(4.0, 1.0), 1.0 / (4.0 + 1e-6));
   EXPECT_EQ(clip_factor(4.0, 0.0), 1.0);
+}
+
+TEST(ClipFactor, IsTheSameWhateverTheRoundingOfTheHost) {
+  const auto factors = [] {
+    std::vector<double> all;
+    for (const double norm : {3.7, 1.1, 1e3, 0.999999}) all.push_back(clip_factor(norm, 1.0));
+    return all;
+  };
+  const std::vector<double> expected = factors();
+  const test::RoundingUpward host;
+  EXPECT_EQ(factors(), expected);
 }
 
 }  // namespace
