@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <memory>
 #include <new>
-#include <stdexcept>
 #include <string_view>
 
 #include "gpt/core/error.h"
@@ -32,14 +31,20 @@ class PagePool {
   std::size_t size_ = 0, used_ = 0;
 };
 
+/// n, where a container C can have as many elements. Throws MemoryError naming `what`; C itself would throw std::length_error.
+template <class C>
+std::size_t container_size(std::size_t n, std::string_view what) {
+  if (n > C().max_size()) fail<MemoryError>(what, "there is no memory for ", n, " elements");
+  return n;
+}
+
 /// In the handler of a function that callers see: throws what it handles again. Where a standard container inside found no
-/// memory, that is a MemoryError naming `what`, as everywhere in the library.
+/// memory, that is a MemoryError naming `what`, as everywhere in the library. A std::length_error is not: it may be that of a
+/// function of the caller's, and what callers choose as a size is looked at before (container_size).
 [[noreturn]] inline void rethrow_with_memory_errors(std::string_view what) {
   try {
     throw;
   } catch (const std::bad_alloc&) {
-    fail<MemoryError>(what, "out of memory");
-  } catch (const std::length_error&) {  // a size that no container can have
     fail<MemoryError>(what, "out of memory");
   }
 }

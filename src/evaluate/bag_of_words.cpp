@@ -153,7 +153,11 @@ BagOfWords BagOfWords::train(std::span<const std::string_view> texts, std::span<
     std::vector<Features> rows;
     for (const std::string_view text : texts) rows.push_back(data->features(text));
 
-    const std::size_t k = data->classes, biases = data->index.size() * k;
+    const std::size_t k = data->classes, features = data->index.size();
+    if (k > data->weights.max_size() / (features + 1))
+      fail<MemoryError>(kBag, "there is no memory for the weights of ", features, " features and ", k,
+                        " classes");
+    const std::size_t biases = features * k;
     const double penalty = 1 / (options.inverse_penalty * static_cast<double>(texts.size()));
     const auto loss = [&](std::span<const double> w, std::span<double> gradient) {
       if (options.stop.stop_requested()) fail<CancelledError>(kBag, "training was stopped");

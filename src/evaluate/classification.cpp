@@ -86,8 +86,8 @@ ClassificationScores classification_scores(std::span<const std::int32_t> truth,
       fail<ArgumentError>(kScores, answers.size(), " answers for ", truth.size());
     check_classes(truth, classes);
     check_classes(answers, classes);
-    const auto n = static_cast<std::size_t>(classes);
     ClassificationScores all;
+    const auto n = container_size<decltype(all.confusion)>(static_cast<std::size_t>(classes), kScores);
     all.count = static_cast<std::int64_t>(truth.size());
     all.confusion.assign(n, std::vector<std::int64_t>(n));
     std::int64_t right = 0;
@@ -163,8 +163,9 @@ double calibration_error(std::span<const std::int32_t> truth, std::span<const do
   if (bins < 1) fail<ArgumentError>(kScores, "bins is ", bins, ", expected 1 or more");
   return with_memory_errors(kScores, [&] {
     const DefaultFloatEnvironment environment;
-    std::vector<double> excess(
-        static_cast<std::size_t>(bins));  // sums of probability less those that are right
+    using Sums = std::vector<double>;
+    Sums excess(container_size<Sums>(static_cast<std::size_t>(bins),
+                                     kScores));  // of probability less those that are right
     for (std::size_t i = 0; i < truth.size(); ++i) {
       const auto row = row_of(probabilities, i, classes);
       const std::int32_t answer = most_likely(row);

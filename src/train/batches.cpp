@@ -84,7 +84,8 @@ std::vector<std::int64_t> epoch_order(std::int64_t n, std::uint64_t seed, std::i
   if (n < 0) fail<ArgumentError>("epoch_order", "n is ", n, ", expected at least 0");
   if (epoch < 0) fail<ArgumentError>("epoch_order", "epoch is ", epoch, ", expected at least 0");
   return with_memory_errors("epoch_order", [&] {
-    std::vector<std::int64_t> order(static_cast<std::size_t>(n));
+    using Order = std::vector<std::int64_t>;
+    Order order(container_size<Order>(static_cast<std::size_t>(n), "epoch_order"));
     std::iota(order.begin(), order.end(), 0);
     const CounterRng rng(seed, static_cast<std::uint64_t>(epoch));
     std::uint64_t index = 0;

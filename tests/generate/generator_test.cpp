@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -419,6 +420,18 @@ TEST(Generator, ReportsLogitsThatOverflowThoughAllWeightsAreFinite) {
   } catch (const NumericError& error) {
     EXPECT_EQ(std::string(error.what()).find("parameter"), std::string::npos) << error.what();
   }
+}
+
+TEST(Generator, ThrowsWhatFunctionsOfTheCallerThrowAsItIs) {
+  const Model model = tiny_model();
+  const Generator generator(model);
+  const auto refuse = [](auto&&...) { throw std::length_error("my own message"); };
+  EXPECT_EQ(test::message_of<std::length_error>(
+                [&] { generator.generate(kPrompt, {.max_new_tokens = 2, .on_token = refuse}); }),
+            "my own message");
+  EXPECT_EQ(test::message_of<std::length_error>(
+                [&] { generator.generate(kPrompt, {.max_new_tokens = 2, .logits_processor = refuse}); }),
+            "my own message");
 }
 
 TEST(FinishReason, HasTheNamesOfTheJsonOutput) {

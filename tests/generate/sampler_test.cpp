@@ -7,6 +7,8 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "gpt/core/error.h"
@@ -178,6 +180,15 @@ TEST(Sampler, RefusesScoresThatProcessorsMadeUseless) {
     expect_error<NumericError>([&] { Sampler(only<Fill>(value), CounterRng(1)).next(logits, {}); },
                                {"position 0"});
   }
+}
+
+TEST(Sampler, ThrowsWhatAFunctionThrowsAsItIs) {
+  LogitsProcessors processors;
+  processors.push_back(std::make_unique<FunctionProcessor>(
+      [](std::span<double>, const DecodingStep&) { throw std::length_error("my own message"); }));
+  Sampler sampler(std::move(processors));
+  const std::vector<float> logits = {1.0f, 3.0f};
+  EXPECT_EQ(test::message_of<std::length_error>([&] { sampler.next(logits, {}); }), "my own message");
 }
 
 TEST(Softmax, SumsToOneAndKeepsZerosForDroppedScores) {

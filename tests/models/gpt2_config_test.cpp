@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "gpt/core/error.h"
@@ -85,6 +87,14 @@ TEST(Gpt2Config, TakesTheOldAndTheGeneralNames) {
   EXPECT_EQ(read(R"({"architectures": ["GPT2LMHeadModel"]})").n_embd, 768);  // no model_type, as in 2019
   EXPECT_THAT(refused<FormatError>(R"({"model_type": "gpt2", "n_embd": 24, "hidden_size": 36})"),
               HasSubstr("n_embd is 24, but hidden_size"));
+}
+
+TEST(Gpt2Config, ThrowsWhatOnWarningThrowsAsItIs) {
+  const HfConfig file = HfConfig::parse(R"({"model_type": "gpt2", "rope_theta": 10000})", "config.json");
+  EXPECT_EQ(message_of<std::length_error>([&] {
+              Gpt2Config::from_hf(file, [](std::string_view) { throw std::length_error("my own message"); });
+            }),
+            "my own message");
 }
 
 TEST(Gpt2Config, WarnsOnceOfEachUnknownKey) {
