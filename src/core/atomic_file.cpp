@@ -218,9 +218,11 @@ void write_file_atomically(const fs::path& target, std::string_view text) {
 }
 
 void remove_temporaries(const fs::path& directory) {
-  std::error_code error;
-  for (fs::directory_iterator entry(directory, error), end; entry != end; entry.increment(error))
-    if (is_temporary(entry->path().filename().native())) ::unlink(entry->path().c_str());
+  with_memory_errors(directory.native(), [&] {
+    for_each_name(directory, [&](std::string_view name) {
+      if (is_temporary(name)) ::unlink((directory / name).c_str());
+    });
+  });
 }
 
 }  // namespace gpt

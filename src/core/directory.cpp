@@ -13,6 +13,34 @@ namespace gpt {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// By names in open directories, which take no memory. The answer is an errno.
+int remove_in(int directory, const char* name) noexcept {
+  if (::unlinkat(directory, name, 0) == 0 || errno == ENOENT) return 0;
+  const int refused = errno;
+  const int fd = ::openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return errno == ENOTDIR ? refused : errno;
+  DIR* const entries = ::fdopendir(fd);
+  if (entries == nullptr) {
+    const int error = errno;
+    ::close(fd);
+    return error;
+  }
+  int first = 0;
+  for (errno = 0; const dirent* const entry = ::readdir(entries); errno = 0) {
+    const std::string_view inner = entry->d_name;
+    if (inner == "." || inner == "..") continue;
+    if (const int error = remove_in(fd, entry->d_name); first == 0) first = error;
+  }
+  if (first == 0) first = errno;
+  ::closedir(entries);
+  if (::unlinkat(directory, name, AT_REMOVEDIR) != 0 && errno != ENOENT && first == 0) first = errno;
+  return first;
+}
+
+}  // namespace
+
 void make_directory(const fs::path& directory) {
   std::error_code error, ignored;
   fs::create_directories(directory, error);
@@ -37,6 +65,10 @@ OutputDirectory::OutputDirectory(const fs::path& directory) {
 
 void OutputDirectory::remove_made() const noexcept {
   for (const fs::path& path : made_) ::rmdir(path.c_str());  // refuses what others have put files into
+}
+
+std::error_code remove_tree(const fs::path& path) noexcept {
+  return {remove_in(AT_FDCWD, path.c_str()), std::generic_category()};
 }
 
 void sync_directory(const fs::path& directory) {

@@ -155,10 +155,7 @@ void Classifier::save_adapter(const fs::path& directory, const SaveOptions& opti
   const fs::path aside = directory / ".adapter";
   struct Removed {
     const fs::path& path;
-    ~Removed() {
-      std::error_code error;
-      fs::remove_all(path, error);
-    }
+    ~Removed() { remove_tree(path); }
   } const removed{aside};
   model_.network().adapter()->save(aside, options.dtype);
 

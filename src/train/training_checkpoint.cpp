@@ -21,20 +21,17 @@ constexpr std::string_view kUnfinished = ".checkpoint-";
 constexpr std::string_view kOptimizer = "optimizer.safetensors";
 constexpr std::string_view kState = "trainer_state.json";
 
-/// Calls f(entry) for what is in the directory; a directory that is not there is empty.
+/// Calls f(name) for what is in the directory; a directory that is not there is empty.
 template <class F>
 void for_each_entry(const fs::path& directory, const F& f) {
-  std::error_code error;
-  fs::directory_iterator it(directory, error);
-  if (error == std::errc::no_such_file_or_directory) return;
-  for (; !error && it != fs::directory_iterator(); it.increment(error)) f(*it);
-  if (error) fail<IoError>(directory.string(), "cannot be read: ", error.message());
+  const std::error_code error = for_each_name(directory, f);
+  if (error && error != std::errc::no_such_file_or_directory)
+    fail<IoError>(directory.string(), "cannot be read: ", error.message());
 }
 
-void remove_tree(const fs::path& path) {
-  std::error_code error;
-  fs::remove_all(path, error);
-  if (error) fail<IoError>(path.string(), "cannot be removed: ", error.message());
+void remove_all_of(const fs::path& path) {
+  if (const std::error_code error = remove_tree(path))
+    fail<IoError>(path.string(), "cannot be removed: ", error.message());
 }
 
 std::string rest_of(const Parameter& p) { return "rest." + p.name; }
@@ -143,8 +140,7 @@ void require_same_run(const HfConfig& run, const HfConfig& saved) {
 
 std::vector<std::int64_t> checkpoints_in(const fs::path& output_dir) {
   std::vector<std::int64_t> steps;
-  for_each_entry(output_dir, [&](const fs::directory_entry& entry) {
-    const std::string name = entry.path().filename().string();
+  for_each_entry(output_dir, [&](std::string_view name) {
     if (!name.starts_with(kName)) return;
     std::int64_t step = 0;
     const char *first = name.data() + kName.size(), *last = name.data() + name.size();
@@ -164,7 +160,7 @@ void save_checkpoint(const fs::path& output_dir, const TrainingState& state, con
                      AdamW& optimizer, WeightAverage& average) {
   const fs::path target = checkpoint_path(output_dir, state.global_step);
   const fs::path unfinished = output_dir / concat(kUnfinished, state.global_step);
-  remove_tree(unfinished);
+  remove_all_of(unfinished);
   make_directory(unfinished);
   std::error_code error;
   try {
@@ -188,7 +184,7 @@ void save_checkpoint(const fs::path& output_dir, const TrainingState& state, con
     fs::rename(unfinished, target, error);
     if (error) fail<IoError>(target.string(), "cannot be put in place: ", error.message());
   } catch (...) {
-    fs::remove_all(unfinished, error);
+    remove_tree(unfinished);
     throw;
   }
   sync_directory(output_dir);
@@ -238,23 +234,22 @@ void load_parameters(const fs::path& checkpoint, const Parameters& parameters, W
 void remove_checkpoint(const fs::path& output_dir, std::int64_t step) {
   const fs::path target = checkpoint_path(output_dir, step),
                  aside = output_dir / concat(kUnfinished, step, ".old");
-  remove_tree(aside);
+  remove_all_of(aside);
   std::error_code error;
   fs::rename(target, aside, error);
   if (error == std::errc::no_such_file_or_directory) return;
   if (error) fail<IoError>(target.string(), "cannot be removed: ", error.message());
-  remove_tree(aside);
+  remove_all_of(aside);
 }
 
 void remove_unfinished(const fs::path& output_dir) {
   std::vector<fs::path> unfinished;
-  for_each_entry(output_dir, [&](const fs::directory_entry& entry) {
-    const std::string name = entry.path().filename().string();
+  for_each_entry(output_dir, [&](std::string_view name) {
     if (!name.starts_with(kUnfinished)) return;
     const std::size_t end = name.find_first_not_of("0123456789", kUnfinished.size());
-    if (end == name.npos || name.substr(end) == ".old") unfinished.push_back(entry.path());
+    if (end == name.npos || name.substr(end) == ".old") unfinished.push_back(output_dir / name);
   });
-  for (const fs::path& path : unfinished) remove_tree(path);
+  for (const fs::path& path : unfinished) remove_all_of(path);
 }
 
 }  // namespace gpt

@@ -6,8 +6,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
@@ -72,6 +77,40 @@ TEST(Directory, IsMadeWithThoseItIsIn) {
   test::write_file(dir / "f", "");
   for (const char* path : {"f", "f/g"})
     expect_error<IoError>([&] { make_directory(dir / path); }, {path, "cannot create the directory: "});
+}
+
+TEST(Directory, NamesWhatIsInItOrSaysWhyNot) {
+  const test::TempDir dir;
+  test::write_file(dir / "f", "");
+  fs::create_directory(dir / ".d");
+  const auto names_in = [](const fs::path& directory, std::error_code& error) {
+    std::vector<std::string> names;
+    error = for_each_name(directory, [&](std::string_view name) { names.emplace_back(name); });
+    std::ranges::sort(names);
+    return names;
+  };
+  std::error_code error;
+  EXPECT_EQ(names_in(dir.path(), error), (std::vector<std::string>{".d", "f"}));
+  EXPECT_FALSE(error) << error.message();
+  EXPECT_EQ(names_in(dir / "none", error), std::vector<std::string>());
+  EXPECT_EQ(error, std::errc::no_such_file_or_directory);
+  names_in(dir / "f", error);
+  EXPECT_EQ(error, std::errc::not_a_directory);
+}
+
+TEST(Directory, GoesWithAllThatIsInIt) {
+  const test::TempDir dir;
+  test::write_file(dir / "kept", "");
+  fs::create_directories(dir / "tree/a/b");
+  for (const char* file : {"tree/f", "tree/a/f", "tree/a/b/f"}) test::write_file(dir / file, "");
+  fs::create_directory_symlink(dir.path(), dir / "tree/a/link");
+  EXPECT_FALSE(remove_tree(dir / "tree"));
+  EXPECT_FALSE(fs::exists(dir / "tree"));
+  EXPECT_FALSE(remove_tree(dir / "tree"));
+  EXPECT_EQ(remove_tree(dir / "kept/f"), std::errc::not_a_directory);
+  EXPECT_TRUE(fs::exists(dir / "kept"));
+  EXPECT_FALSE(remove_tree(dir / "kept"));
+  EXPECT_FALSE(fs::exists(dir / "kept"));
 }
 
 TEST(OutputDirectory, GoesAgainWithTheParentsThatWereMadeForIt) {

@@ -106,7 +106,7 @@ class AtomicFiles {
 void write_file_atomically(const std::filesystem::path& target, std::string_view text);
 
 /// Removes what killed processes left in a directory that nobody else writes to at the time (see DirectoryLock): temporaries, and
-/// second names of old files. What cannot be removed stays, as does all that has another name.
+/// second names of old files. What cannot be removed stays, as does all that has another name. Throws MemoryError.
 void remove_temporaries(const std::filesystem::path& directory);
 
 }  // namespace gpt
