@@ -12,6 +12,7 @@
 
 #include "classify_options.h"
 #include "classify_training.h"
+#include "output_place.h"
 #include "progress.h"
 
 namespace classify {
@@ -77,10 +78,8 @@ void keep(const program::Judgement& judgement, const fs::path& directory, const 
       directory / kPartJudgement,
       Json{{"run", run}, {"judgement", program::part_to_json(judgement)}}.dump(2) + "\n");
   std::error_code error;
-  std::vector<fs::path> checkpoints;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error))
-    if (entry.path().filename() != kPartJudgement) checkpoints.push_back(entry.path());
-  for (const fs::path& checkpoint : checkpoints) fs::remove_all(checkpoint, error);
+  for (const std::string& name : program::names_in(directory))
+    if (name != kPartJudgement) fs::remove_all(directory / name, error);
 }
 
 /// What a classifier that has learned its lesson says of samples of the same rows. `name` is what the part is called.

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -35,8 +36,7 @@ void require_own_directory(const TrainRequest& r) {
   for (const char* name : {"metrics.jsonl", "report.html", "report.json", "classification.json"})
     program::require_not_read("--output-dir", fs::path(r.output_dir) / name, read);
   // All of it is removed in the end.
-  for (const fs::directory_entry& entry : fs::directory_iterator(run_directory(r), error)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::string& name : program::names_in(run_directory(r))) {
     if (!name.starts_with("checkpoint-") && !name.starts_with("round-") && !name.starts_with("fold-") &&
         !name.starts_with(".checkpoint-") && name != ".lock")
       gpt::fail<gpt::ArgumentError>(run_directory(r).string(), "holds ", name,
@@ -78,11 +78,13 @@ void write_reports(const TrainRequest& r, const gpt::Classifier& classifier,
 }
 
 /// Whether there is something from which --resume goes on: locks stay behind of a run that was killed.
-bool holds_a_run(const TrainRequest& r) {
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(run_directory(r), error))
-    if (entry.is_regular_file(error) && entry.path().filename() != ".lock") return true;
-  return false;
+bool holds_a_run(const fs::path& directory) {
+  return std::ranges::any_of(program::names_in(directory), [&](const std::string& name) {
+    const fs::path path = directory / name;
+    std::error_code error;
+    if (fs::is_directory(fs::symlink_status(path, error))) return holds_a_run(path);
+    return name != ".lock" && fs::is_regular_file(path, error);
+  });
 }
 
 /// "3 labels"
@@ -190,7 +192,7 @@ int run(TrainRequest& r) {
   try {
     return train(r, interrupt.token());
   } catch (const gpt::CancelledError&) {
-    if (!holds_a_run(r)) throw;
+    if (!holds_a_run(run_directory(r))) throw;
     std::cerr << "interrupted: --resume goes on from what " << run_directory(r).string() << " holds\n";
     return program::kInterrupted;
   }

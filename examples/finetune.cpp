@@ -425,9 +425,8 @@ void require_own_directory(const Request& r, const std::vector<std::string>& rea
   const std::filesystem::path dir = r.output_dir;
   for (const char* name : {"metrics.jsonl", "report.html"})
     program::require_not_read("--output-dir", dir / name, read);
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(dir, error))
-    if (entry.path().filename().string().starts_with("checkpoint-")) return;  // a run; the trainer says whose
+  for (const std::string& name : program::names_in(dir))
+    if (name.starts_with("checkpoint-")) return;  // a run; the trainer says whose
   if (const std::string name = program::model_file_in(dir); !name.empty())
     gpt::fail<gpt::ArgumentError>(r.output_dir, "holds ", name,
                                   ", and no run to resume: choose another --output-dir");

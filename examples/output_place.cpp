@@ -1,6 +1,9 @@
 #include "output_place.h"
 
+#include <dirent.h>
+
 #include <algorithm>
+#include <memory>
 #include <ranges>
 #include <system_error>
 #include <vector>
@@ -35,14 +38,20 @@ bool is_of_a_model(std::string_view name) {
 
 }  // namespace
 
+std::vector<std::string> names_in(const fs::path& directory) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(directory.c_str()), ::closedir);
+  if (entries == nullptr) return names;
+  while (const dirent* const entry = ::readdir(entries.get()))
+    if (const std::string_view name = entry->d_name; name != "." && name != "..") names.emplace_back(name);
+  std::ranges::sort(names);
+  return names;
+}
+
 std::string model_file_in(const fs::path& directory) {
-  std::vector<std::string> found;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
-    std::string name = entry.path().filename().string();
-    if (is_of_a_model(name)) found.push_back(std::move(name));
-  }
-  return found.empty() ? std::string() : *std::ranges::min_element(found);
+  for (const std::string& name : names_in(directory))
+    if (is_of_a_model(name)) return name;
+  return {};
 }
 
 void require_not_read(std::string_view option, const fs::path& output, std::span<const std::string> read) {

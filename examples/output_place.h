@@ -5,10 +5,15 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <gpt/models/model.h>
 
 namespace program {
+
+/// What is in the directory, in the order of the alphabet; nothing where it cannot be read. (Where memory ends, std::filesystem's
+/// iterators end the program.)
+std::vector<std::string> names_in(const std::filesystem::path& directory);
 
 /// The first file of a model or an adapter that the directory holds: weights, configuration or tokenizer. Empty: none.
 std::string model_file_in(const std::filesystem::path& directory);
