@@ -65,7 +65,7 @@ void expect_memory_errors(int tries, const std::function<void()>& call, int line
   const int before = g_allocations;
   call();
   const int all = g_allocations - before;
-  for (const Shortage shortage : {Shortage::kOnce, Shortage::kLarge}) {
+  for (const Shortage shortage : {Shortage::kOnce, Shortage::kLarge, Shortage::kAll}) {
     int failures = 0;
     for (int n = 0; n < all; n += 1 + all / tries) {
       const std::string what = outcome(n, shortage, call);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <concepts>
+#include <new>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -110,21 +111,40 @@ class MessagePart {
   char buffer_[32];
 };
 
+/// Throws MemoryError.
 std::string join(std::span<const MessagePart> parts);
+
+/// Throws a MemoryError that was made when the program began, for which no memory is needed now.
+[[noreturn, gnu::cold]] void fail_without_memory();
+
+/// f(), and a MemoryError where the standard library finds no memory there.
+template <class F>
+decltype(auto) with_memory(F&& f) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    fail_without_memory();
+  }
+}
 
 }  // namespace detail
 
-/// Joins strings, characters and numbers into one string, independent of the global locale.
+/// Joins strings, characters and numbers into one string, independent of the global locale. Throws MemoryError.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
   const detail::MessagePart list[] = {detail::MessagePart(parts)...};
   return detail::join(list);
 }
 
-/// Throws E with the message "[where] parts..."; an empty name or path is shown as [""].
+/// Throws E with the message "[where] parts..."; an empty name or path is shown as [""]. Where there is no memory for the message:
+/// MemoryError.
 template <class E, class... Parts>
 [[noreturn, gnu::cold]] void fail(std::string_view where, const Parts&... parts) {
-  throw E(concat("[", where.empty() ? "\"\"" : where, "] ", parts...));
+  try {
+    throw E(concat("[", where.empty() ? "\"\"" : where, "] ", parts...));
+  } catch (const std::bad_alloc&) {
+    detail::fail_without_memory();
+  }
 }
 
 }  // namespace gpt
