@@ -14,7 +14,8 @@
 //
 // Every failure is an exception derived from gpt::Error whose message names the thing. One is not: to copy a value that holds text,
 // lists or functions, such as options or an HfConfig, throws std::bad_alloc where there is no memory, as it does for the standard's
-// containers; so does a call that is given such a copy.
+// containers; so does a call that is given such a copy, or a function (a lambda) that is made a std::function for it. What a
+// function of yours throws reaches you as it is, but for std::bad_alloc: that becomes a MemoryError, as the library's own does.
 #pragma once
 
 #include "gpt/autograd/ops.h"

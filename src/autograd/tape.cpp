@@ -5,6 +5,7 @@
 #include <functional>
 #include <utility>
 
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/ops/elementwise.h"
 
@@ -19,10 +20,12 @@ void require_like(std::string_view what, ConstTensorView x, ConstTensorView grad
 
 }  // namespace
 
-void Tape::watch(ConstTensorView parameter, TensorView gradient) {
+void Tape::watch(ConstTensorView parameter, TensorView gradient) try {
   require_like("a parameter's gradient", parameter, gradient);
   parameters_[parameter.raw()] = gradient;
   wanted_.insert(parameter.raw());
+} catch (...) {
+  rethrow_with_memory_errors("tape");
 }
 
 TensorView Tape::gradient_of(ConstTensorView parameter) const {
@@ -30,13 +33,16 @@ TensorView Tape::gradient_of(ConstTensorView parameter) const {
   return found == parameters_.end() ? TensorView() : found->second;
 }
 
-void Tape::record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, Backward backward) {
+void Tape::record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output,
+                  Backward backward) try {
   if (std::none_of(inputs.begin(), inputs.end(), [this](ConstTensorView x) { return wants(x); })) return;
   wanted_.insert(output.raw());
   steps_.push_back({output.raw(), std::move(backward)});
+} catch (...) {
+  rethrow_with_memory_errors("tape");
 }
 
-void Tape::observe(ConstTensorView x, TensorView gradient) {
+void Tape::observe(ConstTensorView x, TensorView gradient) try {
   require_like("an observed gradient", x, gradient);
   wanted_.insert(x.raw());
   // Replayed before what made x, which then finds the gradient again.
@@ -44,9 +50,11 @@ void Tape::observe(ConstTensorView x, TensorView gradient) {
                       ops::add(dy, gradient);
                       tape.give(x, dy);
                     }});
+} catch (...) {
+  rethrow_with_memory_errors("tape");
 }
 
-void Tape::record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again) {
+void Tape::record_recomputed(ConstTensorView y, std::function<TensorView(Arena& memory)> again) try {
   if (recomputing_)
     fail<UnsupportedError>("tape", "a part to be recomputed inside another one, expected parts side by side");
   wanted_.insert(y.raw());
@@ -58,10 +66,14 @@ void Tape::record_recomputed(ConstTensorView y, std::function<TensorView(Arena& 
                       tape.recomputing_ = false;
                       tape.give(result, dy);
                     }});
+} catch (...) {
+  rethrow_with_memory_errors("tape");
 }
 
-void Tape::record_again(ConstTensorView y, std::function<void(Arena& scratch)> again) {
+void Tape::record_again(ConstTensorView y, Recomputation again) try {
   if (passing_.contains(y.raw())) again_.push_back({y.raw(), steps_.size(), std::move(again)});
+} catch (...) {
+  rethrow_with_memory_errors("tape");
 }
 
 ConstTensorView Tape::value_of(ConstTensorView x) {
@@ -75,12 +87,14 @@ ConstTensorView Tape::value_of(ConstTensorView x) {
   return x;
 }
 
-void Tape::seed(ConstTensorView y, ConstTensorView gradient) {
+void Tape::seed(ConstTensorView y, ConstTensorView gradient) try {
   require_like("a seed", y, gradient);
   if (!wants(y)) return;
   const TensorView copy = take(y.shape());
   std::memcpy(copy.raw(), gradient.raw(), gradient.nbytes());
   give(y, copy);
+} catch (...) {
+  rethrow_with_memory_errors("tape");
 }
 
 void Tape::backward(const std::stop_token& stop) {
@@ -88,7 +102,7 @@ void Tape::backward(const std::stop_token& stop) {
     replay(stop);
   } catch (...) {
     forget();
-    throw;
+    rethrow_with_memory_errors("tape");
   }
   clear();
 }
@@ -127,16 +141,18 @@ void Tape::forget() noexcept {
   free_.clear();
 }
 
-Tape::Target Tape::target(ConstTensorView x) {
+Tape::Target Tape::target(ConstTensorView x) try {
   if (const TensorView sum = gradient_of(x); sum.raw() != nullptr) return {sum, true};
   const auto found = gradients_.find(x.raw());
   if (found != gradients_.end()) return {found->second, true};
   const TensorView fresh = take(x.shape());
   gradients_.emplace(x.raw(), fresh);
   return {fresh, false};
+} catch (...) {
+  rethrow_with_memory_errors("tape");
 }
 
-void Tape::give(ConstTensorView x, TensorView dy) {
+void Tape::give(ConstTensorView x, TensorView dy) try {
   if (!wants(x)) return;
   if (const TensorView sum = gradient_of(x); sum.raw() != nullptr) return ops::add(dy, sum);
   const auto [there, fresh] = gradients_.emplace(x.raw(), dy);
@@ -144,6 +160,8 @@ void Tape::give(ConstTensorView x, TensorView dy) {
     given_ = true;
   else
     ops::add(dy, there->second);
+} catch (...) {
+  rethrow_with_memory_errors("tape");
 }
 
 TensorView Tape::take(const Shape& shape) {

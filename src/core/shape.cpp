@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "core/memory.h"
 #include "gpt/core/error.h"
 
 namespace gpt {
@@ -18,10 +19,12 @@ Shape::Shape(std::span<const std::int64_t> extents) {
   }
 }
 
-std::string Shape::to_string() const {
+std::string Shape::to_string() const try {
   std::string out = "[";
   for (int i = 0; i < rank_; ++i) out += concat(i > 0 ? ", " : "", (*this)[i]);
   return out + "]";
+} catch (...) {
+  rethrow_with_memory_errors("shape");
 }
 
 }  // namespace gpt

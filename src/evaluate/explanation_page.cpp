@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "text/markup.h"
 
@@ -148,7 +149,7 @@ void check_shapes(const ExplanationPage& page) {
 
 }  // namespace
 
-std::string to_html(const ExplanationPage& page) {
+std::string to_html(const ExplanationPage& page) try {
   check_shapes(page);
   const DefaultFloatEnvironment environment;
   const std::string title = escape_markup(page.title);
@@ -174,6 +175,8 @@ std::string to_html(const ExplanationPage& page) {
         lens_table(page));
   if (!page.attentions.empty()) html += concat("<h2>Where the attention goes</h2>\n", attention_maps(page));
   return html + "</main>\n</body>\n</html>\n";
+} catch (...) {
+  rethrow_with_memory_errors("explanation");
 }
 
 }  // namespace gpt

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/memory.h"
 #include "generate/processor_support.h"
 
 namespace gpt {
@@ -60,7 +61,7 @@ PrefixConstrained::PrefixConstrained(PrefixAllowedTokensFn prefix_allowed_tokens
 }
 
 void PrefixConstrained::process(std::span<double> scores, const DecodingStep& step,
-                                ProcessorScratch& scratch) const {
+                                ProcessorScratch& scratch) const try {
   const std::vector<TokenId> allowed = allowed_(step.sequence, step.history);
   if (allowed.empty())
     fail<ArgumentError>("generate", "prefix_allowed_tokens_fn allows no token at position ",
@@ -71,6 +72,8 @@ void PrefixConstrained::process(std::span<double> scores, const DecodingStep& st
     scratch.values[index] = scores[index];
   }
   std::copy(scratch.values.begin(), scratch.values.end(), scores.begin());
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 ForcedBos::ForcedBos(TokenId forced_bos_token_id) : id_(forced_bos_token_id) {}

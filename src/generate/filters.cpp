@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "generate/processor_support.h"
 #include "gpt/core/math.h"
 
@@ -88,7 +89,7 @@ DynamicTemperature::DynamicTemperature(double temperature, double dynatemp_range
 }
 
 void DynamicTemperature::process(std::span<double> scores, const DecodingStep&,
-                                 ProcessorScratch& scratch) const {
+                                 ProcessorScratch& scratch) const try {
   const auto count =
       static_cast<std::int64_t>(scores.size()) - std::count(scores.begin(), scores.end(), kDropped);
   if (count <= 1) return;
@@ -102,6 +103,8 @@ void DynamicTemperature::process(std::span<double> scores, const DecodingStep&,
   for (std::size_t i = 0; i < scores.size(); ++i) {
     if (i != best) scores[i] = kDropped;
   }
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 TopNSigma::TopNSigma(double top_n_sigma) : n_(require_at_least("top_n_sigma", top_n_sigma, 0.0)) {}
@@ -126,7 +129,7 @@ void TopNSigma::process(std::span<double> scores, const DecodingStep&, Processor
 
 TopK::TopK(std::int64_t top_k) : k_(require_count("top_k", top_k)) {}
 
-void TopK::process(std::span<double> scores, const DecodingStep&, ProcessorScratch& scratch) const {
+void TopK::process(std::span<double> scores, const DecodingStep&, ProcessorScratch& scratch) const try {
   if (k_ == 0 || k_ >= scores.size()) return;
   // One pass that keeps the candidates for the k best: when 2k have gathered, the better half stays, and its
   // worst is the bar that later ones must clear. (Equal ones would not change the k-th largest value.)
@@ -148,11 +151,13 @@ void TopK::process(std::span<double> scores, const DecodingStep&, ProcessorScrat
   for (double& score : scores) {
     if (score < bar) score = kDropped;
   }
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 TopP::TopP(double top_p) : top_p_(require_probability("top_p", top_p)) {}
 
-void TopP::process(std::span<double> scores, const DecodingStep&, ProcessorScratch& scratch) const {
+void TopP::process(std::span<double> scores, const DecodingStep&, ProcessorScratch& scratch) const try {
   if (top_p_ >= 1.0 || all_dropped(scores)) return;
   scratch.weights.resize(scores.size());
   const std::span<double> weights(scratch.weights);
@@ -177,6 +182,8 @@ void TopP::process(std::span<double> scores, const DecodingStep&, ProcessorScrat
     heap.pop_back();
   } while (!heap.empty() && kept < needed);
   for (const TokenId id : heap) scores[static_cast<std::size_t>(id)] = kDropped;
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 MinP::MinP(double min_p) {
@@ -198,7 +205,7 @@ TypicalP::TypicalP(double typical_p) : typical_p_(typical_p) {
     fail<ArgumentError>("generate", "typical_p is ", typical_p, ", expected a number above 0, to 1 (off)");
 }
 
-void TypicalP::process(std::span<double> scores, const DecodingStep&, ProcessorScratch& scratch) const {
+void TypicalP::process(std::span<double> scores, const DecodingStep&, ProcessorScratch& scratch) const try {
   if (typical_p_ >= 1.0 || all_dropped(scores)) return;
   const Distribution p(scores, scratch);
   auto& distances = scratch.values;
@@ -230,31 +237,38 @@ void TypicalP::process(std::span<double> scores, const DecodingStep&, ProcessorS
   for (const TokenId id : heap) {
     if (distances[static_cast<std::size_t>(id)] > bar) scores[static_cast<std::size_t>(id)] = kDropped;
   }
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 EpsilonCutoff::EpsilonCutoff(double epsilon_cutoff)
     : epsilon_(require_below_one("epsilon_cutoff", epsilon_cutoff)) {}
 
-void EpsilonCutoff::process(std::span<double> scores, const DecodingStep&, ProcessorScratch& scratch) const {
+void EpsilonCutoff::process(std::span<double> scores, const DecodingStep&, ProcessorScratch& scratch) const
+    try {
   if (epsilon_ == 0.0 || all_dropped(scores)) return;
   scratch.weights.resize(scores.size());
   const double sum = exp_weights(scores, scratch.weights);
   drop_below(scores, scratch.weights, sum, epsilon_);
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 EtaCutoff::EtaCutoff(double eta_cutoff) : epsilon_(require_below_one("eta_cutoff", eta_cutoff)) {}
 
-void EtaCutoff::process(std::span<double> scores, const DecodingStep&, ProcessorScratch& scratch) const {
+void EtaCutoff::process(std::span<double> scores, const DecodingStep&, ProcessorScratch& scratch) const try {
   if (epsilon_ == 0.0 || all_dropped(scores)) return;
   const Distribution p(scores, scratch);
   drop_below(scores, p.weights, p.sum, std::min(epsilon_, math::sqrt(epsilon_) * math::exp(-p.entropy)));
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 Xtc::Xtc(double xtc_probability, double xtc_threshold)
     : probability_(require_probability("xtc_probability", xtc_probability)),
       threshold_(require_probability("xtc_threshold", xtc_threshold)) {}
 
-void Xtc::process(std::span<double> scores, const DecodingStep& step, ProcessorScratch& scratch) const {
+void Xtc::process(std::span<double> scores, const DecodingStep& step, ProcessorScratch& scratch) const try {
   if (probability_ == 0.0) return;
   if (step.rng == nullptr) fail<ArgumentError>("generate", "xtc needs random numbers, and the step has none");
   if (!(step.rng->second_uniform(step.history.size()) < probability_)) return;
@@ -270,6 +284,8 @@ void Xtc::process(std::span<double> scores, const DecodingStep& step, ProcessorS
   for (std::size_t i = 0; i < scores.size(); ++i) {
     if (i != least && is_top(i)) scores[i] = kDropped;
   }
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 Mirostat::Mirostat(double mirostat_tau, double mirostat_eta)
@@ -288,7 +304,9 @@ void Mirostat::process(std::span<double> scores, const DecodingStep& step, Proce
   }
 }
 
-std::vector<double> Mirostat::initial_state() const { return {2.0 * tau_}; }
+std::vector<double> Mirostat::initial_state() const {
+  return with_memory_errors("generate", [&] { return std::vector<double>{2.0 * tau_}; });
+}
 
 void Mirostat::update(std::span<double> state, TokenId, double probability) const {
   const double surprise = -math::log(probability) / kLn2;

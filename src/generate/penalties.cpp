@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "generate/processor_support.h"
 #include "gpt/core/math.h"
 
@@ -69,7 +70,8 @@ void ClassifierFreeGuidance::process(std::span<double> scores, const DecodingSte
   }
 }
 
-SequenceBias::SequenceBias(std::vector<BiasedSequence> sequence_bias) : sequences_(std::move(sequence_bias)) {
+SequenceBias::SequenceBias(std::vector<BiasedSequence> sequence_bias) try
+    : sequences_(std::move(sequence_bias)) {
   std::set<std::span<const TokenId>, bool (*)(std::span<const TokenId>, std::span<const TokenId>)> seen(
       [](std::span<const TokenId> a, std::span<const TokenId> b) {
         return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end());
@@ -84,6 +86,8 @@ SequenceBias::SequenceBias(std::vector<BiasedSequence> sequence_bias) : sequence
       fail<ArgumentError>("generate", "sequence_bias holds a sequence of ", sequence.ids.size(),
                           " tokens twice that begins with ", sequence.ids.front(), ", expected each once");
   }
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 void SequenceBias::process(std::span<double> scores, const DecodingStep& step, ProcessorScratch&) const {
@@ -105,7 +109,7 @@ RepetitionPenalty::RepetitionPenalty(double repetition_penalty)
     : penalty_(require_positive("repetition_penalty", repetition_penalty)) {}
 
 void RepetitionPenalty::process(std::span<double> scores, const DecodingStep& step,
-                                ProcessorScratch& scratch) const {
+                                ProcessorScratch& scratch) const try {
   if (penalty_ == 1.0) return;
   const auto ids = sorted(step.history, scratch.ids);
   for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -113,6 +117,8 @@ void RepetitionPenalty::process(std::span<double> scores, const DecodingStep& st
     double& score = scores[index_of(ids[i], scores.size(), kHistory)];
     score = score < 0.0 ? score * penalty_ : score / penalty_;
   }
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 FrequencyPenalty::FrequencyPenalty(double frequency_penalty, double presence_penalty)
@@ -120,7 +126,7 @@ FrequencyPenalty::FrequencyPenalty(double frequency_penalty, double presence_pen
       presence_(require_finite("presence_penalty", presence_penalty)) {}
 
 void FrequencyPenalty::process(std::span<double> scores, const DecodingStep& step,
-                               ProcessorScratch& scratch) const {
+                               ProcessorScratch& scratch) const try {
   if (frequency_ == 0.0 && presence_ == 0.0) return;
   const auto ids =
       sorted(step.history.subspan(std::min(step.prompt_length, step.history.size())), scratch.ids);
@@ -130,9 +136,11 @@ void FrequencyPenalty::process(std::span<double> scores, const DecodingStep& ste
     scores[index_of(*id, scores.size(), kHistory)] -= frequency_ * count + presence_;
     id = next;
   }
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
-Dry::Dry(Options options) : options_(std::move(options)), max_exponent_(0) {
+Dry::Dry(Options options) try : options_(std::move(options)), max_exponent_(0) {
   const DefaultFloatEnvironment environment;
   require_at_least("dry_multiplier", options_.multiplier, 0.0);
   require_at_least("dry_base", options_.base, 1.0);
@@ -152,6 +160,8 @@ Dry::Dry(Options options) : options_(std::move(options)), max_exponent_(0) {
                           "one, expected at least one token");
     breakers_[breaker.front()].emplace_back(breaker.begin() + 1, breaker.end());
   }
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 std::size_t Dry::tokens_since_breaker(std::span<const TokenId> tokens) const {
@@ -170,7 +180,7 @@ std::size_t Dry::tokens_since_breaker(std::span<const TokenId> tokens) const {
   return tokens.size();
 }
 
-void Dry::process(std::span<double> scores, const DecodingStep& step, ProcessorScratch& scratch) const {
+void Dry::process(std::span<double> scores, const DecodingStep& step, ProcessorScratch& scratch) const try {
   if (options_.multiplier == 0.0) return;
   const auto tokens = step.history.last(
       options_.penalty_last_n < 0
@@ -210,6 +220,8 @@ void Dry::process(std::span<double> scores, const DecodingStep& step, ProcessorS
     const std::size_t exponent = std::min(repeat(places[i]) - allowed, max_exponent_);
     score -= options_.multiplier * power(options_.base, exponent);
   }
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 ExponentialDecayLengthPenalty::ExponentialDecayLengthPenalty(

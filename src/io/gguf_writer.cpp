@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <string>
 
+#include "core/memory.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
 #include "gpt/io/gguf.h"
@@ -66,38 +67,50 @@ void GgufMetadata::begin(std::string_view key, std::uint32_t type) {
   keys_.emplace_back(key);
 }
 
-void GgufMetadata::set_uint32(std::string_view key, std::uint32_t value) {
+void GgufMetadata::set_uint32(std::string_view key, std::uint32_t value) try {
   begin(key, kUint32);
   append(bytes_, value);
+} catch (...) {
+  rethrow_with_memory_errors("gguf");
 }
 
-void GgufMetadata::set_float32(std::string_view key, float value) {
+void GgufMetadata::set_float32(std::string_view key, float value) try {
   begin(key, kFloat32);
   append(bytes_, value);
+} catch (...) {
+  rethrow_with_memory_errors("gguf");
 }
 
-void GgufMetadata::set_bool(std::string_view key, bool value) {
+void GgufMetadata::set_bool(std::string_view key, bool value) try {
   begin(key, kBool);
   append<std::uint8_t>(bytes_, value ? 1 : 0);
+} catch (...) {
+  rethrow_with_memory_errors("gguf");
 }
 
-void GgufMetadata::set_string(std::string_view key, std::string_view value) {
+void GgufMetadata::set_string(std::string_view key, std::string_view value) try {
   begin(key, kString);
   append_text(bytes_, value);
+} catch (...) {
+  rethrow_with_memory_errors("gguf");
 }
 
-void GgufMetadata::set_strings(std::string_view key, std::span<const std::string> values) {
+void GgufMetadata::set_strings(std::string_view key, std::span<const std::string> values) try {
   begin(key, kArray);
   append<std::uint32_t>(bytes_, kString);
   append<std::uint64_t>(bytes_, values.size());
   for (const std::string& value : values) append_text(bytes_, value);
+} catch (...) {
+  rethrow_with_memory_errors("gguf");
 }
 
-void GgufMetadata::set_int32s(std::string_view key, std::span<const std::int32_t> values) {
+void GgufMetadata::set_int32s(std::string_view key, std::span<const std::int32_t> values) try {
   begin(key, kArray);
   append<std::uint32_t>(bytes_, kInt32);
   append<std::uint64_t>(bytes_, values.size());
   for (const std::int32_t value : values) append(bytes_, value);
+} catch (...) {
+  rethrow_with_memory_errors("gguf");
 }
 
 std::size_t gguf_tensor_size(std::string_view name, GgufType type, const Shape& shape) {
@@ -111,7 +124,7 @@ std::size_t gguf_tensor_size(std::string_view name, GgufType type, const Shape& 
   return static_cast<std::size_t>(Shape{shape.numel() / info.block, info.bytes}.numel());
 }
 
-void write_gguf(PendingFile& file, const GgufMetadata& metadata, std::span<const GgufTensor> tensors) {
+void write_gguf(PendingFile& file, const GgufMetadata& metadata, std::span<const GgufTensor> tensors) try {
   const std::string source = file.path().string();
   check_names(tensors, source);
   check_keys(metadata, source);
@@ -140,6 +153,8 @@ void write_gguf(PendingFile& file, const GgufMetadata& metadata, std::span<const
     bytes.resize(padded(bytes.size(), gguf::kAlignment));
     file.write(bytes);
   }
+} catch (...) {
+  rethrow_with_memory_errors(file.path().native());
 }
 
 }  // namespace gpt

@@ -7,6 +7,7 @@
 
 #include "core/in_range.h"
 #include "core/json.h"
+#include "core/memory.h"
 #include "core/quote.h"
 #include "gpt/core/error.h"
 #include "gpt/io/safetensors.h"
@@ -72,7 +73,8 @@ std::string header_of(std::span<const NamedTensor* const> tensors, const Metadat
 
 }  // namespace
 
-void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors, const Metadata& metadata) {
+void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors,
+                       const Metadata& metadata) try {
   const std::string source = file.path().string();
   std::vector<const NamedTensor*> sorted;
   for (const NamedTensor& t : tensors) {
@@ -103,6 +105,8 @@ void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors, 
     else
       write_rounded(file, t->name, t->tensor, stored_dtype(*t));
   }
+} catch (...) {
+  rethrow_with_memory_errors(file.path().native());
 }
 
 void save_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,

@@ -291,7 +291,7 @@ LossRows classification_rows(const Classifier& classifier, std::span<const Targe
   return with_memory_errors(kClassifier, [&] { return rows_over(classifier, batch, arena, options); });
 }
 
-std::vector<double> probabilities(ProblemType type, std::span<const float> logits, double temperature) {
+std::vector<double> probabilities(ProblemType type, std::span<const float> logits, double temperature) try {
   if (!(temperature > 0) || !std::isfinite(temperature))
     fail<ArgumentError>(kClassifier, "temperature is ", temperature, ", expected more than 0");
   const DefaultFloatEnvironment environment;
@@ -307,6 +307,8 @@ std::vector<double> probabilities(ProblemType type, std::span<const float> logit
   for (double& x : p) sum += x = math::exp(x - most);
   for (double& x : p) x /= sum;
   return p;
+} catch (...) {
+  rethrow_with_memory_errors(kClassifier);
 }
 
 }  // namespace gpt

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "core/normal.h"
 #include "gpt/core/math.h"
 #include "gpt/core/parallel.h"
@@ -10,7 +11,7 @@
 
 namespace gpt {
 
-void initialize(Gpt2& network, std::uint64_t seed) {
+void initialize(Gpt2& network, std::uint64_t seed) try {
   const DefaultFloatEnvironment environment;
   const double deviation = static_cast<double>(network.config().initializer_range);
   const double deviation_of_projections =
@@ -31,6 +32,8 @@ void initialize(Gpt2& network, std::uint64_t seed) {
         values[i] = static_cast<float>(scale * normal_here(rng, static_cast<std::uint64_t>(i)));
     });
   });
+} catch (...) {
+  rethrow_with_memory_errors("initialize");
 }
 
 }  // namespace gpt

@@ -201,7 +201,7 @@ std::vector<double> layer_importance(const Gpt2& network, std::span<const TokenI
   });
 }
 
-Gpt2 without_layers(const Gpt2& network, std::span<const std::int64_t> layers) {
+Gpt2 without_layers(const Gpt2& network, std::span<const std::int64_t> layers) try {
   constexpr std::string_view where = "without_layers";
   const std::int64_t n_layer = network.config().n_layer;
   std::vector<bool> dropped(static_cast<std::size_t>(n_layer));
@@ -265,6 +265,8 @@ Gpt2 without_layers(const Gpt2& network, std::span<const std::int64_t> layers) {
     smaller.visit(Take{tensors, weights});
     return smaller;
   });
+} catch (...) {
+  rethrow_with_memory_errors("without_layers");
 }
 
 }  // namespace gpt

@@ -1,5 +1,6 @@
 #include "gpt/ops/activation.h"
 
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 #include "ops/checks.h"
@@ -32,10 +33,12 @@ std::optional<Activation> activation_from_name(std::string_view name) noexcept {
   return std::nullopt;
 }
 
-std::string activation_names() {
+std::string activation_names() try {
   std::string list;
   for (const Name& n : kNames) list += concat(list.empty() ? "" : ", ", n.name);
   return list;
+} catch (...) {
+  rethrow_with_memory_errors("activation");
 }
 
 void activation(Activation f, ConstTensorView x, TensorView y) {

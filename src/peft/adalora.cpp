@@ -101,7 +101,7 @@ struct AdaLoraAdapter::Part final : nn::LinearAdapter {
 };
 
 AdaLoraAdapter::AdaLoraAdapter(const Gpt2& network, AdaLoraConfig config,
-                               std::optional<HfConfig> rank_pattern)
+                               std::optional<HfConfig> rank_pattern) try
     : config_(std::move(config)), shape_(network.adapted_shape()), rank_pattern_(std::move(rank_pattern)) {
   config_.validate();
   parts_.resize(static_cast<std::size_t>(shape_.n_layer * nn::kLinearPlaces));
@@ -117,9 +117,11 @@ AdaLoraAdapter::AdaLoraAdapter(const Gpt2& network, AdaLoraConfig config,
     part->module = std::move(module);
     parts_[index] = std::move(part);
   }
+} catch (...) {
+  rethrow_with_memory_errors(kAdaLora);
 }
 
-AdaLoraAdapter::AdaLoraAdapter(const Gpt2& network, AdaLoraConfig config, std::uint64_t seed)
+AdaLoraAdapter::AdaLoraAdapter(const Gpt2& network, AdaLoraConfig config, std::uint64_t seed) try
     : AdaLoraAdapter(network, std::move(config), std::optional<HfConfig>()) {
   std::uint64_t number = 0;
   visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
@@ -128,6 +130,8 @@ AdaLoraAdapter::AdaLoraAdapter(const Gpt2& network, AdaLoraConfig config, std::u
     if (!name.ends_with("lora_E")) peft::fill_normal(tensor, kDeviation, seed, number);
     ++number;
   });
+} catch (...) {
+  rethrow_with_memory_errors(kAdaLora);
 }
 
 AdaLoraAdapter::~AdaLoraAdapter() = default;
@@ -183,13 +187,15 @@ std::vector<AdaLoraAdapter::Part*> AdaLoraAdapter::targets() const {
   return all;
 }
 
-void AdaLoraAdapter::visit(const Visitor& f) {
+void AdaLoraAdapter::visit(const Visitor& f) try {
   for (Part* const part : targets()) {
     const std::string name = concat(peft::kPrefix, part->module.name);
     f(name + ".lora_A", part->a.values, part->a.file_shape());
     f(name + ".lora_B", part->b.values, part->b.file_shape());
     f(name + ".lora_E", part->e, {part->rank(), 1});
   }
+} catch (...) {
+  rethrow_with_memory_errors(kAdaLora);
 }
 
 void AdaLoraAdapter::make_state() {
@@ -203,7 +209,7 @@ void AdaLoraAdapter::make_state() {
   }
 }
 
-void AdaLoraAdapter::visit_state(const Visitor& f) {
+void AdaLoraAdapter::visit_state(const Visitor& f) try {
   make_state();
   constexpr const char* kNames[3] = {".lora_A", ".lora_B", ".lora_E"};
   for (Part* const part : targets()) {
@@ -215,18 +221,22 @@ void AdaLoraAdapter::visit_state(const Visitor& f) {
     }
     f(concat("kept.", name), part->kept, {part->rank()});
   }
+} catch (...) {
+  rethrow_with_memory_errors(kAdaLora);
 }
 
-void AdaLoraAdapter::begin_training(std::int64_t total_steps) {
+void AdaLoraAdapter::begin_training(std::int64_t total_steps) try {
   const std::int64_t total = config_.total_step > 0 ? config_.total_step : total_steps;
   if (config_.tinit >= total - config_.tfinal)
     fail<ArgumentError>(kAdaLora, "tinit is ", config_.tinit, " and tfinal ", config_.tfinal, " of ", total,
                         " updates, expected less in all");
   total_step_ = total;
   make_state();
+} catch (...) {
+  rethrow_with_memory_errors(kAdaLora);
 }
 
-void AdaLoraAdapter::add_penalty(std::span<const nn::LearnedTensor> learned) const {
+void AdaLoraAdapter::add_penalty(std::span<const nn::LearnedTensor> learned) const try {
   if (config_.orth_reg_weight == 0) return;
   const DefaultFloatEnvironment environment;
   const double weight =
@@ -234,9 +244,11 @@ void AdaLoraAdapter::add_penalty(std::span<const nn::LearnedTensor> learned) con
   for (std::size_t i = 0; i + 2 < learned.size(); i += 3)
     for (const std::size_t part : {i, i + 1})  // A and B
       if (learned[part].gradient.raw() != nullptr) peft::add_orthogonality(learned[part], part == i, weight);
+} catch (...) {
+  rethrow_with_memory_errors(kAdaLora);
 }
 
-std::int64_t AdaLoraAdapter::budget(std::int64_t step) const {
+std::int64_t AdaLoraAdapter::budget(std::int64_t step) const try {
   const DefaultFloatEnvironment environment;
   std::int64_t all = 0;
   for (const Part* part : targets()) all += part->rank();
@@ -248,15 +260,19 @@ std::int64_t AdaLoraAdapter::budget(std::int64_t step) const {
       1 - static_cast<double>(step - config_.tinit) / static_cast<double>(end - config_.tinit);
   return static_cast<std::int64_t>(static_cast<double>(all - target) * left * left * left +
                                    static_cast<double>(target));
+} catch (...) {
+  rethrow_with_memory_errors(kAdaLora);
 }
 
-std::int64_t AdaLoraAdapter::ranks() const {
+std::int64_t AdaLoraAdapter::ranks() const try {
   std::int64_t count = 0;
   for (const Part* part : targets()) {
     const Tensor wide = part->e.to(DType::f32);
     count += std::ranges::count_if(wide.span<float>(), [](float e) { return e != 0; });
   }
   return count;
+} catch (...) {
+  rethrow_with_memory_errors(kAdaLora);
 }
 
 void AdaLoraAdapter::choose_ranks(std::int64_t budget) {
@@ -294,7 +310,8 @@ void AdaLoraAdapter::mask(std::span<const nn::LearnedTensor> learned) const {
   }
 }
 
-void AdaLoraAdapter::after_update(std::span<const nn::LearnedTensor> learned, const nn::UpdateInfo& update) {
+void AdaLoraAdapter::after_update(std::span<const nn::LearnedTensor> learned,
+                                  const nn::UpdateInfo& update) try {
   const DefaultFloatEnvironment environment;
   make_state();
   const std::int64_t end = total_step_ - config_.tfinal;
@@ -308,6 +325,8 @@ void AdaLoraAdapter::after_update(std::span<const nn::LearnedTensor> learned, co
   const bool falls = update.step > config_.tinit && update.step < end && update.step % config_.delta_t == 0;
   if (falls || update.step == end) choose_ranks(budget(update.step));
   if (falls || update.step >= end) mask(learned);
+} catch (...) {
+  rethrow_with_memory_errors(kAdaLora);
 }
 
 HfConfig AdaLoraAdapter::to_hf(std::int64_t total_step) const {
@@ -339,7 +358,7 @@ void AdaLoraAdapter::save(const std::filesystem::path& directory, std::optional<
   peft::save_adapter(directory, to_hf(total), *this, dtype);
 }
 
-Originals AdaLoraAdapter::merge(Gpt2& network) const {
+Originals AdaLoraAdapter::merge(Gpt2& network) const try {
   peft::MergePlan plan;
   for (const Part* part : targets())
     plan.matrices[part->module.matrix] = [part](Tensor& sum) {
@@ -350,6 +369,8 @@ Originals AdaLoraAdapter::merge(Gpt2& network) const {
       peft::add_product(a, part->b.values, part->scaling, sum);
     };
   return peft::merge(network, kAdaLora, shape_, plan);
+} catch (...) {
+  rethrow_with_memory_errors(kAdaLora);
 }
 
 }  // namespace gpt

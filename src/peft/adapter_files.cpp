@@ -86,7 +86,7 @@ std::vector<std::string> names_in(const HfConfig& config, std::string_view key,
   return {*config.get_string(key)};
 }
 
-HfConfig new_config(std::string_view peft_type, std::string_view base_model_name_or_path) {
+HfConfig new_config(std::string_view peft_type, std::string_view base_model_name_or_path) try {
   HfConfig config{std::string(kConfigFile)};
   config.set_string("peft_type", peft_type);
   config.set_string("task_type", "CAUSAL_LM");
@@ -96,6 +96,8 @@ HfConfig new_config(std::string_view peft_type, std::string_view base_model_name
     config.set_string("base_model_name_or_path", base_model_name_or_path);
   config.set_bool("inference_mode", true);
   return config;
+} catch (...) {
+  rethrow_with_memory_errors("adapter");
 }
 
 void read_tensors(const std::filesystem::path& directory, nn::Adapter& adapter, SavedModules modules) {

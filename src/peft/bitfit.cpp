@@ -38,18 +38,22 @@ struct BitFitAdapter::Part final : nn::LinearAdapter {
   }
 };
 
-BitFitAdapter::BitFitAdapter(const Gpt2& network, BitFitConfig config, std::nullptr_t)
+BitFitAdapter::BitFitAdapter(const Gpt2& network, BitFitConfig config, std::nullptr_t) try
     : config_(std::move(config)), shape_(network.adapted_shape()) {
   for (peft::Module& module : peft::modules_of(network)) {
     linears_.push_back(std::make_unique<Part>());
     linears_.back()->module = std::move(module);
   }
   norms_.resize(static_cast<std::size_t>(2 * shape_.n_layer + 1));
+} catch (...) {
+  rethrow_with_memory_errors("bitfit");
 }
 
-BitFitAdapter::BitFitAdapter(const Gpt2& network, BitFitConfig config)
+BitFitAdapter::BitFitAdapter(const Gpt2& network, BitFitConfig config) try
     : BitFitAdapter(network, std::move(config), nullptr) {
   visit([](const std::string&, Tensor& tensor, const Shape& shape) { tensor = Tensor::zeros(shape); });
+} catch (...) {
+  rethrow_with_memory_errors("bitfit");
 }
 
 BitFitAdapter::~BitFitAdapter() = default;
@@ -84,12 +88,14 @@ TensorView BitFitAdapter::norm_output(nn::Context& context, nn::NormId id, Tenso
   return y;
 }
 
-void BitFitAdapter::visit(const Visitor& f) {
+void BitFitAdapter::visit(const Visitor& f) try {
   for (const auto& part : linears_)
     f(concat(peft::kPrefix, part->module.name, ".bias_delta"), part->delta, {part->module.out});
   for (std::size_t i = 0; i < norms_.size(); ++i)
     f(concat(peft::kPrefix, kBaseModelPrefix, norm_name(i, shape_.n_layer), ".bias_delta"), norms_[i],
       {shape_.features});
+} catch (...) {
+  rethrow_with_memory_errors("bitfit");
 }
 
 HfConfig BitFitAdapter::to_hf() const {
@@ -102,7 +108,7 @@ void BitFitAdapter::save(const std::filesystem::path& directory, std::optional<D
   peft::save_adapter(directory, to_hf(), *this, dtype);
 }
 
-Originals BitFitAdapter::merge(Gpt2& network) const {
+Originals BitFitAdapter::merge(Gpt2& network) const try {
   peft::MergePlan plan;
   const auto adds = [](const Tensor& delta) {
     return [wide = delta.to(DType::f32)](Tensor& bias) { ops::add(wide, bias); };
@@ -111,6 +117,8 @@ Originals BitFitAdapter::merge(Gpt2& network) const {
   for (std::size_t i = 0; i < norms_.size(); ++i)
     plan.vectors[norm_name(i, shape_.n_layer) + ".bias"] = adds(norms_[i]);
   return peft::merge(network, "bitfit", shape_, plan);
+} catch (...) {
+  rethrow_with_memory_errors("bitfit");
 }
 
 }  // namespace gpt

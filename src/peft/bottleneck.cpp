@@ -36,7 +36,7 @@ struct BottleneckAdapter::Part final : nn::LinearAdapter {
   }
 };
 
-BottleneckAdapter::BottleneckAdapter(const Gpt2& network, BottleneckConfig config, std::nullptr_t)
+BottleneckAdapter::BottleneckAdapter(const Gpt2& network, BottleneckConfig config, std::nullptr_t) try
     : config_(std::move(config)), shape_(network.adapted_shape()) {
   if (config_.bottleneck_size < 1)
     fail<ArgumentError>("bottleneck", "bottleneck_size is ", config_.bottleneck_size, ", expected 1 or more");
@@ -52,9 +52,11 @@ BottleneckAdapter::BottleneckAdapter(const Gpt2& network, BottleneckConfig confi
     part->module = std::move(module);
     parts_[index] = std::move(part);
   }
+} catch (...) {
+  rethrow_with_memory_errors("bottleneck");
 }
 
-BottleneckAdapter::BottleneckAdapter(const Gpt2& network, BottleneckConfig config, std::uint64_t seed)
+BottleneckAdapter::BottleneckAdapter(const Gpt2& network, BottleneckConfig config, std::uint64_t seed) try
     : BottleneckAdapter(network, std::move(config), nullptr) {
   std::uint64_t number = 0;
   visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
@@ -63,6 +65,8 @@ BottleneckAdapter::BottleneckAdapter(const Gpt2& network, BottleneckConfig confi
     if (name.ends_with("adapter_down.weight")) peft::fill_normal(tensor, kDeviation, seed, number);
     ++number;
   });
+} catch (...) {
+  rethrow_with_memory_errors("bottleneck");
 }
 
 BottleneckAdapter::~BottleneckAdapter() = default;
@@ -104,10 +108,10 @@ void BottleneckAdapter::visit(const Visitor& f) {
   for (const auto& part : parts_) {
     if (part == nullptr) continue;
     const std::string name = concat(peft::kPrefix, part->module.name);
-    f(name + ".adapter_down.weight", part->down.values, part->down.file_shape());
-    f(name + ".adapter_down.bias", part->down_bias, {part->down.out});
-    f(name + ".adapter_up.weight", part->up.values, part->up.file_shape());
-    f(name + ".adapter_up.bias", part->up_bias, {part->up.out});
+    f(concat(name, ".adapter_down.weight"), part->down.values, part->down.file_shape());
+    f(concat(name, ".adapter_down.bias"), part->down_bias, {part->down.out});
+    f(concat(name, ".adapter_up.weight"), part->up.values, part->up.file_shape());
+    f(concat(name, ".adapter_up.bias"), part->up_bias, {part->up.out});
   }
 }
 

@@ -46,7 +46,7 @@ struct Ia3Adapter::Part final : nn::LinearAdapter {
   }
 };
 
-Ia3Adapter::Ia3Adapter(const Gpt2& network, Ia3Config config, std::nullptr_t)
+Ia3Adapter::Ia3Adapter(const Gpt2& network, Ia3Config config, std::nullptr_t) try
     : config_(std::move(config)), shape_(network.adapted_shape()) {
   parts_.resize(static_cast<std::size_t>(shape_.n_layer * nn::kLinearPlaces));
   std::vector<peft::Module> targets = peft::targeted(network, config_.target_modules);
@@ -60,14 +60,18 @@ Ia3Adapter::Ia3Adapter(const Gpt2& network, Ia3Config config, std::nullptr_t)
     part->module = std::move(module);
     parts_[index] = std::move(part);
   }
+} catch (...) {
+  rethrow_with_memory_errors("ia3");
 }
 
-Ia3Adapter::Ia3Adapter(const Gpt2& network, Ia3Config config)
+Ia3Adapter::Ia3Adapter(const Gpt2& network, Ia3Config config) try
     : Ia3Adapter(network, std::move(config), nullptr) {
   visit([](const std::string&, Tensor& tensor, const Shape& shape) {
     tensor = Tensor::zeros(shape);
     std::ranges::fill(tensor.span<float>(), 1.0f);
   });
+} catch (...) {
+  rethrow_with_memory_errors("ia3");
 }
 
 Ia3Adapter::~Ia3Adapter() = default;
@@ -121,7 +125,7 @@ void Ia3Adapter::save(const std::filesystem::path& directory, std::optional<DTyp
   peft::save_adapter(directory, to_hf(), *this, dtype);
 }
 
-Originals Ia3Adapter::merge(Gpt2& network) const {
+Originals Ia3Adapter::merge(Gpt2& network) const try {
   peft::MergePlan plan;
   for (const auto& part : parts_) {
     if (part == nullptr) continue;
@@ -142,6 +146,8 @@ Originals Ia3Adapter::merge(Gpt2& network) const {
     };
   }
   return peft::merge(network, "ia3", shape_, plan);
+} catch (...) {
+  rethrow_with_memory_errors("ia3");
 }
 
 }  // namespace gpt

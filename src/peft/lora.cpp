@@ -140,7 +140,7 @@ struct LoraAdapter::Part final : nn::LinearAdapter {
   }
 };
 
-LoraAdapter::LoraAdapter(const Gpt2& network, LoraConfig config, std::nullptr_t)
+LoraAdapter::LoraAdapter(const Gpt2& network, LoraConfig config, std::nullptr_t) try
     : config_(std::move(config)), shape_(network.adapted_shape()) {
   config_.validate();
   parts_.resize(static_cast<std::size_t>(shape_.n_layer * nn::kLinearPlaces));
@@ -159,9 +159,11 @@ LoraAdapter::LoraAdapter(const Gpt2& network, LoraConfig config, std::nullptr_t)
     part->module = std::move(module);
     parts_[index] = std::move(part);
   }
+} catch (...) {
+  rethrow_with_memory_errors(kWhere);
 }
 
-LoraAdapter::LoraAdapter(const Gpt2& network, LoraConfig config, std::uint64_t seed)
+LoraAdapter::LoraAdapter(const Gpt2& network, LoraConfig config, std::uint64_t seed) try
     : LoraAdapter(network, std::move(config), nullptr) {
   std::uint64_t number = 0;
   for (const auto& part : parts_) {
@@ -177,6 +179,8 @@ LoraAdapter::LoraAdapter(const Gpt2& network, LoraConfig config, std::uint64_t s
       if (part != nullptr && part->module.matrix == name)
         part->magnitude = peft::column_norms(ops::dequantize(weight, ops::WeightLayout::kInOut));
   });
+} catch (...) {
+  rethrow_with_memory_errors(kWhere);
 }
 
 LoraAdapter::~LoraAdapter() = default;
@@ -220,9 +224,9 @@ void LoraAdapter::visit(const Visitor& f) {
   for (const auto& part : parts_) {
     if (part == nullptr) continue;
     const std::string name = concat(peft::kPrefix, part->module.name);
-    f(name + ".lora_A.weight", part->a.values, part->a.file_shape());
-    f(name + ".lora_B.weight", part->b.values, part->b.file_shape());
-    if (part->magnitude) f(name + ".lora_magnitude_vector", *part->magnitude, {part->b.out});
+    f(concat(name, ".lora_A.weight"), part->a.values, part->a.file_shape());
+    f(concat(name, ".lora_B.weight"), part->b.values, part->b.file_shape());
+    if (part->magnitude) f(concat(name, ".lora_magnitude_vector"), *part->magnitude, {part->b.out});
   }
 }
 
@@ -259,7 +263,7 @@ void LoraAdapter::set_weight(double weight) {
     if (part != nullptr) part->scaling = static_cast<float>(weight * static_cast<double>(part->unweighted));
 }
 
-LoraAdapter::Originals LoraAdapter::merge(Gpt2& network, const Originals& base) const {
+LoraAdapter::Originals LoraAdapter::merge(Gpt2& network, const Originals& base) const try {
   std::map<std::string, ops::Weight> own;
   if (config_.use_dora) {
     own.insert(base.begin(), base.end());
@@ -285,6 +289,8 @@ LoraAdapter::Originals LoraAdapter::merge(Gpt2& network, const Originals& base) 
     };
   }
   return peft::merge(network, kWhere, shape_, plan);
+} catch (...) {
+  rethrow_with_memory_errors(kWhere);
 }
 
 }  // namespace gpt

@@ -58,12 +58,15 @@ VirtualTokensConfig read_virtual_tokens(const HfConfig& file, const Gpt2& networ
 
 }  // namespace
 
-PromptTuning::PromptTuning(const Gpt2& network, VirtualTokensConfig config, std::nullptr_t)
+PromptTuning::PromptTuning(const Gpt2& network, VirtualTokensConfig config, std::nullptr_t) try
     : config_(checked(std::move(config), network)),
       shape_(network.adapted_shape()),
       n_head_(network.config().n_head),
       embeddings_{
-          .in = shape_.features, .out = config_.num_virtual_tokens, .layout = ops::WeightLayout::kOutIn} {}
+          .in = shape_.features, .out = config_.num_virtual_tokens, .layout = ops::WeightLayout::kOutIn} {
+} catch (...) {
+  rethrow_with_memory_errors("prompt_tuning");
+}
 
 PromptTuning::PromptTuning(const Gpt2& network, VirtualTokensConfig config, std::uint64_t seed)
     : PromptTuning(network, std::move(config), nullptr) {
@@ -71,7 +74,7 @@ PromptTuning::PromptTuning(const Gpt2& network, VirtualTokensConfig config, std:
   peft::fill_normal(embeddings_.values, static_cast<double>(network.config().initializer_range), seed, 0);
 }
 
-PromptTuning::PromptTuning(const Gpt2& network, VirtualTokensConfig config, std::span<const TokenId> text)
+PromptTuning::PromptTuning(const Gpt2& network, VirtualTokensConfig config, std::span<const TokenId> text) try
     : PromptTuning(network, std::move(config), nullptr) {
   if (text.empty()) fail<ArgumentError>("prompt_tuning", "the text has no tokens, expected 1 or more");
   std::vector<TokenId> ids;
@@ -85,6 +88,8 @@ PromptTuning::PromptTuning(const Gpt2& network, VirtualTokensConfig config, std:
   network.visit_matrices([&](const std::string& name, const ops::Weight& weight) {
     if (name == "wte.weight") ops::embedding(ids, positions, weight, nowhere, embeddings_.values);
   });
+} catch (...) {
+  rethrow_with_memory_errors("prompt_tuning");
 }
 
 std::shared_ptr<PromptTuning> PromptTuning::load(const Gpt2& network, const std::filesystem::path& directory,
@@ -120,7 +125,11 @@ void PromptTuning::embed_virtual_tokens(nn::Context& context, const ops::Weight&
   autograd::replace_rows(context.tape, sums, 0, rows, 0, shape_.features, x);
 }
 
-void PromptTuning::visit(const Visitor& f) { f(kTensor, embeddings_.values, embeddings_.file_shape()); }
+void PromptTuning::visit(const Visitor& f) try {
+  f(kTensor, embeddings_.values, embeddings_.file_shape());
+} catch (...) {
+  rethrow_with_memory_errors("prompt_tuning");
+}
 
 HfConfig PromptTuning::to_hf() const {
   HfConfig file = virtual_tokens_config(kPromptType, config_, shape_, n_head_);
@@ -178,8 +187,10 @@ void PrefixTuning::set_keys_and_values(nn::Context& context, std::int64_t layer,
   autograd::replace_rows(context.tape, values_, 2 * layer * d, rows, d, 2 * d, qkv);
 }
 
-void PrefixTuning::visit(const Visitor& f) {
+void PrefixTuning::visit(const Visitor& f) try {
   f(kTensor, values_, {config_.num_virtual_tokens, 2 * shape_.n_layer * shape_.features});
+} catch (...) {
+  rethrow_with_memory_errors("prefix_tuning");
 }
 
 HfConfig PrefixTuning::to_hf() const {

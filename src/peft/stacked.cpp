@@ -88,7 +88,7 @@ struct StackedAdapter::Stack final : nn::LinearAdapter {
   }
 };
 
-StackedAdapter::StackedAdapter(std::vector<Part> parts) : parts_(std::move(parts)) {
+StackedAdapter::StackedAdapter(std::vector<Part> parts) try : parts_(std::move(parts)) {
   if (parts_.empty()) fail<ArgumentError>(kStacked, "there are no parts, expected one or more");
   std::size_t virtual_parts = 0;
   for (std::size_t i = 0; i < parts_.size(); ++i) {
@@ -114,6 +114,8 @@ StackedAdapter::StackedAdapter(std::vector<Part> parts) : parts_(std::move(parts
         stack->layers.push_back({part, weight});
     stacks_.push_back(stack->layers.empty() ? nullptr : std::move(stack));
   }
+} catch (...) {
+  rethrow_with_memory_errors(kStacked);
 }
 
 StackedAdapter::~StackedAdapter() = default;

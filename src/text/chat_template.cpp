@@ -121,18 +121,22 @@ std::span<const ChatTemplate::Form> ChatTemplate::forms() noexcept {
 
 ChatTemplate::ChatTemplate() noexcept : form_(&forms().front()) {}
 
-ChatTemplate ChatTemplate::by_name(std::string_view name) {
+ChatTemplate ChatTemplate::by_name(std::string_view name) try {
   for (const Form& form : forms())
     if (form.name == name) return ChatTemplate(form);
   std::string known;
   for (const Form& form : forms()) known += concat(known.empty() ? "" : ", ", form.name);
   fail<ArgumentError>("chat", "chat_template is ", quote(name), ", expected one of ", known);
+} catch (...) {
+  rethrow_with_memory_errors("chat");
 }
 
-std::vector<std::string_view> ChatTemplate::names() {
+std::vector<std::string_view> ChatTemplate::names() try {
   std::vector<std::string_view> names;
   for (const Form& form : forms()) names.push_back(form.name);
   return names;
+} catch (...) {
+  rethrow_with_memory_errors("chat");
 }
 
 std::string_view ChatTemplate::name() const noexcept { return form_->name; }
@@ -147,7 +151,7 @@ ChatPart ChatTemplate::reply_end(bool has_eos) const {
   });
 }
 
-std::optional<std::string> ChatTemplate::problem(std::span<const ChatMessage> messages) const {
+std::optional<std::string> ChatTemplate::problem(std::span<const ChatMessage> messages) const try {
   const std::size_t first = !messages.empty() && messages[0].role == "system" ? 1 : 0;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const std::string& role = messages[i].role;
@@ -161,9 +165,11 @@ std::optional<std::string> ChatTemplate::problem(std::span<const ChatMessage> me
                     "\": users and assistant take turns in ", form_->name);
   }
   return std::nullopt;
+} catch (...) {
+  rethrow_with_memory_errors("chat");
 }
 
-std::vector<ChatPart> ChatTemplate::parts(std::span<const ChatMessage> messages, bool has_eos) const {
+std::vector<ChatPart> ChatTemplate::parts(std::span<const ChatMessage> messages, bool has_eos) const try {
   if (const auto wrong = problem(messages)) fail<ArgumentError>("chat", *wrong);
   std::vector<ChatPart> parts;
   bool after_system = false;
@@ -182,6 +188,8 @@ std::vector<ChatPart> ChatTemplate::parts(std::span<const ChatMessage> messages,
     after_system = is_system;
   }
   return parts;
+} catch (...) {
+  rethrow_with_memory_errors("chat");
 }
 
 std::string ChatTemplate::prompt(std::span<const ChatMessage> messages,

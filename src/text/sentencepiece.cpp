@@ -190,15 +190,19 @@ class SentencePiece::Decoder final : public Detokenizer {
  public:
   explicit Decoder(const SentencePiece& tokenizer) : tokenizer_(tokenizer) {}
 
-  void push(TokenId id, std::string& out) override {
+  void push(TokenId id, std::string& out) override try {
     if (!tokenizer_.model_.clean_up_tokenization_spaces) return join(id, out);
     std::string text;
     join(id, text);
     cleaner_.push(text, out);
+  } catch (...) {
+    rethrow_with_memory_errors("decode");
   }
-  void flush(std::string& out) override {
+  void flush(std::string& out) override try {
     cleaner_.flush(out);
     begins_ = true;
+  } catch (...) {
+    rethrow_with_memory_errors("decode");
   }
 
  private:
@@ -225,8 +229,10 @@ class SentencePiece::Decoder final : public Detokenizer {
   bool begins_ = true;
 };
 
-std::unique_ptr<Detokenizer> SentencePiece::start_decoding() const {
+std::unique_ptr<Detokenizer> SentencePiece::start_decoding() const try {
   return std::make_unique<Decoder>(*this);
+} catch (...) {
+  rethrow_with_memory_errors("decode");
 }
 
 std::uint64_t SentencePiece::fingerprint() const {
@@ -239,7 +245,7 @@ std::uint64_t SentencePiece::fingerprint() const {
   return all.value();
 }
 
-std::vector<TokenizerFile> SentencePiece::files() const {
+std::vector<TokenizerFile> SentencePiece::files() const try {
   std::vector<TokenizerFile> files;
   files.push_back({model_.name, model_.model});
   const auto is_config = [](const auto& file) { return file.first == "tokenizer_config.json"; };
@@ -261,6 +267,8 @@ std::vector<TokenizerFile> SentencePiece::files() const {
   }
   for (const auto& [name, text] : model_.files) files.push_back({name, text});
   return files;
+} catch (...) {
+  rethrow_with_memory_errors("tokenizer");
 }
 
 // What a class says of tokens that no file names, by key.

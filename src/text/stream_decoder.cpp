@@ -1,5 +1,6 @@
 #include "gpt/text/stream_decoder.h"
 
+#include "core/memory.h"
 #include "gpt/text/utf8.h"
 
 namespace gpt {
@@ -18,7 +19,7 @@ std::size_t incomplete_tail(std::string_view text) {
 
 }  // namespace
 
-std::string StreamDecoder::push(TokenId id) {
+std::string StreamDecoder::push(TokenId id) try {
   const std::string_view bytes = tokenizer_->bytes_of(id);  // first of all the check of the id
   if (options_.skip_special_tokens && tokenizer_->is_special(id)) return {};
   if (detokenizer_ != nullptr)
@@ -26,6 +27,8 @@ std::string StreamDecoder::push(TokenId id) {
   else
     pending_ += bytes;
   return take();
+} catch (...) {
+  rethrow_with_memory_errors("decode");
 }
 
 void StreamDecoder::skip(TokenId id) {
@@ -39,11 +42,13 @@ std::string StreamDecoder::take() {
   return text;
 }
 
-std::string StreamDecoder::flush() {
+std::string StreamDecoder::flush() try {
   if (detokenizer_ != nullptr) detokenizer_->flush(pending_);
   std::string text = replace_invalid_utf8(pending_);
   pending_.clear();
   return text;
+} catch (...) {
+  rethrow_with_memory_errors("decode");
 }
 
 }  // namespace gpt

@@ -230,7 +230,7 @@ class WordPieceDetokenizer final : public Detokenizer {
   WordPieceDetokenizer(const WordPiece& tokenizer, bool clean_up)
       : tokenizer_(tokenizer), clean_up_(clean_up) {}
 
-  void push(TokenId id, std::string& out) override {
+  void push(TokenId id, std::string& out) override try {
     const std::string_view inside = tokenizer_.bytes_of(id);
     // The first token keeps its "##", and has no space before it.
     std::string first;
@@ -241,10 +241,14 @@ class WordPieceDetokenizer final : public Detokenizer {
     else
       out += text;
     is_first_ = false;
+  } catch (...) {
+    rethrow_with_memory_errors("decode");
   }
-  void flush(std::string& out) override {
+  void flush(std::string& out) override try {
     cleaner_.flush(out);
     is_first_ = true;
+  } catch (...) {
+    rethrow_with_memory_errors("decode");
   }
 
  private:
@@ -270,8 +274,10 @@ std::vector<TokenId> WordPiece::encode(std::string_view text, const EncodeOption
 }
 
 std::size_t WordPiece::last_cut(std::string_view text) const { return impl_->last_cut(text); }
-std::unique_ptr<Detokenizer> WordPiece::start_decoding() const {
+std::unique_ptr<Detokenizer> WordPiece::start_decoding() const try {
   return std::make_unique<WordPieceDetokenizer>(*this, impl_->model().clean_up_tokenization_spaces);
+} catch (...) {
+  rethrow_with_memory_errors("decode");
 }
 bool WordPiece::has(TokenId id) const { return impl_->vocabulary().has(id); }
 std::string_view WordPiece::bytes_of(TokenId id) const { return impl_->vocabulary().at(id, "decode").bytes; }
@@ -290,7 +296,9 @@ std::optional<TokenId> WordPiece::unk_token_id() const { return impl_->unk; }
 std::uint64_t WordPiece::fingerprint() const {
   return with_memory_errors("tokenizer", [&] { return impl_->fingerprint(); });
 }
-std::vector<TokenizerFile> WordPiece::files() const { return impl_->files(); }
+std::vector<TokenizerFile> WordPiece::files() const {
+  return with_memory_errors("tokenizer", [&] { return impl_->files(); });
+}
 
 WordPieceModel parse_wordpiece_vocab(std::string_view text, std::string_view source) {
   return with_memory_errors(source, [&] {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/ops/optimizer.h"
 #include "train/zeros_together.h"
@@ -20,12 +21,14 @@ void check(const AdamWOptions& options) {
   require("weight_decay", options.weight_decay, options.weight_decay >= 0, "0 or more");
 }
 
-AdamW::AdamW(const Parameters& parameters, const AdamWOptions& options)
+AdamW::AdamW(const Parameters& parameters, const AdamWOptions& options) try
     : parameters_(parameters), options_((check(options), options)) {
   std::vector<Shape> shapes;
   for (const Parameter& p : parameters.all()) shapes.push_back(p.value.shape());
   m_ = zeros_together(shapes);
   v_ = zeros_together(shapes);
+} catch (...) {
+  rethrow_with_memory_errors("adamw");
 }
 
 void AdamW::step(double learning_rate, double gradient_scale, std::span<const PartOfStep> parts) {

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/core/rng.h"
 #include "gpt/ops/elementwise.h"
@@ -83,7 +84,7 @@ std::optional<AdversarialMethod> adversarial_method_from_name(std::string_view n
   return static_cast<AdversarialMethod>(found - kAdversarialMethods.begin());
 }
 
-AdversarialObjective::AdversarialObjective(std::shared_ptr<Objective> inner, AdversarialOptions options)
+AdversarialObjective::AdversarialObjective(std::shared_ptr<Objective> inner, AdversarialOptions options) try
     : WrappedObjective(text_of_attack(options), std::move(inner)), options_(options) {
   const auto require = [](std::string_view name, auto value, bool holds, std::string_view expected) {
     if (!holds) fail<ArgumentError>(kAdversarial, name, " is ", value, ", expected ", expected);
@@ -94,15 +95,19 @@ AdversarialObjective::AdversarialObjective(std::shared_ptr<Objective> inner, Adv
   require("steps", options.steps, options.steps >= 1, "1 or more");
   require("loss_weight", options.loss_weight, options.loss_weight >= 0 && std::isfinite(options.loss_weight),
           "0 or more");
+} catch (...) {
+  rethrow_with_memory_errors(kAdversarial);
 }
 
 LossSum AdversarialObjective::loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
-                                   const ObjectiveOptions& options) const {
+                                   const ObjectiveOptions& options) const try {
   if (options.embedding_offset != nullptr)
     fail<ArgumentError>(kAdversarial, "an embedding_offset is given, but it is for the objective to choose");
   if (options.tape == nullptr) return inner().loss(network, samples, arena, options);
   return options_.method == AdversarialMethod::kFreeLb ? for_free(network, samples, arena, options)
                                                        : around_the_text(network, samples, arena, options);
+} catch (...) {
+  rethrow_with_memory_errors(kAdversarial);
 }
 
 LossSum AdversarialObjective::around_the_text(const Gpt2& network, std::span<const Sample> samples,

@@ -72,10 +72,12 @@ void for_named(const Parameters& parameters, const FisherInformation& informatio
 
 }  // namespace
 
-ReplayDataset::ReplayDataset(const Dataset& fresh, const Dataset& old, double fraction, std::uint64_t seed)
-    : fresh_(fresh),
-      old_(old),
-      chosen_(chosen_of(old.size(), count_replayed(fresh.size(), fraction), seed)) {}
+ReplayDataset::ReplayDataset(const Dataset& fresh, const Dataset& old, double fraction,
+                             std::uint64_t seed) try
+    : fresh_(fresh), old_(old), chosen_(chosen_of(old.size(), count_replayed(fresh.size(), fraction), seed)) {
+} catch (...) {
+  rethrow_with_memory_errors(kReplay);
+}
 
 Sample ReplayDataset::at(std::int64_t index) const {
   require_index(kReplay, index, size());

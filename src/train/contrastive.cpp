@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/core/math.h"
 
@@ -94,7 +95,7 @@ ContrastiveObjective::ContrastiveObjective(std::shared_ptr<RowObjective> inner, 
 }
 
 LossSum ContrastiveObjective::loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
-                                   const ObjectiveOptions& options) const {
+                                   const ObjectiveOptions& options) const try {
   if (options.tape == nullptr) return inner().loss(network, samples, arena, options);
   const LossRows rows = rows_->rows(network, samples, arena, options);
   if (rows.type != ProblemType::kSingleLabel)
@@ -134,6 +135,8 @@ LossSum ContrastiveObjective::loss(const Gpt2& network, std::span<const Sample> 
   options.tape->seed(rows.hidden, gradient);
   if (!options.per_sample.empty()) std::ranges::copy(of_sample, options.per_sample.begin());
   return total;
+} catch (...) {
+  rethrow_with_memory_errors(kContrastive);
 }
 
 }  // namespace gpt

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "core/memory.h"
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
 #include "gpt/core/math.h"
@@ -58,7 +59,7 @@ std::int64_t DistillationObjective::terms(const Sample& sample) const {
 }
 
 LossSum DistillationObjective::loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
-                                    const ObjectiveOptions& options) const {
+                                    const ObjectiveOptions& options) const try {
   const std::int64_t vocab_size = network.config().vocab_size;
   if (teacher_.config().vocab_size != vocab_size)
     fail<ArgumentError>(kDistillation, "the teacher has a vocabulary of ", teacher_.config().vocab_size,
@@ -101,6 +102,8 @@ LossSum DistillationObjective::loss(const Gpt2& network, std::span<const Sample>
     total.count += sum.count;
   }
   return total;
+} catch (...) {
+  rethrow_with_memory_errors(kDistillation);
 }
 
 std::string DistillationObjective::describe() const {

@@ -9,6 +9,7 @@
 
 #include "core/append_file.h"
 #include "core/file_status.h"
+#include "core/memory.h"
 #include "gpt/core/atomic_file.h"
 #include "gpt/core/error.h"
 #include "gpt/core/mapped_file.h"
@@ -66,7 +67,7 @@ MetricsFile::MetricsFile(std::filesystem::path path, bool resumes)
     : path_(std::move(path)), resumes_(resumes) {}
 MetricsFile::~MetricsFile() = default;
 
-void MetricsFile::add(const TrainingLog& log) {
+void MetricsFile::add(const TrainingLog& log) try {
   begin(log.step, false);
   file_->append(MetricsLine()
                     .add("step", log.step)
@@ -77,9 +78,11 @@ void MetricsFile::add(const TrainingLog& log) {
                     .add("learning_rate", log.learning_rate)
                     .add("tokens_per_s", log.tokens_per_s)
                     .text());
+} catch (...) {
+  rethrow_with_memory_errors(path_.native());
 }
 
-void MetricsFile::add(const EvaluationLog& log) {
+void MetricsFile::add(const EvaluationLog& log) try {
   begin(log.step, true);
   MetricsLine line;
   line.add("step", log.step).add("epoch", log.epoch).add(kEvalLoss, log.eval_loss);
@@ -89,6 +92,8 @@ void MetricsFile::add(const EvaluationLog& log) {
   else
     line.add(kBest, std::int64_t{log.best});
   file_->append(line.text());
+} catch (...) {
+  rethrow_with_memory_errors(path_.native());
 }
 
 void MetricsFile::begin(std::int64_t step, bool evaluation) {
@@ -102,7 +107,7 @@ void MetricsFile::begin(std::int64_t step, bool evaluation) {
   file_ = std::make_unique<AppendFile>(path_);
 }
 
-TrainingHistory MetricsFile::read(const std::filesystem::path& path) {
+TrainingHistory MetricsFile::read(const std::filesystem::path& path) try {
   TrainingHistory history;
   std::optional<double> best;
   for_each_line(path, [&](std::string_view, const HfConfig& line) {
@@ -129,6 +134,8 @@ TrainingHistory MetricsFile::read(const std::filesystem::path& path) {
         log.metrics.emplace_back(key.substr(kEval.size()), number(line, key));
   });
   return history;
+} catch (...) {
+  rethrow_with_memory_errors(path.native());
 }
 
 }  // namespace gpt

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/evaluate/classification.h"
 
@@ -13,18 +14,28 @@ namespace {
 
 constexpr std::string_view kObjective = "objective";
 
+using NamedValue = std::pair<const char*, double>;
+
+Metrics::Values two_values(const NamedValue& a, const NamedValue& b) {
+  return with_memory_errors(kObjective, [&] {
+    return Metrics::Values{{a.first, a.second}, {b.first, b.second}};
+  });
+}
+
 /// Of answers that are one class each.
 class ClassMetrics final : public Metrics {
  public:
   explicit ClassMetrics(std::int64_t classes) : classes_(classes) {}
 
   void add(const Sample& sample, std::span<const float> output) override {
-    truth_.push_back(static_cast<std::int32_t>(sample.targets.front()));
-    answers_.push_back(static_cast<std::int32_t>(std::ranges::max_element(output) - output.begin()));
+    with_memory_errors(kObjective, [&] {
+      truth_.push_back(static_cast<std::int32_t>(sample.targets.front()));
+      answers_.push_back(static_cast<std::int32_t>(std::ranges::max_element(output) - output.begin()));
+    });
   }
   Values values() const override {
     const ClassificationScores scores = classification_scores(truth_, answers_, classes_);
-    return {{"accuracy", scores.accuracy}, {"macro_f1", scores.macro.f1}};
+    return two_values({"accuracy", scores.accuracy}, {"macro_f1", scores.macro.f1});
   }
 
  private:
@@ -55,8 +66,8 @@ class LabelMetrics final : public Metrics {
     for (std::size_t i = 0; i < right_.size(); ++i)
       if (told_[i] + true_[i] > 0)
         f1 += 2 * static_cast<double>(right_[i]) / static_cast<double>(told_[i] + true_[i]);
-    return {{"accuracy", static_cast<double>(all_right_) / static_cast<double>(count_)},
-            {"macro_f1", f1 / static_cast<double>(right_.size())}};
+    return two_values({"accuracy", static_cast<double>(all_right_) / static_cast<double>(count_)},
+                      {"macro_f1", f1 / static_cast<double>(right_.size())});
   }
 
  private:
@@ -76,7 +87,7 @@ class NumberMetrics final : public Metrics {
   }
   Values values() const override {
     const auto n = static_cast<double>(count_);
-    return {{"mean_squared_error", squares_ / n}, {"mean_absolute_error", sum_ / n}};
+    return two_values({"mean_squared_error", squares_ / n}, {"mean_absolute_error", sum_ / n});
   }
 
  private:
@@ -105,14 +116,18 @@ LossSum RowObjective::loss(const Gpt2& network, std::span<const Sample> samples,
                        options.stop, options.per_sample);
 }
 
-WrappedObjective::WrappedObjective(std::string what, std::shared_ptr<Objective> inner)
+WrappedObjective::WrappedObjective(std::string what, std::shared_ptr<Objective> inner) try
     : what_(std::move(what)), inner_(std::move(inner)) {
   if (inner_ == nullptr) fail<ArgumentError>(kObjective, "there is none to be around: ", what_);
+} catch (...) {
+  rethrow_with_memory_errors(kObjective);
 }
 
-std::string WrappedObjective::describe() const {
+std::string WrappedObjective::describe() const try {
   const std::string inner = inner_->describe();
   return inner.empty() ? what_ : concat(inner, ", ", what_);
+} catch (...) {
+  rethrow_with_memory_errors(kObjective);
 }
 
 LanguageModelObjective::LanguageModelObjective(BatchLoss loss, double label_smoothing_factor,
@@ -126,7 +141,7 @@ std::int64_t LanguageModelObjective::terms(const Sample& sample) const {
 }
 
 LossRows LanguageModelObjective::rows(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
-                                      const ObjectiveOptions& options) const {
+                                      const ObjectiveOptions& options) const try {
   std::vector<LabelledSequence> sequences;
   for (const Sample& s : samples) sequences.push_back({s.ids, s.labels});
   return language_model_rows(
@@ -139,6 +154,8 @@ LossRows LanguageModelObjective::rows(const Gpt2& network, std::span<const Sampl
        .stop = options.stop,
        .first_tokens = first_tokens_,
        .loss = loss_ ? loss_(samples) : ops::RowLoss(ops::CrossEntropy(label_smoothing_factor_))});
+} catch (...) {
+  rethrow_with_memory_errors(kObjective);
 }
 
 std::string LanguageModelObjective::describe() const { return loss_ ? "one of its own" : ""; }
@@ -179,16 +196,18 @@ ClassificationLossOptions ClassificationObjective::loss_options(const ObjectiveO
 }
 
 LossRows ClassificationObjective::rows(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
-                                       const ObjectiveOptions& options) const {
+                                       const ObjectiveOptions& options) const try {
   if (&network != &classifier_.model().network())
     fail<ArgumentError>(kObjective, "the network is not that of the objective's classifier");
   ClassificationLossOptions of_rows = loss_options(options);
   of_rows.per_sequence = {};
   return classification_rows(classifier_, targeted(samples), arena, of_rows);
+} catch (...) {
+  rethrow_with_memory_errors(kObjective);
 }
 
 LossSum ClassificationObjective::loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
-                                      const ObjectiveOptions& options) const {
+                                      const ObjectiveOptions& options) const try {
   if (options.outputs == nullptr) return RowObjective::loss(network, samples, arena, options);
   if (&network != &classifier_.model().network())
     fail<ArgumentError>(kObjective, "the network is not that of the objective's classifier");
@@ -201,30 +220,36 @@ LossSum ClassificationObjective::loss(const Gpt2& network, std::span<const Sampl
     options.outputs->emplace_back(row, row + labels);
   }
   return sum;
+} catch (...) {
+  rethrow_with_memory_errors(kObjective);
 }
 
-std::unique_ptr<Metrics> ClassificationObjective::metrics() const {
+std::unique_ptr<Metrics> ClassificationObjective::metrics() const try {
   switch (classifier_.problem_type()) {
     case ProblemType::kSingleLabel: return std::make_unique<ClassMetrics>(classifier_.num_labels());
     case ProblemType::kMultiLabel: return std::make_unique<LabelMetrics>(classifier_.num_labels());
     default: return std::make_unique<NumberMetrics>();
   }
+} catch (...) {
+  rethrow_with_memory_errors(kObjective);
 }
 
-std::string ClassificationObjective::describe() const {
+std::string ClassificationObjective::describe() const try {
   std::string text = concat(name_of(classifier_.problem_type()), " of ", classifier_.num_labels());
   if (options_.label_smoothing_factor != 0)
     text += concat(", label_smoothing_factor ", options_.label_smoothing_factor);
   for (std::size_t i = 0; i < options_.class_weights.size(); ++i)
     text += concat(i == 0 ? ", class_weights " : " ", options_.class_weights[i]);
   return text;
+} catch (...) {
+  rethrow_with_memory_errors(kObjective);
 }
 
 void ClassificationObjective::save(const Model&, const std::filesystem::path& directory) const {
   classifier_.save(directory);
 }
 
-std::vector<double> balanced_weights(std::span<const std::int64_t> samples_of_class) {
+std::vector<double> balanced_weights(std::span<const std::int64_t> samples_of_class) try {
   const DefaultFloatEnvironment environment;
   for (const std::int64_t n : samples_of_class)
     if (n < 0) fail<ArgumentError>(kObjective, "a class has ", n, " samples, expected 0 or more");
@@ -235,6 +260,8 @@ std::vector<double> balanced_weights(std::span<const std::int64_t> samples_of_cl
                              : static_cast<double>(all) /
                                    (static_cast<double>(samples_of_class.size()) * static_cast<double>(n)));
   return weights;
+} catch (...) {
+  rethrow_with_memory_errors(kObjective);
 }
 
 }  // namespace gpt

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/nn/module.h"
 #include "gpt/ops/bfloat16.h"
@@ -38,24 +39,29 @@ LearnedVisitor(const std::function<bool(std::string_view name)>&, F) -> LearnedV
 
 }  // namespace
 
-Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns, DType dtype) {
+Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns,
+                       DType dtype) try {
   network.visit(LearnedVisitor{learns, [&](const std::string& name, Tensor& tensor, const Shape& shape) {
                                  require_shape(name, tensor, shape);
                                  add(name, tensor, shape, dtype);
                                }});
   take_places();
+} catch (...) {
+  rethrow_with_memory_errors("train");
 }
 
-Parameters::Parameters(nn::Adapter& adapter, DType dtype) : adapter_(&adapter) {
+Parameters::Parameters(nn::Adapter& adapter, DType dtype) try : adapter_(&adapter) {
   adapter.visit([&](const std::string& name, Tensor& tensor, const Shape& shape) {
     require_shape(name, tensor, shape);
     add(name, tensor, shape, dtype);
   });
   take_places();
+} catch (...) {
+  rethrow_with_memory_errors("train");
 }
 
 Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view name)>& learns, DType dtype,
-                       const Visit& objective)
+                       const Visit& objective) try
     : adapter_(network.adapter().get()) {
   const LearnedVisitor add_learned{learns, [&](const std::string& name, Tensor& tensor, const Shape& shape) {
                                      require_shape(name, tensor, shape);
@@ -72,6 +78,8 @@ Parameters::Parameters(Gpt2& network, const std::function<bool(std::string_view 
       all_.back().of_objective = true;
     });
   take_places();
+} catch (...) {
+  rethrow_with_memory_errors("train");
 }
 
 void Parameters::add(const std::string& name, Tensor& tensor, const Shape& shape, DType dtype) {
@@ -128,7 +136,7 @@ void Parameters::exchange(std::vector<Tensor>& tensors) noexcept {
   for (std::size_t i = 0; i < tensors.size(); ++i) std::swap(*places_[i], tensors[i]);
 }
 
-std::vector<nn::LearnedTensor> Parameters::learned() const {
+std::vector<nn::LearnedTensor> Parameters::learned() const try {
   std::vector<nn::LearnedTensor> tensors;
   if (adapter_ == nullptr) return tensors;
   auto next = all_.begin();
@@ -141,6 +149,8 @@ std::vector<nn::LearnedTensor> Parameters::learned() const {
     ++next;
   });
   return tensors;
+} catch (...) {
+  rethrow_with_memory_errors("train");
 }
 
 void Parameters::watch(Tape& tape, const std::function<bool(std::size_t parameter)>& which) const {

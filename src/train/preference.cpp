@@ -46,7 +46,10 @@ class RewardMetrics final : public Metrics {
   }
   Values values() const override {
     const auto n = static_cast<double>(count_);
-    return {{"rewards/accuracies", static_cast<double>(right_) / n}, {"rewards/margins", margins_ / n}};
+    return with_memory_errors(kPreference, [&] {
+      return Values{{"rewards/accuracies", static_cast<double>(right_) / n},
+                    {"rewards/margins", margins_ / n}};
+    });
   }
 
  private:
@@ -110,13 +113,16 @@ PreferenceDataset PreferenceDataset::from_file(const std::filesystem::path& path
   });
 }
 
-std::pair<PreferenceDataset, PreferenceDataset> PreferenceDataset::split(double validation_fraction) const {
+std::pair<PreferenceDataset, PreferenceDataset> PreferenceDataset::split(double validation_fraction) const
+    try {
   const std::int64_t middle = size() - validation_share(kPreference, validation_fraction, size());
   if (middle == 0 || middle == size())
     fail<ArgumentError>(kPreference, "validation_fraction ", validation_fraction, " leaves one side of ",
                         size(), " pairs without any");
   return {PreferenceDataset({pairs_.begin(), pairs_.begin() + middle}),
           PreferenceDataset({pairs_.begin() + middle, pairs_.end()})};
+} catch (...) {
+  rethrow_with_memory_errors(kPreference);
 }
 
 Sample PreferenceDataset::at(std::int64_t index) const {
@@ -157,7 +163,7 @@ PreferenceObjective::PreferenceObjective(const Gpt2& network, PreferenceOptions 
 }
 
 LossSum PreferenceObjective::loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
-                                  const ObjectiveOptions& options) const {
+                                  const ObjectiveOptions& options) const try {
   FedRows rows;
   for (const Sample& pair : samples) {
     rows.add(kPreference, pair.ids, pair.labels);
@@ -218,9 +224,15 @@ LossSum PreferenceObjective::loss(const Gpt2& network, std::span<const Sample> s
   autograd::head_loss(options.tape, hidden, network.head(), rows.labels, weighed,
                       static_cast<float>(options.scale), losses, arena, options.stop);
   return total;
+} catch (...) {
+  rethrow_with_memory_errors(kPreference);
 }
 
-std::unique_ptr<Metrics> PreferenceObjective::metrics() const { return std::make_unique<RewardMetrics>(); }
+std::unique_ptr<Metrics> PreferenceObjective::metrics() const try {
+  return std::make_unique<RewardMetrics>();
+} catch (...) {
+  rethrow_with_memory_errors(kPreference);
+}
 
 std::string PreferenceObjective::describe() const {
   if (reference_ == nullptr) return concat("simpo, beta ", options_.beta, ", gamma ", options_.gamma);

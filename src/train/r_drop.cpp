@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/memory.h"
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
 #include "gpt/core/math.h"
@@ -74,7 +75,7 @@ RDropObjective::RDropObjective(std::shared_ptr<RowObjective> inner, double alpha
 }
 
 LossSum RDropObjective::loss(const Gpt2& network, std::span<const Sample> samples, Arena& arena,
-                             const ObjectiveOptions& options) const {
+                             const ObjectiveOptions& options) const try {
   if (options.tape == nullptr) return inner().loss(network, samples, arena, options);
   // Of one pass: each sequence of a batch has dropout of its own.
   std::vector<Sample> twice(samples.begin(), samples.end());
@@ -129,6 +130,8 @@ LossSum RDropObjective::loss(const Gpt2& network, std::span<const Sample> sample
     total.count += sum.count;
   }
   return total;
+} catch (...) {
+  rethrow_with_memory_errors(kRDrop);
 }
 
 }  // namespace gpt

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "text/markup.h"
 #include "train/chart.h"
@@ -137,7 +138,7 @@ std::string tables(const std::vector<TrainingReport::Table>& all) {
 
 }  // namespace
 
-std::string to_html(const TrainingReport& report) {
+std::string to_html(const TrainingReport& report) try {
   const std::string title = escape_markup(report.title);
   std::string page = concat(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
@@ -152,6 +153,8 @@ std::string to_html(const TrainingReport& report) {
   page += section("Details", tables(report.tables));
   page += "</main>\n</body>\n</html>\n";
   return page;
+} catch (...) {
+  rethrow_with_memory_errors("report");
 }
 
 }  // namespace gpt

@@ -3,6 +3,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/memory.h"
 #include "gpt/core/error.h"
 #include "gpt/train/report.h"
 #include "text/markup.h"
@@ -38,7 +39,7 @@ std::string text_of(const std::vector<TokenId>& values) {
 
 }  // namespace
 
-TrainingReport::Table table_of(const TrainingArguments& arguments) {
+TrainingReport::Table table_of(const TrainingArguments& arguments) try {
   const auto& [learning_rate, lr_scheduler_type, warmup_steps, warmup_ratio, min_lr_rate, num_decay_steps,
                num_train_epochs, max_steps, per_device_train_batch_size, per_device_eval_batch_size,
                max_tokens_per_batch, gradient_accumulation_steps, weight_decay, adam_beta1, adam_beta2,
@@ -88,9 +89,11 @@ TrainingReport::Table table_of(const TrainingArguments& arguments) {
            {"output_dir", text_of(output_dir)},
            {"initial_model", initial_model},
            {"resume_from_checkpoint", text_of(resume_from_checkpoint)}}};
+} catch (...) {
+  rethrow_with_memory_errors("report");
 }
 
-TrainingReport::Table table_of(const Gpt2Config& config) {
+TrainingReport::Table table_of(const Gpt2Config& config) try {
   const auto& [vocab_size, n_positions, n_embd, n_layer, n_head, n_inner, activation_function,
                layer_norm_epsilon, initializer_range, resid_pdrop, embd_pdrop, attn_pdrop, scale_attn_weights,
                scale_attn_by_inverse_layer_idx, reorder_and_upcast_attn, tie_word_embeddings, bos_token_id,
@@ -119,6 +122,8 @@ TrainingReport::Table table_of(const Gpt2Config& config) {
            {"eos_token_id", text_of(eos_token_id)},
            {"pad_token_id", text_of(pad_token_id)},
            {"pruned_heads", pruned}}};
+} catch (...) {
+  rethrow_with_memory_errors("report");
 }
 
 }  // namespace gpt

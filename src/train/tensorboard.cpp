@@ -10,6 +10,7 @@
 #include "core/append_file.h"
 #include "core/crc32c.h"
 #include "core/directory.h"
+#include "core/memory.h"
 #include "gpt/core/error.h"
 
 namespace gpt {
@@ -94,12 +95,14 @@ TensorBoardWriter::TensorBoardWriter(std::filesystem::path directory, bool resum
 TensorBoardWriter::~TensorBoardWriter() = default;
 
 void TensorBoardWriter::add(std::int64_t step,
-                            std::initializer_list<std::pair<std::string_view, double>> scalars) {
+                            std::initializer_list<std::pair<std::string_view, double>> scalars) try {
   begin(step);
   Message summary;
   for (const auto& [tag, value] : scalars)
     summary.text(kValue, Message().text(kTag, tag).number(kSimpleValue, static_cast<float>(value)).bytes());
   file_->append(record_of(event_now().integer(kStep, step).text(kSummary, summary.bytes())));
+} catch (...) {
+  rethrow_with_memory_errors(directory_.native());
 }
 
 void TensorBoardWriter::add(const TrainingLog& log) {
@@ -110,7 +113,7 @@ void TensorBoardWriter::add(const TrainingLog& log) {
                  {"train/tokens_per_s", log.tokens_per_s}});
 }
 
-void TensorBoardWriter::add(const EvaluationLog& log) {
+void TensorBoardWriter::add(const EvaluationLog& log) try {
   begin(log.step + 1);  // the updates that it judges were recorded before
   if (log.metrics.empty())
     return add(
@@ -118,6 +121,8 @@ void TensorBoardWriter::add(const EvaluationLog& log) {
         {{"eval/loss", log.eval_loss}, {"eval/perplexity", log.perplexity}, {"train/epoch", log.epoch}});
   add(log.step, {{"eval/loss", log.eval_loss}, {"train/epoch", log.epoch}});
   for (const auto& [name, value] : log.metrics) add(log.step, {{concat("eval/", name), value}});
+} catch (...) {
+  rethrow_with_memory_errors(directory_.native());
 }
 
 void TensorBoardWriter::begin(std::int64_t step) {

@@ -487,7 +487,7 @@ std::int64_t total_steps(const Dataset& train, const TrainingArguments& a) {
   return steps;
 }
 
-Trainer::Trainer(Model& model, TrainingArguments arguments, BatchLoss loss)
+Trainer::Trainer(Model& model, TrainingArguments arguments, BatchLoss loss) try
     : model_(model), arguments_(std::move(arguments)) {
   arguments_.validate();
   if (loss) refuse_label_smoothing(arguments_);
@@ -496,14 +496,18 @@ Trainer::Trainer(Model& model, TrainingArguments arguments, BatchLoss loss)
   objective_ = std::make_shared<LanguageModelObjective>(std::move(loss), arguments_.label_smoothing_factor,
                                                         first_tokens);
   prepare();
+} catch (...) {
+  rethrow_with_memory_errors(kWhere);
 }
 
-Trainer::Trainer(Model& model, TrainingArguments arguments, std::shared_ptr<Objective> objective)
+Trainer::Trainer(Model& model, TrainingArguments arguments, std::shared_ptr<Objective> objective) try
     : model_(model), arguments_(std::move(arguments)), objective_(std::move(objective)) {
   arguments_.validate();
   if (objective_ == nullptr) fail<ArgumentError>(kWhere, "there is no objective");
   refuse_label_smoothing(arguments_);
   prepare();
+} catch (...) {
+  rethrow_with_memory_errors(kWhere);
 }
 
 void Trainer::prepare() {

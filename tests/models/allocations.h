@@ -3,9 +3,15 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <memory>
+#include <new>
 #include <string>
+#include <utility>
+
+#include "gpt/core/error.h"
 
 namespace gpt::test {
 
@@ -53,5 +59,33 @@ auto made_by_the_caller(const Make& make) {
 /// Lets memory run out in about `tries` places of a call, in each of the ways. The last of them may be beyond its end: the first
 /// run is not like the others.
 void expect_memory_errors(int tries, const std::function<void()>& call, int line = __builtin_LINE());
+
+/// A new T, whose own memory is not counted: that of what its constructor makes is.
+template <class T, class... Args>
+std::shared_ptr<T> constructed(Args&&... args) {
+  struct Free {
+    void operator()(void* p) const noexcept { std::free(p); }
+  };
+  std::unique_ptr<void, Free> memory(std::malloc(sizeof(T)));
+  T* const made = ::new (memory.get()) T(std::forward<Args>(args)...);
+  memory.release();
+  return made_by_the_caller([made] {
+    return std::shared_ptr<T>(made, [](T* p) {
+      p->~T();
+      std::free(p);
+    });
+  });
+}
+
+/// What a call is to refuse, with an Error other than that for missing memory.
+template <class F>
+void expect_refused(const F& call) {
+  try {
+    call();
+  } catch (const MemoryError&) {
+    throw;
+  } catch (const Error&) {
+  }
+}
 
 }  // namespace gpt::test

@@ -1,6 +1,7 @@
 // Reverse-mode differentiation of first order: a list of the operations of one forward pass, replayed backwards.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -9,9 +10,11 @@
 #include <stop_token>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "gpt/core/arena.h"
+#include "gpt/core/error.h"
 #include "gpt/core/tensor.h"
 
 namespace gpt {
@@ -28,6 +31,8 @@ class Tape {
  public:
   /// What an operation does when the gradient dy of its result is complete. dy may be overwritten.
   using Backward = std::function<void(Tape& tape, TensorView dy)>;
+  /// What computes a result once more.
+  using Recomputation = std::function<void(Arena& scratch)>;
 
   Tape() = default;
   Tape(const Tape&) = delete;
@@ -43,6 +48,12 @@ class Tape {
 
   /// Records an operation, unless no gradient with respect to any input is wanted.
   void record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, Backward backward);
+  /// The same with what a Backward is made of.
+  template <class F>
+  requires(!std::same_as<F, Backward>) void record(std::initializer_list<ConstTensorView> inputs,
+                                                   ConstTensorView output, F backward) {
+    record(inputs, output, detail::with_memory([&] { return Backward(std::move(backward)); }));
+  }
 
   /// Records that the gradient of x, when it is complete, is added to `gradient`, float32 of the same shape, and flows on: to what x
   /// was made from, where that is wanted. Unlike watch(), for this pass alone. Throws ShapeError.
@@ -55,10 +66,16 @@ class Tape {
 
   /// Says that y is in memory which other results of the pass take later, each when no operation uses the one before any more.
   /// Where a gradient needs what such a result was, it is computed again. Not for what record_recomputed() computes.
-  void pass(ConstTensorView y) { passing_.insert(y.raw()); }
+  void pass(ConstTensorView y) {
+    detail::with_memory([&] { passing_.insert(y.raw()); });
+  }
   /// For an operation that has made y and is recorded: `again` computes y's elements once more, to the same bits, from what
   /// lasts. Does nothing unless y passes.
-  void record_again(ConstTensorView y, std::function<void(Arena& scratch)> again);
+  void record_again(ConstTensorView y, Recomputation again);
+  template <class F>
+  requires(!std::same_as<F, Recomputation>) void record_again(ConstTensorView y, F again) {
+    record_again(y, detail::with_memory([&] { return Recomputation(std::move(again)); }));
+  }
   /// Whether a part is being recomputed.
   bool recomputes() const noexcept { return recomputing_; }
 
@@ -118,8 +135,8 @@ class Tape {
   /// How to compute what passes.
   struct Again {
     const std::byte* y;
-    std::size_t step;                             // the first that may use y
-    std::function<void(Arena& scratch)> compute;  // empty when it is done
+    std::size_t step;       // the first that may use y
+    Recomputation compute;  // empty when it is done
   };
 
   void replay(const std::stop_token& stop);

@@ -209,8 +209,7 @@ class Gpt2 {
   static void visit_parameters(Self& self, Visitor& f) {
     self.wte_.visit("wte.", f);
     self.wpe_.visit("wpe.", f);
-    for (std::size_t i = 0; i < self.blocks_.size(); ++i)
-      self.blocks_[i].visit("h." + std::to_string(i) + ".", f);
+    for (std::size_t i = 0; i < self.blocks_.size(); ++i) self.blocks_[i].visit(concat("h.", i, "."), f);
     self.ln_f_.visit("ln_f.", f);
     if (self.lm_head_) self.lm_head_->visit("lm_head.", f);
   }

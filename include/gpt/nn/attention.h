@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 
+#include "gpt/core/error.h"
 #include "gpt/nn/kv_cache.h"
 #include "gpt/nn/linear.h"
 #include "gpt/nn/module.h"
@@ -67,8 +68,8 @@ class Attention {
  private:
   template <class Self, class Visitor>
   static void visit_parameters(Self& self, const std::string& prefix, Visitor& f) {
-    self.c_attn_.visit(prefix + "c_attn.", f);
-    self.c_proj_.visit(prefix + "c_proj.", f);
+    self.c_attn_.visit(concat(prefix, "c_attn."), f);
+    self.c_proj_.visit(concat(prefix, "c_proj."), f);
   }
 
   std::int64_t n_head_;

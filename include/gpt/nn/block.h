@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 
+#include "gpt/core/error.h"
 #include "gpt/nn/attention.h"
 #include "gpt/nn/layer_norm.h"
 #include "gpt/nn/mlp.h"
@@ -31,10 +32,10 @@ class Block {
  private:
   template <class Self, class Visitor>
   static void visit_parameters(Self& self, const std::string& prefix, Visitor& f) {
-    self.ln_1_.visit(prefix + "ln_1.", f);
-    self.attn_.visit(prefix + "attn.", f);
-    self.ln_2_.visit(prefix + "ln_2.", f);
-    self.mlp_.visit(prefix + "mlp.", f);
+    self.ln_1_.visit(concat(prefix, "ln_1."), f);
+    self.attn_.visit(concat(prefix, "attn."), f);
+    self.ln_2_.visit(concat(prefix, "ln_2."), f);
+    self.mlp_.visit(concat(prefix, "mlp."), f);
   }
 
   LayerNorm ln_1_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "gpt/core/error.h"
 #include "gpt/nn/module.h"
 #include "gpt/ops/weight.h"
 
@@ -20,11 +21,11 @@ class Embedding {
 
   template <class Visitor>
   void visit(const std::string& prefix, Visitor& f) {
-    visit_matrix(f, prefix + "weight", weight_);
+    visit_matrix(f, concat(prefix, "weight"), weight_);
   }
   template <class Visitor>
   void visit(const std::string& prefix, Visitor& f) const {
-    visit_matrix(f, prefix + "weight", weight_);
+    visit_matrix(f, concat(prefix, "weight"), weight_);
   }
 
  private:

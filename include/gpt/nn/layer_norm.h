@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "gpt/core/error.h"
 #include "gpt/core/tensor.h"
 #include "gpt/nn/module.h"
 
@@ -35,8 +36,8 @@ class LayerNorm {
  private:
   template <class Self, class Visitor>
   static void visit_parameters(Self& self, const std::string& prefix, Visitor& f) {
-    f(prefix + "weight", self.weight_, Shape{self.features_});
-    f(prefix + "bias", self.bias_, Shape{self.features_});
+    f(concat(prefix, "weight"), self.weight_, Shape{self.features_});
+    f(concat(prefix, "bias"), self.bias_, Shape{self.features_});
   }
 
   std::int64_t features_;

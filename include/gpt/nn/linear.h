@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "gpt/core/error.h"
 #include "gpt/core/tensor.h"
 #include "gpt/nn/module.h"
 #include "gpt/ops/linear.h"
@@ -49,8 +50,8 @@ class Linear {
 
   template <class Self, class Visitor>
   static void visit_parameters(Self& self, const std::string& prefix, Visitor& f) {
-    visit_matrix(f, prefix + "weight", self.weight_);
-    if (self.has_bias_) f(prefix + "bias", self.bias_, Shape{self.weight_.out});
+    visit_matrix(f, concat(prefix, "weight"), self.weight_);
+    if (self.has_bias_) f(concat(prefix, "bias"), self.bias_, Shape{self.weight_.out});
   }
 
   ops::Weight weight_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "gpt/core/error.h"
 #include "gpt/nn/linear.h"
 #include "gpt/nn/module.h"
 
@@ -31,8 +32,8 @@ class Mlp {
  private:
   template <class Self, class Visitor>
   static void visit_parameters(Self& self, const std::string& prefix, Visitor& f) {
-    self.c_fc_.visit(prefix + "c_fc.", f);
-    self.c_proj_.visit(prefix + "c_proj.", f);
+    self.c_fc_.visit(concat(prefix, "c_fc."), f);
+    self.c_proj_.visit(concat(prefix, "c_proj."), f);
   }
 
   Linear c_fc_;

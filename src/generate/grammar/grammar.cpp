@@ -286,15 +286,19 @@ class GrammarConstrained::Impl {
 };
 
 GrammarConstrained::GrammarConstrained(std::shared_ptr<const CompiledGrammar> grammar,
-                                       const Tokenizer& tokenizer, std::vector<TokenId> eos_token_id) {
+                                       const Tokenizer& tokenizer, std::vector<TokenId> eos_token_id) try {
   if (grammar == nullptr) fail<ArgumentError>("generate", "grammar is null, expected a compiled one");
   impl_ = std::make_unique<Impl>(std::move(grammar), tokenizer, std::move(eos_token_id));
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 GrammarConstrained::~GrammarConstrained() = default;
 
-void GrammarConstrained::process(std::span<double> scores, const DecodingStep& step,
-                                 ProcessorScratch&) const {
+void GrammarConstrained::process(std::span<double> scores, const DecodingStep& step, ProcessorScratch&) const
+    try {
   impl_->process(scores, step);
+} catch (...) {
+  rethrow_with_memory_errors("generate");
 }
 
 }  // namespace gpt
