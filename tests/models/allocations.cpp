@@ -87,7 +87,12 @@ void expect_memory_errors(int tries, const std::function<void()>& call, int line
   void* p = gpt::test::runs_out(size) ? nullptr : std::malloc(size == 0 ? 1 : size);
   return p != nullptr ? p : throw std::bad_alloc();
 }
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  ++gpt::test::g_allocations;
+  return gpt::test::runs_out(size) ? nullptr : std::malloc(size == 0 ? 1 : size);
+}
 [[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 // The library's larger pieces.
