@@ -1,6 +1,8 @@
 // The allocations of this test program, counted, and how memory runs out.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
@@ -12,6 +14,7 @@
 #include <utility>
 
 #include "gpt/core/error.h"
+#include "support/isa.h"
 
 namespace gpt::test {
 
@@ -59,6 +62,12 @@ auto made_by_the_caller(const Make& make) {
 /// Lets memory run out in about `tries` places of a call, in each of the ways. The last of them may be beyond its end: the first
 /// run is not like the others.
 void expect_memory_errors(int tries, const std::function<void()>& call, int line = __builtin_LINE());
+
+/// Calls with every allocation failing in turn take long.
+class EntryPoints : public testing::Test {
+ protected:
+  void SetUp() override { GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA(); }
+};
 
 /// A new T, whose own memory is not counted: that of what its constructor makes is.
 template <class T, class... Args>

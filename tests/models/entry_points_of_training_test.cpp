@@ -49,12 +49,13 @@ namespace gpt {
 namespace {
 
 using test::constructed;
+using test::EntryPoints;
 using test::expect_memory_errors;
 using test::made_by_the_caller;
 
 Model model_to_train() { return {test::random_network(test::tiny_config(), 1), HfConfig()}; }
 
-TEST(EntryPoints, OfTheTapeTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfTheTapeTurnMissingMemoryIntoAMemoryError) {
   GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Tensor x = Tensor::zeros({2, 4}), y = Tensor::zeros({2, 4}), dx = Tensor::zeros({2, 4}),
          dy = Tensor::zeros({2, 4});
@@ -100,7 +101,7 @@ TEST(EntryPoints, OfTheTapeTurnMissingMemoryIntoAMemoryError) {
   });
 }
 
-TEST(EntryPoints, OfParametersTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfParametersTurnMissingMemoryIntoAMemoryError) {
   GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Gpt2 network = test::random_network(test::tiny_config(), 1);
   expect_memory_errors(100, [&] { Parameters parameters(network); });
@@ -134,7 +135,7 @@ TEST(EntryPoints, OfParametersTurnMissingMemoryIntoAMemoryError) {
   expect_memory_errors(100, [&] { initialize(network, 1); });
 }
 
-TEST(EntryPoints, OfAdaptersTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfAdaptersTurnMissingMemoryIntoAMemoryError) {
   GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   constexpr std::uint64_t kSeed = 1;
   Gpt2 network = test::random_network(test::tiny_config(), 1);
@@ -195,7 +196,7 @@ TEST(EntryPoints, OfAdaptersTurnMissingMemoryIntoAMemoryError) {
   });
 }
 
-TEST(EntryPoints, OfObjectivesTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfObjectivesTurnMissingMemoryIntoAMemoryError) {
   GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Model model = model_to_train();
   Gpt2& network = model.network();
@@ -259,7 +260,7 @@ TEST(EntryPoints, OfObjectivesTurnMissingMemoryIntoAMemoryError) {
   expect_memory_errors(20, [&] { balanced_weights(counts); });
 }
 
-TEST(EntryPoints, OfDataSetsTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfDataSetsTurnMissingMemoryIntoAMemoryError) {
   const std::vector<TokenId> ids{1, 2, 3, 4, 5, 6, 7, 8};
   expect_memory_errors(
       20, [&] { TextDataset::from_tokens(made_by_the_caller([&] { return ids; }), {.block_size = 4}); });
@@ -286,7 +287,7 @@ TEST(EntryPoints, OfDataSetsTurnMissingMemoryIntoAMemoryError) {
   });
 }
 
-TEST(EntryPoints, OfATrainingTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfATrainingTurnMissingMemoryIntoAMemoryError) {
   GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const test::TempDir dir;
   std::vector<TokenId> ids;

@@ -74,6 +74,7 @@
 namespace gpt {
 namespace {
 
+using test::EntryPoints;
 using test::expect_memory_errors;
 using test::expect_refused;
 using test::kDemo;
@@ -99,7 +100,7 @@ TEST(HfConfig, MayRunOutOfMemoryAnywhereInACopy) {
 }
 
 // Law 3: whichever allocation fails, it is a gpt::Error, and nothing on the way out needs memory.
-TEST(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
   GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Model model = Model::load(kDemo);
   const Generator generator(model);
@@ -126,7 +127,7 @@ TEST(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
   });
 }
 
-TEST(EntryPoints, OfTheNetworkTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfTheNetworkTurnMissingMemoryIntoAMemoryError) {
   GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Gpt2Config config = test::tiny_config();
   config.pruned_heads = {{0, {1}}};
@@ -166,7 +167,7 @@ TEST(EntryPoints, OfTheNetworkTurnMissingMemoryIntoAMemoryError) {
   expect_memory_errors(100, [&] { options.validate(); });
 }
 
-TEST(EntryPoints, OfTheConfigurationTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfTheConfigurationTurnMissingMemoryIntoAMemoryError) {
   const test::TempDir dir;
   const std::filesystem::path path = kDemo / "config.json", copy = dir / "config.json";
   const std::string text = read_text_file(path), key = "a_key_too_long_for_the_string_itself";
@@ -200,7 +201,7 @@ TEST(EntryPoints, OfTheConfigurationTurnMissingMemoryIntoAMemoryError) {
   });
 }
 
-TEST(EntryPoints, OfFilesTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfFilesTurnMissingMemoryIntoAMemoryError) {
   const test::TempDir dir;
   const std::filesystem::path first = dir / "a_name_too_long_for_the_string_itself",
                               second = dir / "another_name_too_long_for_the_string_itself",
@@ -233,7 +234,7 @@ TEST(EntryPoints, OfFilesTurnMissingMemoryIntoAMemoryError) {
   EXPECT_EQ(next_descriptor(), descriptor);
 }
 
-TEST(EntryPoints, OfTextTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfTextTurnMissingMemoryIntoAMemoryError) {
   const std::string text = "text that is too long for the string itself",
                     vocab = R"({"a": 0, "b": 1, "ab": 2})", merges = "#version: 0.2\na b\n";
   expect_memory_errors(50, [&] { parse_vocab_and_merges(vocab, merges); });
@@ -319,7 +320,7 @@ TEST(FileReaders, TurnMissingMemoryIntoAMemoryError) {
   expect_memory_errors(100, [&] { Checkpoint::pickled(dir.path()); });
 }
 
-TEST(EntryPoints, ThatWriteFilesTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, ThatWriteFilesTurnMissingMemoryIntoAMemoryError) {
   const test::TempDir dir;
   const std::string name = "a_name_that_is_too_long_for_the_string_itself";
   const std::filesystem::path path = dir / name;
@@ -364,7 +365,7 @@ TEST(EntryPoints, ThatWriteFilesTurnMissingMemoryIntoAMemoryError) {
   expect_memory_errors(100, [&] { Model::load(model_file); });
 }
 
-TEST(EntryPoints, OfProcessorsTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfProcessorsTurnMissingMemoryIntoAMemoryError) {
   const auto expect_refusals = [](std::initializer_list<std::function<void()>> calls) {
     for (const auto& call : calls) expect_memory_errors(10, [&] { expect_refused(call); });
   };
@@ -457,7 +458,7 @@ TEST(EntryPoints, OfProcessorsTurnMissingMemoryIntoAMemoryError) {
   });
 }
 
-TEST(EntryPoints, OfModelsTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfModelsTurnMissingMemoryIntoAMemoryError) {
   GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Gpt2Config config = test::tiny_config();
   expect_memory_errors(10, [&] {
@@ -527,7 +528,7 @@ TEST(EntryPoints, OfModelsTurnMissingMemoryIntoAMemoryError) {
   expect_memory_errors(50, [&] { embed(network, sequences); });
 }
 
-TEST(EntryPoints, OfTensorsTurnMissingMemoryIntoAMemoryError) {
+TEST_F(EntryPoints, OfTensorsTurnMissingMemoryIntoAMemoryError) {
   const Tensor tensor = Tensor::zeros({32, 32});
   expect_memory_errors(10, [&] { tensor.clone(); });
   expect_memory_errors(10, [&] { tensor.to(DType::bf16); });
@@ -553,7 +554,7 @@ TEST(EntryPoints, OfTensorsTurnMissingMemoryIntoAMemoryError) {
 }
 
 // For which the standard library has another exception.
-TEST(EntryPoints, RefuseSizesThatNoContainerCanHave) {
+TEST_F(EntryPoints, RefuseSizesThatNoContainerCanHave) {
   constexpr std::int64_t kHuge = std::int64_t{1} << 62;
   const std::int32_t zero[] = {0};
   const double one[] = {1.0};
