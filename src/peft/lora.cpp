@@ -111,12 +111,12 @@ struct LoraAdapter::Part final : nn::LinearAdapter {
       return y;
     }
     const TensorView base = context.arena.take(z.shape()), sum = context.arena.take(z.shape()),
-                     scaled = context.arena.take(z.shape());
+                     scaled = context.arena.take(z.shape()), less = context.arena.take(z.shape());
     autograd::linear(context.tape, x, layer.weight(), {}, base, context.arena);
     add_product(context, x, base, sum);
     autograd::scale_columns(context.tape, sum, lengths, {}, scaled, context.arena);
-    autograd::scale(context.tape, base, -1, sum);
-    autograd::add(context.tape, scaled, sum, scaled, context.arena);
+    autograd::scale(context.tape, base, -1, less);  // the gradient of the lengths needs sum
+    autograd::add(context.tape, scaled, less, scaled, context.arena);
     autograd::add(context.tape, scaled, z, y, context.arena);
     return y;
   }
