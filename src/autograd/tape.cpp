@@ -33,11 +33,27 @@ TensorView Tape::gradient_of(ConstTensorView parameter) const {
   return found == parameters_.end() ? TensorView() : found->second;
 }
 
-void Tape::record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output,
-                  Backward backward) try {
-  if (std::none_of(inputs.begin(), inputs.end(), [this](ConstTensorView x) { return wants(x); })) return;
+bool Tape::begin_step(std::initializer_list<ConstTensorView> inputs, ConstTensorView output) try {
+  if (std::none_of(inputs.begin(), inputs.end(), [this](ConstTensorView x) { return wants(x); }))
+    return false;
   wanted_.insert(output.raw());
+  return true;
+} catch (...) {
+  rethrow_with_memory_errors("tape");
+}
+
+void Tape::add_step(ConstTensorView output, Backward backward) try {
   steps_.push_back({output.raw(), std::move(backward)});
+} catch (...) {
+  rethrow_with_memory_errors("tape");
+}
+
+void Tape::pass(ConstTensorView y) try { passing_.insert(y.raw()); } catch (...) {
+  rethrow_with_memory_errors("tape");
+}
+
+void Tape::add_again(ConstTensorView y, Recomputation compute) try {
+  again_.push_back({y.raw(), steps_.size(), std::move(compute)});
 } catch (...) {
   rethrow_with_memory_errors("tape");
 }
@@ -70,29 +86,30 @@ void Tape::record_recomputed(ConstTensorView y, std::function<TensorView(Arena& 
   rethrow_with_memory_errors("tape");
 }
 
-void Tape::record_again(ConstTensorView y, Recomputation again) try {
-  if (passing_.contains(y.raw())) again_.push_back({y.raw(), steps_.size(), std::move(again)});
-} catch (...) {
-  rethrow_with_memory_errors("tape");
-}
-
 ConstTensorView Tape::value_of(ConstTensorView x) {
   if (!passing_.contains(x.raw())) return x;
   const auto last =
       std::find_if(again_.rbegin(), again_.rend(), [x](const Again& a) { return a.y == x.raw(); });
-  if (last == again_.rend())
+  if (last == again_.rend() || !last->compute)
     fail<UnsupportedError>("tape", "a gradient needs a result ", x.shape().to_string(),
                            " that did not last, and that no operation computes again");
-  if (last->compute) std::exchange(last->compute, nullptr)(scratch_);
+  if (!std::exchange(last->is_done, true)) last->compute(scratch_);
   return x;
+}
+
+void Tape::lend(TensorView zeros) {
+  if (zeros.dtype() != DType::f32)
+    fail<ShapeError>("tape", name_of(zeros.dtype()), " is lent, expected float32");
+  lent_ = zeros;
 }
 
 void Tape::seed(ConstTensorView y, ConstTensorView gradient) try {
   require_like("a seed", y, gradient);
   if (!wants(y)) return;
-  const TensorView copy = take(y.shape());
-  std::memcpy(copy.raw(), gradient.raw(), gradient.nbytes());
-  give(y, copy);
+  if (const Target there = target(y); there.add)
+    ops::add(gradient, there.view);
+  else
+    std::memcpy(there.view.raw(), gradient.raw(), gradient.nbytes());
 } catch (...) {
   rethrow_with_memory_errors("tape");
 }
@@ -176,7 +193,10 @@ TensorView Tape::take(const Shape& shape) {
   return reused;
 }
 
-void Tape::release(TensorView gradient) { free_.emplace(rooms_.at(gradient.raw()), gradient.data<float>()); }
+void Tape::release(TensorView gradient) {
+  const auto room = rooms_.find(gradient.raw());
+  if (room != rooms_.end()) free_.emplace(room->second, gradient.data<float>());
+}
 
 Tape::Loan::Loan(Tape* tape, const Shape& shape, TensorView written) noexcept : tape_(tape) {
   if (tape == nullptr) return;

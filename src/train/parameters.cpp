@@ -160,7 +160,7 @@ void Parameters::watch(Tape& tape, const std::function<bool(std::size_t paramete
 
 void Parameters::zero_gradients() noexcept { ops::zero(gradients()); }
 
-void Parameters::lend_gradients(Tape& tape) const noexcept { tape.lend(gradients()); }
+void Parameters::lend_gradients(Tape& tape) const { tape.lend(gradients()); }
 
 TensorView Parameters::gradients() const noexcept {
   const TensorView first = all_.front().gradient, last = all_.back().gradient;

@@ -220,6 +220,19 @@ TEST_F(PassingTest, RefusesAGradientOfWhatNoOperationComputesAgain) {
       "[tape] a gradient needs a result [3, 8] that did not last, and that no operation computes again");
 }
 
+TEST_F(PassingTest, RefusesAGradientOfWhatAnotherOperationHasOverwritten) {
+  const ops::Weight first = square(1), second = square(2);
+  const Tensor x = random_tensor({3, 8}, 3);
+  Tensor gradient = Tensor::zeros({8, 8}), y = Tensor::empty({3, 8}), z = Tensor::empty({3, 8});
+  tape_.watch(second.values, gradient);
+  tape_.pass(y);
+  autograd::layer_norm(&tape_, x, gamma_, beta_, 1e-5f, y, arena_);
+  autograd::linear(&tape_, x, first, {}, y, arena_);
+  autograd::linear(&tape_, y, second, {}, z, arena_);
+  tape_.seed(z, random_tensor({3, 8}, 4));
+  EXPECT_THROW(tape_.backward(), UnsupportedError);
+}
+
 class LoanTest : public TapeTest {
  protected:
   TensorView part(std::int64_t begin, std::int64_t end) {
@@ -280,6 +293,24 @@ TEST_F(LoanTest, EndsWhenBackwardBegins) {
   EXPECT_EQ(first_of(1), -1);
 }
 
+TEST_F(TapeTest, AddsASeedToTheSameMemory) {
+  const ops::Weight w = square(1);
+  Tensor gradient = Tensor::zeros({8, 8}), expected = Tensor::zeros({8, 8});
+  const Tensor x = random_tensor({3, 8}, 2);
+  tape_.watch(w.values, gradient);
+  const Tensor y = multiply(x, w);
+  const TensorView first = tape_.target(y).view;
+  std::ranges::fill(first.span<float>(), 1.0f);
+  tape_.seed(y, y);
+  EXPECT_EQ(tape_.target(y).view.raw(), first.raw());
+  Tensor dy = y.clone();
+  for (float& g : dy.span<float>()) g = 1 + g;
+  EXPECT_TRUE(same_bits(first, dy));
+  tape_.backward();
+  ops::linear_backward(x, w, dy, {.dweight = expected}, arena_);
+  EXPECT_TRUE(same_bits(gradient, expected));
+}
+
 TEST_F(TapeTest, RefusesPartsInsideParts) {
   const ops::Weight w = square(1);
   const Tensor x = random_tensor({3, 8}, 2), seed = random_tensor({3, 8}, 3);
@@ -309,6 +340,9 @@ TEST_F(TapeTest, RefusesAGradientOfAnotherShape) {
   Tensor x = Tensor::zeros({3, 8}), gradient = Tensor::zeros({8, 3});
   EXPECT_EQ(test::message_of<ShapeError>([&] { tape_.watch(x, gradient); }),
             "[tape] a parameter's gradient is float32 [8, 3], expected float32 [3, 8]");
+  Tensor half = Tensor::zeros({3}, DType::bf16);
+  EXPECT_EQ(test::message_of<ShapeError>([&] { tape_.lend(half); }),
+            "[tape] bfloat16 is lent, expected float32");
   EXPECT_EQ(test::message_of<ShapeError>([&] { tape_.seed(x, gradient); }),
             "[tape] a seed is float32 [8, 3], expected float32 [3, 8]");
 }

@@ -1,12 +1,12 @@
 // Reverse-mode differentiation of first order: a list of the operations of one forward pass, replayed backwards.
 #pragma once
 
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <map>
+#include <new>
 #include <stop_token>
 #include <unordered_map>
 #include <unordered_set>
@@ -19,8 +19,9 @@
 
 namespace gpt {
 
-/// Records what gradients flow through. Tensors are known by their address: until backward() ends, every float32 tensor of the
-/// pass needs memory of its own, and keeps what is there, but for those that pass(). Not thread-safe.
+/// Records what gradients flow through. Tensors are known by their address: until backward() ends, a float32 tensor of the pass
+/// has memory of its own, and keeps what is there. A result may take the place of an input that no operation needs on the way back;
+/// and see pass(). Not thread-safe.
 ///
 ///   Tape tape;
 ///   tape.watch(weight, weight_gradient);   // gradients of parameters are added to what is there
@@ -46,13 +47,11 @@ class Tape {
   /// Where the gradient of a watched parameter is summed; empty for another tensor.
   TensorView gradient_of(ConstTensorView parameter) const;
 
-  /// Records an operation, unless no gradient with respect to any input is wanted.
-  void record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, Backward backward);
-  /// The same with what a Backward is made of.
+  /// Records an operation, unless no gradient with respect to any input is wanted: `backward` is a Backward.
   template <class F>
-  requires(!std::same_as<F, Backward>) void record(std::initializer_list<ConstTensorView> inputs,
-                                                   ConstTensorView output, F backward) {
-    record(inputs, output, detail::with_memory([&] { return Backward(std::move(backward)); }));
+  void record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, F backward) {
+    if (begin_step(inputs, output)) add_step(output, made<Backward>(std::move(backward)));
+    if (passing_.contains(output.raw())) add_again(output, {});
   }
 
   /// Records that the gradient of x, when it is complete, is added to `gradient`, float32 of the same shape, and flows on: to what x
@@ -66,22 +65,19 @@ class Tape {
 
   /// Says that y is in memory which other results of the pass take later, each when no operation uses the one before any more.
   /// Where a gradient needs what such a result was, it is computed again. Not for what record_recomputed() computes.
-  void pass(ConstTensorView y) {
-    detail::with_memory([&] { passing_.insert(y.raw()); });
-  }
-  /// For an operation that has made y and is recorded: `again` computes y's elements once more, to the same bits, from what
-  /// lasts. Does nothing unless y passes.
-  void record_again(ConstTensorView y, Recomputation again);
+  void pass(ConstTensorView y);
+  /// For an operation, after record(): `again`, a Recomputation, computes the elements of its result y once more, to the same bits,
+  /// from what lasts. Does nothing unless y passes.
   template <class F>
-  requires(!std::same_as<F, Recomputation>) void record_again(ConstTensorView y, F again) {
-    record_again(y, detail::with_memory([&] { return Recomputation(std::move(again)); }));
+  void record_again(ConstTensorView y, F again) {
+    if (passing_.contains(y.raw())) add_again(y, made<Recomputation>(std::move(again)));
   }
   /// Whether a part is being recomputed.
   bool recomputes() const noexcept { return recomputing_; }
 
   /// Lends zeros, float32 [N], to operations that run before gradients flow, and that leave zeros there: where gradients of
-  /// parameters are to be summed, say. Ends when backward() begins.
-  void lend(TensorView zeros) noexcept { lent_ = zeros; }
+  /// parameters are to be summed, say. Ends when backward() begins. Throws ShapeError for another type.
+  void lend(TensorView zeros);
 
   /// Makes a copy of `gradient` (or adds it to) the gradient of y: where backward() begins. Throws ShapeError, MemoryError.
   void seed(ConstTensorView y, ConstTensorView gradient);
@@ -119,10 +115,10 @@ class Tape {
     bool add = false;
   };
   Target target(ConstTensorView x);
-  /// Makes dy, or adds it to, the gradient of x; the last use of dy.
+  /// Makes dy, or adds it to, the gradient of x; the last use of dy, which is the one that the operation was given.
   void give(ConstTensorView x, TensorView dy);
-  /// x, whose elements are as they were in the forward pass: one that passes is computed again. Throws UnsupportedError where no
-  /// operation has recorded how.
+  /// x, whose elements are as they were in the forward pass: one that passes is computed again. Throws UnsupportedError where the
+  /// operation that made it has not recorded how.
   ConstTensorView value_of(ConstTensorView x);
   /// For intermediate results of a backward.
   Arena& scratch() noexcept { return scratch_; }
@@ -136,8 +132,22 @@ class Tape {
   struct Again {
     const std::byte* y;
     std::size_t step;       // the first that may use y
-    Recomputation compute;  // empty when it is done
+    Recomputation compute;  // empty where nobody has said how
+    bool is_done = false;
   };
+
+  template <class Function, class F>
+  static Function made(F f) {
+    try {
+      return Function(std::move(f));
+    } catch (const std::bad_alloc&) {
+      fail<MemoryError>("tape", "out of memory");
+    }
+  }
+  bool begin_step(std::initializer_list<ConstTensorView> inputs,
+                  ConstTensorView output);  // whether it is wanted
+  void add_step(ConstTensorView output, Backward backward);
+  void add_again(ConstTensorView y, Recomputation compute);
 
   void replay(const std::stop_token& stop);
   void forget() noexcept;  // clear(), but for the memory

@@ -117,16 +117,6 @@ std::string join(std::span<const MessagePart> parts);
 /// Throws a MemoryError that was made when the program began, for which no memory is needed now.
 [[noreturn, gnu::cold]] void fail_without_memory();
 
-/// f(), and a MemoryError where the standard library finds no memory there.
-template <class F>
-decltype(auto) with_memory(F&& f) {
-  try {
-    return f();
-  } catch (const std::bad_alloc&) {
-    fail_without_memory();
-  }
-}
-
 }  // namespace detail
 
 /// Joins strings, characters and numbers into one string, independent of the global locale. Throws MemoryError.

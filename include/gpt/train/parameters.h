@@ -55,7 +55,7 @@ class Parameters {
   void watch(Tape& tape, const std::function<bool(std::size_t parameter)>& which = {}) const;
   void zero_gradients() noexcept;
   /// Lends the gradients, all of them zero, to the tape until something is added to them: see Tape::lend.
-  void lend_gradients(Tape& tape) const noexcept;
+  void lend_gradients(Tape& tape) const;
   /// The L2 norm over all gradients. Throws as ops::sum_of_squares.
   double gradient_norm() const;
   /// Gives the network the float32 values of what was split, one parameter after another: the end of a training. Tapes are
