@@ -24,12 +24,15 @@ TensorView Arena::take(const Shape& shape, DType dtype) {
   }
   std::byte* data = blocks_[block_].memory.get() + used_;
   used_ += size;
+  taken_ += size;
+  peak_ = std::max(peak_, taken_);
   return {data, dtype, shape};
 }
 
 void Arena::reset() {
   block_ = 0;
   used_ = 0;
+  taken_ = 0;
   if (blocks_.size() <= 1) return;
   const std::size_t total = capacity();
   blocks_.clear();  // before allocating, so that the old and the new never coexist

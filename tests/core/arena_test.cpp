@@ -47,6 +47,20 @@ TEST(Arena, SteadyStateKeepsItsMemory) {
   }
 }
 
+TEST(Arena, KnowsTheMostThatWasTakenAtOnce) {
+  Arena arena;
+  arena.take({1000});
+  {
+    const Arena::Scope scope(arena);
+    arena.take({100'000});
+  }
+  arena.take({2000});
+  EXPECT_EQ(arena.peak(), 404'032u);  // in multiples of 64 bytes
+  arena.reset();
+  arena.take({100'000});
+  EXPECT_EQ(arena.peak(), 404'032u);
+}
+
 TEST(Arena, MemoryThatCannotBeHadIsAnErrorAndLeavesTheArenaUsable) {
   Arena arena;
   constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();

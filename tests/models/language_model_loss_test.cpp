@@ -32,7 +32,7 @@ using ::testing::HasSubstr;
 struct Learned {
   LossSum loss;
   std::vector<Tensor> gradients;
-  std::size_t memory;  // that the pass needed, in bytes
+  std::size_t memory;  // that the forward pass needed, in bytes
 
   Learned(Gpt2& network, std::span<const LabelledSequence> batch, LossOptions options = {.scale = 0.1}) {
     const Parameters parameters(network);
@@ -42,8 +42,7 @@ struct Learned {
     options.tape = &tape;
     loss = language_model_loss(network, batch, arena, options);
     tape.backward();
-    arena.reset();  // to one block of what was taken
-    memory = arena.capacity();
+    memory = arena.peak();
     for (const Parameter& p : parameters.all()) {
       gradients.push_back(Tensor::empty(p.gradient.shape()));
       std::ranges::copy(p.gradient.span<float>(), gradients.back().data<float>());
@@ -130,14 +129,14 @@ TEST(LanguageModelLoss, OfRecomputedBlocksIsTheSameInLessMemory) {
     options.gradient_checkpointing = true;
     const Learned recomputed(network, batch, options);
     EXPECT_TRUE(same(recomputed, kept));
-    EXPECT_LT(recomputed.memory, kept.memory / (activations == DType::f32 ? 3 : 1));  // bfloat16 leaves less
+    EXPECT_LT(recomputed.memory, kept.memory / (activations == DType::f32 ? 3 : 2));  // bfloat16 leaves less
   }
 }
 
 TEST(LanguageModelLoss, OfBfloat16ActivationsIsNearlyTheSameInLessMemory) {
   const ThreadLimit one(1);  // each thread has space of its own, which is not compared here
   Gpt2Config config = tiny_config();
-  config.n_layer = 12;
+  config.n_layer = 8;
   Gpt2 network = random_network(config, 1);
   const auto ids = tokens(33, 3), others = tokens(9, 8);
   const LabelledSequence batch[] = {{ids}, {others}};

@@ -43,10 +43,12 @@ class Arena {
   /// What is taken while it lives is given back at its end.
   class Scope {
    public:
-    explicit Scope(Arena& arena) noexcept : arena_(arena), block_(arena.block_), used_(arena.used_) {}
+    explicit Scope(Arena& arena) noexcept
+        : arena_(arena), block_(arena.block_), used_(arena.used_), taken_(arena.taken_) {}
     ~Scope() {
       arena_.block_ = block_;
       arena_.used_ = used_;
+      arena_.taken_ = taken_;
     }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
@@ -55,16 +57,21 @@ class Arena {
     Arena& arena_;
     std::size_t block_;
     std::size_t used_;
+    std::size_t taken_;
   };
 
   /// Bytes held, used or not.
   std::size_t capacity() const noexcept;
+  /// The most bytes that were taken at once, so far.
+  std::size_t peak() const noexcept { return peak_; }
 
  private:
   void swap(Arena& other) noexcept {
     std::swap(blocks_, other.blocks_);
     std::swap(block_, other.block_);
     std::swap(used_, other.used_);
+    std::swap(taken_, other.taken_);
+    std::swap(peak_, other.peak_);
   }
 
   struct Block {
@@ -74,6 +81,8 @@ class Arena {
   std::vector<Block> blocks_;
   std::size_t block_ = 0;  // index of the one being filled; those behind it are free
   std::size_t used_ = 0;   // bytes taken from it
+  std::size_t taken_ = 0;  // from all
+  std::size_t peak_ = 0;
 };
 
 }  // namespace gpt
