@@ -1,13 +1,14 @@
 #include "gpt/models/loss_rows.h"
 
 #include "core/float_environment.h"
+#include "core/memory.h"
 #include "gpt/autograd/ops.h"
 #include "gpt/core/error.h"
 
 namespace gpt {
 
 LossSum sum_of_losses(const LossRows& rows, Tape* tape, double scale, Arena& arena,
-                      const std::stop_token& stop, std::span<LossSum> per_sequence) {
+                      const std::stop_token& stop, std::span<LossSum> per_sequence) try {
   const DefaultFloatEnvironment environment;
   const std::size_t sequences = rows.begin.size() - 1;
   if (!per_sequence.empty() && per_sequence.size() != sequences)
@@ -28,6 +29,8 @@ LossSum sum_of_losses(const LossRows& rows, Tape* tape, double scale, Arena& are
     total.count += sum.count;
   }
   return total;
+} catch (...) {
+  rethrow_with_memory_errors("loss");
 }
 
 }  // namespace gpt

@@ -14,28 +14,22 @@ namespace {
 
 constexpr std::string_view kObjective = "objective";
 
-using NamedValue = std::pair<const char*, double>;
-
-Metrics::Values two_values(const NamedValue& a, const NamedValue& b) {
-  return with_memory_errors(kObjective, [&] {
-    return Metrics::Values{{a.first, a.second}, {b.first, b.second}};
-  });
-}
-
 /// Of answers that are one class each.
 class ClassMetrics final : public Metrics {
  public:
   explicit ClassMetrics(std::int64_t classes) : classes_(classes) {}
 
-  void add(const Sample& sample, std::span<const float> output) override {
-    with_memory_errors(kObjective, [&] {
-      truth_.push_back(static_cast<std::int32_t>(sample.targets.front()));
-      answers_.push_back(static_cast<std::int32_t>(std::ranges::max_element(output) - output.begin()));
-    });
+  void add(const Sample& sample, std::span<const float> output) override try {
+    truth_.push_back(static_cast<std::int32_t>(sample.targets.front()));
+    answers_.push_back(static_cast<std::int32_t>(std::ranges::max_element(output) - output.begin()));
+  } catch (...) {
+    rethrow_with_memory_errors(kObjective);
   }
-  Values values() const override {
+  Values values() const override try {
     const ClassificationScores scores = classification_scores(truth_, answers_, classes_);
-    return two_values({"accuracy", scores.accuracy}, {"macro_f1", scores.macro.f1});
+    return {{"accuracy", scores.accuracy}, {"macro_f1", scores.macro.f1}};
+  } catch (...) {
+    rethrow_with_memory_errors(kObjective);
   }
 
  private:
@@ -61,13 +55,15 @@ class LabelMetrics final : public Metrics {
     all_right_ += all;
     ++count_;
   }
-  Values values() const override {
+  Values values() const override try {
     double f1 = 0;
     for (std::size_t i = 0; i < right_.size(); ++i)
       if (told_[i] + true_[i] > 0)
         f1 += 2 * static_cast<double>(right_[i]) / static_cast<double>(told_[i] + true_[i]);
-    return two_values({"accuracy", static_cast<double>(all_right_) / static_cast<double>(count_)},
-                      {"macro_f1", f1 / static_cast<double>(right_.size())});
+    return {{"accuracy", static_cast<double>(all_right_) / static_cast<double>(count_)},
+            {"macro_f1", f1 / static_cast<double>(right_.size())}};
+  } catch (...) {
+    rethrow_with_memory_errors(kObjective);
   }
 
  private:
@@ -85,9 +81,11 @@ class NumberMetrics final : public Metrics {
       ++count_;
     }
   }
-  Values values() const override {
+  Values values() const override try {
     const auto n = static_cast<double>(count_);
-    return two_values({"mean_squared_error", squares_ / n}, {"mean_absolute_error", sum_ / n});
+    return {{"mean_squared_error", squares_ / n}, {"mean_absolute_error", sum_ / n}};
+  } catch (...) {
+    rethrow_with_memory_errors(kObjective);
   }
 
  private:

@@ -44,12 +44,11 @@ class RewardMetrics final : public Metrics {
     margins_ += margin;
     ++count_;
   }
-  Values values() const override {
+  Values values() const override try {
     const auto n = static_cast<double>(count_);
-    return with_memory_errors(kPreference, [&] {
-      return Values{{"rewards/accuracies", static_cast<double>(right_) / n},
-                    {"rewards/margins", margins_ / n}};
-    });
+    return {{"rewards/accuracies", static_cast<double>(right_) / n}, {"rewards/margins", margins_ / n}};
+  } catch (...) {
+    rethrow_with_memory_errors(kPreference);
   }
 
  private:

@@ -129,7 +129,8 @@ std::int64_t checked_steps(const Dataset& train, const TrainingArguments& a) {
 
 EvaluationLog evaluate_objective(const Gpt2& network, const Objective& objective, const TrainingArguments& a,
                                  const Dataset& data, const std::stop_token& stop) {
-  std::vector<std::int64_t> order(static_cast<std::size_t>(data.size()));
+  using Order = std::vector<std::int64_t>;
+  Order order(container_size<Order>(static_cast<std::size_t>(data.size()), kWhere));
   std::iota(order.begin(), order.end(), std::int64_t{0});
   const Batches batches =
       plan_batches(data, order, {.per_device_train_batch_size = a.per_device_eval_batch_size});

@@ -59,8 +59,8 @@ auto made_by_the_caller(const Make& make) {
   return make();
 }
 
-/// Lets memory run out in about `tries` places of a call, in each of the ways. The last of them may be beyond its end: the first
-/// run is not like the others.
+/// Lets memory run out in every place of a call, or in about `tries` of very many, others in each of the ways. The last of them may
+/// be beyond its end: the first run is not like the others.
 void expect_memory_errors(int tries, const std::function<void()>& call, int line = __builtin_LINE());
 
 /// Calls with every allocation failing in turn take long.
@@ -94,7 +94,10 @@ void expect_refused(const F& call) {
   } catch (const MemoryError&) {
     throw;
   } catch (const Error&) {
+    return;
   }
+  const MemoryOfTheCaller memory;
+  ADD_FAILURE() << "nothing was refused";
 }
 
 }  // namespace gpt::test

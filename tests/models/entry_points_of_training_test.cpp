@@ -41,7 +41,6 @@
 #include "gpt/train/tensorboard.h"
 #include "gpt/train/text_dataset.h"
 #include "gpt/train/trainer.h"
-#include "support/isa.h"
 #include "support/random_model.h"
 #include "support/temp_dir.h"
 
@@ -56,7 +55,6 @@ using test::made_by_the_caller;
 Model model_to_train() { return {test::random_network(test::tiny_config(), 1), HfConfig()}; }
 
 TEST_F(EntryPoints, OfTheTapeTurnMissingMemoryIntoAMemoryError) {
-  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Tensor x = Tensor::zeros({2, 4}), y = Tensor::zeros({2, 4}), dx = Tensor::zeros({2, 4}),
          dy = Tensor::zeros({2, 4});
   expect_memory_errors(100, [&] {
@@ -102,7 +100,6 @@ TEST_F(EntryPoints, OfTheTapeTurnMissingMemoryIntoAMemoryError) {
 }
 
 TEST_F(EntryPoints, OfParametersTurnMissingMemoryIntoAMemoryError) {
-  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Gpt2 network = test::random_network(test::tiny_config(), 1);
   expect_memory_errors(100, [&] { Parameters parameters(network); });
   expect_memory_errors(100, [&] { Parameters parameters(network, {}, DType::bf16); });
@@ -136,7 +133,6 @@ TEST_F(EntryPoints, OfParametersTurnMissingMemoryIntoAMemoryError) {
 }
 
 TEST_F(EntryPoints, OfAdaptersTurnMissingMemoryIntoAMemoryError) {
-  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   constexpr std::uint64_t kSeed = 1;
   Gpt2 network = test::random_network(test::tiny_config(), 1);
   const test::TempDir dir;
@@ -154,8 +150,12 @@ TEST_F(EntryPoints, OfAdaptersTurnMissingMemoryIntoAMemoryError) {
     });
     expect_memory_errors(20, [&] { adapter->begin_training(100); });
     expect_memory_errors(20, [&] { network.check(*adapter); });
-    expect_memory_errors(
-        20, [&] { test::expect_refused([&] { restore(network, merge_adapter(*adapter, network)); }); });
+    expect_memory_errors(20, [&] {
+      try {
+        restore(network, merge_adapter(*adapter, network));
+      } catch (const UnsupportedError&) {  // not every adapter is a change of matrices
+      }
+    });
     const Parameters parameters(*adapter);
     expect_memory_errors(20, [&] {
       const std::vector<nn::LearnedTensor> learned = parameters.learned();
@@ -197,7 +197,6 @@ TEST_F(EntryPoints, OfAdaptersTurnMissingMemoryIntoAMemoryError) {
 }
 
 TEST_F(EntryPoints, OfObjectivesTurnMissingMemoryIntoAMemoryError) {
-  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Model model = model_to_train();
   Gpt2& network = model.network();
   const std::vector<TokenId> ids{1, 2, 3, 4, 5, 6, 7, 8};
@@ -288,7 +287,6 @@ TEST_F(EntryPoints, OfDataSetsTurnMissingMemoryIntoAMemoryError) {
 }
 
 TEST_F(EntryPoints, OfATrainingTurnMissingMemoryIntoAMemoryError) {
-  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const test::TempDir dir;
   std::vector<TokenId> ids;
   for (TokenId i = 0; i < 64; ++i) ids.push_back(i);

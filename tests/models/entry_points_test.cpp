@@ -66,7 +66,6 @@
 #include "gpt/text/wordpiece.h"
 #include "gpt/train/batches.h"
 #include "gpt/train/classification_dataset.h"
-#include "support/isa.h"
 #include "support/random_model.h"
 #include "support/temp_dir.h"
 #include "support/torch_file.h"
@@ -101,7 +100,6 @@ TEST(HfConfig, MayRunOutOfMemoryAnywhereInACopy) {
 
 // Law 3: whichever allocation fails, it is a gpt::Error, and nothing on the way out needs memory.
 TEST_F(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
-  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Model model = Model::load(kDemo);
   const Generator generator(model);
   expect_memory_errors(60, [&] { model.tokenizer().encode("Shall I compare thee"); });
@@ -128,7 +126,6 @@ TEST_F(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
 }
 
 TEST_F(EntryPoints, OfTheNetworkTurnMissingMemoryIntoAMemoryError) {
-  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   Gpt2Config config = test::tiny_config();
   config.pruned_heads = {{0, {1}}};
   expect_memory_errors(100, [&] { Gpt2 network(config); });
@@ -459,7 +456,6 @@ TEST_F(EntryPoints, OfProcessorsTurnMissingMemoryIntoAMemoryError) {
 }
 
 TEST_F(EntryPoints, OfModelsTurnMissingMemoryIntoAMemoryError) {
-  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const Gpt2Config config = test::tiny_config();
   expect_memory_errors(10, [&] {
     Gpt2Config wrong = made_by_the_caller([&] { return config; });
