@@ -124,8 +124,8 @@ LossSum AdversarialObjective::around_the_text(const Gpt2& network, std::span<con
     options.tape->backward(options.stop);
   }
   ascend(at, step, options_.epsilon);
+  Tape of_embeddings;  // which no weight is known to
   for (std::int64_t k = 1; !one_step && k < options_.steps; ++k) {
-    Tape of_embeddings;  // which no weight is known to
     ObjectiveOptions looking = pass;
     looking.tape = &of_embeddings;
     looking.per_sample = {};

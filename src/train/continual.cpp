@@ -118,6 +118,7 @@ FisherInformation::FisherInformation(Model& model, Objective& objective, const D
       const Sample sample = old.at(index);
       terms += objective.terms(sample);
       parameters.zero_gradients();
+      parameters.lend_gradients(tape);
       arena.reset();
       objective.loss(model.network(), {&sample, 1}, arena, {.tape = &tape, .stop = options.stop});
       tape.backward(options.stop);
