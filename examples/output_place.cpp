@@ -3,6 +3,7 @@
 #include <dirent.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <memory>
 #include <ranges>
 #include <system_error>
@@ -42,8 +43,10 @@ std::vector<std::string> names_in(const fs::path& directory) {
   std::vector<std::string> names;
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(directory.c_str()), ::closedir);
   if (entries == nullptr) return names;
-  while (const dirent* const entry = ::readdir(entries.get()))
+  for (errno = 0; const dirent* const entry = ::readdir(entries.get()); errno = 0)
     if (const std::string_view name = entry->d_name; name != "." && name != "..") names.emplace_back(name);
+  if (errno != 0)
+    gpt::fail<gpt::IoError>(directory.string(), "cannot be read: ", std::generic_category().message(errno));
   std::ranges::sort(names);
   return names;
 }
