@@ -35,6 +35,7 @@ struct SentencePieceModel {
 /// text is cut at added tokens, and each stretch between them is encoded for itself, which gives it the space before it
 /// that the model asks for (transformers' slow tokenizers with legacy = True).
 ///
+/// Where libsentencepiece finds no memory, to read a model or to encode a text, it ends the process itself.
 /// Decoding joins the pieces with U+2581 as a space, and drops the space that a stretch got as libsentencepiece does.
 /// Added tokens, bos, eos, unk and pad are written as they are, other control pieces not at all; byte pieces are
 /// bytes. decode(encode(text)) is the text after the model's normalization, as far as it has no unknown pieces;
