@@ -278,7 +278,7 @@ TEST_F(LoanTest, EndsWhenBackwardBegins) {
   Tensor gradient = Tensor::zeros({8, 8});
   tape_.watch(w.values, gradient);
   tape_.lend(lent_);
-  const Tensor y = multiply(random_tensor({3, 8}, 2), w);
+  const Tensor x = random_tensor({3, 8}, 2), y = multiply(x, w);
   std::ptrdiff_t in_backward = 0;
   Tensor z = Tensor::empty({1});
   tape_.record({w.values}, z, [&](Tape&, TensorView) { in_backward = first_of(1); });
