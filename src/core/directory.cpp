@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// By names in open directories, which take no memory. The answer is an errno.
+// By names in open directories, so that no path is made. The answer is an errno.
 int remove_in(int directory, const char* name) noexcept {
   if (::unlinkat(directory, name, 0) == 0 || errno == ENOENT) return 0;
   const int refused = errno;
