@@ -69,6 +69,7 @@
 #include "gpt/models/model.h"
 #include "gpt/models/prune.h"
 #include "gpt/models/quantize.h"
+#include "gpt/models/special_tokens.h"
 #include "gpt/nn/adapter.h"
 #include "gpt/nn/attention.h"
 #include "gpt/nn/block.h"

@@ -122,6 +122,13 @@ void Gpt2::set_dropout(float resid_pdrop, float embd_pdrop, float attn_pdrop) tr
   rethrow_with_memory_errors("gpt2");
 }
 
+void Gpt2::set_special_tokens(std::optional<TokenId> bos_token_id, std::vector<TokenId> eos_token_id,
+                              std::optional<TokenId> pad_token_id) noexcept {
+  config_.bos_token_id = bos_token_id;
+  config_.eos_token_id = std::move(eos_token_id);
+  config_.pad_token_id = pad_token_id;
+}
+
 bool Gpt2::packs(std::string_view matrix) noexcept { return matrix != "wpe.weight"; }
 
 void Gpt2::pack() try {

@@ -45,6 +45,7 @@
 #include "gpt/models/model.h"
 #include "gpt/models/prune.h"
 #include "gpt/models/quantize.h"
+#include "gpt/models/special_tokens.h"
 #include "gpt/nn/kv_cache.h"
 #include "gpt/nn/kv_pool.h"
 #include "gpt/ops/activation.h"
@@ -111,6 +112,11 @@ TEST_F(EntryPoints, TurnMissingMemoryIntoAMemoryError) {
     for (RequestId& id : requests) id = scheduler.submit("ROMEO:", {.max_new_tokens = 3});
     scheduler.run();
     for (const RequestId id : requests) scheduler.take(id)->get();
+  });
+  expect_memory_errors(20, [&] {
+    Model changed = made_by_the_caller([&] { return model; });
+    changed.network().set_special_tokens({}, {}, {});
+    align_special_tokens(changed);
   });
   const test::TempDir dir;
   const std::filesystem::path copy = dir.path() / "copy";

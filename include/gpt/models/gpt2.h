@@ -114,6 +114,9 @@ class Gpt2 {
   const Gpt2Config& config() const noexcept { return config_; }
   /// The rates of ForwardOptions::dropout. Throws as Gpt2Config::validate.
   void set_dropout(float resid_pdrop, float embd_pdrop, float attn_pdrop);
+  /// The tokens that begin, end and fill up texts. What the network computes does not depend on them.
+  void set_special_tokens(std::optional<TokenId> bos_token_id, std::vector<TokenId> eos_token_id,
+                          std::optional<TokenId> pad_token_id) noexcept;
   /// The matrix from the final hidden state to the logits: wte when it is tied.
   const ops::Weight& head() const noexcept { return lm_head_ ? lm_head_->weight() : wte_.weight(); }
 

@@ -87,13 +87,18 @@ class Model {
   /// Throws UnsupportedError when the checkpoint came without a tokenizer.
   const Tokenizer& tokenizer() const;
   std::shared_ptr<const Tokenizer> shared_tokenizer() const noexcept { return tokenizer_; }
-  /// From now on the model's, which save() writes; null for none, and save() removes one that it finds.
+  /// From now on the model's, which save() writes; null for none, and save() removes one that it finds. Where its special tokens
+  /// are others, align_special_tokens (gpt/models/special_tokens.h) has the model take them over.
   void set_tokenizer(std::shared_ptr<const Tokenizer> tokenizer) noexcept {
     tokenizer_ = std::move(tokenizer);
   }
 
   /// The checkpoint's generation_config.json, if it has one.
   const std::optional<HfConfig>& generation_config() const noexcept { return generation_config_; }
+  /// From now on the model's; none: save() removes one that it finds. A Generator has read it when it was made.
+  void set_generation_config(std::optional<HfConfig> generation_config) noexcept {
+    generation_config_ = std::move(generation_config);
+  }
 
  private:
   friend class Classifier;  // whose files are these and a head
