@@ -63,7 +63,8 @@ void add_options(program::App& app, Request& request) {
       "float32; in GGUF, biases, layer norms and positions are always float32; in llm.c, float32 or "
       "bfloat16)");
   app.add_text("--tokenizer", request.tokenizer, "DIR",
-               "Directory of the tokenizer, for a model that comes without or has another");
+               "Directory of the tokenizer, for a model that comes without or has another; its special "
+               "tokens become the model's");
   app.add_flag("--no-tied-head", request.no_tied_head,
                "Leave a head that is the token embedding out of GGUF: smaller, but for llama.cpp from March "
                "2025 on");
@@ -157,6 +158,16 @@ bool dequantize(gpt::Model& model) {
   return any;
 }
 
+/// In the place of the model's own, if it has one, and with the special tokens that texts now begin and end with.
+void take_tokenizer(gpt::Model& model, const std::string& directory) {
+  model.set_tokenizer(gpt::load_tokenizer(directory, program::warn));
+  const std::int64_t tokens = model.tokenizer().vocab_size(), rows = model.config().vocab_size;
+  if (tokens > rows)
+    program::warn(gpt::concat("[", directory, "] the tokenizer has ", tokens,
+                              " tokens, the network only vocab_size = ", rows));
+  gpt::align_special_tokens(model, program::warn);
+}
+
 /// Of what generation_config.json says, GGUF holds the end of text, and llm.c nothing.
 void warn_of_lost_settings(const gpt::Model& model, Format to) {
   if (to == Format::kHuggingFace || !model.generation_config()) return;
@@ -215,7 +226,7 @@ int convert(const Request& request) {
   gpt::Model model = load(from, request, {.on_warning = program::warn, .stop = interrupt.token()});
   if (request.adapter)
     gpt::merge_adapter(*gpt::load_adapter(model.network(), *request.adapter, program::warn), model.network());
-  if (request.tokenizer) model.set_tokenizer(gpt::load_tokenizer(*request.tokenizer, program::warn));
+  if (request.tokenizer) take_tokenizer(model, *request.tokenizer);
   if (!model.has_tokenizer() && plan.to != Format::kLlmc)
     program::warn("there is no tokenizer: --tokenizer DIR gives one");
   warn_of_lost_settings(model, plan.to);

@@ -84,7 +84,8 @@ void add_options(program::App& app, Request& r) {
   };
   app.add_text("--model", r.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint");
   app.add_text("--config", r.config, "FILE", "config.json of a new network with random weights");
-  app.add_text("--tokenizer", r.tokenizer, "DIR", "Directory of the tokenizer (that of --model)");
+  app.add_text("--tokenizer", r.tokenizer, "DIR",
+               "Directory of the tokenizer (that of --model); its special tokens become the model's");
   app.add_text("--train-file", r.train_file, "FILE", "What to learn").required();
   app.add_text("--validation-file", r.validation_file, "FILE", "What to evaluate on");
   app.add_number("--validation-fraction", r.validation_fraction,
@@ -285,6 +286,7 @@ gpt::Model make_model(const Request& r, std::stop_token stop) {
   if (model->tokenizer().vocab_size() > c.vocab_size)
     gpt::fail<gpt::ArgumentError>("tokenizer", "has ", model->tokenizer().vocab_size(),
                                   " tokens, expected at most vocab_size = ", c.vocab_size);
+  if (tokenizer) gpt::align_special_tokens(*model, program::warn);  // its own stays as its maker set it
   return std::move(*model);
 }
 

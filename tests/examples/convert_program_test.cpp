@@ -53,7 +53,10 @@ TEST(ConvertProgram, GoesToEveryFormatAndBackWithoutLoss) {
   convert(kDemo, dir / "demo.gguf");
   convert(dir / "demo.gguf", dir / "from_gguf", {"--dtype", "bfloat16"});
   convert(kDemo, dir / "demo.bin");
-  convert(dir / "demo.bin", dir / "from_llmc", {"--tokenizer", kDemo});
+  // llm.c's file says nothing of the ends of texts: they are the tokenizer's.
+  ASSERT_EQ(run({"--model", dir / "demo.bin", "--output", dir / "from_llmc", "--tokenizer", kDemo}).status,
+            0);
+  EXPECT_EQ(Model::load(dir / "from_llmc").config().eos_token_id, std::vector<TokenId>{2047});
   for (const char* back : {"from_gguf", "from_llmc"}) {
     EXPECT_TRUE(weights_of(dir / back) == weights_of(dir / "hf")) << back;
     EXPECT_EQ(text_of(dir / back), text_of(kDemo)) << back;
@@ -61,7 +64,10 @@ TEST(ConvertProgram, GoesToEveryFormatAndBackWithoutLoss) {
   EXPECT_EQ(text_of(dir / "demo.gguf"), text_of(kDemo));
   convert(dir / "demo.gguf", dir / "again.bin", {"--dtype", "bfloat16"});  // its positions are float32
   EXPECT_TRUE(read_file(dir / "again.bin") == read_file(dir / "demo.bin"));
-  convert(dir / "demo.bin", dir / "again", {"--to", "gguf", "--tokenizer", kDemo});
+  ASSERT_EQ(
+      run({"--model", dir / "demo.bin", "--output", dir / "again", "--to", "gguf", "--tokenizer", kDemo})
+          .status,
+      0);
   EXPECT_EQ(text_of(dir / "again"), text_of(kDemo));  // known by its beginning, not its name
 }
 
@@ -152,6 +158,39 @@ TEST(ConvertProgram, SaysWhatOfTheGenerationConfigIsLost) {
   EXPECT_THAT(result.err, HasSubstr("warning: generation_config.json: eos_token_id has no place in llm.c"));
   convert(dir / "m", dir / "again");
   EXPECT_TRUE(std::filesystem::exists(dir / "again/generation_config.json"));
+}
+
+TEST(ConvertProgram, TakesTheSpecialTokensOfATokenizerThatIsNamed) {
+  const TempDir dir;
+  std::filesystem::copy(kDemo, dir / "m");
+  HfConfig config = HfConfig::load(dir / "m/config.json");
+  config.set_int("eos_token_id", 5);
+  config.set_null("bos_token_id");
+  config.save(dir / "m/config.json");
+  write_file(dir / "m/generation_config.json", R"({"eos_token_id": [3, 50256]})");
+  const ProcessResult result = run({"--model", dir / "m", "--tokenizer", kDemo, "--output", dir / "out"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err,
+              HasSubstr("warning: eos_token_id changes from 5 to 2047: the tokenizer's is 2047\n"
+                        "warning: generation_config.json: eos_token_id changes from [3, 50256] to "
+                        "2047: the tokenizer's is 2047\n"
+                        "warning: bos_token_id changes from null to 2047"));
+  const Model model = Model::load(dir / "out");
+  EXPECT_EQ(model.config().eos_token_id, std::vector<TokenId>{2047});
+  EXPECT_EQ(model.config().bos_token_id, 2047);
+  EXPECT_EQ(model.generation_config()->get_int("eos_token_id"), 2047);
+  convert(dir / "out", dir / "same", {"--tokenizer", kDemo});  // nothing is left to say
+}
+
+TEST(ConvertProgram, SaysThatATokenizerIsTooLarge) {
+  const TempDir dir;
+  HfConfig file;
+  tiny_config().to_hf(file);
+  Model(random_network(tiny_config(), 1), file).save(dir / "m");
+  const ProcessResult result = run({"--model", dir / "m", "--tokenizer", kDemo, "--output", dir / "out"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.err, HasSubstr("warning: [" + kDemo +
+                                    "] the tokenizer has 2048 tokens, the network only vocab_size = 97\n"));
 }
 
 TEST(ConvertProgram, ReportsInJson) {

@@ -457,6 +457,39 @@ TEST_F(FinetuneProgram, TakesAnotherTokenizerForACheckpoint) {
   EXPECT_EQ(Model::load(dir_ / "second").config().n_embd, 16);
 }
 
+TEST_F(FinetuneProgram, TakesTheSpecialTokensOfATokenizerThatIsNamed) {
+  HfConfig config = HfConfig::load(dir_ / "config.json");
+  config.set_int("eos_token_id", 50256);
+  config.set_int("bos_token_id", 7);
+  config.save(dir_ / "config.json");
+  ProcessResult result = run(options("new", {"--max-steps", "1", "--report-to", "none"}));
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err,
+              HasSubstr("warning: eos_token_id changes from 50256 to 2047: the tokenizer's is 2047\n"
+                        "warning: bos_token_id changes from 7 to 2047: the tokenizer's is 2047\n"));
+  for (const char* saved : {"new", "new/checkpoint-1"}) {
+    const Model model = Model::load(dir_ / saved);
+    EXPECT_EQ(model.config().eos_token_id, std::vector<TokenId>{2047}) << saved;
+    EXPECT_EQ(model.config().bos_token_id, 2047) << saved;
+  }
+
+  // A model's own tokenizer stays as its maker set it.
+  write_file(dir_ / "new/generation_config.json", R"({"eos_token_id": 9})");
+  std::vector<std::string> arguments{"--model",      dir_ / "new", "--train-file", dir_ / "corpus.txt",
+                                     "--max-steps",  "1",          "--report-to",  "none",
+                                     "--block-size", "32",         "--output-dir", dir_ / "own"};
+  result = run(arguments);
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, Not(HasSubstr("warning")));
+  EXPECT_EQ(Model::load(dir_ / "own").generation_config()->get_int("eos_token_id"), 9);
+  arguments.back() = dir_ / "named";
+  arguments.insert(arguments.end(), {"--tokenizer", kDemo});
+  result = run(arguments);
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("warning: generation_config.json: eos_token_id changes from 9 to 2047"));
+  EXPECT_EQ(Model::load(dir_ / "named").generation_config()->get_int("eos_token_id"), 2047);
+}
+
 TEST_F(FinetuneProgram, ReplacesNoFileThatIsNotItsOwn) {
   fs::create_directory(dir_ / "data");
   fs::copy_file(dir_ / "corpus.txt", dir_ / "data/metrics.jsonl");
