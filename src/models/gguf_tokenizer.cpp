@@ -160,20 +160,21 @@ class Exporter {
     return merges;
   }
 
+  /// The one id that ends the model's texts, which one outside the vocabulary does not. Never the tokenizer's instead: it would
+  /// end those that the model goes on with.
   TokenId eos_id() const {
-    if (config_.eos_token_id.size() > 1)
-      refuse("eos_token_id are ", config_.eos_token_id.size(), " tokens, and llama.cpp stops at one");
-    if (config_.eos_token_id.size() == 1) {
-      const TokenId id = config_.eos_token_id.front();
-      if (id >= 0 && id < config_.vocab_size) return id;
-    }
-    if (const auto id = tokenizer_.eos_token_id()) return *id;
-    refuse("it has no eos_token_id, and llama.cpp would take token 11 for it");
+    std::vector<TokenId> ids = config_.eos_token_id;
+    std::erase_if(ids, [&](TokenId id) { return id < 0 || id >= config_.vocab_size; });
+    if (ids.size() > 1) refuse("eos_token_id are ", ids.size(), " tokens, and llama.cpp stops at one");
+    if (!ids.empty()) return ids.front();
+    const auto own = tokenizer_.eos_token_id();
+    refuse("the model has no eos_token_id in its vocabulary, and llama.cpp would take token 11 for it",
+           own ? concat("; the tokenizer's is ", *own) : std::string());
   }
 
   void set_id(GgufMetadata& metadata, std::string_view name, TokenId id) const {
-    if (id < 0 || id >= config_.vocab_size)
-      refuse("its ", name, "_token_id ", id, " is outside the vocabulary [0, ", config_.vocab_size, ")");
+    if (id < 0 || id >= config_.vocab_size || types_[static_cast<std::size_t>(id)] == kUnused)
+      refuse("the model's ", name, "_token_id ", id, " is none of its tokens");  // as reading it would
     metadata.set_uint32(concat(key_of(name), "_token_id"), static_cast<std::uint32_t>(id));
   }
 

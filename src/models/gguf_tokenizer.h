@@ -30,7 +30,8 @@ std::optional<TokenId> gguf_token_id(const GgufFile& file, std::string_view name
 
 /// Writes the tokenizer of a network, or that there is none. Throws UnsupportedError naming `target` and what llama.cpp would do
 /// otherwise: tokenizers of another kind, ways of splitting and matching it does not have, tokens beyond the network's
-/// vocabulary, no or several eos_token_id.
+/// vocabulary, no or several eos_token_id of `config` in the vocabulary; and ids there that are no tokens of the tokenizer,
+/// which read_gguf_tokenizer refuses.
 void write_gguf_tokenizer(const Tokenizer* tokenizer, const Gpt2Config& config, std::string_view target,
                           GgufMetadata& metadata);
 

@@ -144,10 +144,9 @@ class TensorList {
 Gpt2Config exported_config(const Model& model) {
   Gpt2Config c = model.config();
   const auto& generation = model.generation_config();
-  const auto ids = generation ? generation->get_int_list("eos_token_id") : std::nullopt;
-  if (!ids) return c;
+  if (!generation || !generation->has("eos_token_id")) return c;
   c.eos_token_id.clear();
-  for (const std::int64_t id : *ids)
+  for (const std::int64_t id : generation->get_int_list("eos_token_id").value_or(std::vector<std::int64_t>()))
     c.eos_token_id.push_back(id >= 0 && id < c.vocab_size ? static_cast<TokenId>(id) : -1);
   return c;
 }

@@ -182,6 +182,20 @@ TEST(ConvertProgram, TakesTheSpecialTokensOfATokenizerThatIsNamed) {
   convert(dir / "out", dir / "same", {"--tokenizer", kDemo});  // nothing is left to say
 }
 
+TEST(ConvertProgram, WritesNoGgufWithoutAnEndOfText) {
+  const TempDir dir;
+  std::filesystem::copy(kDemo, dir / "m");
+  HfConfig config = HfConfig::load(dir / "m/config.json");
+  config.set_null("eos_token_id");
+  config.save(dir / "m/config.json");
+  expect_failure(
+      1, command({"--model", dir / "m", "--output", dir / "m.gguf"}),
+      "no eos_token_id in its vocabulary, and llama.cpp would take token 11 for it; the tokenizer's is 2047");
+  EXPECT_FALSE(std::filesystem::exists(dir / "m.gguf"));
+  ASSERT_EQ(run({"--model", dir / "m", "--tokenizer", dir / "m", "--output", dir / "m.gguf"}).status, 0);
+  EXPECT_EQ(Model::load(dir / "m.gguf").config().eos_token_id, std::vector<TokenId>{2047});
+}
+
 TEST(ConvertProgram, SaysThatATokenizerIsTooLarge) {
   const TempDir dir;
   HfConfig file;

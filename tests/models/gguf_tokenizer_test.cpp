@@ -128,19 +128,61 @@ TEST(GgufTokenizer, RefusesWhatLlamaCppWouldDoOtherwise) {
   refuse([](auto& m, auto&) { m.added_tokens.push_back({.content = "more", .id = 97}); },
          {"98 tokens", "97"});
   refuse([](auto&, auto& c) { c.eos_token_id = {20, 3}; }, {"2 tokens"});
-  refuse([](auto& m, auto& c) { c.eos_token_id.clear(), m.eos_token.reset(); },
-         {"no eos_token_id", "token 11"});
+}
+
+/// A tokenizer whose bos and eos are 20, and 8 no token.
+Model model_that_ends(std::vector<TokenId> eos_token_id, TokenId bos_token_id = 20,
+                      const char* generation_config = nullptr) {
+  Gpt2Config c = small_config();
+  c.eos_token_id = std::move(eos_token_id);
+  c.bos_token_id = bos_token_id;
+  Model model = model_of(c, DType::f32, tokenizer_of(tokenizer_model()));
+  if (generation_config != nullptr)
+    model.set_generation_config(HfConfig::parse(generation_config, "generation_config.json"));
+  return model;
+}
+
+TEST(GgufTokenizer, EndsTextsOnlyWhereTheModelDoes) {
+  const TempDir dir;
+  const auto refuse = [&](const Model& model, std::initializer_list<std::string_view> parts) {
+    expect_error<UnsupportedError>([&] { save_gguf(model, dir / "x.gguf"); }, parts);
+    EXPECT_FALSE(std::filesystem::exists(dir / "x.gguf"));
+  };
+  // The tokenizer's would end texts that the model's own generation goes on with.
+  for (const std::vector<TokenId>& none : {std::vector<TokenId>{}, {50256}, {97, -1}})
+    refuse(model_that_ends(none),
+           {"x.gguf", "no eos_token_id in its vocabulary", "token 11", "the tokenizer's is 20"});
+  refuse(model_that_ends({20}, 20, R"({"eos_token_id": null})"), {"no eos_token_id"});
+  refuse(model_that_ends({20}, 20, R"({"eos_token_id": []})"), {"no eos_token_id"});
+  refuse(model_that_ends({20, 3}), {"eos_token_id are 2 tokens"});
+  Model model = model_that_ends({});
+  align_special_tokens(model);
+  save_gguf(model, dir / "m.gguf");
+  EXPECT_EQ(Model::load(dir / "m.gguf", no_warnings()).config().eos_token_id, std::vector<TokenId>{20});
+  save_gguf(model_that_ends({97, 20, 50256}), dir / "m.gguf");  // all but one end nothing
+  EXPECT_EQ(Model::load(dir / "m.gguf", no_warnings()).config().eos_token_id, std::vector<TokenId>{20});
+}
+
+TEST(GgufTokenizer, RefusesIdsWithoutATokenWhichLoadingWould) {
+  const TempDir dir;
+  ByteBpeModel nameless = tokenizer_model();
+  nameless.bos_token.reset();
+  for (const TokenId id : {8, 95}) {  // between the tokens, and behind them
+    expect_error<UnsupportedError>([&] { save_gguf(model_that_ends({id}), dir / "x.gguf"); },
+                                   {"x.gguf", concat("eos_token_id ", id, " is none of its tokens")});
+    Model model = model_that_ends({20}, id);
+    save_gguf(model, dir / "m.gguf");  // the tokenizer's bos goes first
+    EXPECT_EQ(Model::load(dir / "m.gguf", no_warnings()).config().bos_token_id, 20);
+    model.set_tokenizer(tokenizer_of(nameless));
+    expect_error<UnsupportedError>([&] { save_gguf(model, dir / "x.gguf"); },
+                                   {"x.gguf", concat("bos_token_id ", id, " is none of its tokens")});
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir / "x.gguf"));
 }
 
 TEST(GgufTokenizer, EndsWhereTheGenerationConfigSays) {
   const TempDir dir;
-  Gpt2Config c = small_config();
-  c.eos_token_id = {3};
-  const auto with = [&](const char* generation) {
-    const Model m = model_of(c, DType::f32, tokenizer_of(tokenizer_model()));
-    return Model(m.network(), HfConfig(), m.shared_tokenizer(),
-                 HfConfig::parse(generation, "generation_config.json"));
-  };
+  const auto with = [](const char* generation) { return model_that_ends({3}, 20, generation); };
   save_gguf(with(R"({"eos_token_id": 20})"), dir / "m.gguf");
   EXPECT_EQ(GgufFile(dir / "m.gguf").get_unsigned("tokenizer.ggml.eos_token_id"), 20u);
   save_gguf(with(R"({"bos_token_id": 20})"), dir / "m.gguf");
