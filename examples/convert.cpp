@@ -180,6 +180,24 @@ void warn_of_lost_settings(const gpt::Model& model, Format to) {
                                 " and is left out"));
 }
 
+/// GGUF and llm.c have no place for rates of dropout: a model that is read from them and trained has GPT-2's.
+void warn_of_lost_dropout(const gpt::Gpt2Config& c, Format to) {
+  if (to == Format::kHuggingFace) return;
+  const gpt::Gpt2Config read;
+  std::string lost;
+  bool several = false;
+  for (const auto& [name, rate] : {std::pair("resid_pdrop", &gpt::Gpt2Config::resid_pdrop),
+                                   {"embd_pdrop", &gpt::Gpt2Config::embd_pdrop},
+                                   {"attn_pdrop", &gpt::Gpt2Config::attn_pdrop}}) {
+    if (c.*rate == read.*rate) continue;
+    several = !lost.empty();
+    lost += gpt::concat(several ? ", " : "", name, " ", c.*rate);
+  }
+  if (!lost.empty())
+    program::warn(gpt::concat(lost, several ? " have" : " has", " no place in ", title_of(to),
+                              ", where dropout is ", read.resid_pdrop));
+}
+
 /// llm.c's when none is asked for: what it holds without loss, and no more.
 gpt::DType llmc_dtype(const gpt::Model& model) {
   bool bf16 = true;
@@ -235,6 +253,7 @@ int convert(const Request& request) {
                               gpt::name_of(plan.dtype.value_or(gpt::DType::f32)),
                               ", which transformers reads"));
   save(model, plan, request, interrupt.token());
+  warn_of_lost_dropout(model.config(), plan.to);  // of a file that is there
   const std::chrono::duration<double> seconds = Clock::now() - start;
   const std::uintmax_t bytes = bytes_of(plan.to, request.output);
   if (request.json) {
