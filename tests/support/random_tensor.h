@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/float_environment.h"
+#include "core/normal.h"
 #include "gpt/core/rng.h"
 #include "gpt/core/tensor.h"
 
@@ -14,8 +16,9 @@ inline Tensor random_tensor(const Shape& shape, std::uint64_t seed, DType dtype 
                             float scale = 1.0f) {
   Tensor t = Tensor::empty(shape);
   const CounterRng rng(seed);
+  const DefaultFloatEnvironment environment;
   std::uint64_t i = 0;
-  for (float& v : t.span<float>()) v = scale * static_cast<float>(rng.normal(i++));
+  for (float& v : t.span<float>()) v = scale * static_cast<float>(normal_here(rng, i++));
   return t.to(dtype);
 }
 
