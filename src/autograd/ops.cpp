@@ -261,12 +261,13 @@ void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTenso
 void attention(Tape* tape, ConstTensorView qkv, std::span<const ops::AttentionSpan> batch,
                const ops::AttentionShape& shape, TensorView y, Arena& arena) {
   const TensorView statistics = tape != nullptr ? arena.take({qkv.dim(0), shape.n_head, 2}) : TensorView();
-  {
-    const Arena::Scope scope(arena);
-    const ConstTensorView wide_qkv = widened(qkv, arena);
-    const auto spans = with_caches(tape, batch, shape, arena);
-    rounded(y, arena, [&](TensorView wide) { ops::attention(wide_qkv, spans, shape, wide, statistics); });
-  }
+  const auto compute = [=](Arena& scratch) {
+    const Arena::Scope scope(scratch);
+    const ConstTensorView wide_qkv = widened(qkv, scratch);
+    const auto spans = with_caches(tape, batch, shape, scratch);
+    rounded(y, scratch, [&](TensorView wide) { ops::attention(wide_qkv, spans, shape, wide, statistics); });
+  };
+  compute(arena);
   if (tape == nullptr) return;
   tape->record({qkv}, y, [=](Tape& t, TensorView dy) {
     const Tape::Target dqkv = t.target(qkv);
@@ -276,6 +277,7 @@ void attention(Tape* tape, ConstTensorView qkv, std::span<const ops::AttentionSp
     const Arena::Scope scope(scratch);
     ops::attention_backward(widened(qkv, t), batch, shape, widened(y, t), statistics, dy, dqkv.view, scratch);
   });
+  tape->record_again(y, compute);
 }
 
 void embedding(Tape* tape, std::span<const TokenId> ids, std::span<const std::int32_t> positions,

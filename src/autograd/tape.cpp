@@ -52,8 +52,11 @@ void Tape::pass(ConstTensorView y) try { passing_.insert(y.raw()); } catch (...)
   rethrow_with_memory_errors("tape");
 }
 
-void Tape::add_again(ConstTensorView y, Recomputation compute) try {
-  again_.push_back({y.raw(), steps_.size(), std::move(compute)});
+void Tape::add_passing(std::initializer_list<ConstTensorView> inputs, ConstTensorView output,
+                       std::size_t step) try {
+  const bool in_place =
+      std::any_of(inputs.begin(), inputs.end(), [&](ConstTensorView x) { return x.raw() == output.raw(); });
+  again_.push_back({output.raw(), in_place ? steps_.size() : step, {}});
 } catch (...) {
   rethrow_with_memory_errors("tape");
 }

@@ -21,6 +21,13 @@ View rows_of(View x, const AdaptedRows& adapted) {
   return {x.raw() + adapted.row * row_bytes, x.dtype(), {adapted.rows, x.dim(1)}};
 }
 
+/// Whether attention over these rows takes so long that its result is kept for gradients rather than computed again: what that
+/// takes grows with the rows of a sequence, what else the block does with its features. Up to an eighth of them it is half a percent
+/// of a step, for a tenth of what the block keeps.
+bool is_long(std::span<const Segment> batch, std::int64_t width) {
+  return std::ranges::any_of(batch, [width](const Segment& s) { return s.rows > width / 8; });
+}
+
 }  // namespace
 
 ConstTensorView LinearAdapter::input(Context&, ConstTensorView x) const { return x; }
@@ -151,7 +158,8 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
     spans[i] = {s.row, s.rows, 0, {}};
     if (s.cache != nullptr) spans[i] = {s.row, s.rows, s.cache->positions(), s.cache->layer(layer_)};
   }
-  const TensorView heads = context.take({x.dim(0), n_head_ * head_dim_});
+  const std::int64_t width = n_head_ * head_dim_;
+  const TensorView heads = context.take({x.dim(0), width}, is_long(batch, width), context.passing.heads);
   if (context.attentions != nullptr)
     ops::attention_probabilities(
         qkv, {n_head_, head_dim_, scale_},

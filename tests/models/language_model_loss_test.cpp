@@ -133,6 +133,25 @@ TEST(LanguageModelLoss, OfRecomputedBlocksIsTheSameInLessMemory) {
   }
 }
 
+TEST(LanguageModelLoss, OfShortSequencesIsTheSameInLessMemory) {
+  Gpt2Config config = tiny_config();
+  config.n_embd = 128;
+  config.n_layer = 8;
+  config.attn_pdrop = 0.2f;
+  Gpt2 network = random_network(config, 1);
+  const auto ids = tokens(18, 3);
+  const std::span<const TokenId> all(ids), most = all.first(16), rest = all.first(14);
+  const LabelledSequence short_ones[] = {{most}, {most}}, a_longer_one[] = {{all}, {rest}};
+  for (const DType activations : {DType::f32, DType::bf16}) {
+    LossOptions options{.dropout = DropoutSeed{7}, .activations = activations};
+    const Learned passing(network, short_ones, options), kept(network, a_longer_one, options);
+    // The heads of 7 blocks, which are where those of the eighth are.
+    EXPECT_EQ(kept.memory - passing.memory, 7 * 30 * 128 * size_of(activations));
+    options.gradient_checkpointing = true;
+    EXPECT_TRUE(same(passing, Learned(network, short_ones, options)));
+  }
+}
+
 TEST(LanguageModelLoss, OfBfloat16ActivationsIsNearlyTheSameInLessMemory) {
   const ThreadLimit one(1);  // each thread has space of its own, which is not compared here
   Gpt2Config config = tiny_config();

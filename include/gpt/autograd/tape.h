@@ -50,8 +50,9 @@ class Tape {
   /// Records an operation, unless no gradient with respect to any input is wanted: `backward` is a Backward.
   template <class F>
   void record(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, F backward) {
+    const std::size_t step = steps_.size();
     if (begin_step(inputs, output)) add_step(output, made<Backward>(std::move(backward)));
-    if (passing_.contains(output.raw())) add_again(output, {});
+    if (passing_.contains(output.raw())) add_passing(inputs, output, step);
   }
 
   /// Records that the gradient of x, when it is complete, is added to `gradient`, float32 of the same shape, and flows on: to what x
@@ -66,11 +67,12 @@ class Tape {
   /// Says that y is in memory which other results of the pass take later, each when no operation uses the one before any more.
   /// Where a gradient needs what such a result was, it is computed again. Not for what record_recomputed() computes.
   void pass(ConstTensorView y);
-  /// For an operation, after record(): `again`, a Recomputation, computes the elements of its result y once more, to the same bits,
-  /// from what lasts. Does nothing unless y passes.
+  /// For an operation, right after record(): `again`, a Recomputation, computes the elements of its result y once more, to the
+  /// same bits, from what lasts. Does nothing unless y passes.
   template <class F>
   void record_again(ConstTensorView y, F again) {
-    if (passing_.contains(y.raw())) add_again(y, made<Recomputation>(std::move(again)));
+    if (!again_.empty() && again_.back().y == y.raw())
+      again_.back().compute = made<Recomputation>(std::move(again));
   }
   /// Whether a part is being recomputed.
   bool recomputes() const noexcept { return recomputing_; }
@@ -117,8 +119,9 @@ class Tape {
   Target target(ConstTensorView x);
   /// Makes dy, or adds it to, the gradient of x; the last use of dy, which is the one that the operation was given.
   void give(ConstTensorView x, TensorView dy);
-  /// x, whose elements are as they were in the forward pass: one that passes is computed again. Throws UnsupportedError where the
-  /// operation that made it has not recorded how.
+  /// x, an input or the result, whose elements are as they were in the forward pass: one that passes is computed again, and so
+  /// the result is where the operation has not taken an input's place. Throws UnsupportedError where the operation that made x
+  /// has not recorded how.
   ConstTensorView value_of(ConstTensorView x);
   /// For intermediate results of a backward.
   Arena& scratch() noexcept { return scratch_; }
@@ -131,7 +134,7 @@ class Tape {
   /// How to compute what passes.
   struct Again {
     const std::byte* y;
-    std::size_t step;       // the first that may use y
+    std::size_t step;       // the first that may use y: the one that made it, unless in the place of an input
     Recomputation compute;  // empty where nobody has said how
     bool is_done = false;
   };
@@ -147,7 +150,7 @@ class Tape {
   bool begin_step(std::initializer_list<ConstTensorView> inputs,
                   ConstTensorView output);  // whether it is wanted
   void add_step(ConstTensorView output, Backward backward);
-  void add_again(ConstTensorView y, Recomputation compute);
+  void add_passing(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, std::size_t step);
 
   void replay(const std::stop_token& stop);
   void forget() noexcept;  // clear(), but for the memory

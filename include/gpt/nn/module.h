@@ -56,7 +56,7 @@ struct Context {
 
   /// Room, on a tape, for what no gradient needs, or what is soon computed again: one block after another uses it.
   struct Passing {
-    TensorView normal, inner;
+    TensorView normal, heads, inner;
   } passing = {};
 
   /// Room for a result inside a block.
