@@ -165,9 +165,9 @@ class Chat {
       std::cerr << "note: cut off at --max-new-tokens = " << session_->max_new_tokens() << '\n';
     if (!verbose_) return;
     std::ostringstream out;
-    out << std::fixed << std::setprecision(3) << "prompt: " << turn.prompt_tokens << " tokens, "
-        << turn.cached_tokens << " of them in the cache, the others computed in " << turn.timing.prefill_s
-        << " s; reply: " << turn.reply_tokens << " tokens";
+    out << std::fixed << std::setprecision(3) << "prompt: " << program::counted(turn.prompt_tokens, "token")
+        << ", " << turn.cached_tokens << " of them in the cache, the others computed in "
+        << turn.timing.prefill_s << " s; reply: " << program::counted(turn.reply_tokens, "token");
     if (turn.timing.decode_s > 0.0)
       out << " (" << static_cast<double>(turn.timing.decode_tokens) / turn.timing.decode_s << "/s)";
     out << "; ended by " << gpt::name_of(turn.finish_reason) << '\n';

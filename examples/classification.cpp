@@ -86,8 +86,9 @@ void save_words(const gpt::BagOfWords& words, const fs::path& directory) { words
 gpt::LabelledRows read_rows(const std::string& file, const gpt::RowOptions& options) {
   gpt::LabelledRows rows = gpt::read_labelled_rows(file, options);
   if (rows.bad > 0)
-    warn(gpt::concat(file, ": ", rows.bad, " of ", rows.bad + static_cast<std::int64_t>(rows.rows.size()),
-                     " rows left out; the first: ", rows.first_bad));
+    warn(gpt::concat(file, ": ", rows.bad, " of ",
+                     counted(rows.bad + static_cast<std::int64_t>(rows.rows.size()), "row"),
+                     " left out; the first: ", rows.first_bad));
   return rows;
 }
 
@@ -96,8 +97,8 @@ gpt::ClassificationDataset make_dataset(const gpt::Classifier& classifier, const
   gpt::ClassificationDataset data(classifier, rows.rows,
                                   {.max_length = max_length, .skip_bad_rows = !strict, .source = file});
   if (data.bad() > 0)
-    warn(gpt::concat(file, ": ", data.bad(), " of ", rows.rows.size(),
-                     " rows left out; the first: ", data.first_bad()));
+    warn(gpt::concat(file, ": ", data.bad(), " of ", counted(std::ssize(rows.rows), "row"),
+                     " left out; the first: ", data.first_bad()));
   if (data.truncated() > 0)
     std::cerr << file << ": " << truncation_text(data.truncated(), data.size(), classifier, max_length);
   return data;
@@ -105,9 +106,10 @@ gpt::ClassificationDataset make_dataset(const gpt::Classifier& classifier, const
 
 std::string truncation_text(std::int64_t truncated, std::int64_t count, const gpt::Classifier& classifier,
                             std::int64_t max_length) {
-  return gpt::concat(truncated, " of ", count, " texts are longer than ",
-                     max_length > 0 ? max_length : classifier.model().config().n_positions,
-                     " tokens, of which the first are used\n");
+  const std::int64_t used = max_length > 0 ? max_length : classifier.model().config().n_positions;
+  return gpt::concat(truncated, " of ", counted(count, "text"), truncated == 1 ? " is" : " are",
+                     " longer than ", counted(used, "token"), ", of which the first ",
+                     used == 1 ? "is" : "are", " used\n");
 }
 
 std::vector<std::string_view> texts_of(std::span<const gpt::LabelledRow> rows) {

@@ -128,7 +128,8 @@ std::vector<program::Judgement> cross_validate(const TrainRequest& r, const Data
           ? program::make_dataset(shape, validation_rows, *r.validation_file, r.max_length, r.strict)
           : all;
   if (r.folds > all.size())
-    gpt::fail<gpt::ArgumentError>(r.train_file, "has ", all.size(), " rows, but --folds is ", r.folds);
+    gpt::fail<gpt::ArgumentError>(r.train_file, "has ", program::counted(all.size(), "row"),
+                                  ", but --folds is ", r.folds);
   const auto folds = gpt::stratified_folds(all.classes(), r.folds, r.arguments.seed);
   std::vector<program::Judgement> judgements;
   for (std::size_t k = 0; k < folds.size(); ++k) {

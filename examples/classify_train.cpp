@@ -120,8 +120,8 @@ int train(TrainRequest& r, std::stop_token stop) {
     object["cross_validation"] = program::to_json(folds);
     std::cerr << program::to_text(folds);
   }
-  std::cerr << training.size() << " texts to learn from, " << validation.size() << " to validate on, "
-            << answers_text(classifier) << '\n';
+  std::cerr << program::counted(training.size(), "text") << " to learn from, " << validation.size()
+            << " to validate on, " << answers_text(classifier) << '\n';
   const fs::path directory = r.output_dir;
   program::TrainingRecords records(directory / "metrics.jsonl", std::nullopt,
                                    r.arguments.resume_from_checkpoint);

@@ -116,6 +116,10 @@ std::string listed(const std::vector<std::string_view>& names) {
   return list;
 }
 
+std::string counted(std::int64_t count, std::string_view noun) {
+  return gpt::concat(count, " ", noun, count == 1 ? "" : "s");
+}
+
 template <class T>
 T parse_number(std::string_view option, std::string_view text, T least) {
   T value{};

@@ -2,6 +2,7 @@
 // found and what was expected. CLI11 takes seconds to compile, and command_line.cpp alone includes it.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -37,6 +38,8 @@ void check_usage(Check&& check) {
 std::string in_quotes(std::string_view text);
 /// "a, b, c"
 std::string listed(const std::vector<std::string_view>& names);
+/// "1 token", "2 tokens"
+std::string counted(std::int64_t count, std::string_view noun);
 
 /// All of `text` as a number of at least `least`, the same in every locale; T is int, std::int64_t, std::uint64_t, float or
 /// double. Throws UsageError naming the option.

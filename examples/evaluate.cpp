@@ -140,8 +140,8 @@ int run(const PerplexityRequest& request) {
   const std::vector<gpt::TokenId> ids = model.tokenizer().encode(text);
   const double encode_s = seconds_since(start);
   if (ids.size() < 2)
-    gpt::fail<gpt::FormatError>(program::input_name(request.file), "has ", ids.size(),
-                                " tokens, expected 2 or more");
+    gpt::fail<gpt::FormatError>(program::input_name(request.file), "has ",
+                                program::counted(std::ssize(ids), "token"), ", expected 2 or more");
   gpt::ScoreOptions options{.max_length = request.max_length, .stride = request.stride};
   options.stop = interrupt.token();
   gpt::Perplexity result;
@@ -158,7 +158,8 @@ int run(const PerplexityRequest& request) {
   object["timing"] = {{"load_s", load_s}, {"encode_s", encode_s}, {"score_s", score_s}};
   std::ostringstream out = fixed(4);
   out << "perplexity " << result.value() << " (" << result.mean_nll() << " nats per token over "
-      << result.scored << " of " << result.tokens << " tokens in " << result.windows << " windows)\n";
+      << result.scored << " of " << program::counted(result.tokens, "token") << " in "
+      << program::counted(result.windows, "window") << ")\n";
   return finish(request.json, std::move(object), out.str());
 }
 

@@ -95,7 +95,8 @@ gpt::TokenId token_of(const std::string& text, const gpt::Tokenizer& tokenizer) 
   const std::vector<gpt::TokenId> ids = tokenizer.encode(text);
   if (ids.size() != 1)
     gpt::fail<gpt::ArgumentError>(
-        "--target", program::in_quotes(text), " is ", ids.size(), " tokens, expected one",
+        "--target", program::in_quotes(text), " is ", program::counted(std::ssize(ids), "token"),
+        ", expected one",
         ids.size() > 1
             ? gpt::concat("; the first is ", program::in_quotes(tokenizer.decode(std::span(ids).first(1))))
             : "");

@@ -162,7 +162,7 @@ std::string summary(const gpt::GenerateResult& result, double load_s) {
   std::ostringstream out;
   out << std::fixed << std::setprecision(3);
   const auto rate = [&out](std::int64_t tokens, double seconds) {
-    out << tokens << " tokens in " << seconds << " s";
+    out << program::counted(tokens, "token") << " in " << seconds << " s";
     if (tokens > 0 && seconds > 0.0) out << " (" << static_cast<double>(tokens) / seconds << "/s)";
   };
   const gpt::GenerateTiming& timing = result.timing;

@@ -248,7 +248,7 @@ std::string to_lines(const Report& r) {
   for (const auto& [id, importance] : r.heads)
     if (std::ranges::binary_search(r.dropped_heads, id))
       out << "head " << id.head << " of layer " << id.layer << " matters " << importance << ", dropped\n";
-  out << r.layers << " layers; " << std::setprecision(2) << 100 * r.sparsity()
+  out << program::counted(r.layers, "layer") << "; " << std::setprecision(2) << 100 * r.sparsity()
       << " % of the weights in their matrices are zero\n";
   if (r.perplexity_after)
     out << std::setprecision(4) << "perplexity " << *r.perplexity_before << " before, " << *r.perplexity_after
@@ -271,8 +271,8 @@ int prune(const Request& request) {
   const auto ids_of = [&](const std::string& file, const std::string& content) {
     auto ids = model.tokenizer().encode(content);
     if (ids.size() < 2)
-      gpt::fail<gpt::ArgumentError>(program::input_name(file), "has ", ids.size(),
-                                    " tokens, expected 2 or more");
+      gpt::fail<gpt::ArgumentError>(program::input_name(file), "has ",
+                                    program::counted(std::ssize(ids), "token"), ", expected 2 or more");
     return ids;
   };
   std::vector<gpt::TokenId> calibration, test;

@@ -501,7 +501,7 @@ TEST_F(ClassifyProgram, SaysThatTextsAreCut) {
   const std::string text = "sweet music and a fine, fair day, my gentle friend, and more of it, and more";
   const ProcessResult result = run({"predict", "--model", out(), "--text", text, "--text", "sweet"});
   EXPECT_EQ(result.status, 0);
-  EXPECT_EQ(result.err, "1 of 2 texts are longer than 12 tokens, of which the first are used\n");
+  EXPECT_EQ(result.err, "1 of 2 texts is longer than 12 tokens, of which the first are used\n");
 }
 
 TEST_F(ClassifyProgram, SaysWhatIsWrong) {

@@ -61,7 +61,7 @@ TEST(EvaluateProgram, SaysThePerplexityToPeople) {
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.out, "");
   EXPECT_THAT(result.err, HasSubstr("\nperplexity "));
-  EXPECT_THAT(result.err, HasSubstr(" tokens in 1 windows)\n"));
+  EXPECT_THAT(result.err, HasSubstr(" tokens in 1 window)\n"));
 }
 
 TEST(EvaluateProgram, CountsTheQuestionsAnsweredRightly) {
