@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <map>
 #include <utility>
 
 #include <gpt/core/error.h>
@@ -27,6 +28,17 @@ std::optional<gpt::BagOfWords> load_words(const fs::path& directory, const gpt::
 }
 
 }  // namespace
+
+std::vector<std::string> keys_of(const std::vector<std::string>& labels) {
+  std::map<std::string_view, int> times;
+  for (const std::string& label : labels) ++times[label];
+  std::vector<std::string> keys = labels;
+  for (std::size_t i = 0; i < keys.size(); ++i)
+    if (times[labels[i]] > 1) do
+        keys[i] += gpt::concat(" (", i, ")");
+      while (times.contains(keys[i]));
+  return keys;
+}
 
 ClassifierSettings ClassifierSettings::load(const fs::path& directory) {
   ClassifierSettings settings;

@@ -18,6 +18,9 @@
 
 namespace program {
 
+/// The labels as keys of one JSON object: several of one name, which a config.json may have, get their numbers behind it.
+std::vector<std::string> keys_of(const std::vector<std::string>& labels);
+
 /// classification.json beside a classifier: how it was made, as far as its answers to other texts depend on it, and what they are
 /// measured against.
 struct ClassifierSettings {

@@ -126,7 +126,8 @@ bool write_prediction(program::Output& out, const gpt::LabelledRow& row,
       if (p[i] > 0.5) object["labels"].push_back(labels[i]);
   }
   Json& numbers = object[type == gpt::ProblemType::kRegression ? "values" : "probabilities"] = Json::object();
-  for (std::size_t i = 0; i < labels.size(); ++i) numbers[labels[i]] = p[i];
+  const std::vector<std::string> keys = program::keys_of(labels);
+  for (std::size_t i = 0; i < labels.size(); ++i) numbers[keys[i]] = p[i];
   return out.write(object.dump() + "\n");
 }
 

@@ -171,8 +171,9 @@ Json to_json(const Judgement& j, const std::vector<std::string>& labels) {
                  {"roc_auc", j.roc_auc ? Json(*j.roc_auc) : Json()},
                  {"log_loss", j.log_loss},
                  {"calibration_error", j.calibration_error}};
+  const std::vector<std::string> keys = keys_of(labels);
   Json per_class = Json::object();
-  for (std::size_t i = 0; i < labels.size(); ++i) per_class[labels[i]] = scores_json(j.scores.per_class[i]);
+  for (std::size_t i = 0; i < labels.size(); ++i) per_class[keys[i]] = scores_json(j.scores.per_class[i]);
   object["per_class"] = std::move(per_class);
   object["macro"] = scores_json(j.scores.macro);
   object["weighted"] = scores_json(j.scores.weighted);

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -54,6 +55,14 @@ TEST(Answers, OfNetworksAloneHaveTheTemperatureOfThoseWithoutWords) {
   EXPECT_THAT(alone.together,
               ElementsAreArray({DoubleNear(sigmoid(-1), 1e-7), DoubleNear(sigmoid(1), 1e-7)}));
   EXPECT_THAT(alone.network, IsEmpty());
+}
+
+// A config.json may have several labels of one name; what is said of each keeps a place of its own.
+TEST(Labels, AreKeysEachOfItsOwn) {
+  using Keys = std::vector<std::string>;
+  EXPECT_EQ(keys_of(Keys{"a", "b"}), (Keys{"a", "b"}));
+  EXPECT_EQ(keys_of(Keys{"x", "y", "x"}), (Keys{"x (0)", "y", "x (2)"}));
+  EXPECT_EQ(keys_of(Keys{"x", "x", "x (0)"}), (Keys{"x (0) (0)", "x (1)", "x (0)"}));
 }
 
 }  // namespace
