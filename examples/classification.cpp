@@ -45,6 +45,8 @@ ClassifierSettings ClassifierSettings::load(const fs::path& directory) {
   std::error_code error;
   if (!fs::exists(directory / kSettings, error)) return settings;
   const gpt::HfConfig file = gpt::HfConfig::load(directory / kSettings);
+  for (const char* key : {"temperature", "words_weight", "max_length"}) file.refuse_null(key, "a number");
+  file.refuse_null("majority_label", "a label");
   settings.blend.temperature = file.get_float("temperature").value_or(1);
   settings.blend.weight = file.get_float("words_weight").value_or(0);
   settings.max_length = file.get_int("max_length").value_or(0);

@@ -243,6 +243,10 @@ bool HfConfig::is_list(std::string_view key) const {
   return value != nullptr && value->is<json::Value::Array>();
 }
 
+void HfConfig::refuse_null(std::string_view key, std::string_view expected) const {
+  if (has(key) && is_null(key)) fail<FormatError>(source(), key, " is null, expected ", expected);
+}
+
 std::optional<bool> HfConfig::get_bool(std::string_view key) const { return document_->scalar<bool>(key); }
 std::optional<std::int64_t> HfConfig::get_int(std::string_view key) const {
   return document_->scalar<std::int64_t>(key);

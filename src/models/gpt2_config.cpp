@@ -72,14 +72,8 @@ float to_float(const HfConfig& file, std::string_view key, double value) {
   return static_cast<float>(value);
 }
 
-/// Throws FormatError for a null that is no value to transformers, or another than the default; an absent key has its default.
-void refuse_null(const HfConfig& file, std::string_view key, std::string_view expected) {
-  if (!key.empty() && file.has(key) && file.is_null(key))
-    fail<FormatError>(file.source(), key, " is null, expected ", expected);
-}
-
 void require_gpt2(const HfConfig& file) {
-  refuse_null(file, "model_type", "\"gpt2\"");
+  file.refuse_null("model_type", "\"gpt2\"");
   if (const auto type = file.get_string("model_type")) {
     if (*type != "gpt2")
       fail<UnsupportedError>(file.source(), "model_type is \"", *type, "\", expected \"gpt2\"");
@@ -123,7 +117,7 @@ Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
   require_gpt2(file);
   refuse_unsupported(file);
   Gpt2Config c;
-  if (file.is_null("n_positions") && !file.is_null("n_ctx"))
+  if (!file.has("n_positions") && !file.is_null("n_ctx"))
     c.n_positions = *file.get_int("n_ctx");  // older files
   for (const IntKey& k : kIntKeys) {
     const auto by_name = file.get_int(k.name);
@@ -133,23 +127,23 @@ Gpt2Config Gpt2Config::from_hf(const HfConfig& file,
                         *by_alias);
     if (by_name || by_alias) {
       c.*k.member = by_name ? *by_name : *by_alias;
-    } else if (k.member != &Gpt2Config::n_inner &&
-               (k.member != &Gpt2Config::n_positions || file.is_null("n_ctx"))) {
-      for (const std::string_view key : {k.name, k.alias}) refuse_null(file, key, "an integer");
+    } else if (k.member != &Gpt2Config::n_inner) {
+      for (const std::string_view key : {k.name, k.alias})
+        if (!key.empty()) file.refuse_null(key, "an integer");
     }
   }
   if (file.get_int("n_inner") == 0)
     fail<ArgumentError>(file.source(), "n_inner is 0, expected null or at least 1");
   for (const FloatKey& k : kFloatKeys) {
-    refuse_null(file, k.name, "a number");
+    file.refuse_null(k.name, "a number");
     if (const auto value = file.get_float(k.name)) c.*k.member = to_float(file, k.name, *value);
   }
   // Null is false to transformers, whatever the default.
   for (const BoolKey& k : kBoolKeys) {
-    refuse_null(file, k.name, "true or false");
+    file.refuse_null(k.name, "true or false");
     if (const auto value = file.get_bool(k.name)) c.*k.member = *value;
   }
-  refuse_null(file, "activation_function", "a name");
+  file.refuse_null("activation_function", "a name");
   if (const auto name = file.get_string("activation_function")) {
     const auto known = ops::activation_from_name(*name);
     if (!known)

@@ -154,14 +154,18 @@ std::shared_ptr<AdaLoraAdapter> AdaLoraAdapter::from_config(
                                      {"target_r", &c.target_r},
                                      {"tinit", &c.tinit},
                                      {"tfinal", &c.tfinal},
-                                     {"deltaT", &c.delta_t}})
+                                     {"deltaT", &c.delta_t}}) {
+      file.refuse_null(key, "an integer");
       *value = file.get_int(key).value_or(*value);
+    }
     for (const auto& [key, value] : {std::pair("beta1", &c.beta1),
                                      {"beta2", &c.beta2},
                                      {"orth_reg_weight", &c.orth_reg_weight},
                                      {"lora_alpha", &c.lora_alpha},
-                                     {"lora_dropout", &c.lora_dropout}})
+                                     {"lora_dropout", &c.lora_dropout}}) {
+      file.refuse_null(key, "a number");
       *value = file.get_float(key).value_or(*value);
+    }
     c.target_modules = peft::names_in(file, "target_modules", std::move(c.target_modules));
     c.base_model_name_or_path = file.get_string("base_model_name_or_path").value_or("");
     file.get_int("r");           // which PEFT replaces by init_r

@@ -85,6 +85,7 @@ std::shared_ptr<BottleneckAdapter> BottleneckAdapter::from_config(
     const Gpt2& network, const HfConfig& file, const std::function<void(std::string_view)>& on_warning) {
   return peft::from_file(file, [&] {
     BottleneckConfig config;
+    file.refuse_null("bottleneck_size", "an integer");
     config.bottleneck_size = file.get_int("bottleneck_size").value_or(config.bottleneck_size);
     if (const auto name = file.get_string("non_linearity")) {
       const auto f = ops::activation_from_name(*name);

@@ -73,6 +73,9 @@ void read_pre_tokenizer(const JsonObject& root, ByteBpeModel& model) {
   if (!pre_tokenizer) root.fail_unsupported("pre_tokenizer");
   const JsonObject byte_level = byte_level_of(*pre_tokenizer, "pretokenizers");
   byte_level.require_known({"type", "add_prefix_space", "trim_offsets", "use_regex"});
+  // transformers' library refuses a null, which is neither.
+  for (const std::string_view key : {"add_prefix_space", "trim_offsets", "use_regex"})
+    if (byte_level.has(key) && byte_level.find(key) == nullptr) byte_level.fail_type(key, "true or false");
   model.add_prefix_space = byte_level.boolean("add_prefix_space").value_or(true);  // the library's defaults
   model.use_regex = byte_level.boolean("use_regex").value_or(true);
 }

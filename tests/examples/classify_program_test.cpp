@@ -155,6 +155,32 @@ TEST_F(ClassifyProgram, PredictsALineForEachText) {
   EXPECT_EQ(count, 20);
 }
 
+TEST_F(ClassifyProgram, LosesNoProbabilityWhereTwoLabelsHaveOneName) {
+  fs::copy(out(), file("same"));
+  HfConfig config = HfConfig::load(file("same/config.json"));
+  config.set_string_map("id2label", {{"0", "x"}, {"1", "x"}});
+  config.save(file("same/config.json"));
+  const ProcessResult predicted = run({"predict", "--model", file("same"), "--text", "sweet music 3"});
+  ASSERT_EQ(predicted.status, 0) << predicted.err;
+  const Json object = parse_json(predicted.out);
+  EXPECT_EQ(object.at("label"), "x");
+  EXPECT_NEAR(object.at("probabilities").at("x (0)").get<double>() +
+                  object.at("probabilities").at("x (1)").get<double>(),
+              1, 1e-12);
+}
+
+TEST_F(ClassifyProgram, RefusesNullWhereItHasWrittenANumber) {
+  fs::copy(out(), file("null"));
+  const HfConfig written = HfConfig::load(file("null/classification.json"));
+  for (const char* key : {"temperature", "words_weight", "max_length", "majority_label"}) {
+    HfConfig settings = written;
+    settings.set_null(key);
+    settings.save(file("null/classification.json"));
+    expect_failure(1, command({"predict", "--model", file("null"), "--text", "sweet"}),
+                   concat("classification.json] ", key, " is null, expected "));
+  }
+}
+
 TEST_F(ClassifyProgram, AnswersTogetherWithTheWords) {
   const HfConfig settings = HfConfig::load(file("out/classification.json"));
   const Blend blend{*settings.get_float("temperature"), *settings.get_float("words_weight")};

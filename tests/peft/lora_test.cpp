@@ -178,6 +178,23 @@ TEST(LoraAdapter, ReadsWhatItHasWritten) {
       same_bits(logits_with(network, loaded.get(), ids, 9), logits_with(network, adapter.get(), ids, 9)));
 }
 
+TEST(LoraAdapter, RefusesANullThatPeftDoesNotWrite) {
+  const test::TempDir dir;
+  const Gpt2 network = random_network(tiny_config(), 1);
+  random_lora(network, {}, 1)->save(dir / "adapter");
+  const HfConfig written = HfConfig::load(dir / "adapter" / "adapter_config.json");
+  const auto load_with_null = [&](const char* key) {
+    HfConfig config = written;
+    config.set_null(key);
+    config.save(dir / "adapter" / "adapter_config.json");
+    return LoraAdapter::load(network, dir / "adapter");
+  };
+  for (const char* key : {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"})
+    expect_error<FormatError>([&] { load_with_null(key); }, {std::string(key) + " is null, expected "});
+  for (const char* key : {"target_modules", "rank_pattern", "layers_to_transform", "revision", "eva_config"})
+    EXPECT_NO_THROW(load_with_null(key)) << key;
+}
+
 TEST(LoraAdapter, IsWhatAModelSavesThatHasIt) {
   const test::TempDir dir;
   Model model = test::model_of(tiny_config());

@@ -121,6 +121,9 @@ TEST(TokenizerJson, RefusesByNameWhatWouldChangeTheResult) {
 
 TEST(TokenizerJson, RefusesMalformedContent) {
   using F = FormatError;
+  for (const char* key : {"add_prefix_space", "trim_offsets", "use_regex"})
+    expect_refused<F>(kPreTokenizer, concat(R"({"type": "ByteLevel", ")", key, "\": null}"),
+                      {concat("pre_tokenizer.", key, " is null, expected true or false")});
   expect_refused<F>(R"("merges": ["a b"])", R"("merges": ["ab"])", {"t.json", "model.merges[0]", "ab"});
   expect_refused<F>(R"("merges": ["a b"])", R"("merges": ["a b c"])", {"model.merges[0]"});
   expect_refused<F>(R"("merges": ["a b"])", R"("merges": ["a b", ["a", 1]])", {"model.merges[1]"});

@@ -49,6 +49,8 @@ class HfConfig {
   bool has(std::string_view key) const;      // also when null
   bool is_null(std::string_view key) const;  // absent counts as null
   bool is_list(std::string_view key) const;
+  /// Throws FormatError for a null that is no value to whoever wrote the file: an absent key has its default, null is no number.
+  void refuse_null(std::string_view key, std::string_view expected) const;
 
   std::optional<bool> get_bool(std::string_view key) const;
   std::optional<std::int64_t> get_int(std::string_view key) const;
