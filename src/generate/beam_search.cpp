@@ -39,27 +39,30 @@ void best_candidates(std::span<const double> sums, std::size_t beams, std::size_
                      std::vector<BeamCandidate>& candidates) {
   const std::size_t vocab_size = sums.size() / beams;
   candidates.clear();
-  for (std::size_t i = 0; i < sums.size(); ++i) {
+  for (std::size_t i = 0; i < sums.size(); ++i) {  // a heap, whose front is the worst
     if (sums[i] == kDropped) continue;
     // Later ones have the higher index: an equal sum does not displace what is there.
     if (candidates.size() == count) {
-      if (!(sums[i] > candidates.back().sum)) continue;
+      if (!(sums[i] > candidates.front().sum)) continue;
+      std::pop_heap(candidates.begin(), candidates.end(), better);
       candidates.pop_back();
     }
-    const BeamCandidate next = candidate(i, vocab_size, sums[i]);
-    candidates.insert(std::upper_bound(candidates.begin(), candidates.end(), next, better), next);
+    candidates.push_back(candidate(i, vocab_size, sums[i]));
+    std::push_heap(candidates.begin(), candidates.end(), better);
   }
+  std::sort_heap(candidates.begin(), candidates.end(), better);
 }
 
-void draw_candidates(std::span<const double> sums, std::size_t beams, std::size_t count,
-                     const CounterRng& rng, std::uint64_t first_index, std::vector<double>& weights,
-                     std::vector<BeamCandidate>& candidates) {
+bool draw_candidates(std::span<const double> sums, std::size_t beams, std::size_t count,
+                     const CounterRng& rng, std::uint64_t first_index, const std::stop_token& stop,
+                     std::vector<double>& weights, std::vector<BeamCandidate>& candidates) {
   const std::size_t vocab_size = sums.size() / beams;
   candidates.clear();
-  if (max_of(sums) == kDropped) return;
+  if (max_of(sums) == kDropped) return true;
   weights.resize(sums.size());
   exp_weights(sums, weights);
   while (candidates.size() < count) {
+    if (stop.stop_requested()) return false;
     double total = 0.0;
     for (const double weight : weights) total += weight;
     if (total == 0.0) break;
@@ -68,6 +71,7 @@ void draw_candidates(std::span<const double> sums, std::size_t beams, std::size_
     candidates.push_back(candidate(drawn, vocab_size, sums[drawn]));
   }
   std::sort(candidates.begin(), candidates.end(), better);
+  return true;
 }
 
 BeamSearch::BeamSearch(Options options, std::span<const TokenId> prompt)

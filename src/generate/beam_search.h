@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <stop_token>
 #include <vector>
 
 #include "gpt/core/rng.h"
@@ -27,10 +28,10 @@ void best_candidates(std::span<const double> sums, std::size_t beams, std::size_
                      std::vector<BeamCandidate>& candidates);
 
 /// The same, but drawn one after the other without replacement from softmax(sums): draw j inverts the cumulative weights of
-/// what is left at rng.uniform(first_index + j). `weights` is memory to work in.
-void draw_candidates(std::span<const double> sums, std::size_t beams, std::size_t count,
-                     const CounterRng& rng, std::uint64_t first_index, std::vector<double>& weights,
-                     std::vector<BeamCandidate>& candidates);
+/// what is left at rng.uniform(first_index + j). `weights` is memory to work in. False when it was stopped.
+bool draw_candidates(std::span<const double> sums, std::size_t beams, std::size_t count,
+                     const CounterRng& rng, std::uint64_t first_index, const std::stop_token& stop,
+                     std::vector<double>& weights, std::vector<BeamCandidate>& candidates);
 
 /// The search for one prompt, or one of its groups of beams: transformers' BeamSearchScorer and BeamHypotheses.
 class BeamSearch {

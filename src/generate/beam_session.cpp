@@ -67,16 +67,13 @@ void BeamSession::search(std::size_t index, std::vector<GenerateResult>& results
         {BeamSearch(search_options(settings_.options, work.max_new_tokens), work.prompt), {}});
   FinishReason reason = FinishReason::kLength;
   auto start = std::chrono::steady_clock::now();
-  bool computed = unless_stopped([&] { prefill(work); });
-  if (computed) choose(work, true);
+  bool computed = unless_stopped([&] { prefill(work); }) && choose(work, true);
   work.timing.prefill_s = seconds_since(start);
   start = std::chrono::steady_clock::now();
   const auto done = [](const Group& group) { return group.search.done(); };
   while (computed && !std::all_of(work.groups.begin(), work.groups.end(), done)) {
-    computed = unless_stopped([&] { feed(work); });
-    if (!computed) break;
-    choose(work, false);
-    ++work.timing.decode_tokens;
+    computed = unless_stopped([&] { feed(work); }) && choose(work, false);
+    if (computed) ++work.timing.decode_tokens;
   }
   work.timing.decode_s = seconds_since(start);
   if (!computed) reason = FinishReason::kCancelled;
@@ -136,7 +133,8 @@ void BeamSession::feed(Work& work) {
                 .logits;
 }
 
-void BeamSession::choose(Work& work, bool first) {
+bool BeamSession::choose(Work& work, bool first) {
+  const std::stop_token& stop = settings_.options.stop;
   const auto vocab_size = static_cast<std::size_t>(model_->config().vocab_size);
   const auto rows = logits_.span<float>();
   std::size_t row = 0;
@@ -150,20 +148,23 @@ void BeamSession::choose(Work& work, bool first) {
     const std::vector<BeamSearch::Beam> before(group.search.beams().begin(), group.search.beams().end());
     sums_.resize(before.size() * vocab_size);
     for (std::size_t b = 0; b < before.size(); ++b) {
+      if (stop.stop_requested()) return false;  // of many beams, a step takes seconds
       const auto sums = std::span(sums_).subspan(b * vocab_size, vocab_size);
       continue_beam(work, before[b], rows.subspan(first ? 0 : row++ * vocab_size, vocab_size), sums);
     }
     const std::size_t count = group.search.candidates_per_step();
     if (*settings_.options.do_sample) {
       const std::uint64_t position = before[0].tokens.size();
-      draw_candidates(sums_, before.size(), count, rng_, position * count, weights_, candidates_);
+      if (!draw_candidates(sums_, before.size(), count, rng_, position * count, stop, weights_, candidates_))
+        return false;
     } else {
       best_candidates(sums_, before.size(), count, candidates_);
     }
     group.search.advance(candidates_);
     for (const BeamSearch::Beam& beam : group.search.beams()) work.chosen.push_back(beam.tokens.back());
-    if (!group.search.done()) hand_on(work, group, before);
+    if (!group.search.done() && !hand_on(work, group, before)) return false;
   }
+  return true;
 }
 
 void BeamSession::continue_beam(const Work& work, const BeamSearch::Beam& beam, std::span<const float> logits,
@@ -185,17 +186,19 @@ void BeamSession::continue_beam(const Work& work, const BeamSearch::Beam& beam, 
                        beam.tokens.size());
 }
 
-void BeamSession::hand_on(Work& work, Group& group, std::span<const BeamSearch::Beam> before) {
+bool BeamSession::hand_on(Work& work, Group& group, std::span<const BeamSearch::Beam> before) {
+  const std::stop_token& stop = settings_.options.stop;
   const auto beams = group.search.beams();
   std::vector<nn::KvCache> caches(beams.size());
   if (group.caches.empty()) {  // behind the prompt: one set of rows for all
     for (nn::KvCache& cache : caches) {
+      if (stop.stop_requested()) return false;
       cache = model_->network().make_cache(work.prompt_cache.capacity(), work.prompt_cache.dtype(),
                                            settings_.options.adapter.get());
       cache.copy_from(work.prompt_cache, 0);
     }
     group.caches = std::move(caches);
-    return;
+    return true;
   }
   std::vector<std::optional<std::size_t>> heir(before.size());  // the beam that takes the cache itself
   for (std::size_t b = 0; b < beams.size(); ++b)
@@ -205,6 +208,7 @@ void BeamSession::hand_on(Work& work, Group& group, std::span<const BeamSearch::
     }
   std::size_t spare = 0;  // a beam whose cache nobody took
   for (std::size_t b = 0; b < beams.size(); ++b) {
+    if (stop.stop_requested()) return false;
     const std::size_t parent = beams[b].parent;
     if (heir[parent] == b) continue;
     std::size_t same = 0;
@@ -219,6 +223,7 @@ void BeamSession::hand_on(Work& work, Group& group, std::span<const BeamSearch::
     caches[b].copy_from(caches[*heir[parent]], static_cast<std::int64_t>(same));
   }
   group.caches = std::move(caches);
+  return true;
 }
 
 GenerateResult BeamSession::to_result(const Work& work, BeamSearch::Hypothesis hypothesis) {

@@ -50,13 +50,15 @@ class BeamSession {
   void prefill(Work& work);
   /// Feeds the last token of every beam that goes on.
   void feed(Work& work);
-  /// Chooses from the logits what goes on. `first`: they are one row for all.
-  void choose(Work& work, bool first);
+  /// Chooses from the logits what goes on. `first`: they are one row for all. False when it was stopped: some groups
+  /// may have taken the step then.
+  bool choose(Work& work, bool first);
   /// The sums of a beam continued by each token, from its logits.
   void continue_beam(const Work& work, const BeamSearch::Beam& beam, std::span<const float> logits,
                      std::span<double> sums);
   /// Gives every beam of the group the cache of the beam that it continues, copying only where that has several continuations.
-  void hand_on(Work& work, Group& group, std::span<const BeamSearch::Beam> before);
+  /// False when it was stopped: caches are missing then.
+  bool hand_on(Work& work, Group& group, std::span<const BeamSearch::Beam> before);
   GenerateResult to_result(const Work& work, BeamSearch::Hypothesis hypothesis);
   void add_log_probs(GenerateResult& result);
 
