@@ -250,7 +250,11 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
     fail<ArgumentError>("generate", "logprobs is ", *options.logprobs, ", the vocabulary has ", vocab_size,
                         " tokens");
 
-  Settings settings{.options = options, .processors = {}, .length_source = {}};
+  Settings settings{.options = options,
+                    .processors = {},
+                    .length_source = {},
+                    .asked_min_length = options.min_length,
+                    .asked_min_new_tokens = options.min_new_tokens};
   GenerateOptions& merged = settings.options;
   const GenerateOptions& file = defaults.options;
   take_defaults(merged, file);
@@ -303,17 +307,16 @@ Room room_of(const Model& model, const Settings& settings) noexcept {
   return {model.network().max_tokens(adapter), model.network().virtual_tokens(adapter)};
 }
 
-std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length, const Room& room) {
+namespace {
+
+std::int64_t most_new_tokens(const Settings& settings, std::int64_t prompt_length, const Room& room) {
   const GenerateOptions& options = settings.options;
   const bool slides = options.sliding_window.value_or(false);
   if (prompt_length > room.tokens && !slides)
     fail<ArgumentError>("generate", "the prompt has ", counted(prompt_length, "token"),
                         ", the context holds ", room.text());
   if (!options.max_new_tokens && !options.max_length) {
-    const auto count =
-        slides ? kDefaultLength : std::clamp<std::int64_t>(room.tokens - prompt_length, 1, kDefaultLength);
-    check_room(options, count);
-    return count;
+    return slides ? kDefaultLength : std::clamp<std::int64_t>(room.tokens - prompt_length, 1, kDefaultLength);
   }
   if (!options.max_new_tokens && *options.max_length <= prompt_length)
     fail<ArgumentError>("generate", "max_length", settings.length_source, " is ", *options.max_length,
@@ -325,8 +328,22 @@ std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length
                         counted(count, "new one"), settings.length_source,
                         " do not fit the context: ", room.text(), " leaves room for ",
                         counted(room.tokens + 1 - prompt_length, "new token"));
-  check_room(options, count);
   return count;
+}
+
+}  // namespace
+
+std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length, const Room& room) {
+  const std::int64_t most = most_new_tokens(settings, prompt_length, room);
+  check_room(settings.options, most);
+  if (const std::int64_t least = settings.asked_min_new_tokens.value_or(0); least > most)
+    fail<ArgumentError>("generate", "min_new_tokens is ", least, ", but there are ",
+                        counted(most, "new token"), settings.length_source, " at most");
+  if (const std::int64_t least = settings.asked_min_length.value_or(0); least - most > prompt_length)
+    fail<ArgumentError>("generate", "min_length is ", least, ", but the prompt's ",
+                        counted(prompt_length, "token"), " and ", counted(most, "new one"),
+                        settings.length_source, " are all there may be");
+  return most;
 }
 
 std::int64_t kept_tokens(const Settings& settings, std::int64_t prompt_length, const Room& room) {

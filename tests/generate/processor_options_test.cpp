@@ -458,6 +458,13 @@ TEST(ProcessorOptions, ThatContradictEachOtherOrTheModelAreRefused) {
                               {"min_new_tokens is 4", "max_new_tokens 3"});
   expect_error<ArgumentError>([&] { generate(model, {.max_length = 9, .min_length = 10}); },
                               {"min_length is 10", "max_length 9"});
+  // With the prompt of 5 tokens.
+  expect_error<ArgumentError>([&] { generate(model, {.max_new_tokens = 3, .min_length = 9}); },
+                              {"min_length is 9", "the prompt's 5 tokens and 3 new ones"});
+  expect_error<ArgumentError>([&] { generate(model, {.max_length = 8, .min_new_tokens = 4}); },
+                              {"min_new_tokens is 4", "3 new tokens at most"});
+  EXPECT_EQ(generate(model, {.max_new_tokens = 3, .min_length = 8}).size(), 3u);
+  EXPECT_NO_THROW(generate(with_file(R"({"min_length": 9})"), {.max_new_tokens = 3}));  // a file may
   expect_error<ArgumentError>(
       [&] {
         generate(model, {.exponential_decay_length_penalty = ExponentialDecay{1, 1.1}});
