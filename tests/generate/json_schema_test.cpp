@@ -328,6 +328,22 @@ TEST(GrammarFromJsonSchema, NamesWhatIsNoSchema) {
   expect(R"({"enum": 1})", {"#/enum", "expected a list"});
 }
 
+TEST(GrammarFromJsonSchema, SaysWhichKeywordsLeaveNoText) {
+  const auto refused = [](const char* schema, const char* reason) {
+    expect_error<ArgumentError>([&] { Grammar::from_json_schema(schema); },
+                                {"admits no text at all: ", reason});
+  };
+  refused(R"({"type": "string", "minLength": 5, "maxLength": 2})", R"("#" has minLength 5 and maxLength 2)");
+  refused(R"({"type": "array", "minItems": 3, "maxItems": 1})", R"("#" has minItems 3 and maxItems 1)");
+  refused(R"({"properties": {"age": {"type": "integer", "minimum": 5, "maximum": 2}}, "required": ["age"]})",
+          R"("#/properties/age/minimum" is 5, and "#/properties/age/maximum" 2)");
+  refused(R"({"type": "number", "minimum": 1, "exclusiveMaximum": 1})",
+          R"("#/minimum" is 1, and "#/exclusiveMaximum" 1)");
+  refused(
+      R"({"$ref": "#/$defs/a", "$defs": {"a": {"type": "array", "items": {"$ref": "#/$defs/a"}, "minItems": 1}}})",
+      "every way through it is without an end");
+}
+
 TEST(GrammarFromJsonSchema, BoundsWhatASchemaCosts) {
   GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   std::string branches = R"({"type": "integer"})", nested;

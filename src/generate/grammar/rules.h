@@ -62,8 +62,13 @@ class Rules {
   Rule declare(std::string name);
   void define(Rule rule, Node body) { rules_[rule].body = body; }
   void set_root(Rule rule) noexcept { root_ = rule; }
+  /// Why a part has no text, to be told where the whole has none. The first that is said stays.
+  void say_why_nothing(std::string why) {
+    if (why_nothing_.empty()) why_nothing_ = std::move(why);
+  }
 
   const std::string& source() const noexcept { return source_; }
+  const std::string& why_nothing() const noexcept { return why_nothing_; }
   Rule root() const noexcept { return root_; }
   std::size_t size() const noexcept { return rules_.size(); }
   const std::string& name(Rule rule) const noexcept { return rules_[rule].name; }
@@ -79,7 +84,7 @@ class Rules {
     std::string name;
     Node body = kNone;
   };
-  std::string source_;
+  std::string source_, why_nothing_;
   Rule root_ = 0;
   std::vector<Named> rules_;
   std::vector<Expression> nodes_;
