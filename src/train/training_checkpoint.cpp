@@ -120,19 +120,28 @@ std::int64_t count_in(const HfConfig& json, std::string_view key) {
   return *value;
 }
 
-/// Both are objects of strings.
-void require_same_run(const HfConfig& run, const HfConfig& saved) {
+/// `saved` is that of the checkpoint; both are objects of strings.
+void require_same_run(const HfConfig& run, const HfConfig& saved, const fs::path& checkpoint) {
+  // Of these there are fingerprints, which say nothing to who reads them.
+  constexpr std::pair<std::string_view, std::string_view> kHashed[] = {
+      {"data", "training data"}, {"evaluation_data", "evaluation data"}, {"initial_model", "model"}};
   std::vector<std::string> keys = run.keys();
   for (std::string& key : saved.keys()) keys.push_back(std::move(key));
   for (const std::string& key : keys) {
     const auto now = run.get_string(key), then = saved.get_string(key);
     if (now == then) continue;
     const std::string here = now.value_or("none"), there = then.value_or("none");
-    const bool is_fingerprint = key == "data" || key == "evaluation_data" || key == "initial_model";
-    if (is_fingerprint && here != "none" && there != "none")  // which say nothing to who reads them
-      fail<ArgumentError>("trainer", key, " is another than ", saved.source(), " was made with");
-    fail<ArgumentError>("trainer", key, " is ", is_fingerprint && here != "none" ? "there" : here, ", but ",
-                        saved.source(), " was made with ", is_fingerprint && there != "none" ? "one" : there);
+    const auto hashed =
+        std::ranges::find(kHashed, key, &std::pair<std::string_view, std::string_view>::first);
+    if (hashed == std::end(kHashed))
+      fail<ArgumentError>("trainer", key, " is ", here, ", but the run in ", checkpoint.string(),
+                          " was made with ", there);
+    const auto is_given = [](const std::string& value) { return value == "none" ? "none" : "some"; };
+    if (here != "none" && there != "none")
+      fail<ArgumentError>("trainer", "the ", hashed->second, " is not that of the run in ",
+                          checkpoint.string(), ", which goes on with the same alone");
+    fail<ArgumentError>("trainer", "there is ", is_given(here), " ", hashed->second, ", but the run in ",
+                        checkpoint.string(), " was made with ", is_given(there));
   }
 }
 
@@ -195,7 +204,7 @@ TrainingState load_checkpoint(const fs::path& checkpoint, const HfConfig& run, c
   const HfConfig json = HfConfig::load(checkpoint / kState);
   const auto saved_run = json.get_object("run");
   if (!saved_run) fail<FormatError>(json.source(), "has no run");
-  require_same_run(run, *saved_run);
+  require_same_run(run, *saved_run, checkpoint);
   TrainingState s;
   s.global_step = count_in(json, "global_step");
   s.epoch = count_in(json, "epoch");

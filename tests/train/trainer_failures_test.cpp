@@ -224,7 +224,7 @@ TEST_F(FailingRun, IsResumedWithTheModelItWasBegunWith) {
   EXPECT_EQ(concat(same.network().fingerprint()), a_.initial_model);
   a_.initial_model = concat(other.network().fingerprint());
   EXPECT_THAT(message_of<ArgumentError>([&] { Trainer(other, a_).fit(train_); }),
-              HasSubstr("initial_model is "));
+              HasSubstr("the model is not that of the run in "));
 }
 
 TEST(TotalSteps, AreThoseOfTransformers) {

@@ -312,10 +312,11 @@ TEST(Trainer, RefusesToMixRuns) {
     EXPECT_EQ(tensor.dtype(), DType::f16) << name;
   });
   run.a.resume_from_checkpoint = true;
-  EXPECT_THAT(refused(run.a, text(16 * 9 + 1)), HasSubstr("data is "));
+  EXPECT_THAT(refused(run.a, text(16 * 9 + 1)),
+              AllOf(HasSubstr("the training data is not that of the run in "), HasSubstr("checkpoint-2, ")));
   run.a.learning_rate = 0.5;
-  EXPECT_THAT(refused(run.a, run.train), AllOf(HasSubstr("learning_rate is 0.5, but "),
-                                               HasSubstr("trainer_state.json: run was made with 0.01")));
+  EXPECT_THAT(refused(run.a, run.train), AllOf(HasSubstr("learning_rate is 0.5, but the run in "),
+                                               HasSubstr("checkpoint-2 was made with 0.01")));
 }
 
 TEST(Trainer, KeepsTheBestAndTheLastCheckpoints) {
