@@ -20,7 +20,7 @@ void attach_adapter(gpt::Model& model, const std::optional<std::string>& directo
 void add_lora_options(App& app, LoraRequest& request) {
   app.add_flag("--use-peft", request.use_peft,
                "Train a LoRA adapter instead of the model; OUTPUT_DIR gets the adapter alone");
-  app.add_number("--lora-r", request.r, "Its rank (8)", 1);
+  app.add_number("--lora-r", request.r, "Its rank (8)", 1).sets("[lora] r");
   app.add_number("--lora-alpha", request.alpha, "What it adds is multiplied by alpha / r (8)");
   app.add_number("--lora-dropout", request.dropout, "Dropout rate of its input (0)");
   app.add_texts("--lora-target-modules", request.target_modules, "NAME",

@@ -142,7 +142,7 @@ void add_options(program::App& app, TrainRequest& r) {
   app.add_text(
       "--method", r.method, "NAME",
       "What learns beside the head: full (all), lora, ia3, bitfit (biases) or head (nothing) (full)");
-  app.add_number("--lora-r", r.lora_r, "Rank of --method lora (8)", 1);
+  app.add_number("--lora-r", r.lora_r, "Rank of --method lora (8)", 1).sets("[lora] r");
   app.add_number("--lora-alpha", r.lora_alpha, "What its product is scaled by, over the rank (8)");
   app.add_number("--lora-dropout", r.lora_dropout, "Dropout rate of its inputs (0)");
   app.add_number("--max-length", r.max_length, "Tokens of a text at most (128, or what the network takes)",

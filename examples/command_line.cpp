@@ -15,6 +15,7 @@ namespace program {
 struct Option::Impl {
   CLI::Option* option;
   bool is_input = false;
+  std::string setting = {};
 };
 
 namespace {
@@ -174,6 +175,11 @@ Option& Option::is_input() {
   return *this;
 }
 
+Option& Option::sets(const std::string& setting) {
+  impl_->setting = setting;
+  return *this;
+}
+
 App::App(const std::string& name, const std::string& description, const std::string& footer)
     : impl_(std::make_unique<Impl>(description, name)) {
   impl_->app.footer(footer);
@@ -264,6 +270,9 @@ std::optional<std::string> App::parse(int argc, const char* const* argv) {
 }
 
 std::string App::in_options(std::string_view message) const {
+  for (const Option::Impl& o : impl_->options)
+    if (!o.setting.empty() && message.starts_with(o.setting + ' '))
+      return gpt::concat(o.option->get_name(), message.substr(o.setting.size()));
   constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789_";
   const auto option_of = [&app = std::as_const(impl_->app)](std::string_view setting) {
     std::string name = gpt::concat("--", setting);
@@ -284,7 +293,8 @@ std::string App::in_options(std::string_view message) const {
     const bool stands_alone =
         (out.empty() || out.back() == ' ') && (after.empty() || after.find_first_of(" ,:;") == 0);
     // A word without an underscore may be a word, and within others it may be part of a path.
-    const bool names_setting = stands_alone && (word == first || word.find('_') != word.npos);
+    const bool names_setting = stands_alone && (word == first || word.find('_') != word.npos ||
+                                                after.starts_with(" is on") || after.starts_with(" is off"));
     const CLI::Option* const option = names_setting ? option_of(word) : nullptr;
     out += option != nullptr ? option->get_name() : word;
     rest.remove_prefix(word.size());

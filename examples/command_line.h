@@ -90,6 +90,8 @@ class Option {
   Option& excludes(const Option& other);
   /// Its value is read by read_all: "-" is standard input, which has one reader.
   Option& is_input();
+  /// What the library's messages call it where that is not its own name: "[r_drop] alpha" of --r-drop-alpha.
+  Option& sets(const std::string& setting);
 
  private:
   friend class App;
@@ -169,7 +171,7 @@ class App {
 
   /// The library's message about a setting, with the options in place of the settings' names where it begins with one whose
   /// option was given: "[generate] top_k is -1, expected ..." as "--top-k is -1, expected ...". Settings of a file keep its
-  /// name.
+  /// name. Option::sets says which others an option stands for.
   std::string in_options(std::string_view message) const;
 
  private:

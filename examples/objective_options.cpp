@@ -42,8 +42,10 @@ void add_objective_options(App& app, ObjectiveRequest& request) {
   app.add_text("--teacher-model", request.teacher_model, "PATH",
                "Learn from this model with the same tokenizer, too (knowledge distillation)");
   app.add_number("--distillation-alpha", request.distillation_alpha,
-                 "The teacher's part of the loss, 0 to 1 (0.5)");
-  app.add_number("--distillation-temperature", request.distillation_temperature, "Of both distributions (2)");
+                 "The teacher's part of the loss, 0 to 1 (0.5)")
+      .sets("[distillation] alpha");
+  app.add_number("--distillation-temperature", request.distillation_temperature, "Of both distributions (2)")
+      .sets("[distillation] temperature");
   add_robust_options(app, request.robust);
   app.add_text("--ewc-file", request.ewc_file, "FILE",
                "What the model has learned before: weights are held where it needs them (EWC)");

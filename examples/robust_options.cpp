@@ -21,40 +21,32 @@ gpt::AdversarialMethod adversarial_method_of(const RobustRequest& request) {
   return *method;
 }
 
-/// The library's message about a setting, with the name of the option that it comes from.
-std::string with_option(std::string message) {
-  constexpr std::pair<std::string_view, std::string_view> kOptions[] = {
-      {"[r_drop] alpha", "--r-drop-alpha"},
-      {"[contrastive] weight", "--contrastive-weight"},
-      {"[contrastive] temperature", "--contrastive-temperature"},
-      {"[adversarial] epsilon", "--adversarial-epsilon"},
-      {"[adversarial] step_size", "--adversarial-step-size"},
-      {"[adversarial] steps", "--adversarial-steps"},
-      {"[adversarial] loss_weight", "--adversarial-weight"}};
-  for (const auto& [setting, option] : kOptions)
-    if (message.starts_with(gpt::concat(setting, ' '))) message.replace(0, setting.size(), option);
-  return message;
-}
-
 }  // namespace
 
 void add_robust_options(App& app, RobustRequest& request) {
   app.add_number("--r-drop-alpha", request.r_drop_alpha,
-                 "Feed all twice, with dropout of its own, and learn to say the same: how much that counts");
+                 "Feed all twice, with dropout of its own, and learn to say the same: how much that counts")
+      .sets("[r_drop] alpha");
   app.add_text("--adversarial", request.adversarial, "NAME",
                "Learn from embeddings that are made worse, too: fgm, pgd or freelb");
   app.add_number("--adversarial-epsilon", request.adversarial_epsilon,
-                 "The largest norm of what is added to a sequence (1)");
-  app.add_number("--adversarial-step-size", request.adversarial_step_size, "Of pgd and freelb (0.3)");
-  app.add_number("--adversarial-steps", request.adversarial_steps, "Of pgd and freelb (3)", 1);
+                 "The largest norm of what is added to a sequence (1)")
+      .sets("[adversarial] epsilon");
+  app.add_number("--adversarial-step-size", request.adversarial_step_size, "Of pgd and freelb (0.3)")
+      .sets("[adversarial] step_size");
+  app.add_number("--adversarial-steps", request.adversarial_steps, "Of pgd and freelb (3)", 1)
+      .sets("[adversarial] steps");
   app.add_number("--adversarial-weight", request.adversarial_weight,
-                 "Of fgm and pgd: of their loss beside that of the text (1)");
+                 "Of fgm and pgd: of their loss beside that of the text (1)")
+      .sets("[adversarial] loss_weight");
 }
 
 void add_contrastive_options(App& app, RobustRequest& request) {
   app.add_number("--contrastive-weight", request.contrastive_weight,
-                 "Learn to put texts of one label side by side: its part of the loss, 0 to 1");
-  app.add_number("--contrastive-temperature", request.contrastive_temperature, "Of that (0.3)");
+                 "Learn to put texts of one label side by side: its part of the loss, 0 to 1")
+      .sets("[contrastive] weight");
+  app.add_number("--contrastive-temperature", request.contrastive_temperature, "Of that (0.3)")
+      .sets("[contrastive] temperature");
 }
 
 void add_layer_options(App& app, gpt::TrainingArguments& a) {
@@ -84,11 +76,7 @@ void check_robust(const RobustRequest& r) {
         r.contrastive_weight.has_value());
   if (r.r_drop_alpha && r.contrastive_weight)
     throw UsageError("--r-drop-alpha and --contrastive-weight are both given: expected one");
-  try {
-    check_usage([&] { make_robust(r, std::make_shared<gpt::LanguageModelObjective>()); });
-  } catch (const UsageError& error) {
-    throw UsageError(with_option(error.what()));
-  }
+  check_usage([&] { make_robust(r, std::make_shared<gpt::LanguageModelObjective>()); });
 }
 
 std::shared_ptr<gpt::Objective> make_robust(const RobustRequest& r, std::shared_ptr<gpt::RowObjective> rows) {

@@ -201,7 +201,19 @@ TEST_F(FinetuneProgram, LearnsFromPreferencesAndFromATeacher) {
   refused({"--loss-type", "sigmoid", "--simpo-gamma", "1"}, "--simpo-gamma needs --loss-type simpo");
   refused({"--loss-type", "sigmoid", "--beta", "0"}, "beta is 0");
   refused({"--loss-type", "sigmoid", "--chat-template", "plain"}, "not for preferences");
-  refused({"--teacher-model", kDemo, "--distillation-alpha", "2"}, "alpha is 2");
+  refused({"--teacher-model", kDemo, "--distillation-alpha", "2"},
+          "error: --distillation-alpha is 2, expected 0 to 1");
+  refused({"--teacher-model", kDemo, "--distillation-temperature", "0"},
+          "error: --distillation-temperature is 0, expected more than 0");
+}
+
+TEST_F(FinetuneProgram, RefusesARankThatNoMatrixHas) {
+  write_file(dir_ / "corpus.txt", std::string(4000, 'a'));
+  for (const char* rank : {"100000", "9223372036854775807"})
+    expect_failure(1,
+                   command({"--model", kDemo, "--use-peft", "--lora-r", rank, "--train-file",
+                            dir_ / "corpus.txt", "--max-steps", "1", "--output-dir", dir_ / "out"}),
+                   concat("error: --lora-r is ", rank, ", expected no more than "));
 }
 
 TEST_F(FinetuneProgram, SaysHowManySamplesWereTooLong) {

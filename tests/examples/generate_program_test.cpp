@@ -388,11 +388,10 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
   refuse({"--prompt", "A", "--dtype="}, "--dtype: \"\"");
   refuse({"--prompt", "A", "--kv-dtype", "float64"}, "--kv-dtype: \"float64\"");
   refuse({"--prompt", "A", "--stop", ""}, "error: --stop-strings holds an empty string");
-  refuse({"--prompt", "A", "--logit-bias", "[1]"},
-         "error: --logit-bias: logit_bias is or holds a list, expected");
+  refuse({"--prompt", "A", "--logit-bias", "[1]"}, "error: --logit-bias is or holds a list, expected");
   refuse({"--prompt", "A", "--logit-bias", "{\"1\": 1}, \"top_k\": 3"},
-         "--logit-bias: more than one JSON value");
-  refuse({"--prompt", "A", "--sequence-bias", "[[["}, "--sequence-bias: is not valid JSON");
+         "error: --logit-bias is not valid JSON: parse error at line 1, column 9: ");
+  refuse({"--prompt", "A", "--sequence-bias", "[[["}, "--sequence-bias is not valid JSON");
   refuse({"--prompt", "A", "--bad-words-ids", "[[]]"}, "error: --bad-words-ids holds an empty list");
   refuse({"--prompt", "A", "--exponential-decay-length-penalty", "3"}, "expected START,FACTOR");
   refuse({"--prompt", "A", "--exponential-decay-length-penalty", "3,0"},
@@ -400,7 +399,7 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
   refuse({"--prompt", "A", "--suppress-tokens", "1,x"}, "--suppress-tokens: \"x\"");
   refuse({"--prompt", "A", "--do-sample", "--mirostat", "1"}, "error: --mirostat is 1");
   refuse({"--prompt", "A", "--do-sample", "--mirostat", "2", "--top-k", "3"},
-         "error: --top-k is set but mirostat is on");
+         "error: --top-k is set but --mirostat is on");
   refuse({"--prompt", "A", "--min-length", "3", "--min-new-tokens", "3"},
          "error: --min-new-tokens = 3 and --min-length = 3 are both set");
   refuse({"--prompt", "A", "--negative-prompt", "B", "--negative-prompt-ids", "1"}, "--negative-prompt-ids");
@@ -442,6 +441,13 @@ TEST(GenerateProgram, ReportsWorkThatFailsWithStatusOne) {
   expect_failure(1, command(kDemo, {"--prompt-file", directory / "empty"}),
                  concat("[", (directory / "empty").string(), "] is empty"));
   expect_failure(1, command("/nonexistent", {"--prompt", "A"}), "/nonexistent");
+  expect_failure(
+      1, command((directory / "empty").string(), {"--prompt", "A"}),
+      "is not a directory, expected a Hugging Face checkpoint's or a GGUF file: gpt-convert makes one");
+  expect_failure(1, command(kDemo, {"--prompt", "A", "--max-new-tokens", "3", "--min-length", "9"}),
+                 "error: --min-length is 9, but the prompt's ");
+  expect_failure(1, command(kDemo, {"--prompt", "A", "--do-sample", "--mirostat-tau", "2"}),
+                 "error: --mirostat-tau is set but --mirostat is off");
   expect_failure(1, command(kDemo, {"--prompt", ""}), "empty");
   expect_failure(1, command(kDemo, {"--prompt=", "--json"}), "empty");
   expect_failure(1, command(kDemo, {"--prompt-file", "/nonexistent"}),
