@@ -237,14 +237,15 @@ std::string one_line(std::string_view message) {
   return out;
 }
 
-void warn(std::string_view message) { std::cerr << "warning: " << one_line(message) << '\n'; }
+// In one piece, as in run(): others may write to the same terminal or file.
+void warn(std::string_view message) { std::cerr << gpt::concat("warning: ", one_line(message), "\n"); }
 
 int run(App& app, int argc, char** argv, const std::function<int()>& work) {
   // A reader that went away, and a file that may not grow further, are errors of write().
   for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_IGN);
   take_closed_streams();
   const auto report = [](std::string_view message, int status) {
-    std::cerr << "error: " << one_line(message) << '\n';
+    std::cerr << gpt::concat("error: ", one_line(message), "\n");
     return status;
   };
   app.add_to_footer(kExitStatus);
