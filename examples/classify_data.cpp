@@ -72,7 +72,8 @@ bool is_single(const TrainRequest& r) { return r.problem_type == name_of(gpt::Pr
 
 void add_options(program::App& app, MoreRowsRequest& r) {
   app.add_number("--augment-copies", r.augment_copies,
-                 "Changed copies of every row to learn from, too, made by EDA's operations (0)", 0);
+                 "Changed copies of every row to learn from, too, made by EDA's operations (0)", 0)
+      .sets("[augmentation] copies");
   app.add_text("--synonyms-file", r.synonyms_file, "FILE",
                "Lines of a word and what may stand for it, with tabs or commas between them");
   app.add_number("--alpha-sr", r.alpha_sr, "Part of the words that synonyms replace (0.1)");
@@ -113,7 +114,7 @@ void check(const TrainRequest& request) {
     throw program::UsageError("--unlabelled-file is for single_label_classification");
   if (copies) {
     const gpt::EdaOptions eda = eda_options(r);
-    program::check_usage([&] { gpt::EdaAugmenter({}, eda); });
+    program::check_usage([&] { gpt::augmented({}, gpt::EdaAugmenter({}, eda), r.augment_copies, 0); });
     if (!r.synonyms_file && eda.alpha_rs == 0 && eda.p_rd == 0)
       throw program::UsageError(
           "--augment-copies has nothing to change rows by: --alpha-rs and --p-rd are 0, and there is no "
@@ -139,7 +140,7 @@ Parts split(std::span<const std::int32_t> classes, double fraction, std::uint64_
             const std::string& source) {
   const auto n = static_cast<std::int64_t>(classes.size());
   if (n < 2)
-    gpt::fail<gpt::FormatError>(source, "has ", n, n == 1 ? " row" : " rows",
+    gpt::fail<gpt::FormatError>(source, "has ", program::counted(n, "row"),
                                 ", too few to keep some for the validation: give --validation-file");
   // Every row alone, class after class, of which each one is held where the part of those so far grows by one.
   const auto singles = gpt::stratified_folds(classes, n, seed);
@@ -170,9 +171,11 @@ Data read_data(const TrainRequest& request, const gpt::RowOptions& options) {
     gpt::Thesaurus thesaurus;
     if (r.synonyms_file) thesaurus = gpt::Thesaurus::from_file(*r.synonyms_file);
     const gpt::EdaAugmenter eda(std::move(thesaurus), eda_options(r));
-    data.augmented = gpt::augmented(data.train.rows, eda, r.augment_copies, request.arguments.seed);
-    std::cerr << data.augmented.size() - data.train.rows.size() << " changed copies of "
-              << data.train.rows.size() << " rows\n";
+    data.augmented =
+        gpt::augmented(data.train.rows, eda, r.augment_copies, request.arguments.seed, options.stop);
+    const std::int64_t made = std::ssize(data.augmented) - std::ssize(data.train.rows);
+    std::cerr << made << (made == 1 ? " changed copy of " : " changed copies of ")
+              << program::counted(std::ssize(data.train.rows), "row") << '\n';
   }
   if (r.unlabelled_file) {
     gpt::RowOptions texts = options;

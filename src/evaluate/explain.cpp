@@ -123,7 +123,9 @@ Attribution gradient_times_input(const Gpt2& network, std::span<const TokenId> i
 Attribution integrated_gradients(const Gpt2& network, std::span<const TokenId> ids,
                                  const ExplainedValue& value, TokenId baseline, std::int64_t steps,
                                  const std::stop_token& stop) {
-  if (steps < 1) fail<ArgumentError>(kExplain, "steps is ", steps, ", expected 1 or more");
+  constexpr std::int64_t kMostSteps = std::int64_t{1} << 24;  // that float32 tells apart
+  if (steps < 1 || steps > kMostSteps)
+    fail<ArgumentError>(kExplain, "steps is ", steps, ", expected 1 to ", kMostSteps);
   const DefaultFloatEnvironment environment;
   return with_memory_errors(kExplain, [&] {
     const std::vector<TokenId> nothing(ids.size(), baseline);

@@ -282,12 +282,14 @@ std::string EdaAugmenter::operator()(std::string_view text, std::uint64_t seed) 
 }
 
 std::vector<LabelledRow> augmented(std::span<const LabelledRow> rows, const TextAugmenter& augmenter,
-                                   std::int64_t copies, std::uint64_t seed) {
-  if (copies < 0) fail<ArgumentError>(kAugmentation, "copies is ", copies, ", expected 0 or more");
+                                   std::int64_t copies, std::uint64_t seed, const std::stop_token& stop) {
+  if (copies < 0 || copies > kMostCopies)
+    fail<ArgumentError>(kAugmentation, "copies is ", copies, ", expected 0 to ", kMostCopies);
   return with_memory_errors(kAugmentation, [&] {
     std::vector<LabelledRow> all(rows.begin(), rows.end());
     for (std::size_t i = 0; i < rows.size(); ++i)
       for (std::int64_t copy = 0; copy < copies; ++copy) {
+        if (stop.stop_requested()) fail<CancelledError>(kAugmentation, "augmentation was stopped");
         const CounterRng rng(seed, static_cast<std::uint64_t>(copy));
         std::string text = augmenter(rows[i].text, rng.bits(i));
         if (text != rows[i].text) all.push_back({std::move(text), rows[i].labels, rows[i].line});

@@ -171,6 +171,9 @@ TEST(Attribution, RefusesWhatCannotBe) {
   expect_error<ArgumentError>(
       [&] { integrated_gradients(network, ids, next_token_log_prob(network, 1), 96, 0); }, {"steps is 0"});
   expect_error<ArgumentError>(
+      [&] { integrated_gradients(network, ids, next_token_log_prob(network, 1), 96, (1 << 24) + 1); },
+      {"steps is 16777217, expected 1 to 16777216"});
+  expect_error<ArgumentError>(
       [&] { integrated_gradients(network, ids, next_token_log_prob(network, 1), 97); }, {"token id 97"});
   Arena arena;
   const Chunk chunk{ids};

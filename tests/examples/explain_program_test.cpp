@@ -151,6 +151,11 @@ TEST(ExplainProgram, RefusesNumbersThatAreNone) {
   EXPECT_FALSE(std::filesystem::exists(dir / "page.html"));
 }
 
+TEST(ExplainProgram, RefusesMoreStepsThanThereAre) {
+  expect_failure(1, command({"--prompt", "a", "--json", "--steps", "99999999999"}),
+                 "error: --steps is 99999999999, expected 1 to 16777216");
+}
+
 TEST(ExplainProgram, SaysThatATextIsCut) {
   const TempDir dir;
   Classifier(Model::load(kDemo), {"good", "bad"}, ProblemType::kSingleLabel, 3).save(dir.path());

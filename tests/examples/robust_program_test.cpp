@@ -338,6 +338,8 @@ TEST_F(RobustProgram, RefusesBeforeAModelIsLoaded) {
   refuses({"--swa-start", "0.5", "--ema-decay", "0.9"}, "--swa-start and --ema-decay are both set");
   refuses({"--synonyms-file", "x"}, "--synonyms-file needs --augment-copies");
   refuses({"--augment-copies", "1", "--alpha-sr", "0.5"}, "--alpha-sr needs --synonyms-file");
+  refuses({"--augment-copies", "9223372036854775807"},
+          "error: --augment-copies is 9223372036854775807, expected 0 to 1000");
   refuses({"--augment-copies", "1", "--p-rd", "2"}, "--p-rd is 2, expected 0 to 1");
   refuses({"--pseudo-label-threshold", "0.5"}, "--pseudo-label-threshold needs --unlabelled-file");
   refuses({"--unlabelled-file", "x", "--pseudo-label-threshold", "2"},

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -167,7 +169,16 @@ TEST(Augmented, PutsFurtherRowsBehindThoseThatThereAre) {
   EXPECT_EQ(all.back().line, 3);
   EXPECT_THAT(augmented(rows, {}, 0, 5), SizeIs(2));
   EXPECT_EQ(message_of<ArgumentError>([&] { augmented(rows, {}, -1, 5); }),
-            "[augmentation] copies is -1, expected 0 or more");
+            "[augmentation] copies is -1, expected 0 to 1000");
+  EXPECT_EQ(
+      message_of<ArgumentError>([&] { augmented(rows, {}, std::numeric_limits<std::int64_t>::max(), 5); }),
+      "[augmentation] copies is 9223372036854775807, expected 0 to 1000");
+  std::stop_source stopped;
+  const auto stop = [&](std::string_view text, std::uint64_t) {
+    stopped.request_stop();
+    return std::string(text) + "!";
+  };
+  EXPECT_THROW(augmented(rows, stop, 2, 5, stopped.get_token()), CancelledError);
 }
 
 }  // namespace

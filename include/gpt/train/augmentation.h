@@ -65,9 +65,12 @@ class EdaAugmenter {
   EdaOptions options_;
 };
 
+inline constexpr std::int64_t kMostCopies = 1000;  // of a row: all are held at once
+
 /// The rows, and behind them so many further ones of each, whose texts the augmenter makes from seeds of their own; those that are equal to
-/// the row's own text are left out. Throws ArgumentError for a negative number, and what the augmenter throws.
+/// the row's own text are left out. Throws ArgumentError for a number that is not 0 to kMostCopies, CancelledError, and what the
+/// augmenter throws.
 std::vector<LabelledRow> augmented(std::span<const LabelledRow> rows, const TextAugmenter& augmenter,
-                                   std::int64_t copies, std::uint64_t seed);
+                                   std::int64_t copies, std::uint64_t seed, const std::stop_token& stop = {});
 
 }  // namespace gpt
