@@ -65,7 +65,8 @@ void add_options(program::App& app, Request& r) {
       .required();
   app.add_text("--output-dir", r.output_dir, "DIR", "Directory to write, made if it is not there").required();
   app.add_number("--sparsity", r.sparsity, "Part of the weights of every output that become zero, 0 to 1");
-  app.add_text("--pattern", r.pattern, "N:M", "Or keep N of every M inputs in a row, such as 2:4");
+  app.add_text("--pattern", r.pattern, "N:M", "Or keep N of every M inputs in a row, such as 2:4")
+      .sets("[prune] the pattern");
   app.add_text(
       "--method", r.method, "NAME",
       "What a weight matters: magnitude, or wanda, which weighs it by its inputs in a text (magnitude)");

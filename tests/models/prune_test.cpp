@@ -174,6 +174,7 @@ TEST(Prune, RefusesWhatCannotBe) {
   wrong({.sparsity = std::nan("")}, {"sparsity is nan"});
   wrong({.keep = 4, .of_each = 4}, {"4:4"});
   wrong({.keep = 0, .of_each = 4}, {"0:4"});
+  wrong({.keep = 1, .of_each = 17}, {"1:17", "h.0.attn.c_attn.weight has only 16 inputs"});
   wrong({.method = PruneMethod::kWanda}, {"wanda", "calibration"});
   const std::vector<TokenId> outside{3, 97};
   wrong({.method = PruneMethod::kWanda, .calibration = outside}, {"token id 97"});
