@@ -26,6 +26,9 @@ bool is_of_a_model(std::string_view name) {
                                          "merges.txt",
                                          "tokenizer.json",
                                          "tokenizer_config.json",
+                                         "chat_template.jinja",
+                                         "classification.json",
+                                         "bag_of_words.safetensors",
                                          "special_tokens_map.json",
                                          "added_tokens.json",
                                          "vocab.txt",
@@ -34,7 +37,8 @@ bool is_of_a_model(std::string_view name) {
                                          "adapter_config.json"};
   return std::ranges::find(kNames, name) != std::ranges::end(kNames) ||
          ((name.starts_with("model") || name.starts_with("adapter_model")) &&
-          name.find(".safetensors") != std::string_view::npos);
+          name.find(".safetensors") != std::string_view::npos) ||
+         (name.starts_with("pytorch_model") && name.find(".bin") != std::string_view::npos);
 }
 
 }  // namespace
@@ -66,6 +70,13 @@ void require_not_read(std::string_view option, const fs::path& output, std::span
     if (fs::equivalent(path, output, error) || (of_a_model && fs::equivalent(path, directory, error)))
       gpt::fail<gpt::ArgumentError>(option, output.string(), " would be replaced, which is read (", path,
                                     "): choose another");
+}
+
+void require_no_other_model(const fs::path& output_dir, const fs::path& read) {
+  std::error_code error;
+  if (fs::equivalent(output_dir, read, error)) return;
+  if (const std::string name = model_file_in(output_dir); !name.empty())
+    gpt::fail<gpt::ArgumentError>(output_dir.string(), "holds ", name, ": choose another --output-dir");
 }
 
 void save_model(const gpt::Model& model, const std::string& directory, const gpt::SaveOptions& options) {

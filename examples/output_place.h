@@ -23,6 +23,9 @@ std::string model_file_in(const std::filesystem::path& directory);
 void require_not_read(std::string_view option, const std::filesystem::path& output,
                       std::span<const std::string> read);
 
+/// Throws ArgumentError naming the directory when it holds a model, unless that is the one that is read.
+void require_no_other_model(const std::filesystem::path& output_dir, const std::filesystem::path& read);
+
 /// Model::save, which removes a tokenizer that is there and not this model's: says so first.
 void save_model(const gpt::Model& model, const std::string& directory, const gpt::SaveOptions& options = {});
 

@@ -260,6 +260,7 @@ std::string to_lines(const Report& r) {
 int prune(const Request& request) {
   Plan plan = plan_of(request);
   const gpt::DirectoryLock lock(request.output_dir);
+  program::require_no_other_model(request.output_dir, request.model);
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
   std::string text, evaluated;

@@ -161,6 +161,7 @@ std::uintmax_t weight_bytes(const std::filesystem::path& path) {
 int quantize(const Request& request) {
   gpt::QuantizeOptions options = options_of(request);
   const gpt::DirectoryLock lock(request.output_dir);
+  program::require_no_other_model(request.output_dir, request.model);
   gpt::set_num_threads(request.threads);
   const auto seconds_since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();

@@ -140,6 +140,8 @@ int train(TrainRequest& r) {
   // The options are judged before a file is read.
   program::check_usage([&] { gpt::train_byte_bpe({}, options); });
   gpt::set_num_threads(r.threads);
+  if (gpt::has_tokenizer(r.output_dir))
+    gpt::fail<gpt::ArgumentError>(r.output_dir, "holds a tokenizer: choose another --output-dir");
   const program::Interrupt interrupt;
   std::vector<std::string> texts;
   for (const std::string& file : r.files) texts.push_back(program::read_all(file));

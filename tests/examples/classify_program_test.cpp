@@ -566,7 +566,7 @@ TEST_F(ClassifyProgram, SaysWhatIsWrong) {
       "all rows have the label x");
   expect_failure(1, command({"evaluate", "--model", out(), "--test-file", file("test.csv")}),
                  "has no column text, but id, review, stars");
-  expect_failure(1, with({}, out()), "holds config.json, and no run to resume");
+  expect_failure(1, with({}, out()), "holds bag_of_words.safetensors, and no run to resume");
   std::filesystem::create_directories(file("mine/run"));
   write_file(file("mine/run/notes.txt"), "kept");
   expect_failure(1, with({"--max-steps", "1"}, file("mine")), "run] holds notes.txt");

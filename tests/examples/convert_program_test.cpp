@@ -88,6 +88,20 @@ TEST(ConvertProgram, MergesNoNumbersThatAreNone) {
   EXPECT_FALSE(std::filesystem::exists(dir / "out"));
 }
 
+TEST(ConvertProgram, SaysThatItRemovesATokenizerThatIsNotTheModels) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "out");
+  std::filesystem::copy_file(kDemo + "/vocab.json", dir / "out/vocab.json");
+  ASSERT_EQ(run({"--model", kDemo, "--output", dir / "demo.bin"}).status, 0);
+  const std::vector<std::string> arguments = {"--model", dir / "demo.bin", "--output", dir / "out"};
+  const std::string warning = concat("warning: the tokenizer in ", (dir / "out").string(), " is removed: ");
+  const ProcessResult result = run(arguments);
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr(warning));
+  EXPECT_FALSE(has_tokenizer(dir / "out"));
+  EXPECT_THAT(run(arguments).err, ::testing::Not(HasSubstr(warning)));
+}
+
 TEST(ConvertProgram, RefusesAClassifier) {
   const TempDir dir;
   Classifier(Model::load(kDemo), {"good", "bad"}, ProblemType::kSingleLabel, 3).save(dir / "classifier");

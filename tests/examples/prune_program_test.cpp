@@ -129,22 +129,25 @@ TEST_F(PruneProgram, DropsNothingByNumbersThatAreNone) {
 }
 
 // It would be loaded with a model that it is not of.
-TEST_F(PruneProgram, SaysThatItRemovesATokenizerThatIsNotTheModels) {
-  for (const auto& [directory, file] : {std::pair("bare", "config.json"),
-                                        {"bare", "model.safetensors"},
-                                        {"out", "vocab.json"},
-                                        {"out", "merges.txt"}}) {
+TEST_F(PruneProgram, WritesOverNoOtherModel) {
+  for (const auto& [directory, file] :
+       {std::pair("bare", "config.json"), {"bare", "model.safetensors"}, {"out", "vocab.json"}}) {
     std::filesystem::create_directory(dir_ / directory);
     std::filesystem::copy_file(std::filesystem::path(kDemo) / file, dir_ / directory / file);
   }
-  const std::vector<std::string> command = {
-      GPT_PRUNE, "--model", dir_ / "bare", "--output-dir", dir_ / "out", "--layers", "1"};
-  const std::string warning = "warning: the tokenizer in " + (dir_ / "out").string() + " is removed: ";
-  const ProcessResult result = Process(command).wait();
-  EXPECT_EQ(result.status, 0);
-  EXPECT_THAT(result.err, HasSubstr(warning));
-  EXPECT_FALSE(has_tokenizer(dir_ / "out"));
-  EXPECT_THAT(Process(command).wait().err, ::testing::Not(HasSubstr("warning: ")));
+  expect_failure(1, {GPT_PRUNE, "--model", dir_ / "bare", "--output-dir", dir_ / "out", "--layers", "1"},
+                 "out] holds vocab.json: choose another --output-dir");
+  EXPECT_TRUE(has_tokenizer(dir_ / "out"));
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "out/config.json"));
+  const ProcessResult in_place =
+      Process({GPT_PRUNE, "--model", dir_ / "bare", "--output-dir", dir_ / "bare", "--layers", "1"}).wait();
+  EXPECT_EQ(in_place.status, 0) << in_place.err;
+}
+
+TEST_F(PruneProgram, RefusesAPatternThatNoGroupOfInputsHas) {
+  expect_failure(1, prune_command({"--pattern", "1:1000", "--output-dir", dir_ / "out"}),
+                 "error: --pattern is 1:1000, but matrix h.0.attn.c_attn.weight has only ");
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "out"));
 }
 
 TEST_F(PruneProgram, RefusesAClassifier) {

@@ -135,16 +135,18 @@ TEST(QuantizeProgram, MayReplaceTheCheckpointItReads) {
                  "no matrix left to quantize");
 }
 
-TEST(QuantizeProgram, SaysThatItRemovesATokenizerThatIsNotTheModels) {
+TEST(QuantizeProgram, WritesOverNoOtherModel) {
   const TempDir directory;
-  save_random(directory / "bare");
-  std::filesystem::create_directory(directory / "out");
-  std::filesystem::copy_file(kDemo + "/vocab.json", directory / "out/vocab.json");
-  const ProcessResult result = run({"--model", directory / "bare", "--output-dir", directory / "out"});
-  EXPECT_EQ(result.status, 0);
-  EXPECT_THAT(result.err,
-              HasSubstr("warning: the tokenizer in " + (directory / "out").string() + " is removed: "));
-  EXPECT_FALSE(has_tokenizer(directory / "out"));
+  for (const char* file :
+       {"config.json", "vocab.json", "pytorch_model.bin", "pytorch_model-00001-of-00002.bin",
+        "classification.json", "bag_of_words.safetensors", "chat_template.jinja"}) {
+    std::filesystem::create_directory(directory / "out");
+    write_file(directory / "out" / file, "another's");
+    expect_failure(1, command({"--model", kDemo, "--output-dir", directory / "out"}),
+                   concat("out] holds ", file, ": choose another --output-dir"));
+    EXPECT_EQ(read_file(directory / "out" / file), "another's");
+    std::filesystem::remove_all(directory / "out");
+  }
 }
 
 TEST(QuantizeProgram, CountsTheBytesOfTheFilesThatHoldTheWeights) {

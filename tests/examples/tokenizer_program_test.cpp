@@ -117,6 +117,21 @@ TEST(TokenizerProgram, SaysWhatIsWrongWithItsInput) {
       "file/sub");
 }
 
+TEST(TokenizerProgram, WritesOverNoOtherTokenizer) {
+  const TempDir dir;
+  const std::vector<std::string> train = {"train", "--train-file", kCorpus,    "--vocab-size",
+                                          "300",   "--output-dir", dir / "out"};
+  write_file(dir / "config.json", "{}");  // of a network that is to be
+  std::filesystem::create_directory(dir / "out");
+  std::filesystem::rename(dir / "config.json", dir / "out/config.json");
+  ASSERT_EQ(run(train).status, 0);
+  const std::string before = read_file(dir / "out/tokenizer.json");
+  std::vector<std::string> again = train;
+  again[4] = "400";
+  expect_failure(1, command(again), "out] holds a tokenizer: choose another --output-dir");
+  EXPECT_EQ(read_file(dir / "out/tokenizer.json"), before);
+}
+
 TEST(TokenizerProgram, HelpsForEachCommand) {
   for (const std::vector<std::string>& words : {std::vector<std::string>{"--help"},
                                                 {"train", "--help"},
