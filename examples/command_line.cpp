@@ -93,9 +93,11 @@ std::vector<std::string> split_arguments(const CLI::App& app,
       arguments.emplace_back(argv[i]);
     else
       throw UsageError(gpt::concat(name, ": its value is missing, expected ", option->get_type_name()));
-    if (const std::string type = option->get_type_name();
-        arguments.back().empty() && (type == "DIR" || type == "FILE" || type == "PATH"))
-      throw UsageError(name + ": the path is empty");
+    const std::string type = option->get_type_name();
+    const bool names_path = type == "DIR" || type == "FILE" || type == "PATH";
+    if (arguments.back().empty() && names_path) throw UsageError(name + ": the path is empty");
+    if (arguments.back() == "-" && names_path && !is_input(option))  // no file of that name was meant
+      throw UsageError(name + ": - would be standard input or output, expected a path (./- is such a file)");
     if (arguments.back() == "-" && is_input(option)) {
       if (!reader.empty())  // would find nothing left
         throw UsageError(gpt::concat(reader == name ? gpt::concat(name, " is - twice")

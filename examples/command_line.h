@@ -102,7 +102,8 @@ class Option {
 };
 
 /// A program as its command line sees it: the options that it takes, and what --help says. What they fill or call must outlive
-/// the parsing. `type` names an option's value in --help; a value of type DIR or FILE may not be empty.
+/// the parsing. `type` names an option's value in --help; a value of type DIR, FILE or PATH may not be
+/// empty, nor "-" unless Option::is_input.
 class App {
  public:
   App(const std::string& name, const std::string& description, const std::string& footer);

@@ -65,11 +65,12 @@ void request_stop(int signal) {
   errno = saved;
 }
 
-/// Were standard input, output or error closed, the next file opened would take its place. What is written to a closed standard
-/// output fails as it would without: its place is taken by what cannot be written to.
+/// Were standard input, output or error closed, the next file opened would take its place. To read a closed standard input, or
+/// write to a closed output, fails as it would without: its place is taken by what cannot be read, or written to.
 void take_closed_streams() {
-  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
-    if (::fcntl(stream, F_GETFD) < 0) ::open("/dev/null", stream == STDOUT_FILENO ? O_RDONLY : O_RDWR);
+  for (const auto& [stream, mode] :
+       {std::pair(STDIN_FILENO, O_WRONLY), {STDOUT_FILENO, O_RDONLY}, {STDERR_FILENO, O_RDWR}})
+    if (::fcntl(stream, F_GETFD) < 0) ::open("/dev/null", mode);
 }
 
 /// Whether write() is to be called again after it failed, once a descriptor that does not block takes more.

@@ -138,13 +138,40 @@ TEST(StandardInput, IsForOneOptionAlone) {
   refused({GPT_TOKENIZER, "train", "--output-dir", directory / "out", "--train-file", "-", "--train-file",
            "text", "--train-file", "-"},
           "--train-file is - twice");
-  // A page that is called so.
-  const gpt::test::ProcessResult result =
-      gpt::test::Process({"/bin/sh", "-c", "cd \"$0\" && echo A | exec \"$@\"", directory.path(), GPT_EXPLAIN,
-                          "--model", model, "--prompt-file", "-", "--steps", "1", "--output", "-"})
-          .wait();
-  EXPECT_EQ(result.status, kDone) << result.err;
-  EXPECT_TRUE(std::filesystem::exists(directory / "-"));
+}
+
+TEST(StandardInput, IsNotMeantWhereNothingIsReadFromIt) {
+  const std::string model = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+  const gpt::test::TempDir directory;
+  for (const std::vector<std::string>& argv : std::vector<std::vector<std::string>>{
+           {GPT_EXPLAIN, "--model", model, "--prompt", "A", "--output", "-"},
+           {GPT_CONVERT, "--model", model, "--output", "-"},
+           {GPT_QUANTIZE, "--model", model, "--output-dir", "-"},
+           {GPT_FINETUNE, "--model", model, "--output-dir", "x", "--train-file", "-"},
+           {GPT_GENERATE, "--prompt", "A", "--model", "-"}}) {
+    std::vector<std::string> shell{"/bin/sh", "-c", "cd \"$0\" && exec \"$@\"", directory.path()};
+    shell.insert(shell.end(), argv.begin(), argv.end());
+    gpt::test::expect_failure(kUsage, shell,
+                              "error: " + argv[argv.size() - 2] + ": - would be standard input or output");
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+}
+
+TEST(StandardInput, IsAnErrorWhereItIsClosed) {
+  const std::string model = std::string(GPT_SOURCE_DIR) + "/examples/models/demo";
+  for (const std::vector<std::string>& argv : std::vector<std::vector<std::string>>{
+           {GPT_TOKENIZER, "encode", "--tokenizer", model},
+           {GPT_TOKENIZER, "decode", "--tokenizer", model, "--input-file", "-"},
+           {GPT_GENERATE, "--model", model, "--prompt-file", "-"},
+           {GPT_CHAT, "--model", model}}) {
+    std::vector<std::string> shell{"/bin/sh", "-c", "exec \"$@\" <&-", "sh"};
+    shell.insert(shell.end(), argv.begin(), argv.end());
+    gpt::test::expect_failure(kFailed, shell, "[standard input] cannot read: ");
+  }
+  const std::vector<std::string> reads_none{"/bin/sh", "-c",  "exec \"$@\" <&-", "sh", GPT_GENERATE,
+                                            "--model", model, "--prompt",        "A",  "--max-new-tokens",
+                                            "1"};
+  EXPECT_EQ(gpt::test::Process(reads_none).wait().status, kDone);
 }
 
 TEST(StandardInput, HasItsNameInMessages) {
