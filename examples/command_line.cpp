@@ -273,7 +273,7 @@ std::optional<std::string> App::parse(int argc, const char* const* argv) {
 
 std::string App::in_options(std::string_view message) const {
   for (const Option::Impl& o : impl_->options)
-    if (!o.setting.empty() && message.starts_with(o.setting + ' '))
+    if (!o.setting.empty() && o.option->count() > 0 && message.starts_with(o.setting + ' '))
       return gpt::concat(o.option->get_name(), message.substr(o.setting.size()));
   constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789_";
   const auto option_of = [&app = std::as_const(impl_->app)](std::string_view setting) {

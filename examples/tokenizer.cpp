@@ -95,8 +95,9 @@ asks for a line for each row; with --json, what is not UTF-8 becomes U+FFFD.)";
 
 void add_convert_options(program::App& app, ConvertRequest& r, bool encode) {
   app.add_text("--tokenizer", r.tokenizer, "DIR", "Directory of a tokenizer or checkpoint").required();
-  const program::Option given = encode ? app.add_text("--text", r.given, "TEXT", "The text")
-                                       : app.add_text("--ids", r.given, "IDS", "The ids");
+  program::Option given = encode ? app.add_text("--text", r.given, "TEXT", "The text")
+                                 : app.add_text("--ids", r.given, "IDS", "The ids");
+  if (!encode) given.sets("[decode] token id");
   app.add_text("--input-file", r.file, "FILE",
                encode ? "Read it from a file or pipe (standard input)"
                       : "Read them from a file or pipe (standard input)")
@@ -146,6 +147,12 @@ int train(TrainRequest& r) {
   std::vector<std::string> texts;
   for (const std::string& file : r.files) texts.push_back(program::read_all(file));
   const std::vector<std::string_view> views(texts.begin(), texts.end());
+  std::uint64_t bytes = 0;
+  for (const std::string_view text : views) bytes += text.size();
+  if (bytes == 0)
+    gpt::fail<gpt::FormatError>(program::input_name(r.files.front()),
+                                r.files.size() == 1 ? "is empty" : "and the others are empty",
+                                ": there is nothing to learn from");
   options.stop = interrupt.token();
   if (::isatty(STDERR_FILENO) != 0)
     options.on_progress = [](const gpt::BpeTrainingProgress& p) {
@@ -161,8 +168,6 @@ int train(TrainRequest& r) {
   std::filesystem::create_directories(r.output_dir, error);
   if (error) gpt::fail<gpt::IoError>(r.output_dir, "cannot make the directory: ", error.message());
   tokenizer.save(r.output_dir);
-  std::uint64_t bytes = 0;
-  for (const std::string_view text : views) bytes += text.size();
   const auto merges = tokenizer.model().merges.size();
   std::ostringstream out;
   if (r.json)
@@ -174,8 +179,10 @@ int train(TrainRequest& r) {
                .dump()
         << '\n';
   else
-    out << tokenizer.vocab_size() << " tokens, " << merges << " merges, from " << bytes << " bytes in "
-        << std::fixed << std::setprecision(2) << train_s << " s\n";
+    out << tokenizer.vocab_size() << " tokens, "
+        << program::counted(std::ssize(tokenizer.model().merges), "merge") << ", from " << bytes
+        << (bytes == 1 ? " byte in " : " bytes in ") << std::fixed << std::setprecision(2) << train_s
+        << " s\n";
   program::Output().write(out.str());
   return program::kDone;
 }
@@ -214,7 +221,7 @@ int encode(const ConvertRequest& r) {
   return program::kDone;
 }
 
-std::vector<gpt::TokenId> ids_of(std::string_view text) {
+std::vector<gpt::TokenId> ids_of(const ConvertRequest& r, std::string_view text) {
   constexpr std::string_view kBetween = " \t\r\n,";
   std::vector<gpt::TokenId> ids;
   for (;;) {
@@ -223,9 +230,12 @@ std::vector<gpt::TokenId> ids_of(std::string_view text) {
     const std::string_view word = text.substr(0, text.find_first_of(kBetween));
     gpt::TokenId id = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-    if (error != std::errc() || end != word.data() + word.size())
-      gpt::fail<gpt::FormatError>("ids", program::in_quotes(word),
-                                  " is no token id, expected a decimal number");
+    if (error != std::errc() || end != word.data() + word.size()) {
+      const std::string what =
+          gpt::concat(program::in_quotes(word), " is no token id, expected a decimal number");
+      if (r.given) throw program::UsageError("--ids: " + what);
+      gpt::fail<gpt::FormatError>(program::input_name(r.file.value_or("-")), what);
+    }
     ids.push_back(id);
     text.remove_prefix(word.size());
   }
@@ -233,10 +243,14 @@ std::vector<gpt::TokenId> ids_of(std::string_view text) {
 
 int decode(const ConvertRequest& r) {
   gpt::set_num_threads(r.threads);
-  const auto tokenizer = gpt::load_tokenizer(r.tokenizer, program::warn);
-  const std::string input = input_of(r);
   std::vector<std::vector<gpt::TokenId>> rows;
-  for (const std::string_view row : rows_of(r, input)) rows.push_back(ids_of(row));
+  const auto read = [&] {
+    const std::string input = input_of(r);
+    for (const std::string_view row : rows_of(r, input)) rows.push_back(ids_of(r, row));
+  };
+  if (r.given) read();  // the command line is judged before a file is read
+  const auto tokenizer = gpt::load_tokenizer(r.tokenizer, program::warn);
+  if (!r.given) read();
   const auto texts = tokenizer->decode_batch(rows, {.skip_special_tokens = r.skip_special_tokens});
   std::string out;
   if (r.json) {

@@ -98,6 +98,8 @@ TEST(TokenizerProgram, RefusesWrongCommandLines) {
       "both given");
   expect_usage_error({"encode", "--text", "x"}, "--tokenizer");
   expect_usage_error({"encode", "--tokenizer", kDemo, "--text", "x", "--input-file", "y"}, "--input-file");
+  for (const char* ids : {"1.5", "1 x2", "-1.5"})
+    expect_usage_error({"decode", "--tokenizer", "/nonexistent", "--ids", ids}, "error: --ids: \"");
   expect_usage_error({"decode", "--tokenizer", kDemo, "--text", "x"}, "\"--text\" is no option");
 }
 
@@ -108,9 +110,17 @@ TEST(TokenizerProgram, SaysWhatIsWrongWithItsInput) {
   EXPECT_FALSE(std::filesystem::exists(dir / "out"));
   expect_failure(1, command({"encode", "--tokenizer", dir.path().string(), "--text", "x"}),
                  "has no tokenizer");
-  expect_failure(1, command({"decode", "--tokenizer", kDemo, "--ids", "1 x2"}), "\"x2\" is no token id");
+  write_file(dir / "ids", "1 x2");
+  expect_failure(1, command({"decode", "--tokenizer", kDemo, "--input-file", dir / "ids"}),
+                 "ids] \"x2\" is no token id");
+  write_file(dir / "empty", "");
+  expect_failure(1, command({"train", "--train-file", dir / "empty", "--output-dir", dir / "out"}),
+                 "empty] is empty: there is nothing to learn from");
+  expect_failure(1, command({"train", "--train-file", "-", "--output-dir", dir / "out"}),
+                 "[standard input] is empty: there is nothing to learn from");
+  EXPECT_FALSE(std::filesystem::exists(dir / "out"));
   expect_failure(1, command({"decode", "--tokenizer", kDemo, "--ids", "99999999"}),
-                 "99999999 is out of range");
+                 "error: --ids 99999999 is out of range");
   write_file(dir / "file", "");
   expect_failure(
       1, command({"train", "--train-file", kCorpus, "--vocab-size", "300", "--output-dir", dir / "file/sub"}),
