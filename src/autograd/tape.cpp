@@ -61,6 +61,13 @@ void Tape::add_passing(std::initializer_list<ConstTensorView> inputs, ConstTenso
   rethrow_with_memory_errors("tape");
 }
 
+Tape::Again& Tape::last_passing(ConstTensorView y) {
+  if (again_.empty() || again_.back().y != y.raw())
+    fail<UnsupportedError>("tape", "how a result ", y.shape().to_string(),
+                           " is computed again is recorded, but it was not the last that was recorded");
+  return again_.back();
+}
+
 void Tape::observe(ConstTensorView x, TensorView gradient) try {
   require_like("an observed gradient", x, gradient);
   wanted_.insert(x.raw());

@@ -21,11 +21,13 @@ View rows_of(View x, const AdaptedRows& adapted) {
   return {x.raw() + adapted.row * row_bytes, x.dtype(), {adapted.rows, x.dim(1)}};
 }
 
-/// Whether attention over these rows takes so long that its result is kept for gradients rather than computed again: what that
-/// takes grows with the rows of a sequence, what else the block does with its features. Up to an eighth of them it is half a percent
-/// of a step, for a tenth of what the block keeps.
-bool is_long(std::span<const Segment> batch, std::int64_t width) {
-  return std::ranges::any_of(batch, [width](const Segment& s) { return s.rows > width / 8; });
+/// Whether the result of attention is computed again for gradients rather than kept: where that takes half a percent of a step at
+/// most (it grows with the rows of a sequence, what else a block does with its features), and not more memory than it saves
+/// (for keys are taken in groups of 16). Not where heads were pruned: the room is as wide as other blocks' results.
+bool passes(std::span<const Segment> batch, std::int64_t width, std::int64_t features) {
+  return width == features && std::ranges::all_of(batch, [features](const Segment& s) {
+           return s.rows >= 16 && s.rows <= features / 8;
+         });
 }
 
 }  // namespace
@@ -159,7 +161,8 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
     if (s.cache != nullptr) spans[i] = {s.row, s.rows, s.cache->positions(), s.cache->layer(layer_)};
   }
   const std::int64_t width = n_head_ * head_dim_;
-  const TensorView heads = context.take({x.dim(0), width}, is_long(batch, width), context.passing.heads);
+  const TensorView heads =
+      context.take({x.dim(0), width}, !passes(batch, width, x.dim(1)), context.passing.heads);
   if (context.attentions != nullptr)
     ops::attention_probabilities(
         qkv, {n_head_, head_dim_, scale_},

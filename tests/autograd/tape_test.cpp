@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gpt/autograd/ops.h"
+#include "gpt/ops/elementwise.h"
 #include "gpt/core/error.h"
 #include "gpt/ops/activation.h"
 #include "gpt/ops/layer_norm.h"
@@ -221,6 +222,34 @@ TEST_F(PassingTest, RefusesAGradientOfWhatNoOperationComputesAgain) {
         test::message_of<UnsupportedError>([&] { tape_.backward(); }),
         "[tape] a gradient needs a result [3, 8] that did not last, and that no operation computes again");
   }
+}
+
+TEST_F(PassingTest, TellsAResultFromWhatWasInItsPlace) {
+  const auto gradient = [&](bool pass) {
+    Tensor sum = Tensor::zeros({8}), n = Tensor::empty({3, 8}), y = Tensor::empty({3, 8});
+    tape_.watch(gamma_, sum);
+    if (pass) tape_.pass(n);
+    autograd::layer_norm(&tape_, x_, gamma_, beta_, 1e-5f, n, arena_);
+    const TensorView activated = pass ? n.view() : arena_.take({3, 8});
+    autograd::activation(&tape_, ops::Activation::kGeluNew, n, activated, arena_);
+    autograd::add(&tape_, activated, x_, y, arena_);
+    ops::zero(n);
+    if (!pass) autograd::layer_norm(nullptr, x_, gamma_, beta_, 1e-5f, n, arena_);
+    tape_.seed(y, random_tensor({3, 8}, 9));
+    tape_.backward();
+    return sum;
+  };
+  const Tensor expected = gradient(false);
+  EXPECT_TRUE(same_bits(gradient(true), expected));
+}
+
+TEST_F(PassingTest, RefusesToComputeAgainWhatWasNotTheLast) {
+  Tensor y = Tensor::empty({3, 8}), z = Tensor::empty({3, 8});
+  tape_.pass(y);
+  tape_.record_again(z, [](Arena&) {});  // which does not pass
+  EXPECT_EQ(
+      test::message_of<UnsupportedError>([&] { tape_.record_again(y, [](Arena&) {}); }),
+      "[tape] how a result [3, 8] is computed again is recorded, but it was not the last that was recorded");
 }
 
 class LoanTest : public TapeTest {

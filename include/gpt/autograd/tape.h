@@ -68,11 +68,10 @@ class Tape {
   /// Where a gradient needs what such a result was, it is computed again. Not for what record_recomputed() computes.
   void pass(ConstTensorView y);
   /// For an operation, right after record(): `again`, a Recomputation, computes the elements of its result y once more, to the
-  /// same bits, from what lasts. Does nothing unless y passes.
+  /// same bits, from what lasts. Does nothing unless y passes. Throws UnsupportedError when y was not the last to be recorded.
   template <class F>
   void record_again(ConstTensorView y, F again) {
-    if (!again_.empty() && again_.back().y == y.raw())
-      again_.back().compute = made<Recomputation>(std::move(again));
+    if (passing_.contains(y.raw())) last_passing(y).compute = made<Recomputation>(std::move(again));
   }
   /// Whether a part is being recomputed.
   bool recomputes() const noexcept { return recomputing_; }
@@ -150,6 +149,7 @@ class Tape {
   bool begin_step(std::initializer_list<ConstTensorView> inputs,
                   ConstTensorView output);  // whether it is wanted
   void add_step(ConstTensorView output, Backward backward);
+  Again& last_passing(ConstTensorView y);
   void add_passing(std::initializer_list<ConstTensorView> inputs, ConstTensorView output, std::size_t step);
 
   void replay(const std::stop_token& stop);
