@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/float_environment.h"
+#include "core/normal.h"
 #include "gpt/core/rng.h"
 
 namespace gpt::test {
@@ -17,9 +19,10 @@ Gpt2 random_network(const Gpt2Config& config, std::uint64_t seed, DType dtype) {
     const auto fan_in = static_cast<double>(shape.rank() == 2 ? shape[embedding ? 1 : 0] : 100);
     const double center = name.ends_with("weight") && shape.rank() == 1 ? 1.0 : 0.0;
     Tensor values = Tensor::empty(shape);
+    const DefaultFloatEnvironment environment;
     std::uint64_t i = 0;
     for (float& v : values.span<float>())
-      v = static_cast<float>(center + 1.5 / std::sqrt(fan_in) * rng.normal(i++));
+      v = static_cast<float>(center + 1.5 / std::sqrt(fan_in) * normal_here(rng, i++));
     tensor = values.to(dtype);
   });
   return network;
