@@ -208,10 +208,9 @@ Classifier::Classifier(Model model, std::vector<std::string> labels, ProblemType
   const DefaultFloatEnvironment environment;
   model_.network() = without_head(std::move(model_.network()));
   const Gpt2Config& config = model_.config();
-  pad_token_id_ = config.pad_token_id;
-  if (!pad_token_id_ && !config.eos_token_id.empty() && config.eos_token_id.front() >= 0 &&
-      config.eos_token_id.front() < config.vocab_size)
-    pad_token_id_ = config.eos_token_id.front();
+  const auto& eos = config.eos_token_id;
+  if (!config.pad_token_id && !eos.empty() && eos.front() >= 0 && eos.front() < config.vocab_size)
+    model_.network().set_special_tokens(config.bos_token_id, eos, eos.front());
   score_ = {.in = config.n_embd,
             .out = static_cast<std::int64_t>(labels_.size()),
             .layout = ops::WeightLayout::kOutIn,
@@ -224,8 +223,9 @@ Classifier::Classifier(Model model, std::vector<std::string> labels, ProblemType
 }
 
 std::span<const TokenId> Classifier::used(std::span<const TokenId> ids) const noexcept {
-  if (!pad_token_id_) return ids;
-  while (ids.size() > 1 && ids.back() == *pad_token_id_) ids = ids.first(ids.size() - 1);
+  const std::optional<TokenId>& pad = pad_token_id();
+  if (!pad) return ids;
+  while (ids.size() > 1 && ids.back() == *pad) ids = ids.first(ids.size() - 1);
   return ids;
 }
 
@@ -236,7 +236,7 @@ std::vector<TokenId> Classifier::encode(std::string_view text, std::int64_t max_
   std::vector<TokenId> ids = model_.tokenizer().encode(text, {.parse_special_tokens = false});
   if (truncated != nullptr) *truncated = ids.size() > most;
   if (ids.size() > most) ids.resize(most);
-  if (ids.empty()) ids.push_back(pad_token_id_.value_or(0));
+  if (ids.empty()) ids.push_back(pad_token_id().value_or(0));
   return ids;
 }
 

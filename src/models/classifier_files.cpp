@@ -112,7 +112,6 @@ Classifier Classifier::load(const fs::path& directory, const LoadOptions& option
     Classifier classifier(std::move(model), type);
     classifier.labels_ = std::move(labels);
     classifier.score_ = std::move(score);
-    classifier.pad_token_id_ = classifier.model_.config().pad_token_id;
     return classifier;
   });
 }
@@ -142,7 +141,6 @@ void Classifier::save(const fs::path& directory, const SaveOptions& options) con
       config.set_string_map("id2label", id2label);
       config.set_int_map("label2id", label2id);
       config.set_string("problem_type", name_of(problem_type_));
-      if (pad_token_id_) config.set_int("pad_token_id", *pad_token_id_);
     };
     model_.save_with_head(directory, options, {kScore, score_.values.view(), describe});
   });

@@ -96,6 +96,15 @@ TEST(Classifier, TakesTheModelsEndOfTextForPaddingWhereThereIsNone) {
   EXPECT_EQ(Classifier(model_of(config), {"a", "b"}).pad_token_id(), std::nullopt);
 }
 
+TEST(Classifier, HasThePaddingOfItsModel) {
+  Classifier classifier(model_of(tiny_config()), {"a", "b"});
+  classifier.model().network().set_special_tokens({}, {11}, 12);
+  EXPECT_EQ(classifier.pad_token_id(), 12);
+  const test::TempDir directory;
+  classifier.save(directory / "c");
+  EXPECT_EQ(Classifier::load(directory / "c").pad_token_id(), 12);
+}
+
 TEST(Classifier, IsSavedAndLoadedWithItsBits) {
   const test::TempDir directory;
   const Classifier saved = tiny_classifier(ProblemType::kMultiLabel);

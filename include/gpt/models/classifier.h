@@ -57,7 +57,7 @@ class Classifier {
   static Classifier load(const std::filesystem::path& directory, const LoadOptions& options = {});
 
   /// A model with a new head, N(0, initializer_range) as in transformers. The language model's own head goes, where it is not tied
-  /// to the embeddings. pad_token_id becomes the model's, or else its first eos_token_id. Throws ArgumentError: no labels, two of
+  /// to the embeddings. A model without a pad_token_id gets its first eos_token_id for one. Throws ArgumentError: no labels, two of
   /// the same name; one label, unless it is for regression or kMultiLabel.
   Classifier(Model model, std::vector<std::string> labels,
              ProblemType problem_type = ProblemType::kSingleLabel, std::uint64_t seed = 0);
@@ -72,7 +72,8 @@ class Classifier {
   /// id2label, in the order of the logits.
   const std::vector<std::string>& labels() const noexcept { return labels_; }
   std::int64_t num_labels() const noexcept { return score_.out; }
-  const std::optional<TokenId>& pad_token_id() const noexcept { return pad_token_id_; }
+  /// The model's (config.json), which Gpt2::set_special_tokens and align_special_tokens change.
+  const std::optional<TokenId>& pad_token_id() const noexcept { return model_.config().pad_token_id; }
   /// score.weight, [num_labels, D].
   ops::Weight& score() noexcept { return score_; }
   const ops::Weight& score() const noexcept { return score_; }
@@ -99,7 +100,6 @@ class Classifier {
   Model model_;
   ProblemType problem_type_;
   std::vector<std::string> labels_;
-  std::optional<TokenId> pad_token_id_;
   ops::Weight score_;
 };
 
