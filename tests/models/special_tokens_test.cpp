@@ -1,16 +1,18 @@
-// What a model's special tokens become with another tokenizer, by the rules of transformers' Trainer.
+// What a model's special tokens become with another tokenizer, much by the rules of transformers' Trainer.
 #include "gpt/models/special_tokens.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "gpt/core/error.h"
+#include "gpt/models/classifier.h"
 #include "gpt/text/byte_bpe.h"
 #include "models/tiny_models.h"
 #include "support/expect_error.h"
@@ -81,7 +83,8 @@ TEST(SpecialTokens, BecomeTheTokenizers) {
 }
 
 TEST(SpecialTokens, StayWhereTheyAgree) {
-  const std::string generation = R"({"eos_token_id": [5, 3], "temperature": 0.5})";
+  const std::string generation =
+      R"({"eos_token_id": [5, 3], "temperature": 0.5, "bos_token_id": 2, "pad_token_id": 4})";
   Model model = model_with({2, {5, 3}, 4}, kAll, generation);
   EXPECT_THAT(align(model), IsEmpty());
   EXPECT_THAT(model.config().eos_token_id, ElementsAreArray({5, 3}));
@@ -103,7 +106,7 @@ TEST(SpecialTokens, OfTheGenerationConfigKeepFormerEnds) {
 
   model = model_with({2, {3}, 4}, kAll, R"({"eos_token_id": 50256})");
   align(model);
-  EXPECT_EQ(model.generation_config()->dump(), "{\n  \"eos_token_id\": 3\n}\n");
+  EXPECT_EQ(model.generation_config()->get_int("eos_token_id"), 3);
   model = model_with({2, {3}, 4}, kAll, R"({"eos_token_id": null})");  // no token ends a text
   align(model);
   EXPECT_EQ(model.generation_config()->get_int("eos_token_id"), 3);
@@ -112,7 +115,7 @@ TEST(SpecialTokens, OfTheGenerationConfigKeepFormerEnds) {
 TEST(SpecialTokens, ThatTheTokenizerDoesNotNameStayIfTheyAreSpecial) {
   Model model =
       model_with({2, {5, 1}, 6}, {}, R"({"bos_token_id": 50256, "eos_token_id": [0, 5], "pad_token_id": 4})");
-  const std::string why = ": the tokenizer names none of the network's, and has no such special token";
+  const std::string why = ": the tokenizer names none, and has no such special token";
   EXPECT_THAT(align(model),
               ElementsAreArray({"eos_token_id changes from [5, 1] to 5" + why,
                                 "generation_config.json: eos_token_id changes from [0, 5] to 5" + why,
@@ -134,14 +137,59 @@ TEST(SpecialTokens, WithoutARowInTheNetworkAreNone) {
   large.added_tokens.push_back({.content = "<beyond>", .id = 8});
   large.eos_token = large.bos_token = large.pad_token = "<beyond>";
   model.set_tokenizer(std::make_shared<const ByteBpe>(std::move(large)));
-  EXPECT_THAT(align(model), IsEmpty());
+  const std::string why = ": the tokenizer's is 8, outside the vocabulary [0, 8)";
+  EXPECT_THAT(align(model), ElementsAreArray({"eos_token_id stays 3" + why, "bos_token_id stays 2" + why,
+                                              "pad_token_id stays 4" + why}));
   EXPECT_THAT(model.config().eos_token_id, ElementsAreArray({3}));
-  model.network().set_special_tokens(2, {3}, 8);  // as many checkpoints have it
+  model.network().set_special_tokens(8, {3, 8}, 8);  // as many checkpoints have it
   EXPECT_THAT(align(model), IsEmpty());
   EXPECT_EQ(model.config().pad_token_id, 8);
-  model.network().set_special_tokens(2, {3}, 9);
-  align(model);
+  model.network().set_special_tokens(8, {8}, 9);
+  EXPECT_THAT(align(model), ElementsAreArray({"pad_token_id changes from 9 to null" + why}));
   EXPECT_FALSE(model.config().pad_token_id);
+}
+
+TEST(SpecialTokens, BesideTheTokenizersAreSpecialOnes) {
+  // It is among them; the others are a word, nothing, and twice the same.
+  Model model =
+      model_with({2, {5, 0, 3, 5, 7}, 4}, kAll,
+                 R"({"bos_token_id": [5, 2], "eos_token_id": [1, 3, 3], "pad_token_id": [4, 4, 1]})");
+  align(model);
+  EXPECT_THAT(model.config().eos_token_id, ElementsAreArray({5, 3}));
+  EXPECT_EQ(model.generation_config()->dump(),
+            "{\n  \"bos_token_id\": 2,\n  \"eos_token_id\": 3,\n  \"pad_token_id\": 4\n}\n");
+}
+
+TEST(SpecialTokens, AreAddedToAGenerationConfigWithoutThem) {
+  // transformers takes none from config.json then: its texts would not end.
+  Model model = model_with({2, {5, 3}, 4}, kAll, R"({"temperature": 0.5})");
+  EXPECT_THAT(align(model),
+              ElementsAreArray(
+                  {"generation_config.json: eos_token_id changes from null to [5, 3]: the tokenizer's is 3",
+                   "generation_config.json: bos_token_id changes from null to 2: the tokenizer's is 2",
+                   "generation_config.json: pad_token_id changes from null to 4: the tokenizer's is 4"}));
+  EXPECT_THAT(*model.generation_config()->get_int_list("eos_token_id"), ElementsAreArray({5, 3}));
+  model = model_with({2, {5}, 4}, {}, R"({"temperature": 0.5})");  // nor does the tokenizer name any
+  EXPECT_THAT(align(model), IsEmpty());
+  EXPECT_FALSE(model.generation_config()->has("eos_token_id"));
+}
+
+TEST(SpecialTokens, StayWhereAWarningThrows) {
+  Model model = model_with({7, {7}, 7}, kAll, R"({"eos_token_id": 7})");
+  EXPECT_THROW(align_special_tokens(model, [](std::string_view) { throw std::bad_alloc(); }), std::bad_alloc);
+  EXPECT_THAT(model.config().eos_token_id, ElementsAreArray({7}));
+  EXPECT_EQ(model.generation_config()->get_int("eos_token_id"), 7);
+}
+
+TEST(SpecialTokens, OfAClassifierAreItsModels) {
+  Classifier classifier(model_with({7, {7}, 7}, kAll), {"good", "bad"});
+  EXPECT_EQ(classifier.pad_token_id(), 7);
+  align_special_tokens(classifier.model());
+  EXPECT_EQ(classifier.pad_token_id(), 4);
+  EXPECT_EQ(classifier.used(std::vector<TokenId>{0, 7, 4, 4}).size(), 2u);
+  const test::TempDir dir;
+  classifier.save(dir.path());
+  EXPECT_EQ(Classifier::load(dir.path()).pad_token_id(), 4);
 }
 
 TEST(SpecialTokens, OfACopyStay) {
