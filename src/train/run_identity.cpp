@@ -36,10 +36,19 @@ std::uint64_t rate_factors(const Gpt2& network, const std::function<double(std::
   return sum.value();
 }
 
+/// What the model's files say under the key: --tokenizer, or its absence, would change it without a change of the bits.
+std::string token_ids(std::string_view key, const HfConfig& config, const Model& model) {
+  const std::string ids = config.get_json(key).value_or("null");
+  const auto& generation = model.generation_config();
+  if (!generation || !generation->has(key)) return ids;
+  return concat(ids, " (generation_config.json: ", generation->get_json(key).value_or("null"), ")");
+}
+
 }  // namespace
 
 HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingArguments& a,
-                const Objective& objective, const Gpt2& network, std::int64_t steps) {
+                const Objective& objective, const Model& model, std::int64_t steps) {
+  const Gpt2& network = model.network();
   const Gpt2Config& config = network.config();
   HfConfig run{"run"};
   const auto set = [&](std::string_view name, const auto& value) { run.set_string(name, concat(value)); };
@@ -59,6 +68,10 @@ HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingAr
   set("scale_attn_by_inverse_layer_idx", static_cast<int>(config.scale_attn_by_inverse_layer_idx));
   set("tie_word_embeddings", static_cast<int>(config.tie_word_embeddings));
   set("n_embd", config.n_embd);
+  HfConfig ids{"ids"};  // as config.json says them
+  config.to_hf(ids);
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
+    set(key, token_ids(key, ids, model));
   set("vocab_size", config.vocab_size);
   set("resid_pdrop", config.resid_pdrop);
   set("embd_pdrop", config.embd_pdrop);

@@ -10,8 +10,8 @@ namespace gpt {
 
 inline constexpr std::int64_t kBatchSize = 8;  // per_device_train_batch_size where nothing is said
 
-/// Everything that the bits of a run depend on, by name.
+/// Everything that the bits of a run, and the files of its model, depend on, by name.
 HfConfig run_of(const Dataset& data, const Dataset* evaluation, const TrainingArguments& arguments,
-                const Objective& objective, const Gpt2& network, std::int64_t steps);
+                const Objective& objective, const Model& model, std::int64_t steps);
 
 }  // namespace gpt

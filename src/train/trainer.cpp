@@ -192,7 +192,7 @@ class Run {
         plan_(parameters_, a_, model.network().config().n_layer, total_steps_,
               [&](std::int64_t epoch) { return updates_of_epoch(train, a_, epoch); }),
         average_(parameters_, a_.ema_decay, begin_of_mean(a_, total_steps_)),
-        identity_(run_of(train, evaluation, arguments, objective, model.network(), total_steps_)) {
+        identity_(run_of(train, evaluation, arguments, objective, model, total_steps_)) {
     if (parameters_.adapter() != nullptr) parameters_.adapter()->begin_training(total_steps_);
     schedule_ = {.type = a_.lr_scheduler_type,
                  .warmup_steps = a_.warmup_steps,

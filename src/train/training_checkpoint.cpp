@@ -125,11 +125,13 @@ void require_same_run(const HfConfig& run, const HfConfig& saved, const fs::path
   // Of these there are fingerprints, which say nothing to who reads them.
   constexpr std::pair<std::string_view, std::string_view> kHashed[] = {
       {"data", "training data"}, {"evaluation_data", "evaluation data"}, {"initial_model", "model"}};
+  // Runs of before these were known go on with any.
+  constexpr std::string_view kNew[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
   std::vector<std::string> keys = run.keys();
   for (std::string& key : saved.keys()) keys.push_back(std::move(key));
   for (const std::string& key : keys) {
     const auto now = run.get_string(key), then = saved.get_string(key);
-    if (now == then) continue;
+    if (now == then || (!then && std::ranges::find(kNew, key) != std::end(kNew))) continue;
     const std::string here = now.value_or("none"), there = then.value_or("none");
     const auto hashed =
         std::ranges::find(kHashed, key, &std::pair<std::string_view, std::string_view>::first);

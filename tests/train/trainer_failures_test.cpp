@@ -227,6 +227,27 @@ TEST_F(FailingRun, IsResumedWithTheModelItWasBegunWith) {
               HasSubstr("the model is not that of the run in "));
 }
 
+TEST_F(FailingRun, IsResumedWithTheSpecialTokensItWasBegunWith) {
+  model_.network().set_special_tokens(1, {5}, {});
+  Trainer(model_, a_).fit(train_);
+  a_.resume_from_checkpoint = true;
+  Model other = small_model();
+  other.network().set_special_tokens(1, {6, 7}, {});
+  EXPECT_THAT(message_of<ArgumentError>([&] { Trainer(other, a_).fit(train_); }),
+              AllOf(HasSubstr("eos_token_id is [6,7], but the run in "), HasSubstr(" was made with 5")));
+  other.network().set_special_tokens(1, {5}, {});
+  other.set_generation_config(HfConfig::parse(R"({"eos_token_id": 6})", ""));
+  EXPECT_THAT(message_of<ArgumentError>([&] { Trainer(other, a_).fit(train_); }),
+              HasSubstr("eos_token_id is 5 (generation_config.json: 6), but the run in "));
+  // A version that wrote nothing of them goes on.
+  const fs::path file = a_.output_dir / "checkpoint-5/trainer_state.json";
+  HfConfig state = HfConfig::load(file), run = *state.get_object("run");
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) run.erase(key);
+  state.set_object("run", run);
+  state.save(file);
+  EXPECT_EQ(Trainer(other, a_).fit(train_).global_step, 5);
+}
+
 TEST(TotalSteps, AreThoseOfTransformers) {
   TrainingArguments a;
   a.per_device_train_batch_size = 1;
