@@ -1,6 +1,6 @@
 #include "models/gguf_tokenizer.h"
 
-#include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -81,8 +81,13 @@ std::vector<std::string> added_around(const GgufFile& file, std::string_view nam
 /// Throws UnsupportedError for what GGUF cannot say, or llama.cpp does otherwise.
 class Exporter {
  public:
-  Exporter(const ByteBpe& tokenizer, const Gpt2Config& config, std::string_view target)
-      : tokenizer_(tokenizer), model_(tokenizer.model()), config_(config), target_(target) {}
+  Exporter(const ByteBpe& tokenizer, const Gpt2Config& config, const std::optional<HfConfig>& generation,
+           std::string_view target)
+      : tokenizer_(tokenizer),
+        model_(tokenizer.model()),
+        config_(config),
+        generation_(generation),
+        target_(target) {}
 
   void write(GgufMetadata& metadata) {
     check_model();
@@ -92,20 +97,25 @@ class Exporter {
     metadata.set_strings(key_of("tokens"), tokens_);
     metadata.set_int32s(key_of("token_type"), types_);
     metadata.set_strings(key_of("merges"), merges());
-    const TokenId eos = eos_id();
-    const auto bos = tokenizer_.bos_token_id();
-    set_id(metadata, "bos", bos ? *bos : config_.bos_token_id.value_or(eos));
-    set_id(metadata, "eos", eos);
+    const TokenId eos = eos_id(), bos = bos_id(eos);
+    set_id(metadata, "eos", eos);  // first: it may be the bos, too
+    set_id(metadata, "bos", bos);
     if (const auto id = tokenizer_.unk_token_id()) set_id(metadata, "unknown", *id);
     if (const auto id = tokenizer_.pad_token_id()) set_id(metadata, "padding", *id);
-    set_around(metadata, "add_bos_token", model_.prefix_tokens, model_.bos_token);
-    set_around(metadata, "add_eos_token", model_.suffix_tokens, model_.eos_token);
+    set_around(metadata, "add_bos_token", model_.prefix_tokens, bos);
+    set_around(metadata, "add_eos_token", model_.suffix_tokens, eos);
   }
 
  private:
   template <class... Parts>
   [[noreturn]] void refuse(const Parts&... parts) const {
     fail<UnsupportedError>(target_, "cannot hold this tokenizer: ", parts...);
+  }
+
+  /// For ids of the model, which are no fault of the tokenizer's.
+  template <class... Parts>
+  [[noreturn]] void refuse_ids(const Parts&... parts) const {
+    fail<UnsupportedError>(target_, "cannot hold this model's tokens: ", parts...);
   }
 
   void check_model() const {
@@ -160,35 +170,61 @@ class Exporter {
     return merges;
   }
 
+  bool has(std::int64_t id) const noexcept { return id >= 0 && id < config_.vocab_size; }
+
+  /// Where generation finds the ids that end a text.
+  bool generation_ends() const { return generation_ && generation_->has("eos_token_id"); }
+  std::string_view end_source() const {
+    return generation_ends() ? "generation_config.json: " : "config.json: ";
+  }
+
   /// The one id that ends the model's texts, which one outside the vocabulary does not. Never the tokenizer's instead: it would
   /// end those that the model goes on with.
   TokenId eos_id() const {
-    std::vector<TokenId> ids = config_.eos_token_id;
-    std::erase_if(ids, [&](TokenId id) { return id < 0 || id >= config_.vocab_size; });
-    if (ids.size() > 1) refuse("eos_token_id are ", ids.size(), " tokens, and llama.cpp stops at one");
-    if (!ids.empty()) return ids.front();
+    std::vector<std::int64_t> ids(config_.eos_token_id.begin(), config_.eos_token_id.end());
+    if (generation_ends())
+      ids = generation_->get_int_list("eos_token_id").value_or(std::vector<std::int64_t>());
+    std::set<std::int64_t> ends;  // each once
+    for (const std::int64_t id : ids)
+      if (has(id)) ends.insert(id);
+    if (ends.size() > 1)
+      refuse_ids(end_source(), "eos_token_id are ", ends.size(), " tokens, and llama.cpp stops at one");
+    if (!ends.empty()) return static_cast<TokenId>(*ends.begin());
     const auto own = tokenizer_.eos_token_id();
-    refuse("the model has no eos_token_id in its vocabulary, and llama.cpp would take token 11 for it",
-           own ? concat("; the tokenizer's is ", *own) : std::string());
+    refuse_ids(
+        end_source(), "there is no eos_token_id in the vocabulary [0, ", config_.vocab_size,
+        "), and llama.cpp would take token 11 for it",
+        own ? concat("; align_special_tokens (gpt-convert --tokenizer) makes it the tokenizer's, ", *own)
+            : std::string());
+  }
+
+  /// The model's, too. It ends no text, so that where there is none in the vocabulary (transformers' default is 50256), another
+  /// will do, which llama.cpp must be given: it would take token 11.
+  TokenId bos_id(TokenId eos) const {
+    const auto bos = config_.bos_token_id;
+    return bos && has(*bos) ? *bos : tokenizer_.bos_token_id().value_or(eos);
   }
 
   void set_id(GgufMetadata& metadata, std::string_view name, TokenId id) const {
-    if (id < 0 || id >= config_.vocab_size || types_[static_cast<std::size_t>(id)] == kUnused)
-      refuse("the model's ", name, "_token_id ", id, " is none of its tokens");  // as reading it would
+    if (!has(id) || types_[static_cast<std::size_t>(id)] == kUnused)  // reading it would be refused
+      refuse_ids(name == "eos" ? end_source() : "config.json: ", name, "_token_id ", id,
+                 " is none of the tokenizer's tokens");
     metadata.set_uint32(concat(key_of(name), "_token_id"), static_cast<std::uint32_t>(id));
   }
 
+  /// `id`: the token that llama.cpp puts there.
   void set_around(GgufMetadata& metadata, std::string_view key, const std::vector<std::string>& tokens,
-                  const std::optional<std::string>& token) const {
-    if (!tokens.empty() && (tokens.size() > 1 || tokens.front() != token))
-      refuse(quote(tokens.front()),
-             " and perhaps more stand beside every text, expected one bos or eos token");
+                  TokenId id) const {
+    if (!tokens.empty() && (tokens.size() > 1 || tokenizer_.id_of(tokens.front()) != id))
+      refuse(quote(tokens.front()), " and perhaps more stand beside every text, expected token ", id,
+             " alone, which llama.cpp would put there");
     metadata.set_bool(key_of(key), !tokens.empty());
   }
 
   const ByteBpe& tokenizer_;
   ByteBpeModel model_;
   const Gpt2Config& config_;
+  const std::optional<HfConfig>& generation_;
   std::string_view target_;
   std::vector<std::string> tokens_;
   std::vector<std::int32_t> types_;
@@ -231,16 +267,15 @@ std::shared_ptr<const Tokenizer> read_gguf_tokenizer(
   }
 }
 
-void write_gguf_tokenizer(const Tokenizer* tokenizer, const Gpt2Config& config, std::string_view target,
-                          GgufMetadata& metadata) {
-  if (tokenizer == nullptr) {
+void write_gguf_tokenizer(const Model& model, std::string_view target, GgufMetadata& metadata) {
+  if (!model.has_tokenizer()) {
     metadata.set_string(key_of("model"), "none");
     return;
   }
-  const auto* const bpe = dynamic_cast<const ByteBpe*>(tokenizer);
+  const auto* const bpe = dynamic_cast<const ByteBpe*>(&model.tokenizer());
   if (bpe == nullptr)
     fail<UnsupportedError>(target, "can hold a byte-level BPE tokenizer only, as llama.cpp has it for gpt2");
-  Exporter(*bpe, config, target).write(metadata);
+  Exporter(*bpe, model.config(), model.generation_config(), target).write(metadata);
 }
 
 }  // namespace gpt

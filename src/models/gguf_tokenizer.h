@@ -15,7 +15,7 @@
 #include <string_view>
 
 #include "gpt/io/gguf.h"
-#include "gpt/models/gpt2_config.h"
+#include "gpt/models/model.h"
 #include "gpt/text/tokenizer.h"
 
 namespace gpt {
@@ -28,11 +28,10 @@ std::shared_ptr<const Tokenizer> read_gguf_tokenizer(const GgufFile& file,
 /// The id under the key "tokenizer.ggml.<name>_token_id", if there is one. Throws FormatError.
 std::optional<TokenId> gguf_token_id(const GgufFile& file, std::string_view name);
 
-/// Writes the tokenizer of a network, or that there is none. Throws UnsupportedError naming `target` and what llama.cpp would do
+/// Writes the tokenizer of a model, or that there is none. Throws UnsupportedError naming `target` and what llama.cpp would do
 /// otherwise: tokenizers of another kind, ways of splitting and matching it does not have, tokens beyond the network's
-/// vocabulary, no or several eos_token_id of `config` in the vocabulary; and ids there that are no tokens of the tokenizer,
-/// which read_gguf_tokenizer refuses.
-void write_gguf_tokenizer(const Tokenizer* tokenizer, const Gpt2Config& config, std::string_view target,
-                          GgufMetadata& metadata);
+/// vocabulary, no or several eos_token_id in the vocabulary, of generation_config.json or else of config.json; and ids there
+/// that are no tokens of the tokenizer, which read_gguf_tokenizer refuses. FormatError as gpt/models/gguf.h says.
+void write_gguf_tokenizer(const Model& model, std::string_view target, GgufMetadata& metadata);
 
 }  // namespace gpt

@@ -140,19 +140,8 @@ class TensorList {
   std::vector<GgufWeights> kinds_;
 };
 
-/// The network's, with the tokens that end a text where generation finds them: in generation_config.json first.
-Gpt2Config exported_config(const Model& model) {
-  Gpt2Config c = model.config();
-  const auto& generation = model.generation_config();
-  if (!generation || !generation->has("eos_token_id")) return c;
-  c.eos_token_id.clear();
-  for (const std::int64_t id : generation->get_int_list("eos_token_id").value_or(std::vector<std::int64_t>()))
-    c.eos_token_id.push_back(id >= 0 && id < c.vocab_size ? static_cast<TokenId>(id) : -1);
-  return c;
-}
-
 void save(const Model& model, const std::filesystem::path& path, const GgufSaveOptions& options) {
-  const Gpt2Config c = exported_config(model);
+  const Gpt2Config& c = model.config();
   const std::string target = path.string();
   refuse_what_runs_wrongly(c, target);
   TensorList list(options);
@@ -174,7 +163,7 @@ void save(const Model& model, const std::filesystem::path& path, const GgufSaveO
   set("attention.head_count", c.n_head);
   metadata.set_float32("gpt2.attention.layer_norm_epsilon", c.layer_norm_epsilon);
   if (!model.has_tokenizer()) set("vocab_size", c.vocab_size);
-  write_gguf_tokenizer(model.shared_tokenizer().get(), c, target, metadata);
+  write_gguf_tokenizer(model, target, metadata);
   AtomicFile file(path);
   write_gguf(file, metadata, list.tensors());
   file.commit();

@@ -232,9 +232,10 @@ TEST(ConvertProgram, WritesNoGgufWithoutAnEndOfText) {
   HfConfig config = HfConfig::load(dir / "m/config.json");
   config.set_null("eos_token_id");
   config.save(dir / "m/config.json");
-  expect_failure(
-      1, command({"--model", dir / "m", "--output", dir / "m.gguf"}),
-      "no eos_token_id in its vocabulary, and llama.cpp would take token 11 for it; the tokenizer's is 2047");
+  expect_failure(1, command({"--model", dir / "m", "--output", dir / "m.gguf"}),
+                 "config.json: there is no eos_token_id in the vocabulary [0, 2048), and llama.cpp would "
+                 "take token 11 for "
+                 "it; align_special_tokens (gpt-convert --tokenizer) makes it the tokenizer's, 2047");
   EXPECT_FALSE(std::filesystem::exists(dir / "m.gguf"));
   ASSERT_EQ(run({"--model", dir / "m", "--tokenizer", dir / "m", "--output", dir / "m.gguf"}).status, 0);
   EXPECT_EQ(Model::load(dir / "m.gguf").config().eos_token_id, std::vector<TokenId>{2047});

@@ -29,10 +29,11 @@ using test::model_of;
 using test::TempDir;
 using ::testing::ElementsAreArray;
 
-/// Ends at the tokenizer's <|end|>.
+/// Begins and ends at the tokenizer's <|end|>.
 Gpt2Config small_config() {
   Gpt2Config c = test::tiny_config();
   c.eos_token_id = {20};
+  c.bos_token_id = 20;
   return c;
 }
 
@@ -151,33 +152,59 @@ TEST(GgufTokenizer, EndsTextsOnlyWhereTheModelDoes) {
   // The tokenizer's would end texts that the model's own generation goes on with.
   for (const std::vector<TokenId>& none : {std::vector<TokenId>{}, {50256}, {97, -1}})
     refuse(model_that_ends(none),
-           {"x.gguf", "no eos_token_id in its vocabulary", "token 11", "the tokenizer's is 20"});
-  refuse(model_that_ends({20}, 20, R"({"eos_token_id": null})"), {"no eos_token_id"});
-  refuse(model_that_ends({20}, 20, R"({"eos_token_id": []})"), {"no eos_token_id"});
-  refuse(model_that_ends({20, 3}), {"eos_token_id are 2 tokens"});
+           {"x.gguf", "config.json: there is no eos_token_id in the vocabulary [0, 97)", "token 11",
+            "align_special_tokens", "makes it the tokenizer's, 20"});
+  for (const char* none : {R"({"eos_token_id": null})", R"({"eos_token_id": []})"})
+    refuse(model_that_ends({20}, 20, none), {"generation_config.json: there is no eos_token_id"});
+  refuse(model_that_ends({20, 3, 20}), {" config.json: eos_token_id are 2 tokens"});
   Model model = model_that_ends({});
   align_special_tokens(model);
   save_gguf(model, dir / "m.gguf");
   EXPECT_EQ(Model::load(dir / "m.gguf", no_warnings()).config().eos_token_id, std::vector<TokenId>{20});
-  save_gguf(model_that_ends({97, 20, 50256}), dir / "m.gguf");  // all but one end nothing
+  save_gguf(model_that_ends({97, 20, 50256, 20}), dir / "m.gguf");  // all but one end nothing
   EXPECT_EQ(Model::load(dir / "m.gguf", no_warnings()).config().eos_token_id, std::vector<TokenId>{20});
 }
 
 TEST(GgufTokenizer, RefusesIdsWithoutATokenWhichLoadingWould) {
   const TempDir dir;
-  ByteBpeModel nameless = tokenizer_model();
-  nameless.bos_token.reset();
   for (const TokenId id : {8, 95}) {  // between the tokens, and behind them
     expect_error<UnsupportedError>([&] { save_gguf(model_that_ends({id}), dir / "x.gguf"); },
-                                   {"x.gguf", concat("eos_token_id ", id, " is none of its tokens")});
-    Model model = model_that_ends({20}, id);
-    save_gguf(model, dir / "m.gguf");  // the tokenizer's bos goes first
-    EXPECT_EQ(Model::load(dir / "m.gguf", no_warnings()).config().bos_token_id, 20);
-    model.set_tokenizer(tokenizer_of(nameless));
-    expect_error<UnsupportedError>([&] { save_gguf(model, dir / "x.gguf"); },
-                                   {"x.gguf", concat("bos_token_id ", id, " is none of its tokens")});
+                                   {"x.gguf", concat("eos_token_id ", id, " is none of the tokenizer's")});
+    expect_error<UnsupportedError>(
+        [&] { save_gguf(model_that_ends({20}, id), dir / "x.gguf"); },
+        {"x.gguf", concat("config.json: bos_token_id ", id, " is none of the tokenizer's")});
   }
   EXPECT_FALSE(std::filesystem::exists(dir / "x.gguf"));
+}
+
+TEST(GgufTokenizer, BeginsTextsAsTheModelDoes) {
+  const TempDir dir;
+  const auto saved = [&](const Model& model) {
+    save_gguf(model, dir / "m.gguf");
+    return Model::load(dir / "m.gguf", no_warnings()).config().bos_token_id;
+  };
+  EXPECT_EQ(saved(model_that_ends({20}, 3)), 3);  // not with the tokenizer's
+  ByteBpeModel other = tokenizer_model();
+  other.bos_token = "<pad>";
+  ByteBpeModel nameless = tokenizer_model();
+  nameless.bos_token.reset();
+  for (const TokenId none : {50256, -1}) {  // which is used for nothing
+    Model model = model_that_ends({20}, none);
+    model.set_tokenizer(tokenizer_of(other));
+    EXPECT_EQ(saved(model), model.tokenizer().bos_token_id());
+    model.set_tokenizer(tokenizer_of(nameless));
+    EXPECT_EQ(saved(model), 20);
+  }
+  // llama.cpp would put the model's before every text, and behind it.
+  ByteBpeModel around = tokenizer_model();
+  around.prefix_tokens = {"<|end|>"};
+  Model model = model_that_ends({20}, 3);
+  model.set_tokenizer(tokenizer_of(around));
+  expect_error<UnsupportedError>([&] { saved(model); }, {"<|end|>", "expected token 3 alone"});
+  std::swap(around.prefix_tokens, around.suffix_tokens);
+  model = model_that_ends({3});
+  model.set_tokenizer(tokenizer_of(around));
+  expect_error<UnsupportedError>([&] { saved(model); }, {"<|end|>", "expected token 3 alone"});
 }
 
 TEST(GgufTokenizer, EndsWhereTheGenerationConfigSays) {
@@ -188,7 +215,11 @@ TEST(GgufTokenizer, EndsWhereTheGenerationConfigSays) {
   save_gguf(with(R"({"bos_token_id": 20})"), dir / "m.gguf");
   EXPECT_EQ(GgufFile(dir / "m.gguf").get_unsigned("tokenizer.ggml.eos_token_id"), 3u);
   expect_error<UnsupportedError>([&] { save_gguf(with(R"({"eos_token_id": [20, 3]})"), dir / "x.gguf"); },
-                                 {"x.gguf", "eos_token_id are 2 tokens"});
+                                 {"x.gguf", "generation_config.json: eos_token_id are 2 tokens"});
+  save_gguf(with(R"({"eos_token_id": [20, 20]})"), dir / "m.gguf");
+  EXPECT_EQ(GgufFile(dir / "m.gguf").get_unsigned("tokenizer.ggml.eos_token_id"), 20u);
+  expect_error<FormatError>([&] { save_gguf(with(R"({"eos_token_id": "</s>"})"), dir / "x.gguf"); },
+                            {"generation_config.json", "eos_token_id"});
 }
 
 }  // namespace

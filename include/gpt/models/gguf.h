@@ -33,9 +33,12 @@ struct GgufSaveOptions {
 /// run wrongly: an activation other than gelu_new, gelu_pytorch_tanh and gelu_fast, scale_attn_weights false,
 /// scale_attn_by_inverse_layer_idx true, more than 512 layers, pruned_heads, tokenizers that it has not (see README), and with
 /// a tokenizer no or several eos_token_id in the vocabulary (of generation_config.json where it has the key, null included, or
-/// else of config.json: align_special_tokens makes it the tokenizer's); an eos_token_id or bos_token_id that is no token of the
-/// tokenizer, which loading refuses; matrices that no block type holds. NumericError for weights beyond float16's range;
-/// IoError as AtomicFile; ShapeError for a network whose weights were never set; MemoryError; CancelledError.
+/// else of config.json: align_special_tokens makes it the tokenizer's); an eos_token_id or bos_token_id in the vocabulary that is
+/// no token of the tokenizer, which loading refuses; matrices that no block type holds. FormatError for an eos_token_id in
+/// generation_config.json that is no integer. NumericError for weights beyond float16's range; IoError as AtomicFile; ShapeError
+/// for a network whose weights were never set; MemoryError; CancelledError.
+/// Ids are the model's. Without a bos_token_id in the vocabulary, which nothing uses, it is the tokenizer's or else the
+/// eos_token_id; without a tokenizer there are none.
 void save_gguf(const Model& model, const std::filesystem::path& path, const GgufSaveOptions& options = {});
 
 }  // namespace gpt
