@@ -168,14 +168,17 @@ void take_tokenizer(gpt::Model& model, const std::string& directory) {
   gpt::align_special_tokens(model, program::warn);
 }
 
-/// Of what generation_config.json says, GGUF holds the end of text, and llm.c nothing.
+/// Of what generation_config.json says, GGUF holds the end of text, beside a tokenizer alone, and llm.c nothing.
 void warn_of_lost_settings(const gpt::Model& model, Format to) {
+  const bool ends = to == Format::kGguf && model.has_tokenizer();
+  if (to == Format::kGguf && !ends && !model.config().eos_token_id.empty())
+    program::warn("config.json: eos_token_id has no place in GGUF without a tokenizer and is left out");
   if (to == Format::kHuggingFace || !model.generation_config()) return;
   constexpr std::string_view kWithoutEffect[] = {"_from_model_config", "bos_token_id", "pad_token_id",
                                                  "transformers_version"};
   for (const std::string& key : model.generation_config()->unread_keys())
     if (std::find(std::begin(kWithoutEffect), std::end(kWithoutEffect), key) == std::end(kWithoutEffect) &&
-        !(to == Format::kGguf && key == "eos_token_id"))
+        !(ends && key == "eos_token_id"))
       program::warn(gpt::concat("generation_config.json: ", key, " has no place in ", title_of(to),
                                 " and is left out"));
 }

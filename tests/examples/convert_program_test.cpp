@@ -247,6 +247,21 @@ TEST(ConvertProgram, WritesNoGgufWithoutAnEndOfText) {
   EXPECT_EQ(Model::load(dir / "m.gguf").config().eos_token_id, std::vector<TokenId>{2047});
 }
 
+TEST(ConvertProgram, SaysThatTheEndOfTextIsLostWithoutATokenizer) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "m");
+  for (const std::string file : {"config.json", "model.safetensors"})
+    std::filesystem::copy_file(kDemo + "/" + file, dir / ("m/" + file));
+  write_file(dir / "m/generation_config.json", R"({"eos_token_id": 3})");
+  const ProcessResult result = run({"--model", dir / "m", "--output", dir / "m.gguf"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err,
+              HasSubstr("warning: config.json: eos_token_id has no place in GGUF without a tokenizer"));
+  EXPECT_THAT(result.err,
+              HasSubstr("warning: generation_config.json: eos_token_id has no place in GGUF and"));
+  EXPECT_THAT(Model::load(dir / "m.gguf").config().eos_token_id, ::testing::IsEmpty());
+}
+
 TEST(ConvertProgram, SaysThatATokenizerIsTooLarge) {
   const TempDir dir;
   HfConfig file;
