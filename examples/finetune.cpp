@@ -271,9 +271,13 @@ gpt::Model make_model(const Request& r, std::stop_token stop) {
   std::shared_ptr<const gpt::Tokenizer> tokenizer;
   if (r.tokenizer) tokenizer = gpt::load_tokenizer(*r.tokenizer, program::warn);
   std::optional<gpt::Model> model;
+  bool other = false;  // than the model's own: the tokenizer, or an id
   if (r.model) {
     model = gpt::Model::load(*r.model, {.on_warning = program::warn, .stop = stop});
-    if (tokenizer) model->set_tokenizer(tokenizer);
+    if (tokenizer) {
+      other = !model->has_tokenizer() || model->tokenizer().fingerprint() != tokenizer->fingerprint();
+      model->set_tokenizer(tokenizer);
+    }
   } else {
     gpt::HfConfig file = gpt::HfConfig::load(*r.config);
     gpt::Gpt2 network(gpt::Gpt2Config::from_hf(file, program::warn));
@@ -286,7 +290,15 @@ gpt::Model make_model(const Request& r, std::stop_token stop) {
   if (model->tokenizer().vocab_size() > c.vocab_size)
     gpt::fail<gpt::ArgumentError>("tokenizer", "has ", model->tokenizer().vocab_size(),
                                   " tokens, expected at most vocab_size = ", c.vocab_size);
-  if (tokenizer) gpt::align_special_tokens(*model, program::warn);  // its own stays as its maker set it
+  if (!tokenizer) return std::move(*model);  // its own ids stay as their maker set them
+  gpt::align_special_tokens(*model, [&other](std::string_view message) {
+    program::warn(message);
+    other = true;
+  });
+  if (r.lora.use_peft && other)
+    program::warn(gpt::concat("an adapter holds no tokenizer and no ids, and ", *r.model,
+                              " keeps its own: gpt-convert --model ", *r.model, " --adapter ", r.output_dir,
+                              " --tokenizer ", *r.tokenizer, " writes a model with these"));
   return std::move(*model);
 }
 
