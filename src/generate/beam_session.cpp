@@ -62,9 +62,9 @@ void BeamSession::search(std::size_t index, std::vector<GenerateResult>& results
   work.index = index;
   work.prompt = prompts_[index];
   work.max_new_tokens = max_new_tokens_[index];
+  const BeamSearch at_prompt(search_options(settings_.options, work.max_new_tokens), work.prompt);
   for (std::int64_t i = 0; i < settings_.options.num_beam_groups.value_or(1); ++i)
-    work.groups.push_back(
-        {BeamSearch(search_options(settings_.options, work.max_new_tokens), work.prompt), {}});
+    work.groups.push_back({.search = at_prompt, .other = at_prompt, .caches = {}});
   FinishReason reason = FinishReason::kLength;
   auto start = std::chrono::steady_clock::now();
   bool computed = unless_stopped([&] { prefill(work); }) && choose(work, true);
@@ -121,8 +121,10 @@ void BeamSession::prefill(Work& work) {
 void BeamSession::feed(Work& work) {
   std::vector<Chunk> batch;
   for (Group& group : work.groups) {
+    if (group.search.done()) continue;
+    hand_on(work, group);
     const auto beams = group.search.beams();
-    for (std::size_t b = 0; !group.search.done() && b < beams.size(); ++b)
+    for (std::size_t b = 0; b < beams.size(); ++b)
       batch.push_back({.ids = std::span(beams[b].tokens).last(1),
                        .cache = &group.caches[b],
                        .adapter = settings_.options.adapter.get()});
@@ -145,25 +147,27 @@ bool BeamSession::choose(Work& work, bool first) {
       if (!eos.empty()) work.chosen.insert(work.chosen.end(), group.search.options().num_beams, eos.front());
       continue;
     }
-    const std::vector<BeamSearch::Beam> before(group.search.beams().begin(), group.search.beams().end());
-    sums_.resize(before.size() * vocab_size);
-    for (std::size_t b = 0; b < before.size(); ++b) {
+    const auto beams = group.search.beams();
+    sums_.resize(beams.size() * vocab_size);
+    for (std::size_t b = 0; b < beams.size(); ++b) {
       if (stop.stop_requested()) return false;  // of many beams, a step takes seconds
       const auto sums = std::span(sums_).subspan(b * vocab_size, vocab_size);
-      continue_beam(work, before[b], rows.subspan(first ? 0 : row++ * vocab_size, vocab_size), sums);
+      continue_beam(work, beams[b], rows.subspan(first ? 0 : row++ * vocab_size, vocab_size), sums);
     }
     const std::size_t count = group.search.candidates_per_step();
     if (*settings_.options.do_sample) {
-      const std::uint64_t position = before[0].tokens.size();
-      if (!draw_candidates(sums_, before.size(), count, rng_, position * count, stop, weights_, candidates_))
+      const std::uint64_t position = beams[0].tokens.size();
+      if (!draw_candidates(sums_, beams.size(), count, rng_, position * count, stop, weights_, candidates_))
         return false;
     } else {
-      best_candidates(sums_, before.size(), count, candidates_);
+      best_candidates(sums_, beams.size(), count, candidates_);
     }
-    group.search.advance(candidates_);
-    for (const BeamSearch::Beam& beam : group.search.beams()) work.chosen.push_back(beam.tokens.back());
-    if (!group.search.done() && !hand_on(work, group, before)) return false;
+    group.other = group.search;
+    group.other.advance(candidates_);
+    for (const BeamSearch::Beam& beam : group.other.beams()) work.chosen.push_back(beam.tokens.back());
   }
+  for (Group& group : work.groups)
+    if (!group.search.done()) std::swap(group.search, group.other);
   return true;
 }
 
@@ -186,19 +190,21 @@ void BeamSession::continue_beam(const Work& work, const BeamSearch::Beam& beam, 
                        beam.tokens.size());
 }
 
-bool BeamSession::hand_on(Work& work, Group& group, std::span<const BeamSearch::Beam> before) {
-  const std::stop_token& stop = settings_.options.stop;
-  const auto beams = group.search.beams();
+void BeamSession::hand_on(Work& work, Group& group) {
+  const auto unless_stop = [&stop = settings_.options.stop] {
+    if (stop.stop_requested()) fail<CancelledError>("generate", "the search was cancelled");
+  };
+  const auto beams = group.search.beams(), before = group.other.beams();
   std::vector<nn::KvCache> caches(beams.size());
   if (group.caches.empty()) {  // behind the prompt: one set of rows for all
     for (nn::KvCache& cache : caches) {
-      if (stop.stop_requested()) return false;
+      unless_stop();
       cache = model_->network().make_cache(work.prompt_cache.capacity(), work.prompt_cache.dtype(),
                                            settings_.options.adapter.get());
       cache.copy_from(work.prompt_cache, 0);
     }
     group.caches = std::move(caches);
-    return true;
+    return;
   }
   std::vector<std::optional<std::size_t>> heir(before.size());  // the beam that takes the cache itself
   for (std::size_t b = 0; b < beams.size(); ++b)
@@ -208,7 +214,7 @@ bool BeamSession::hand_on(Work& work, Group& group, std::span<const BeamSearch::
     }
   std::size_t spare = 0;  // a beam whose cache nobody took
   for (std::size_t b = 0; b < beams.size(); ++b) {
-    if (stop.stop_requested()) return false;
+    unless_stop();
     const std::size_t parent = beams[b].parent;
     if (heir[parent] == b) continue;
     std::size_t same = 0;
@@ -223,7 +229,6 @@ bool BeamSession::hand_on(Work& work, Group& group, std::span<const BeamSearch::
     caches[b].copy_from(caches[*heir[parent]], static_cast<std::int64_t>(same));
   }
   group.caches = std::move(caches);
-  return true;
 }
 
 GenerateResult BeamSession::to_result(const Work& work, BeamSearch::Hypothesis hypothesis) {

@@ -31,8 +31,9 @@ class BeamSession {
   /// Beams that compete with one another.
   struct Group {
     BeamSearch search;
-    std::vector<nn::KvCache>
-        caches;  // caches[b] holds all tokens of beam b but the last; empty until the first step
+    BeamSearch other;  // a step ahead while the step is chosen, a step behind until the caches have followed
+    // caches[b] holds all tokens of beam b but the last; empty at the prompt.
+    std::vector<nn::KvCache> caches;
   };
   /// The search for one prompt.
   struct Work {
@@ -48,17 +49,17 @@ class BeamSession {
   void search(std::size_t index, std::vector<GenerateResult>& results);
   /// Feeds the prompt. Its last row of logits is that of every beam.
   void prefill(Work& work);
-  /// Feeds the last token of every beam that goes on.
+  /// Feeds the last token of every beam that goes on, in the caches of those that they continue.
   void feed(Work& work);
-  /// Chooses from the logits what goes on. `first`: they are one row for all. False when it was stopped: some groups
-  /// may have taken the step then.
+  /// Chooses from the logits what goes on. `first`: they are one row for all. False when it was stopped: no group
+  /// has taken the step then.
   bool choose(Work& work, bool first);
   /// The sums of a beam continued by each token, from its logits.
   void continue_beam(const Work& work, const BeamSearch::Beam& beam, std::span<const float> logits,
                      std::span<double> sums);
   /// Gives every beam of the group the cache of the beam that it continues, copying only where that has several continuations.
-  /// False when it was stopped: caches are missing then.
-  bool hand_on(Work& work, Group& group, std::span<const BeamSearch::Beam> before);
+  /// Throws CancelledError when it was stopped: caches are missing then.
+  void hand_on(Work& work, Group& group);
   GenerateResult to_result(const Work& work, BeamSearch::Hypothesis hypothesis);
   void add_log_probs(GenerateResult& result);
 

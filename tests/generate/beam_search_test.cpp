@@ -341,6 +341,34 @@ TEST(BeamGeneration, ACancelledSearchGivesWhatItHas) {
   EXPECT_EQ(none[0].finish_reason, FinishReason::kCancelled);
 }
 
+// Two beams, and in both steps both are looked at: call 2 n is the last of step n, where it can only be taken whole.
+TEST(BeamGeneration, ACancelledStepIsTakenByAllGroupsAndCountedOrByNone) {
+  const Model model = tiny_model();
+  for (const std::int64_t groups : {1, 2}) {
+    for (const int last : {1, 2, 3, 4, 9, 10, 11, 12}) {
+      std::stop_source source;
+      GenerateOptions options{.max_new_tokens = 20,
+                              .num_return_sequences = 2,
+                              .num_beams = 2,
+                              .num_beam_groups = groups,
+                              .eos_token_id = Ids{},
+                              .stop = source.get_token()};
+      if (groups > 1) options.diversity_penalty = 0.5;
+      options.logits_processor = [&, calls = 0](std::span<double>, const DecodingStep&) mutable {
+        if (++calls == last) source.request_stop();
+      };
+      const auto steps = static_cast<std::size_t>(last / 2);
+      for (const GenerateResult& result : all(model, options)) {
+        SCOPED_TRACE(testing::Message() << groups << " groups, call " << last);
+        EXPECT_EQ(result.finish_reason, FinishReason::kCancelled);
+        EXPECT_EQ(result.ids.size(), steps);
+        EXPECT_EQ(result.score.has_value(), steps > 0);
+        EXPECT_EQ(result.timing.decode_tokens, steps > 0 ? static_cast<std::int64_t>(steps) - 1 : 0);
+      }
+    }
+  }
+}
+
 TEST(BeamGeneration, RefusesWhatDoesNotGoWithIt) {
   const Model model = tiny_model();
   const Generator generator(model);
