@@ -34,7 +34,7 @@ struct SetHash {
 class Determinizer {
  public:
   Determinizer(const Rules& rules, Automaton& out)
-      : nfa_(build_nfa(rules)), source_(rules.source()), why_nothing_(rules.why_nothing()), out_(out) {}
+      : rules_(rules), nfa_(build_nfa(rules)), source_(rules.source()), out_(out) {}
 
   void run() {
     find_classes();
@@ -48,9 +48,7 @@ class Determinizer {
     }
     check_left_recursion();
     const std::vector<bool> live = find_live();
-    if (!live[out_.starts_[0]])
-      fail<ArgumentError>(source_, "admits no text at all: ",
-                          why_nothing_.empty() ? "every way through it is without an end" : why_nothing_);
+    if (!live[out_.starts_[0]]) fail<ArgumentError>(source_, "admits no text at all", rules_.why_no_text());
     cut(live);
   }
 
@@ -288,8 +286,9 @@ class Determinizer {
     out_ = std::move(out);
   }
 
+  const Rules& rules_;
   const Nfa nfa_;
-  const std::string source_, why_nothing_;
+  const std::string source_;
   Automaton& out_;
   Nfa::State end_ = 0;  // of the machine at work
   std::uint32_t rule_ = 0;

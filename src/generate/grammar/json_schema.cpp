@@ -151,13 +151,6 @@ class SchemaGrammar {
 
   Node number(const Demands& demands, bool integers) {
     if (demands.low.empty() && demands.high.empty()) return integers ? json_.integer() : json_.number();
-    for (const Demands::Bound& low : demands.low)
-      for (const Demands::Bound& high : demands.high) {
-        const double a = *low.value.to_double(), b = *high.value.to_double();
-        if (a > b || (a == b && !(low.is_inclusive && high.is_inclusive)))
-          rules_.say_why_nothing(
-              concat(quote(low.pointer), " is ", a, ", and ", quote(high.pointer), " ", b));
-      }
     return add_number_range(rules_, tightest(demands.low, false, integers),
                             tightest(demands.high, true, integers), integers);
   }
@@ -245,11 +238,7 @@ class SchemaGrammar {
       refuse(format.pointer, concat("the format ", quote(format.text)));
     }
     const std::uint32_t most = limit(demands.max_length, demands, "characters");
-    if (demands.min_length > most) {
-      rules_.say_why_nothing(
-          concat(quote(demands.pointer), " has minLength ", demands.min_length, " and maxLength ", most));
-      return rules_.choice({});
-    }
+    if (demands.min_length > most) return rules_.choice({});
     return json_.string(limit(demands.min_length, demands, "characters"), most);
   }
 
@@ -258,10 +247,7 @@ class SchemaGrammar {
     for (const auto& part : demands.items) prefix = std::max(prefix, part->prefix.size());
     const std::uint32_t least = limit(demands.min_items, demands, "elements"),
                         most = limit(demands.max_items, demands, "elements");
-    if (most < least) {
-      rules_.say_why_nothing(concat(quote(demands.pointer), " has minItems ", least, " and maxItems ", most));
-      return rules_.choice({});
-    }
+    if (most < least) return rules_.choice({});
     Rules::List list;
     list.is_prefix = true;
     // Those that are counted one by one; behind them only the others' schema is left.

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "core/quote.h"
 #include "gpt/core/error.h"
 
 namespace gpt::generate {
@@ -58,6 +59,40 @@ Rules::Node Rules::list(List list) {
 Rules::Rule Rules::declare(std::string name) {
   rules_.push_back({std::move(name)});
   return static_cast<Rule>(rules_.size() - 1);
+}
+
+std::optional<Rules::Rule> Rules::without_text(bool in_alternatives) const {
+  struct Place {
+    Rule rule;
+    Node node;
+  };
+  std::vector<bool> seen(nodes_.size());
+  std::vector<Place> to_do{{root_, body(root_)}};
+  while (!to_do.empty()) {
+    const auto [rule, node] = to_do.back();
+    to_do.pop_back();
+    if (seen[node]) continue;
+    seen[node] = true;
+    const Expression& e = nodes_[node];
+    const bool is_choice = e.kind == Kind::kChoice;
+    if (is_choice && e.parts.empty()) return rule;
+    if (e.kind == Kind::kSet && sets_[e.index].ranges().empty()) return rule;
+    if (e.kind == Kind::kCall) to_do.push_back({e.index, body(e.index)});
+    if (e.kind == Kind::kSequence || (e.kind == Kind::kRepeat && e.least > 0) ||
+        (is_choice && in_alternatives))
+      for (const Node part : e.parts) to_do.push_back({rule, part});
+    if (e.kind != Kind::kList) continue;
+    const List& list = lists_[e.index];
+    for (std::size_t i = 0; i < list.items.size(); ++i)
+      if (list.required[i]) to_do.push_back({rule, list.items[i]});
+  }
+  return std::nullopt;
+}
+
+std::string Rules::why_no_text() const {
+  if (const auto rule = without_text(false)) return concat(": nothing is left for ", quote(name(*rule)));
+  // Where no part is without a text by itself, only calls that lead back can be the cause.
+  return without_text(true) ? "" : ": every way through it is without an end";
 }
 
 }  // namespace gpt::generate

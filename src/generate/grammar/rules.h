@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,13 +63,7 @@ class Rules {
   Rule declare(std::string name);
   void define(Rule rule, Node body) { rules_[rule].body = body; }
   void set_root(Rule rule) noexcept { root_ = rule; }
-  /// Why a part has no text, to be told where the whole has none. The first that is said stays.
-  void say_why_nothing(std::string why) {
-    if (why_nothing_.empty()) why_nothing_ = std::move(why);
-  }
-
   const std::string& source() const noexcept { return source_; }
-  const std::string& why_nothing() const noexcept { return why_nothing_; }
   Rule root() const noexcept { return root_; }
   std::size_t size() const noexcept { return rules_.size(); }
   const std::string& name(Rule rule) const noexcept { return rules_[rule].name; }
@@ -77,14 +72,19 @@ class Rules {
   const CharSet& set_at(std::uint32_t index) const noexcept { return sets_[index]; }
   const List& list_at(std::uint32_t index) const noexcept { return lists_[index]; }
 
+  /// Where there is no text: the cause, as the end of a sentence. Empty when it is not one alone.
+  std::string why_no_text() const;
+
  private:
   Node add(Expression expression);
+  /// A rule with an expression that nothing fits and that no text can do without, or none of some alternatives.
+  std::optional<Rule> without_text(bool in_alternatives) const;
 
   struct Named {
     std::string name;
     Node body = kNone;
   };
-  std::string source_, why_nothing_;
+  std::string source_;
   Rule root_ = 0;
   std::vector<Named> rules_;
   std::vector<Expression> nodes_;
