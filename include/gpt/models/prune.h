@@ -31,7 +31,7 @@ struct PruneOptions {
   /// The part of the weights of every output of a dense layer that become zero, rounded down; of equal ones the first. 0 to 1.
   double sparsity = 0.5;
   /// Of every `of_each` inputs in a row, keep the `keep` that matter most (2:4), instead of a part of all. 0: not. The inputs at
-  /// the end that make no whole group stay; a matrix of which all would stay is refused.
+  /// the end that make no whole group stay. A pattern for which no matrix has a whole group is refused.
   std::int64_t keep = 0, of_each = 0;
   /// For kWanda: a text like those the network will see, some thousand tokens, cut into sequences of n_positions.
   std::span<const TokenId> calibration = {};
