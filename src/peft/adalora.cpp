@@ -150,22 +150,20 @@ std::shared_ptr<AdaLoraAdapter> AdaLoraAdapter::from_config(
     const Gpt2& network, const HfConfig& file, const std::function<void(std::string_view)>& on_warning) {
   return peft::from_file(file, [&] {
     AdaLoraConfig c;
+    file.refuse_null("init_r", "an integer");
+    for (const std::string_view key : {"lora_alpha", "lora_dropout"}) file.refuse_null(key, "a number");
     for (const auto& [key, value] : {std::pair("init_r", &c.init_r),
                                      {"target_r", &c.target_r},
                                      {"tinit", &c.tinit},
                                      {"tfinal", &c.tfinal},
-                                     {"deltaT", &c.delta_t}}) {
-      file.refuse_null(key, "an integer");
+                                     {"deltaT", &c.delta_t}})
       *value = file.get_int(key).value_or(*value);
-    }
     for (const auto& [key, value] : {std::pair("beta1", &c.beta1),
                                      {"beta2", &c.beta2},
                                      {"orth_reg_weight", &c.orth_reg_weight},
                                      {"lora_alpha", &c.lora_alpha},
-                                     {"lora_dropout", &c.lora_dropout}}) {
-      file.refuse_null(key, "a number");
+                                     {"lora_dropout", &c.lora_dropout}})
       *value = file.get_float(key).value_or(*value);
-    }
     c.target_modules = peft::names_in(file, "target_modules", std::move(c.target_modules));
     c.base_model_name_or_path = file.get_string("base_model_name_or_path").value_or("");
     file.get_int("r");           // which PEFT replaces by init_r

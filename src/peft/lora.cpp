@@ -203,7 +203,6 @@ std::shared_ptr<LoraAdapter> LoraAdapter::from_config(
   return peft::from_file(file, [&] {
     LoraConfig config;
     for (const std::string_view key : {"r", "lora_alpha", "lora_dropout"}) file.refuse_null(key, "a number");
-    for (const std::string_view key : {"use_rslora", "use_dora"}) file.refuse_null(key, "true or false");
     config.r = file.get_int("r").value_or(config.r);
     config.lora_alpha = file.get_float("lora_alpha").value_or(config.lora_alpha);
     config.lora_dropout = file.get_float("lora_dropout").value_or(config.lora_dropout);

@@ -225,6 +225,18 @@ TEST(AdaLora, RefusesRanksThatAreNotSaidAsPeftDoes) {
   expect_error<UnsupportedError>([&] { load("[false]"); }, {"no rank of transformer.h.0.attn.c_attn"});
 }
 
+TEST(AdaLora, RefusesANullThatPeftCannotLoad) {
+  const Gpt2 network = random_network(tiny_config(), 1);
+  const auto load_with_null = [&](std::string_view key) {
+    return AdaLoraAdapter::from_config(network, HfConfig::parse(concat("{\"", key, "\": null}"), "file"));
+  };
+  for (const std::string_view key : {"init_r", "lora_alpha", "lora_dropout"})
+    expect_error<FormatError>([&] { load_with_null(key); }, {"file", concat(key, " is null, expected ")});
+  for (const std::string_view key :  // which training alone uses
+       {"r", "target_r", "tinit", "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight", "total_step"})
+    EXPECT_NO_THROW(load_with_null(key)) << key;
+}
+
 // Those that are not named keep their bits; neither penalty nor budget touches them.
 TEST(AdaLora, LearnsSomeOfItsTensorsAlone) {
   for (const std::string_view part : {"lora_A", "lora_E"}) {

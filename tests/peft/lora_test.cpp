@@ -178,7 +178,7 @@ TEST(LoraAdapter, ReadsWhatItHasWritten) {
       same_bits(logits_with(network, loaded.get(), ids, 9), logits_with(network, adapter.get(), ids, 9)));
 }
 
-TEST(LoraAdapter, RefusesANullThatPeftDoesNotWrite) {
+TEST(LoraAdapter, RefusesANullThatPeftCannotLoad) {
   const test::TempDir dir;
   const Gpt2 network = random_network(tiny_config(), 1);
   random_lora(network, {}, 1)->save(dir / "adapter");
@@ -189,10 +189,12 @@ TEST(LoraAdapter, RefusesANullThatPeftDoesNotWrite) {
     config.save(dir / "adapter" / "adapter_config.json");
     return LoraAdapter::load(network, dir / "adapter");
   };
-  for (const char* key : {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"})
+  for (const char* key : {"r", "lora_alpha", "lora_dropout"})
     expect_error<FormatError>([&] { load_with_null(key); }, {std::string(key) + " is null, expected "});
   for (const char* key : {"target_modules", "rank_pattern", "layers_to_transform", "revision", "eva_config"})
     EXPECT_NO_THROW(load_with_null(key)) << key;
+  EXPECT_FALSE(load_with_null("use_rslora")->config().use_rslora);  // null is as good as false
+  EXPECT_FALSE(load_with_null("use_dora")->config().use_dora);
 }
 
 TEST(LoraAdapter, IsWhatAModelSavesThatHasIt) {
