@@ -168,10 +168,10 @@ LoraAdapter::LoraAdapter(const Gpt2& network, LoraConfig config, std::uint64_t s
   std::uint64_t number = 0;
   for (const auto& part : parts_) {
     if (part == nullptr) continue;
-    // What is added has no higher rank than the matrix: memory alone would grow, and without an end.
+    // A rank above the shorter side adds nothing, but PEFT takes it. The longer one is the bound that memory needs.
     if (const std::int64_t most = std::max(part->a.in, part->b.out); part->a.out > most)
-      fail<ArgumentError>(kWhere, "r is ", part->a.out, ", expected no more than ", most,
-                          ", the longer side of ", part->module.matrix);
+      fail<ArgumentError>(kWhere, part->a.out == config_.r ? "r is " : "r by rank_pattern is ", part->a.out,
+                          ", expected no more than ", most, ", the longer side of ", part->module.matrix);
     part->a.values = Tensor::zeros(part->a.file_shape());
     peft::fill_uniform(part->a.values, 1 / math::sqrt(static_cast<double>(part->a.in)), seed, number);
     part->b.values = Tensor::zeros(part->b.file_shape());

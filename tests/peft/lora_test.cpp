@@ -215,6 +215,7 @@ TEST(LoraAdapter, RefusesWhatItCannotBe) {
   wrong({.r = 0}, {"r is 0", "1 or more"});
   wrong({.r = 49}, {"r is 49", "no more than 48", "h.0.attn.c_attn.weight"});
   wrong({.r = std::int64_t{1} << 62}, {"r is 4611686018427387904", "no more than 48"});
+  wrong({.rank_pattern = {{"c_attn", 49}}}, {"r by rank_pattern is 49", "no more than 48"});
   EXPECT_NO_THROW(LoraAdapter(network, {.r = 48}, 1));  // more than its rank can be, as PEFT takes it
   wrong({.lora_alpha = -1}, {"lora_alpha is -1"});
   wrong({.lora_dropout = 1}, {"lora_dropout is 1"});

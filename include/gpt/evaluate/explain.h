@@ -46,7 +46,8 @@ Attribution gradient_times_input(const Gpt2& network, std::span<const TokenId> i
 /// Integrated gradients (Sundararajan et al., ICML 2017, section 3) on the straight way from the embeddings of `baseline` at every
 /// position, a token that says little such as the end of a text, to those of the tokens, by the midpoints of `steps` equal parts: the
 /// scores add up to value - baseline, the better the more steps. (Zero is no way to begin: layer norms make what is near it large.)
-/// Throws likewise, and ArgumentError for less than 1 step, or a baseline outside the vocabulary.
+/// Throws likewise, and ArgumentError for less than 1 step or more than 2^24, which float32 does not tell apart, or a baseline outside
+/// the vocabulary.
 Attribution integrated_gradients(const Gpt2& network, std::span<const TokenId> ids,
                                  const ExplainedValue& value, TokenId baseline, std::int64_t steps = 32,
                                  const std::stop_token& stop = {});

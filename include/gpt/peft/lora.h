@@ -51,7 +51,8 @@ struct LoraConfig {
 class LoraAdapter final : public nn::Adapter {
  public:
   /// A new one: A uniform within 1 / sqrt(in) (kaiming_uniform with a = sqrt 5), B zero, so that it changes nothing yet.
-  /// Throws as LoraConfig::validate; ArgumentError for a target that the network has no layer for.
+  /// Throws as LoraConfig::validate; ArgumentError for a target that the network has no layer for, and for a rank above both sides
+  /// of a target's matrix.
   LoraAdapter(const Gpt2& network, LoraConfig config, std::uint64_t seed = 0);
   /// PEFT's directory: adapter_config.json and adapter_model.safetensors. Throws IoError, FormatError; UnsupportedError naming a
   /// key of the configuration that would change results and is not computed here; ShapeError for another network's. Modules that
