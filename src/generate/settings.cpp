@@ -253,7 +253,6 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
   Settings settings{.options = options,
                     .processors = {},
                     .length_source = {},
-                    .asked_min_length = options.min_length,
                     .asked_min_new_tokens = options.min_new_tokens};
   GenerateOptions& merged = settings.options;
   const GenerateOptions& file = defaults.options;
@@ -339,10 +338,6 @@ std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length
   if (const std::int64_t least = settings.asked_min_new_tokens.value_or(0); least > most)
     fail<ArgumentError>("generate", "min_new_tokens is ", least, ", but there are ",
                         counted(most, "new token"), settings.length_source, " at most");
-  if (const std::int64_t least = settings.asked_min_length.value_or(0); least - most > prompt_length)
-    fail<ArgumentError>("generate", "min_length is ", least, ", but the prompt's ",
-                        counted(prompt_length, "token"), " and ", counted(most, "new one"),
-                        settings.length_source, " are all there may be");
   return most;
 }
 

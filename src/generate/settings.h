@@ -19,7 +19,7 @@ struct Settings {
   LogitsProcessors processors;
   std::string length_source;  // " of FILE" where the checkpoint's file limits the length, for messages
   // What the caller asks for: a checkpoint's file may ask for more than there is room for, but not the caller.
-  std::optional<std::int64_t> asked_min_length = {}, asked_min_new_tokens = {};
+  std::optional<std::int64_t> asked_min_new_tokens = {};
 };
 
 /// Whether the options, complete, ask for a beam search.
@@ -48,7 +48,7 @@ Room room_of(const Model& model, const Settings& settings) noexcept;
 std::string counted(std::int64_t count, std::string_view noun);
 
 /// How many tokens may follow a prompt, at least 1. Throws ArgumentError when the context cannot hold the
-/// prompt and them, and does not slide, and when the caller asks for more than them.
+/// prompt and them, and does not slide, and when the caller's min_new_tokens are more than them.
 std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length, const Room& room);
 
 /// How many of a sequence's first tokens a sliding window keeps. Throws ArgumentError when that is all it holds.

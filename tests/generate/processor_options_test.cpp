@@ -459,12 +459,8 @@ TEST(ProcessorOptions, ThatContradictEachOtherOrTheModelAreRefused) {
   expect_error<ArgumentError>([&] { generate(model, {.max_length = 9, .min_length = 10}); },
                               {"min_length is 10", "max_length 9"});
   // With the prompt of 5 tokens.
-  expect_error<ArgumentError>([&] { generate(model, {.max_new_tokens = 3, .min_length = 9}); },
-                              {"min_length is 9", "the prompt's 5 tokens and 3 new ones"});
   expect_error<ArgumentError>([&] { generate(model, {.max_length = 8, .min_new_tokens = 4}); },
                               {"min_new_tokens is 4", "3 new tokens at most"});
-  EXPECT_EQ(generate(model, {.max_new_tokens = 3, .min_length = 8}).size(), 3u);
-  EXPECT_NO_THROW(generate(with_file(R"({"min_length": 9})"), {.max_new_tokens = 3}));  // a file may
   expect_error<ArgumentError>(
       [&] {
         generate(model, {.exponential_decay_length_penalty = ExponentialDecay{1, 1.1}});
@@ -487,6 +483,13 @@ TEST(ProcessorOptions, ThatContradictEachOtherOrTheModelAreRefused) {
       },
       {"dry_sequence_breakers", "tokenizer"});
   EXPECT_NO_THROW(generate(plain, {.dry_multiplier = 1.0}));
+}
+
+TEST(ProcessorOptions, AMinLengthIsForPromptsOfAnyLength) {
+  const Model model = tiny_model();
+  const std::vector<Ids> prompts = {kPrompt, Ids(14, 3)};
+  const auto results = Generator(model).generate(prompts, {.max_new_tokens = 8, .min_length = 20});
+  for (const GenerateResult& result : results) EXPECT_EQ(result.ids.size(), 8u);
 }
 
 TEST(ProcessorOptions, OfAFileWithBothMinimaTheNewTokensCount) {

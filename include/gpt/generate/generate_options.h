@@ -67,9 +67,11 @@ struct GenerateOptions {
   /// The same, counting the prompt. The caller may give one of the two; of a file's, max_new_tokens counts.
   std::optional<std::int64_t> max_length = {};
 
-  /// Tokens that a sequence has at least, counting the prompt: no eos token is generated before.
+  /// Tokens that a sequence has at least, counting the prompt: no eos token is generated before. As in
+  /// transformers, it may be more than a short prompt and its new tokens can be: none of these is an eos token then.
   std::optional<std::int64_t> min_length = {};  // 0
-  /// The same, counting new tokens only. The caller may give one of the two; of a file's, min_new_tokens counts.
+  /// The same, counting new tokens only. The caller may give one of the two, and no more new tokens than there is
+  /// room for; of a file's, min_new_tokens counts.
   std::optional<std::int64_t> min_new_tokens = {};  // 0
 
   /// Draw tokens; false: always take the most probable one (greedy).
