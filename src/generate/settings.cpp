@@ -284,9 +284,10 @@ Settings resolve(const GenerateOptions& options, const CheckpointDefaults& defau
   check_window(merged);
   check_drafts(merged);
   if (!options.max_new_tokens && !options.max_length) {
-    settings.length_source = concat(" of ", defaults.source);
     merged.max_new_tokens = file.max_new_tokens;
     if (!file.max_new_tokens && file.max_length != kDefaultLength) merged.max_length = file.max_length;
+    const bool file_limits = merged.max_new_tokens || merged.max_length;
+    settings.length_source = file_limits ? concat(" of ", defaults.source) : " by default";
   }
   settings.processors = make_processors(merged, model);
   return settings;
@@ -336,8 +337,8 @@ std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length
   const std::int64_t most = most_new_tokens(settings, prompt_length, room);
   check_room(settings.options, most);
   if (const std::int64_t least = settings.asked_min_new_tokens.value_or(0); least > most)
-    fail<ArgumentError>("generate", "min_new_tokens is ", least, ", but there are ",
-                        counted(most, "new token"), settings.length_source, " at most");
+    fail<ArgumentError>("generate", "min_new_tokens is ", least, ", but there ", most == 1 ? "is" : "are",
+                        " at most ", counted(most, "new token"), settings.length_source);
   return most;
 }
 

@@ -17,7 +17,8 @@ namespace gpt::generate {
 struct Settings {
   GenerateOptions options;  // with a value in do_sample, eos_token_id and stop_strings
   LogitsProcessors processors;
-  std::string length_source;  // " of FILE" where the checkpoint's file limits the length, for messages
+  // Whose the limit of the length is, for messages: " of FILE", " by default", or "" for the caller's.
+  std::string length_source;
   // What the caller asks for: a checkpoint's file may ask for more than there is room for, but not the caller.
   std::optional<std::int64_t> asked_min_new_tokens = {};
 };

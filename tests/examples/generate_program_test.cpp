@@ -445,7 +445,7 @@ TEST(GenerateProgram, ReportsWorkThatFailsWithStatusOne) {
       1, command((directory / "empty").string(), {"--prompt", "A"}),
       "is not a directory, expected a Hugging Face checkpoint's or a GGUF file: gpt-convert makes one");
   expect_failure(1, command(kDemo, {"--prompt", "A", "--min-new-tokens", "25"}),
-                 "error: --min-new-tokens is 25, but there are 20 new tokens");
+                 "error: --min-new-tokens is 25, but there are at most 20 new tokens by default");
   expect_failure(1, command(kDemo, {"--prompt", "A", "--do-sample", "--mirostat-tau", "2"}),
                  "error: --mirostat-tau is set but --mirostat is off");
   expect_failure(1, command(kDemo, {"--prompt", ""}), "empty");

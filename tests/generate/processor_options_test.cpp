@@ -458,9 +458,6 @@ TEST(ProcessorOptions, ThatContradictEachOtherOrTheModelAreRefused) {
                               {"min_new_tokens is 4", "max_new_tokens 3"});
   expect_error<ArgumentError>([&] { generate(model, {.max_length = 9, .min_length = 10}); },
                               {"min_length is 10", "max_length 9"});
-  // With the prompt of 5 tokens.
-  expect_error<ArgumentError>([&] { generate(model, {.max_length = 8, .min_new_tokens = 4}); },
-                              {"min_new_tokens is 4", "3 new tokens at most"});
   expect_error<ArgumentError>(
       [&] {
         generate(model, {.exponential_decay_length_penalty = ExponentialDecay{1, 1.1}});
@@ -483,6 +480,26 @@ TEST(ProcessorOptions, ThatContradictEachOtherOrTheModelAreRefused) {
       },
       {"dry_sequence_breakers", "tokenizer"});
   EXPECT_NO_THROW(generate(plain, {.dry_multiplier = 1.0}));
+}
+
+// With a prompt of 5 tokens.
+TEST(ProcessorOptions, AskForNoMoreNewTokensThanThereMayBe) {
+  const auto refuses = [](const Model& model, const GenerateOptions& options, const std::string& reason) {
+    expect_error<ArgumentError>([&] { generate(model, options); },
+                                {concat("min_new_tokens is ", *options.min_new_tokens, ", ", reason)});
+  };
+  const Model model = tiny_model();
+  refuses(model, {.max_length = 8, .min_new_tokens = 4}, "but there are at most 3 new tokens");
+  refuses(model, {.max_length = 6, .min_new_tokens = 4}, "but there is at most 1 new token");
+  const std::string by_default = "but there are at most 20 new tokens by default";
+  refuses(model, {.min_new_tokens = 25}, by_default);
+  refuses(with_file(R"({"temperature": 0.5})"), {.min_new_tokens = 25}, by_default);
+  refuses(with_file(R"({"max_length": 20})"), {.min_new_tokens = 25}, by_default);  // the same default
+  refuses(with_file(R"({"max_new_tokens": 7})"), {.min_new_tokens = 8},
+          "but there are at most 7 new tokens of ");
+  refuses(with_file(R"({"max_length": 9})"), {.min_new_tokens = 8}, "but there are at most 4 new tokens of ");
+  EXPECT_EQ(generate(model, {.min_new_tokens = 20}).size(), 20u);
+  EXPECT_NO_THROW(generate(with_file(R"({"min_new_tokens": 9})"), {.max_new_tokens = 3}));  // a file may
 }
 
 TEST(ProcessorOptions, AMinLengthIsForPromptsOfAnyLength) {
