@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,12 +34,9 @@ Option add_json(App& app, const std::string& name, const std::string& key, Gener
                 std::optional<T> GenerateOptions::*member, const std::string& description) {
   const auto read = [name, key, &options, member](const std::string& text) {
     try {
-      [[maybe_unused]] const auto value = nlohmann::json::parse(text);  // names columns of the text alone
-      const auto file = gpt::HfConfig::parse(gpt::concat("{\"", key, "\": ", text, "}"), name);
+      gpt::HfConfig file(name);
+      file.set_json(key, text);
       options.*member = GenerateOptions::from_config(file).*member;
-    } catch (const nlohmann::json::exception& error) {
-      const std::string_view message = error.what();  // "[json.exception...] parse error at line 1, ..."
-      throw UsageError(gpt::concat(name, " is not valid JSON: ", message.substr(message.find("] ") + 2)));
     } catch (const gpt::FormatError& error) {
       std::string_view message = error.what();
       for (const std::string& begin : {gpt::concat("[", name, "] "), key + " "})

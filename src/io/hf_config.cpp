@@ -325,6 +325,9 @@ void HfConfig::set_int_map(std::string_view key, const MapOf<std::int64_t>& valu
 void HfConfig::set_object(std::string_view key, const HfConfig& value) {
   document_->set_scalar(key, value.document_->object);
 }
+void HfConfig::set_json(std::string_view key, std::string_view text) {
+  document_->run([&] { document_->set_scalar(key, json::parse(text, source())); });
+}
 void HfConfig::erase(std::string_view key) { document_->erase(key); }
 
 std::string HfConfig::dump() const {

@@ -148,7 +148,7 @@ TEST(GenerateProgram, TakesEveryPenaltyAndConstraint) {
   expect_same({"--logit-bias", "{\"" + third + "\": -50, \"7\": 0.5}"}, biased);
   biased = {};
   biased.sequence_bias = std::vector<BiasedSequence>{{{greedy[1], greedy[2]}, -50.0}};
-  expect_same({"--sequence-bias", concat("[[[", greedy[1], ", ", greedy[2], "], -50]]")}, biased);
+  expect_same({"--sequence-bias", concat("\xef\xbb\xbf[[[", greedy[1], ", ", greedy[2], "], -50]]")}, biased);
   GenerateOptions banned;
   banned.bad_words_ids = std::vector<Ids>{{greedy[1], greedy[2]}};
   expect_same({"--bad-words-ids", concat("[[", greedy[1], ", ", greedy[2], "]]")}, banned);
@@ -390,7 +390,9 @@ TEST(GenerateProgram, RefusesAWrongCommandLineWithStatusTwo) {
   refuse({"--prompt", "A", "--stop", ""}, "error: --stop-strings holds an empty string");
   refuse({"--prompt", "A", "--logit-bias", "[1]"}, "error: --logit-bias is or holds a list, expected");
   refuse({"--prompt", "A", "--logit-bias", "{\"1\": 1}, \"top_k\": 3"},
-         "error: --logit-bias is not valid JSON: parse error at line 1, column 9: ");
+         "error: --logit-bias is not valid JSON: line 1, column 9: ");
+  refuse({"--prompt", "A", "--logit-bias", "{\"1\": 1e999}"},
+         "column 11: number overflow parsing '1e999', after the key \"1\"");
   refuse({"--prompt", "A", "--sequence-bias", "[[["}, "--sequence-bias is not valid JSON");
   refuse({"--prompt", "A", "--bad-words-ids", "[[]]"}, "error: --bad-words-ids holds an empty list");
   refuse({"--prompt", "A", "--exponential-decay-length-penalty", "3"}, "expected START,FACTOR");

@@ -188,6 +188,17 @@ TEST(HfConfig, ConstAccessFromSeveralThreads) {
   EXPECT_THAT(c.unread_keys(), IsEmpty());
 }
 
+TEST(HfConfig, SetsAnyValueFromItsText) {
+  HfConfig c{"made.json"};
+  c.set_json("bias", "\xef\xbb\xbf [[[1, 2], -0.5]]");  // after a byte order mark
+  EXPECT_EQ(c.get_json("bias"), "[[[1,2],-0.5]]");
+  c.set_json("bias", "3");
+  EXPECT_EQ(c.get_int("bias"), 3);
+  expect_error<FormatError>([&] { c.set_json("bias", "{\"1\": 1}, 2"); },
+                            {"[made.json] is not valid JSON: line 1, column 9"});
+  EXPECT_EQ(c.get_int("bias"), 3);
+}
+
 TEST(HfConfig, EditsInPlaceAndAppends) {
   HfConfig c = config(R"({"first": 1, "second": "x"})");
   c.set_string("first", "text");

@@ -79,6 +79,8 @@ class HfConfig {
   void set_string_map(std::string_view key, const MapOf<std::string>& values);
   void set_int_map(std::string_view key, const MapOf<std::int64_t>& values);
   void set_object(std::string_view key, const HfConfig& value);  // a copy of it
+  /// Any value, from JSON text. Throws FormatError, naming the source, as parse does of text that is not JSON.
+  void set_json(std::string_view key, std::string_view text);
   void erase(std::string_view key);
 
   /// JSON text, indented by 2, ending in a line feed. Numbers read back exactly.
