@@ -61,14 +61,15 @@ struct Context {
 
   /// Room for a result inside a block.
   TensorView take(const Shape& shape) const { return arena.take(shape, activations); }
-  /// The same for a result that shares its room with those of other blocks, unless it is kept.
+  /// The same for a result that shares its room with those of other blocks, unless it is kept. Blocks may differ, in their heads:
+  /// one whose result is larger than all before makes a room that holds it.
   TensorView take(const Shape& shape, bool is_kept, TensorView& shared) const {
     if (is_kept || tape == nullptr || tape->recomputes()) return take(shape);
-    if (shared.raw() == nullptr) {
+    if (shared.raw() == nullptr || shared.numel() < shape.numel()) {
       shared = take(shape);
       tape->pass(shared);
     }
-    return shared;
+    return {shared.raw(), shared.dtype(), shape};
   }
   void throw_if_stopped() const {
     if (stop.stop_requested()) fail<CancelledError>("forward", "the pass was cancelled");
