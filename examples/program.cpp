@@ -270,12 +270,6 @@ int run(App& app, int argc, char** argv, const std::function<int()>& work) {
   } catch (const gpt::MemoryError& error) {
     const bool packs = std::string_view(error.what()).starts_with("[pack] ") && app.has("--no-pack");
     return report(packs ? gpt::concat(error.what(), ": --no-pack does without") : error.what(), kFailed);
-  } catch (const gpt::IoError& error) {
-    const bool is_file =
-        std::string_view(error.what()).ends_with("is not a directory, expected a Hugging Face checkpoint's");
-    return report(is_file ? gpt::concat(error.what(), " or a GGUF file: gpt-convert makes one of other files")
-                          : error.what(),
-                  kFailed);
   } catch (const std::bad_alloc&) {
     return report("out of memory", kFailed);
   } catch (const std::exception& error) {

@@ -174,7 +174,10 @@ Model Model::load(const std::filesystem::path& path, const LoadOptions& options)
   return with_memory_errors(path.native(), [&] {
     const DefaultFloatEnvironment environment;  // of conversions
     require_weight_dtype(options.dtype);
-    return is_gguf(path) ? load_gguf(path, options) : load_files(path, options, false);
+    if (is_gguf(path)) return load_gguf(path, options);
+    require_directory(path,
+                      "a Hugging Face checkpoint's or a GGUF file: gpt-convert makes one of other files");
+    return load_files(path, options, false);
   });
 }
 

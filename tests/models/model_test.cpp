@@ -301,8 +301,10 @@ TEST(ModelLoad, NamesTheFileThatIsMissingOrBroken) {
   const TempDir tmp;
   EXPECT_THAT(message_of<IoError>([&] { Model::load(tmp / "nowhere"); }), HasSubstr("nowhere"));
   const fs::path directory = CheckpointFiles().write(tmp / "m");
-  EXPECT_THAT(message_of<IoError>([&] { Model::load(directory / "config.json"); }),
-              HasSubstr("is not a directory, expected"));
+  EXPECT_THAT(
+      message_of<IoError>([&] { Model::load(directory / "config.json"); }),
+      HasSubstr(
+          "is not a directory, expected a Hugging Face checkpoint's or a GGUF file: gpt-convert makes one"));
   fs::create_symlink("loop", tmp / "loop");
   EXPECT_THAT(message_of<IoError>([&] { Model::load(tmp / "loop"); }),
               AllOf(HasSubstr("loop]"), HasSubstr("symbolic links")));
