@@ -120,30 +120,38 @@ std::int64_t count_in(const HfConfig& json, std::string_view key) {
   return *value;
 }
 
+/// What a run says by a fingerprint, or at length: its value says nothing to who reads a message.
+struct Unreadable {
+  std::string_view key, article, name;
+};
+constexpr Unreadable kUnreadable[] = {{"data", "", "training data"},
+                                      {"evaluation_data", "", "evaluation data"},
+                                      {"initial_model", "a ", "model"},
+                                      {"adapter", "an ", "adapter"},
+                                      {"learning_rate_factor_of", "a ", "choice of learning rates"},
+                                      {"learns", "a ", "choice of what learns"}};
+
 /// `saved` is that of the checkpoint; both are objects of strings.
 void require_same_run(const HfConfig& run, const HfConfig& saved, const fs::path& checkpoint) {
-  // Of these there are fingerprints, which say nothing to who reads them.
-  constexpr std::pair<std::string_view, std::string_view> kHashed[] = {
-      {"data", "training data"}, {"evaluation_data", "evaluation data"}, {"initial_model", "model"}};
   // Runs of before these were known go on with any.
   constexpr std::string_view kNew[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
+  const auto refuse = [](const auto&... what) { fail<ArgumentError>("trainer", what...); };
   std::vector<std::string> keys = run.keys();
   for (std::string& key : saved.keys()) keys.push_back(std::move(key));
   for (const std::string& key : keys) {
-    const auto now = run.get_string(key), then = saved.get_string(key);
-    if (now == then || (!then && std::ranges::find(kNew, key) != std::end(kNew))) continue;
-    const std::string here = now.value_or("none"), there = then.value_or("none");
-    const auto hashed =
-        std::ranges::find(kHashed, key, &std::pair<std::string_view, std::string_view>::first);
-    if (hashed == std::end(kHashed))
-      fail<ArgumentError>("trainer", key, " is ", here, ", but the run in ", checkpoint.string(),
-                          " was made with ", there);
-    const auto is_given = [](const std::string& value) { return value == "none" ? "none" : "some"; };
-    if (here != "none" && there != "none")
-      fail<ArgumentError>("trainer", "the ", hashed->second, " is not that of the run in ",
-                          checkpoint.string(), ", which goes on with the same alone");
-    fail<ArgumentError>("trainer", "there is ", is_given(here), " ", hashed->second, ", but the run in ",
-                        checkpoint.string(), " was made with ", is_given(there));
+    const std::string now = run.get_string(key).value_or("none"),
+                      then = saved.get_string(key).value_or("none");
+    if (now == then || (!saved.has(key) && std::ranges::find(kNew, key) != std::end(kNew))) continue;
+    const std::string of_run = concat("the run in ", checkpoint.string());
+    const auto* const it = std::ranges::find(kUnreadable, key, &Unreadable::key);
+    if (it == std::end(kUnreadable))
+      refuse(key, " is ", now, ", but ", of_run, " was made with ", then);
+    else if (now == "none")
+      refuse("there is no ", it->name, ", but ", of_run, " was made with ", it->article, it->name);
+    else if (then == "none")
+      refuse("there is ", it->article, it->name, ", but ", of_run, " was made without");
+    else
+      refuse("the ", it->name, " is not that of ", of_run, ", which goes on with the same alone");
   }
 }
 

@@ -10,6 +10,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "gpt/core/parallel.h"
 #include "gpt/io/safetensors.h"
 #include "gpt/models/gguf.h"
+#include "gpt/peft/lora.h"
 #include "support/expect_error.h"
 #include "support/random_model.h"
 #include "support/rounding_upward.h"
@@ -317,6 +319,51 @@ TEST(Trainer, RefusesToMixRuns) {
   run.a.learning_rate = 0.5;
   EXPECT_THAT(refused(run.a, run.train), AllOf(HasSubstr("learning_rate is 0.5, but the run in "),
                                                HasSubstr("checkpoint-2 was made with 0.01")));
+}
+
+TEST(Trainer, SaysInWordsWhatOfARunHasNoReadableValue) {
+  FinishedRun run;
+  run.a.resume_from_checkpoint = true;
+  const TextDataset validation = text(40), other = text(41);
+  const auto refused = [&run](Model model, const TrainingArguments& with, const TextDataset* evaluation) {
+    return message_of<ArgumentError>([&] { Trainer(model, with).fit(run.train, evaluation); });
+  };
+  const auto with_adapter = [](std::int64_t rank) {
+    Model model = small_model();
+    model.network().attach(std::make_shared<LoraAdapter>(model.network(), LoraConfig{.r = rank}, 1));
+    return model;
+  };
+  const std::string of_run = concat("the run in ", (run.dir / "checkpoint-2").string());
+  EXPECT_EQ(refused(small_model(), run.a, &validation),
+            concat("[trainer] there is evaluation data, but ", of_run, " was made without"));
+  EXPECT_EQ(refused(with_adapter(1), run.a, nullptr),
+            concat("[trainer] there is an adapter, but ", of_run, " was made without"));
+  TrainingArguments other_rates = run.a;
+  other_rates.learning_rate_factor_of = [](std::string_view) { return 0.5; };
+  EXPECT_EQ(refused(small_model(), other_rates, nullptr),
+            concat("[trainer] there is a choice of learning rates, but ", of_run, " was made without"));
+
+  const test::TempDir dir;
+  TrainingArguments a = run.a;
+  a.resume_from_checkpoint = false;
+  a.output_dir = dir.path();
+  a.learns = [](std::string_view name) { return name.find("mlp") != name.npos; };
+  const std::string of_other = concat("the run in ", (dir / "checkpoint-2").string());
+  Model model = small_model();
+  Trainer(model, a).fit(run.train, &validation);
+  a.resume_from_checkpoint = true;
+  EXPECT_EQ(refused(small_model(), a, nullptr), concat("[trainer] there is no evaluation data, but ",
+                                                       of_other, " was made with evaluation data"));
+  EXPECT_EQ(refused(small_model(), a, &other), concat("[trainer] the evaluation data is not that of ",
+                                                      of_other, ", which goes on with the same alone"));
+  a.learns = [](std::string_view name) { return name.find("attn") != name.npos; };
+  EXPECT_EQ(refused(small_model(), a, &validation),
+            concat("[trainer] the choice of what learns is not that of ", of_other,
+                   ", which goes on with the same alone"));
+  a.learns = nullptr;
+  EXPECT_EQ(refused(small_model(), a, &validation),
+            concat("[trainer] there is no choice of what learns, but ", of_other,
+                   " was made with a choice of what learns"));
 }
 
 TEST(Trainer, KeepsTheBestAndTheLastCheckpoints) {
