@@ -101,7 +101,7 @@ class Chat {
 
   void report(std::string_view message) {
     failed_ = true;
-    std::cerr << "error: " << program::one_line(message) << '\n';
+    program::report_error(message);
   }
 
   /// What fails leaves the conversation as it was, and the program goes on.

@@ -66,7 +66,8 @@ void request_stop(int signal) {
 }
 
 /// Were standard input, output or error closed, the next file opened would take its place. To read a closed standard input, or
-/// write to a closed output, fails as it would without: its place is taken by what cannot be read, or written to.
+/// write to a closed standard output, fails as it would without: its place is taken by what cannot be read, or written to. What
+/// would go to a closed standard error is lost without an error.
 void take_closed_streams() {
   for (const auto& [stream, mode] :
        {std::pair(STDIN_FILENO, O_WRONLY), {STDOUT_FILENO, O_RDONLY}, {STDERR_FILENO, O_RDWR}})
@@ -238,15 +239,16 @@ std::string one_line(std::string_view message) {
   return out;
 }
 
-// In one piece, as in run(): others may write to the same terminal or file.
+// In one piece: others may write to the same terminal or file.
 void warn(std::string_view message) { std::cerr << gpt::concat("warning: ", one_line(message), "\n"); }
+void report_error(std::string_view message) { std::cerr << gpt::concat("error: ", one_line(message), "\n"); }
 
 int run(App& app, int argc, char** argv, const std::function<int()>& work) {
   // A reader that went away, and a file that may not grow further, are errors of write().
   for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_IGN);
   take_closed_streams();
   const auto report = [](std::string_view message, int status) {
-    std::cerr << gpt::concat("error: ", one_line(message), "\n");
+    report_error(message);
     return status;
   };
   app.add_to_footer(kExitStatus);

@@ -82,6 +82,9 @@ std::string one_line(std::string_view message);
 /// A LoadOptions::on_warning: one line on standard error.
 void warn(std::string_view message);
 
+/// What ends the work, or a part of it: one line on standard error.
+void report_error(std::string_view message);
+
 /// The body of main: parses the command line, does the work, and turns every failure into an exit status and
 /// one line on standard error.
 int run(App& app, int argc, char** argv, const std::function<int()>& work);
