@@ -294,9 +294,12 @@ std::string App::in_options(std::string_view message) const {
     const std::string_view after = rest.substr(word.size());
     const bool stands_alone =
         (out.empty() || out.back() == ' ') && (after.empty() || after.find_first_of(" ,:;") == 0);
+    const auto is = [&](std::string_view state) {  // and not "is one"
+      return after.starts_with(state) && after.substr(state.size(), 1).find_first_of(kLetters) == after.npos;
+    };
     // A word without an underscore may be a word, and within others it may be part of a path.
-    const bool names_setting = stands_alone && (word == first || word.find('_') != word.npos ||
-                                                after.starts_with(" is on") || after.starts_with(" is off"));
+    const bool names_setting =
+        stands_alone && (word == first || word.find('_') != word.npos || is(" is on") || is(" is off"));
     const CLI::Option* const option = names_setting ? option_of(word) : nullptr;
     out += option != nullptr ? option->get_name() : word;
     rest.remove_prefix(word.size());

@@ -498,6 +498,17 @@ TEST(GenerateProgram, NamesNoPackWherePackingFindsNoMemory) {
   EXPECT_EQ(errors_of("[arena] cannot allocate 5 bytes", true), "error: [arena] cannot allocate 5 bytes\n");
 }
 
+TEST(GenerateProgram, NamesTheOptionOfASettingThatIsOnAndNotOfAWord) {
+  program::App app("gpt-test", "", "");
+  std::string top_k, mirostat;
+  app.add_text("--top-k", top_k, "N", "");
+  app.add_text("--mirostat", mirostat, "N", "");
+  const char* argv[] = {"gpt-test", "--top-k", "1"};
+  app.parse(3, argv);
+  EXPECT_EQ(app.in_options("[generate] top_k is 1, mirostat is on"), "--top-k is 1, --mirostat is on");
+  EXPECT_EQ(app.in_options("[generate] top_k is 1, mirostat is one"), "--top-k is 1, mirostat is one");
+}
+
 TEST(GenerateProgram, HelpsOnRequest) {
   const ProcessResult result = Process({GPT_GENERATE, "--help"}).wait();
   EXPECT_EQ(result.status, 0);
