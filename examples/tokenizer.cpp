@@ -149,7 +149,8 @@ int train(TrainRequest& r) {
   const std::vector<std::string_view> views(texts.begin(), texts.end());
   std::uint64_t bytes = 0;
   for (const std::string_view text : views) bytes += text.size();
-  if (bytes == 0)
+  // Of bytes and special tokens alone a tokenizer can be made without a text.
+  if (bytes == 0 && options.vocab_size > 256 + std::ssize(options.special_tokens))
     gpt::fail<gpt::FormatError>(program::input_name(r.files.front()),
                                 r.files.size() == 1 ? "is empty" : "and the others are empty",
                                 ": there is nothing to learn from");
@@ -241,6 +242,20 @@ std::vector<gpt::TokenId> ids_of(const ConvertRequest& r, std::string_view text)
   }
 }
 
+/// An id that is no token's is the command line's fault, or that of the file.
+std::vector<std::string> decoded(const gpt::Tokenizer& tokenizer,
+                                 const std::vector<std::vector<gpt::TokenId>>& rows,
+                                 const ConvertRequest& r) {
+  try {
+    return tokenizer.decode_batch(rows, {.skip_special_tokens = r.skip_special_tokens});
+  } catch (const gpt::ArgumentError& error) {
+    if (r.given) throw;
+    std::string_view message = error.what();  // "[decode] token id ..."
+    message.remove_prefix(message.find("] ") + 2);
+    gpt::fail<gpt::FormatError>(program::input_name(r.file.value_or("-")), message);
+  }
+}
+
 int decode(const ConvertRequest& r) {
   gpt::set_num_threads(r.threads);
   std::vector<std::vector<gpt::TokenId>> rows;
@@ -251,7 +266,7 @@ int decode(const ConvertRequest& r) {
   if (r.given) read();  // the command line is judged before a file is read
   const auto tokenizer = gpt::load_tokenizer(r.tokenizer, program::warn);
   if (!r.given) read();
-  const auto texts = tokenizer->decode_batch(rows, {.skip_special_tokens = r.skip_special_tokens});
+  const auto texts = decoded(*tokenizer, rows, r);
   std::string out;
   if (r.json) {
     Json list = Json::array();

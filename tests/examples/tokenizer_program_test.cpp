@@ -116,6 +116,9 @@ TEST(TokenizerProgram, SaysWhatIsWrongWithItsInput) {
   write_file(dir / "empty", "");
   expect_failure(1, command({"train", "--train-file", dir / "empty", "--output-dir", dir / "out"}),
                  "empty] is empty: there is nothing to learn from");
+  write_file(dir / "large ids", "1 99999");
+  expect_failure(1, command({"decode", "--tokenizer", kDemo, "--input-file", dir / "large ids"}),
+                 "large ids] token id 99999 is out of range, expected 0 to 2047");
   expect_failure(1, command({"train", "--train-file", "-", "--output-dir", dir / "out"}),
                  "[standard input] is empty: there is nothing to learn from");
   EXPECT_FALSE(std::filesystem::exists(dir / "out"));
@@ -125,6 +128,21 @@ TEST(TokenizerProgram, SaysWhatIsWrongWithItsInput) {
   expect_failure(
       1, command({"train", "--train-file", kCorpus, "--vocab-size", "300", "--output-dir", dir / "file/sub"}),
       "file/sub");
+}
+
+// Nothing is there to merge, and nothing was to be.
+TEST(TokenizerProgram, NeedsNoTextForATokenizerOfBytes) {
+  const TempDir dir;
+  write_file(dir / "empty", "");
+  const std::vector<std::string> train = {"train",     "--train-file", dir / "empty", "--output-dir",
+                                          dir / "out", "--vocab-size", "257"};
+  const ProcessResult result = run(train);
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(load_tokenizer(dir / "out")->vocab_size(), 257);
+  std::vector<std::string> more = train;
+  more[4] = dir / "more";
+  more[6] = "258";
+  expect_failure(1, command(more), "empty] is empty: there is nothing to learn from");
 }
 
 TEST(TokenizerProgram, WritesOverNoOtherTokenizer) {
