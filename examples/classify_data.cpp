@@ -72,7 +72,8 @@ bool is_single(const TrainRequest& r) { return r.problem_type == name_of(gpt::Pr
 
 void add_options(program::App& app, MoreRowsRequest& r) {
   app.add_number("--augment-copies", r.augment_copies,
-                 "Changed copies of every row to learn from, too, made by EDA's operations (0)", 0)
+                 "Changed copies of every row to learn from, too, made by EDA's operations, 1000 at most (0)",
+                 0)
       .sets("[augmentation] copies");
   app.add_text("--synonyms-file", r.synonyms_file, "FILE",
                "Lines of a word and what may stand for it, with tabs or commas between them");

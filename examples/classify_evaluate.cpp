@@ -28,8 +28,9 @@ const char* const kPredictFooter = R"(Examples:
   gpt-classify predict --model sentiment --text "What a waste of time."
   gpt-classify predict --model gpt2 --zero-shot --labels "about sports,about politics" --text "The match ended 2:1."
 
-Each text becomes one JSON object on a line: its label, and the probability of each. With --zero-shot a plain language model ranks the labels
-by how likely they are to follow the text (--prompt): by the log-probability of a label's bytes, of which the probabilities are a softmax.)";
+Each text becomes one JSON object on a line: its label, and the probability of each, where equal labels have their numbers: x (0),
+x (2). With --zero-shot a plain language model ranks the labels by how likely they are to follow the text (--prompt): by the
+log-probability of a label's bytes, of which the probabilities are a softmax.)";
 
 namespace {
 
@@ -112,9 +113,10 @@ std::vector<gpt::LabelledRow> texts_of(const PredictRequest& r) {
   return rows;
 }
 
+/// `keys` are keys_of(labels).
 bool write_prediction(program::Output& out, const gpt::LabelledRow& row,
-                      const std::vector<std::string>& labels, std::span<const double> p,
-                      gpt::ProblemType type) {
+                      const std::vector<std::string>& labels, const std::vector<std::string>& keys,
+                      std::span<const double> p, gpt::ProblemType type) {
   Json object = Json::object();
   if (row.line > 0) object["line"] = row.line;
   object["text"] = gpt::replace_invalid_utf8(row.text);
@@ -126,7 +128,6 @@ bool write_prediction(program::Output& out, const gpt::LabelledRow& row,
       if (p[i] > 0.5) object["labels"].push_back(labels[i]);
   }
   Json& numbers = object[type == gpt::ProblemType::kRegression ? "values" : "probabilities"] = Json::object();
-  const std::vector<std::string> keys = program::keys_of(labels);
   for (std::size_t i = 0; i < labels.size(); ++i) numbers[keys[i]] = p[i];
   return out.write(object.dump() + "\n");
 }
@@ -137,6 +138,7 @@ int predict_zero_shot(const PredictRequest& r, const std::vector<std::string>& l
   const std::size_t place = prompt.find("{text}");
   const gpt::Model model =
       gpt::Model::load(r.model, {.pack = true, .on_warning = program::warn, .stop = stop});
+  const std::vector<std::string> keys = program::keys_of(labels);
   program::Output out;
   constexpr std::size_t kAtOnce = 64;
   for (std::size_t begin = 0; begin < rows.size(); begin += kAtOnce) {
@@ -153,7 +155,8 @@ int predict_zero_shot(const PredictRequest& r, const std::vector<std::string>& l
       for (const gpt::ChoiceScore& score : rankings[i - begin].scores)
         scores.push_back(static_cast<float>(score.log_prob));
       const auto p = gpt::probabilities(gpt::ProblemType::kSingleLabel, scores);
-      if (!write_prediction(out, rows[i], labels, p, gpt::ProblemType::kSingleLabel)) return program::kDone;
+      if (!write_prediction(out, rows[i], labels, keys, p, gpt::ProblemType::kSingleLabel))
+        return program::kDone;
     }
   }
   return program::kDone;
@@ -264,6 +267,7 @@ int run(PredictRequest& r) {
   const std::vector<program::Member> members =
       program::load_members(r.model, r.ensemble, {.pack = true, .on_warning = program::warn, .stop = stop});
   const gpt::Classifier& classifier = members.front().classifier;
+  const std::vector<std::string> keys = program::keys_of(classifier.labels());
   program::Output out;
   std::int64_t cut = 0;
   constexpr std::size_t kAtOnce = 64;  // so that answers come as they are made
@@ -287,8 +291,8 @@ int run(PredictRequest& r) {
     const std::vector<double> mean = program::mean_of(answers);
     const auto width = static_cast<std::size_t>(classifier.num_labels());
     for (std::size_t i = 0; i < some.size(); ++i)
-      if (!write_prediction(out, some[i], classifier.labels(), std::span(mean).subspan(i * width, width),
-                            classifier.problem_type()))
+      if (!write_prediction(out, some[i], classifier.labels(), keys,
+                            std::span(mean).subspan(i * width, width), classifier.problem_type()))
         return program::kDone;
   }
   if (cut > 0)
