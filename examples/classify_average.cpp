@@ -52,7 +52,8 @@ gpt::Blend fitted_blend(const program::Member& member, const AverageRequest& r, 
 void add_options(program::App& app, AverageRequest& r) {
   app.add_text("--model", r.model, "DIR", "Directory of a classifier").required();
   app.add_texts("--with", r.with, "DIR", "Another one; may be repeated").required();
-  app.add_text("--output-dir", r.output_dir, "DIR", "Where the result goes").required();
+  app.add_text("--output-dir", r.output_dir, "DIR", "Where the result goes; must not hold a model")
+      .required();
   app.add_text("--validation-file", r.validation_file, "FILE", "Rows on which the result is calibrated");
   add_column_options(app, r);
   add_common_options(app, r);
@@ -68,8 +69,7 @@ int run(AverageRequest& r) {
       throw program::UsageError(
           gpt::concat("--with ", directory, " is --model, expected another classifier"));
   const gpt::DirectoryLock lock(r.output_dir);
-  if (const std::string name = program::model_file_in(r.output_dir); !name.empty())
-    gpt::fail<gpt::ArgumentError>(r.output_dir, "holds ", name, ": choose another --output-dir");
+  program::require_no_other_model("--output-dir", r.output_dir);
   gpt::set_num_threads(r.threads);
   const program::Interrupt interrupt;
   std::vector<program::Member> members =

@@ -53,7 +53,9 @@ later; nothing in it is executed), single or in shards; a GGUF file; a checkpoin
 
 void add_options(program::App& app, Request& request) {
   app.add_text("--model", request.model, "PATH", "Directory or file to read").required();
-  app.add_text("--output", request.output, "PATH", "Directory or file to write").required();
+  app.add_text("--output", request.output, "PATH",
+               "Directory or file to write; a directory must not hold another model")
+      .required();
   app.add_text("--adapter", request.adapter, "DIR", "Directory of a PEFT adapter to merge into the model");
   app.add_text("--to", request.to, "NAME",
                "hf, gguf or llmc (gguf for an output called *.gguf, llmc for *.bin, else hf)");
@@ -217,7 +219,7 @@ void save(const gpt::Model& model, const Plan& plan, const Request& request, std
   else if (plan.to == Format::kLlmc)
     gpt::save_llmc(model, request.output, plan.dtype ? *plan.dtype : llmc_dtype(model));
   else
-    program::save_model(model, request.output, {.dtype = plan.dtype});
+    model.save(request.output, {.dtype = plan.dtype});
 }
 
 std::uintmax_t bytes_of(Format format, const fs::path& path) {
@@ -238,7 +240,10 @@ std::int64_t parameters_of(const gpt::Model& model) {
 int convert(const Request& request) {
   const Plan plan = plan_of(request);
   std::optional<gpt::DirectoryLock> lock;
-  if (plan.to == Format::kHuggingFace) lock.emplace(request.output);
+  if (plan.to == Format::kHuggingFace) {
+    lock.emplace(request.output);
+    program::require_no_other_model("--output", request.output, request.model);
+  }
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
   const auto start = Clock::now();

@@ -516,7 +516,7 @@ int finetune(Request& request) {
     std::cerr << "nothing was left to do: the run ended after " << result.global_step << " updates\n";
   const double train_s = std::chrono::duration<double>(Clock::now() - start).count();
   records.end_progress();
-  program::save_model(model, request.output_dir, {.dtype = request.save_dtype});
+  model.save(request.output_dir, {.dtype = request.save_dtype});
   end_report(gpt::concat(result.stopped_early ? "Stopped early" : "Finished", " after ", result.global_step,
                          " updates."),
              true);

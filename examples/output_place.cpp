@@ -10,35 +10,42 @@
 #include <vector>
 
 #include <gpt/core/error.h>
-#include <gpt/text/tokenizer.h>
-
-#include "program.h"
 
 namespace program {
 namespace {
 
 namespace fs = std::filesystem;
 
+bool is_of_a_tokenizer(std::string_view name) {
+  constexpr std::string_view kNames[] = {
+      "vocab.json",          "merges.txt",        "tokenizer.json",          "tokenizer_config.json",
+      "chat_template.jinja", "added_tokens.json", "special_tokens_map.json", "vocab.txt",
+      "tokenizer.model",     "spiece.model"};
+  return std::ranges::find(kNames, name) != std::ranges::end(kNames);
+}
+
 bool is_of_a_model(std::string_view name) {
-  constexpr std::string_view kNames[] = {"config.json",
-                                         "generation_config.json",
-                                         "vocab.json",
-                                         "merges.txt",
-                                         "tokenizer.json",
-                                         "tokenizer_config.json",
-                                         "chat_template.jinja",
-                                         "classification.json",
-                                         "bag_of_words.safetensors",
-                                         "special_tokens_map.json",
-                                         "added_tokens.json",
-                                         "vocab.txt",
-                                         "tokenizer.model",
-                                         "spiece.model",
-                                         "adapter_config.json"};
-  return std::ranges::find(kNames, name) != std::ranges::end(kNames) ||
+  constexpr std::string_view kNames[] = {"config.json", "generation_config.json", "classification.json",
+                                         "bag_of_words.safetensors", "adapter_config.json"};
+  return is_of_a_tokenizer(name) || std::ranges::find(kNames, name) != std::ranges::end(kNames) ||
          ((name.starts_with("model") || name.starts_with("adapter_model")) &&
           name.find(".safetensors") != std::string_view::npos) ||
          (name.starts_with("pytorch_model") && name.find(".bin") != std::string_view::npos);
+}
+
+/// The first name in the directory that is one; empty: none.
+template <class Predicate>
+std::string first_in(const fs::path& directory, Predicate is_one) {
+  for (const std::string& name : names_in(directory))
+    if (is_one(name)) return name;
+  return {};
+}
+
+void require_none(std::string_view option, const fs::path& directory, const std::string& name,
+                  std::string_view whole) {
+  if (!name.empty())
+    gpt::fail<gpt::ArgumentError>(directory.string(), "holds ", name, ": choose another ", option,
+                                  ", or remove the ", whole, " there first");
 }
 
 }  // namespace
@@ -55,11 +62,7 @@ std::vector<std::string> names_in(const fs::path& directory) {
   return names;
 }
 
-std::string model_file_in(const fs::path& directory) {
-  for (const std::string& name : names_in(directory))
-    if (is_of_a_model(name)) return name;
-  return {};
-}
+std::string model_file_in(const fs::path& directory) { return first_in(directory, is_of_a_model); }
 
 void require_not_read(std::string_view option, const fs::path& output, std::span<const std::string> read) {
   std::error_code error;
@@ -72,18 +75,14 @@ void require_not_read(std::string_view option, const fs::path& output, std::span
                                     "): choose another");
 }
 
-void require_no_other_model(const fs::path& output_dir, const fs::path& read) {
+void require_no_other_model(std::string_view option, const fs::path& directory, const fs::path& read) {
   std::error_code error;
-  if (fs::equivalent(output_dir, read, error)) return;
-  if (const std::string name = model_file_in(output_dir); !name.empty())
-    gpt::fail<gpt::ArgumentError>(output_dir.string(), "holds ", name, ": choose another --output-dir");
+  if (!fs::equivalent(directory, read, error))
+    require_none(option, directory, model_file_in(directory), "model");
 }
 
-void save_model(const gpt::Model& model, const std::string& directory, const gpt::SaveOptions& options) {
-  const bool adapter_alone = model.network().adapter() != nullptr;
-  if (!adapter_alone && !model.has_tokenizer() && gpt::has_tokenizer(directory))
-    warn(gpt::concat("the tokenizer in ", directory, " is removed: the model that is saved there has none"));
-  model.save(directory, options);
+void require_no_tokenizer(std::string_view option, const fs::path& directory) {
+  require_none(option, directory, first_in(directory, is_of_a_tokenizer), "tokenizer");
 }
 
 }  // namespace program

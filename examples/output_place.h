@@ -7,8 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include <gpt/models/model.h>
-
 namespace program {
 
 /// What is in the directory, in the order of the alphabet; nothing where it cannot be read. (Where memory ends, std::filesystem's
@@ -23,10 +21,12 @@ std::string model_file_in(const std::filesystem::path& directory);
 void require_not_read(std::string_view option, const std::filesystem::path& output,
                       std::span<const std::string> read);
 
-/// Throws ArgumentError naming the directory when it holds a model, unless that is the one that is read.
-void require_no_other_model(const std::filesystem::path& output_dir, const std::filesystem::path& read);
+/// Throws ArgumentError naming the option and the directory, which is its value, when that holds a file of a model or an adapter,
+/// unless it is the one that is read.
+void require_no_other_model(std::string_view option, const std::filesystem::path& directory,
+                            const std::filesystem::path& read = {});
 
-/// Model::save, which removes a tokenizer that is there and not this model's: says so first.
-void save_model(const gpt::Model& model, const std::string& directory, const gpt::SaveOptions& options = {});
+/// The same for a file of a tokenizer: configuration and weights of a network may be there.
+void require_no_tokenizer(std::string_view option, const std::filesystem::path& directory);
 
 }  // namespace program

@@ -63,7 +63,9 @@ std::vector<gpt::HeadId> parse_heads(const std::string& text) {
 void add_options(program::App& app, Request& r) {
   app.add_text("--model", r.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
       .required();
-  app.add_text("--output-dir", r.output_dir, "DIR", "Directory to write, made if it is not there").required();
+  app.add_text("--output-dir", r.output_dir, "DIR",
+               "Directory to write, made if it is not there; must not hold another model")
+      .required();
   app.add_number("--sparsity", r.sparsity, "Part of the weights of every output that become zero, 0 to 1");
   app.add_text("--pattern", r.pattern, "N:M", "Or keep N of every M inputs in a row, such as 2:4")
       .sets("[prune] the pattern");
@@ -260,7 +262,7 @@ std::string to_lines(const Report& r) {
 int prune(const Request& request) {
   Plan plan = plan_of(request);
   const gpt::DirectoryLock lock(request.output_dir);
-  program::require_no_other_model(request.output_dir, request.model);
+  program::require_no_other_model("--output-dir", request.output_dir, request.model);
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
   std::string text, evaluated;
@@ -313,7 +315,7 @@ int prune(const Request& request) {
   }
   report.layers = model.config().n_layer;
   report.perplexity_after = perplexity();
-  program::save_model(model, request.output_dir);
+  model.save(request.output_dir);
   report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   if (request.json)
     program::Output().write(to_json(report));

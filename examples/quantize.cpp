@@ -48,7 +48,8 @@ embedding and the head, which most GPT-2 checkpoints have in common; position em
 void add_options(program::App& app, Request& request) {
   app.add_text("--model", request.model, "PATH", "Hugging Face directory or GGUF file of a GPT-2 checkpoint")
       .required();
-  app.add_text("--output-dir", request.output_dir, "DIR", "Directory to write, made if it is not there")
+  app.add_text("--output-dir", request.output_dir, "DIR",
+               "Directory to write, made if it is not there; must not hold another model")
       .required();
   app.add_text("--format", request.format, "NAME", "int8 or int4 (int8)");
   app.add_number("--group-size", request.group_size,
@@ -161,7 +162,7 @@ std::uintmax_t weight_bytes(const std::filesystem::path& path) {
 int quantize(const Request& request) {
   gpt::QuantizeOptions options = options_of(request);
   const gpt::DirectoryLock lock(request.output_dir);
-  program::require_no_other_model(request.output_dir, request.model);
+  program::require_no_other_model("--output-dir", request.output_dir, request.model);
   gpt::set_num_threads(request.threads);
   const auto seconds_since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -195,7 +196,7 @@ int quantize(const Request& request) {
   report.quantize_s = seconds_since(start);
   start = Clock::now();
   report.bytes_before = weight_bytes(request.model);
-  program::save_model(model, request.output_dir);
+  model.save(request.output_dir);
   report.bytes_after = weight_bytes(request.output_dir);
   report.save_s = seconds_since(start);
   if (request.json)

@@ -18,6 +18,7 @@
 
 #include <gpt/gpt.h>
 
+#include "output_place.h"
 #include "program.h"
 
 namespace {
@@ -67,7 +68,9 @@ void add_train_options(program::App& app, TrainRequest& r) {
                 "A text to learn from, of any bytes; may be repeated, and a pipe (- for standard input)")
       .required()
       .is_input();
-  app.add_text("--output-dir", r.output_dir, "DIR", "Directory to write, made if it is not there").required();
+  app.add_text("--output-dir", r.output_dir, "DIR",
+               "Directory to write, made if it is not there; must not hold a tokenizer")
+      .required();
   app.add_setting("--vocab-size", r.options.vocab_size, "Tokens at most (30000)",
                   {.least = 256, .most = 1 << 21});
   app.add_setting("--min-frequency", r.options.min_frequency,
@@ -141,8 +144,7 @@ int train(TrainRequest& r) {
   // The options are judged before a file is read.
   program::check_usage([&] { gpt::train_byte_bpe({}, options); });
   gpt::set_num_threads(r.threads);
-  if (gpt::has_tokenizer(r.output_dir))
-    gpt::fail<gpt::ArgumentError>(r.output_dir, "holds a tokenizer: choose another --output-dir");
+  program::require_no_tokenizer("--output-dir", r.output_dir);
   const program::Interrupt interrupt;
   std::vector<std::string> texts;
   for (const std::string& file : r.files) texts.push_back(program::read_all(file));

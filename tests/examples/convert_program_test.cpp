@@ -92,18 +92,22 @@ TEST(ConvertProgram, MergesNoNumbersThatAreNone) {
   EXPECT_FALSE(std::filesystem::exists(dir / "out"));
 }
 
-TEST(ConvertProgram, SaysThatItRemovesATokenizerThatIsNotTheModels) {
+// What this model has not would stay, and be taken for its own.
+TEST(ConvertProgram, WritesOverNoOtherModel) {
   const TempDir dir;
+  for (const char* file : {"config.json", "vocab.json", "chat_template.jinja", "classification.json"}) {
+    std::filesystem::create_directory(dir / "out");
+    write_file(dir / "out" / file, "another's");
+    expect_failure(1, command({"--model", kDemo, "--output", dir / "out"}),
+                   concat("out] holds ", file, ": choose another --output, or remove the model there first"));
+    EXPECT_EQ(read_file(dir / "out" / file), "another's");
+    std::filesystem::remove_all(dir / "out");
+  }
   std::filesystem::create_directory(dir / "out");
-  std::filesystem::copy_file(kDemo + "/vocab.json", dir / "out/vocab.json");
-  ASSERT_EQ(run({"--model", kDemo, "--output", dir / "demo.bin"}).status, 0);
-  const std::vector<std::string> arguments = {"--model", dir / "demo.bin", "--output", dir / "out"};
-  const std::string warning = concat("warning: the tokenizer in ", (dir / "out").string(), " is removed: ");
-  const ProcessResult result = run(arguments);
-  EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_THAT(result.err, HasSubstr(warning));
-  EXPECT_FALSE(has_tokenizer(dir / "out"));
-  EXPECT_THAT(run(arguments).err, ::testing::Not(HasSubstr(warning)));
+  write_file(dir / "out/notes.txt", "of no model");
+  convert(kDemo, dir / "out");
+  convert(dir / "out", dir / "out/.", {"--dtype", "float32"});  // the model that is read
+  EXPECT_EQ(read_file(dir / "out/notes.txt"), "of no model");
 }
 
 TEST(ConvertProgram, RefusesAClassifier) {
@@ -143,6 +147,7 @@ TEST(ConvertProgram, WritesIntegersAsFloatsForHuggingFace) {
   for (const auto& [options, dtype] :
        {std::pair(std::vector<std::string>{}, DType::f32), {{"--dtype", "float16"}, DType::f16}}) {
     std::vector<std::string> arguments = {"--model", dir / "m.gguf", "--output", dir / "hf"};
+    std::filesystem::remove_all(dir / "hf");
     arguments.insert(arguments.end(), options.begin(), options.end());
     const ProcessResult result = run(arguments);
     ASSERT_EQ(result.status, 0) << result.err;
@@ -291,12 +296,6 @@ TEST(ConvertProgram, SaysThatThereIsNoTokenizer) {
   const ProcessResult result = run({"--model", dir / "demo.bin", "--output", dir / "hf"});
   EXPECT_EQ(result.status, 0);
   EXPECT_THAT(result.err, HasSubstr("warning: there is no tokenizer: --tokenizer DIR gives one\n"));
-  // One that is there is not that of this model, which would be loaded with it.
-  std::filesystem::copy_file(kDemo + "/vocab.json", dir / "hf/vocab.json");
-  const ProcessResult again = run({"--model", dir / "demo.bin", "--output", dir / "hf"});
-  EXPECT_EQ(again.status, 0);
-  EXPECT_THAT(again.err, HasSubstr("warning: the tokenizer in " + (dir / "hf").string() + " is removed: "));
-  EXPECT_FALSE(Model::load(dir / "hf").has_tokenizer());
 }
 
 TEST(ConvertProgram, MayReplaceTheFileItReads) {

@@ -142,11 +142,16 @@ TEST(QuantizeProgram, WritesOverNoOtherModel) {
         "classification.json", "bag_of_words.safetensors", "chat_template.jinja"}) {
     std::filesystem::create_directory(directory / "out");
     write_file(directory / "out" / file, "another's");
-    expect_failure(1, command({"--model", kDemo, "--output-dir", directory / "out"}),
-                   concat("out] holds ", file, ": choose another --output-dir"));
+    expect_failure(
+        1, command({"--model", kDemo, "--output-dir", directory / "out"}),
+        concat("out] holds ", file, ": choose another --output-dir, or remove the model there first"));
     EXPECT_EQ(read_file(directory / "out" / file), "another's");
     std::filesystem::remove_all(directory / "out");
   }
+  std::filesystem::create_directory(directory / "out");
+  write_file(directory / "out/notes.txt", "of no model");
+  ASSERT_EQ(run({"--model", kDemo, "--output-dir", directory / "out"}).status, 0);
+  EXPECT_EQ(read_file(directory / "out/notes.txt"), "of no model");
 }
 
 TEST(QuantizeProgram, CountsTheBytesOfTheFilesThatHoldTheWeights) {

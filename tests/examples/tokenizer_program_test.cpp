@@ -156,8 +156,17 @@ TEST(TokenizerProgram, WritesOverNoOtherTokenizer) {
   const std::string before = read_file(dir / "out/tokenizer.json");
   std::vector<std::string> again = train;
   again[4] = "400";
-  expect_failure(1, command(again), "out] holds a tokenizer: choose another --output-dir");
+  expect_failure(1, command(again),
+                 "out] holds merges.txt: choose another --output-dir, or remove the tokenizer there first");
   EXPECT_EQ(read_file(dir / "out/tokenizer.json"), before);
+  for (const char* file :
+       {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"}) {
+    std::filesystem::remove_all(dir / "out");
+    std::filesystem::create_directory(dir / "out");
+    write_file(dir / "out" / file, "another's");
+    expect_failure(1, command(train), concat("out] holds ", file, ": choose another --output-dir"));
+    EXPECT_EQ(read_file(dir / "out" / file), "another's");
+  }
 }
 
 TEST(TokenizerProgram, HelpsForEachCommand) {
