@@ -23,11 +23,10 @@ View rows_of(View x, const AdaptedRows& adapted) {
 
 /// Whether the result of attention is computed again for gradients rather than kept: where that takes half a percent of a step at
 /// most (it grows with the rows of a sequence, what else a block does with its features), and not more memory than it saves
-/// (for keys are taken in groups of 16). Not where heads were pruned: the room is as wide as other blocks' results.
-bool passes(std::span<const Segment> batch, std::int64_t width, std::int64_t features) {
-  return width == features && std::ranges::all_of(batch, [features](const Segment& s) {
-           return s.rows >= 16 && s.rows <= features / 8;
-         });
+/// (for keys are taken in groups of 16).
+bool passes(std::span<const Segment> batch, std::int64_t features) {
+  return std::ranges::all_of(batch,
+                             [features](const Segment& s) { return s.rows >= 16 && s.rows <= features / 8; });
 }
 
 }  // namespace
@@ -160,9 +159,8 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
     spans[i] = {s.row, s.rows, 0, {}};
     if (s.cache != nullptr) spans[i] = {s.row, s.rows, s.cache->positions(), s.cache->layer(layer_)};
   }
-  const std::int64_t width = n_head_ * head_dim_;
   const TensorView heads =
-      context.take({x.dim(0), width}, !passes(batch, width, x.dim(1)), context.passing.heads);
+      context.take({x.dim(0), n_head_ * head_dim_}, !passes(batch, x.dim(1)), context.passing.heads);
   if (context.attentions != nullptr)
     ops::attention_probabilities(
         qkv, {n_head_, head_dim_, scale_},
