@@ -128,7 +128,7 @@ constexpr Unreadable kUnreadable[] = {{"data", "", "training data"},
                                       {"evaluation_data", "", "evaluation data"},
                                       {"initial_model", "a ", "model"},
                                       {"adapter", "an ", "adapter"},
-                                      {"learning_rate_factor_of", "a ", "choice of learning rates"},
+                                      {"learning_rate_factor_of", "a ", "learning_rate_factor_of"},
                                       {"learns", "a ", "choice of what learns"}};
 
 /// `saved` is that of the checkpoint; both are objects of strings.

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "gpt/autograd/ops.h"
-#include "gpt/ops/elementwise.h"
 #include "gpt/core/error.h"
 #include "gpt/ops/activation.h"
+#include "gpt/ops/elementwise.h"
 #include "gpt/ops/layer_norm.h"
 #include "support/expect_error.h"
 #include "support/random_tensor.h"

@@ -341,7 +341,7 @@ TEST(Trainer, SaysInWordsWhatOfARunHasNoReadableValue) {
   TrainingArguments other_rates = run.a;
   other_rates.learning_rate_factor_of = [](std::string_view) { return 0.5; };
   EXPECT_EQ(refused(small_model(), other_rates, nullptr),
-            concat("[trainer] there is a choice of learning rates, but ", of_run, " was made without"));
+            concat("[trainer] there is a learning_rate_factor_of, but ", of_run, " was made without"));
 
   const test::TempDir dir;
   TrainingArguments a = run.a;
