@@ -16,7 +16,7 @@ Sequence::Sequence(const Model& model, const Settings& settings, const Sampler& 
   max_new_tokens =
       generate::max_new_tokens(settings, static_cast<std::int64_t>(prompt.size()), room_of(model, settings));
   if (*options.do_sample) rng.emplace(options.seed, options.stream + number);
-  tokens.reserve(prompt.size() + static_cast<std::size_t>(max_new_tokens));
+  tokens.reserve(room_for_tokens(prompt.size(), max_new_tokens));
   tokens = prompt;
   processor_state = sampler.initial_state();
   result.prompt_ids = prompt;

@@ -2,6 +2,7 @@
 // caches and batches.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -18,6 +19,12 @@
 #include "gpt/text/stream_decoder.h"
 
 namespace gpt::generate {
+
+/// Room for the tokens of a sequence, so that none is allocated while it grows: for a million new ones, of which a context
+/// that slides may be asked for any number.
+inline std::size_t room_for_tokens(std::size_t there, std::int64_t most_new) noexcept {
+  return there + static_cast<std::size_t>(std::min(most_new, std::int64_t{1} << 20));
+}
 
 struct Sequence {
   /// Number `number` of the prompt's num_return_sequences. The settings must outlive it. Throws ArgumentError when the

@@ -53,7 +53,7 @@ void Session::add_sequence(const std::vector<TokenId>& prompt, std::size_t promp
     std::vector<TokenId>& tokens = member.unconditional->tokens;
     tokens = options.negative_prompt_ids.value_or(std::vector<TokenId>{prompt.back()});
     check_negative_prompt(tokens.size(), most, room_of(*model_, settings_));
-    tokens.reserve(tokens.size() + static_cast<std::size_t>(most));
+    tokens.reserve(room_for_tokens(tokens.size(), most));
   }
   member.drafter = make_drafter(options, static_cast<std::size_t>(config.vocab_size),
                                 prompt.size() + static_cast<std::size_t>(most));

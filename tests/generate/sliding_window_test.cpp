@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <limits>
 #include <optional>
+#include <stop_token>
 #include <vector>
 
 #include "generate/context.h"
@@ -45,6 +48,20 @@ std::vector<TokenId> greedy_by_definition(const Model& model, std::vector<TokenI
     tokens.push_back(argmax(ConstTensorView(output.logits).span<float>()));
   }
   return {tokens.begin() + static_cast<std::ptrdiff_t>(prompt), tokens.end()};
+}
+
+TEST(SlidingWindow, MayBeAskedForAnyNumberOfTokens) {
+  const Model model = tiny_model(test::endless_config());
+  std::stop_source stop;
+  const GenerateResult result =
+      Generator(model).generate(prompt_of(5), {.max_new_tokens = std::numeric_limits<std::int64_t>::max(),
+                                               .sliding_window = true,
+                                               .on_token =
+                                                   [&, count = 0](const Piece&) mutable {
+                                                     if (++count == 90) stop.request_stop();
+                                                   },
+                                               .stop = stop.get_token()});
+  EXPECT_EQ(result.ids.size(), 90u);
 }
 
 TEST(SlidingWindow, DropsTheFewestHalvesThatMustGo) {
