@@ -17,6 +17,7 @@
 #include "chat_session.h"
 #include "generation_options.h"
 #include "machine_options.h"
+#include "output_place.h"
 #include "program.h"
 
 namespace {
@@ -64,7 +65,11 @@ class OutputError : public std::runtime_error {
 class Chat {
  public:
   Chat(const Request& request, program::ChatSession& session, program::Interrupt& interrupt)
-      : verbose_(request.verbose), session_(&session), interrupt_(&interrupt), reader_(interrupt) {}
+      : verbose_(request.verbose),
+        read_{request.model, request.adapter.value_or("")},
+        session_(&session),
+        interrupt_(&interrupt),
+        reader_(interrupt) {}
 
   /// The exit status.
   int run() {
@@ -216,6 +221,7 @@ class Chat {
     });
   }
   void save(const std::string& path) {
+    program::require_not_read("/save", path, read_);
     session_->save(path);
     std::cerr << "saved: " << size_text() << " to " << program::one_line(path) << '\n';
   }
@@ -229,6 +235,7 @@ class Chat {
   }
 
   bool verbose_;
+  std::array<std::string, 2> read_;  // which /save does not replace
   program::ChatSession* session_;
   program::Interrupt* interrupt_;
   program::ChatReader reader_;

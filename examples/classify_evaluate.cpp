@@ -196,7 +196,11 @@ void add_options(program::App& app, PredictRequest& r) {
 
 int run(EvaluateRequest& r) {
   check_columns(r);
-  if (r.report) program::require_not_read("--report", *r.report, std::array{r.test_file, r.model});
+  if (r.report) {
+    std::vector<std::string> read{r.test_file, r.model};
+    read.insert(read.end(), r.ensemble.begin(), r.ensemble.end());
+    program::require_not_read("--report", *r.report, read);
+  }
   gpt::set_num_threads(r.threads);
   const program::Interrupt interrupt;
   const std::stop_token stop = interrupt.token();

@@ -31,7 +31,8 @@ void require_own_directory(const TrainRequest& r) {
     gpt::fail<gpt::ArgumentError>(r.output_dir, "holds ", name,
                                   ", and no run to resume: choose another --output-dir");
   std::vector<std::string> read{r.train_file};
-  for (const auto& file : {r.validation_file, r.more.unlabelled_file, r.more.replay_file})
+  for (const auto& file :
+       {r.validation_file, r.more.unlabelled_file, r.more.replay_file, r.more.synonyms_file})
     if (file) read.push_back(*file);
   for (const char* name : {"metrics.jsonl", "report.html", "report.json", "classification.json"})
     program::require_not_read("--output-dir", fs::path(r.output_dir) / name, read);

@@ -13,7 +13,9 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include <gpt/gpt.h>
 
@@ -243,6 +245,12 @@ int convert(const Request& request) {
   if (plan.to == Format::kHuggingFace) {
     lock.emplace(request.output);
     program::require_no_other_model("--output", request.output, request.model);
+  } else {
+    std::vector<std::string> read{request.adapter.value_or(""), request.tokenizer.value_or("")};
+    std::error_code error;
+    if (fs::is_directory(request.model, error))
+      read.push_back(request.model);  // a file may be converted in place
+    program::require_not_read("--output", request.output, read);
   }
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;

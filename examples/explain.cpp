@@ -236,8 +236,9 @@ std::string to_json(const Request& r, const gpt::Model& model, const Explanation
 int run(const Request& request) {
   check(request);
   if (request.output)
-    program::require_not_read("--output", *request.output,
-                              std::array{request.model, request.prompt_file.value_or("")});
+    program::require_not_read(
+        "--output", *request.output,
+        std::array{request.model, request.adapter.value_or(""), request.prompt_file.value_or("")});
   gpt::set_num_threads(request.threads);
   const program::Interrupt interrupt;
   const std::string prompt = request.prompt ? *request.prompt : program::read_all(*request.prompt_file);

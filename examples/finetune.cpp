@@ -298,7 +298,7 @@ gpt::Model make_model(const Request& r, std::stop_token stop) {
   if (r.lora.use_peft && other)
     program::warn(gpt::concat("an adapter holds no tokenizer and no ids, and ", *r.model,
                               " keeps its own: gpt-convert --model ", *r.model, " --adapter ", r.output_dir,
-                              " --tokenizer ", *r.tokenizer, " writes a model with these"));
+                              " --tokenizer ", *r.tokenizer, " --output DIR writes a model with these"));
   return std::move(*model);
 }
 

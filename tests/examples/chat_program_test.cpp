@@ -168,6 +168,8 @@ TEST(ChatProgram, ReportsWhatGoesWrongAndGoesOn) {
   expect_report("/load  ", "/load needs the name of a file");
   expect_report("/load /nonexistent", "[/nonexistent] cannot open");
   expect_report("/save /nonexistent/file", "/nonexistent/file");
+  expect_report(concat("/save ", talker.path().string(), "/config.json"),
+                "config.json would be replaced, which is read");
   expect_report("/undo", "nothing was said yet");
   expect_report(std::string(200, 'x'), "n_positions = 128");
   const ProcessResult unfinished = talker.talk("Hi\n\"\"\"and\n");

@@ -475,10 +475,10 @@ TEST_F(ClassifyProgram, LearnsSeveralLabelsAndNumbers) {
                  command({"evaluate", "--model", file("labels"), "--test-file", file("labels.csv"),
                           "--label-separator", ";", "--report", file("never.html")}),
                  "[--report] is for single_label_classification, and ");
-  for (const char* read : {"labels.csv", "labels/config.json"})
+  for (const char* read : {"labels.csv", "labels/config.json", "numbers/config.json"})
     expect_failure(1,
                    command({"evaluate", "--model", file("labels"), "--test-file", file("labels.csv"),
-                            "--report", file(read)}),
+                            "--ensemble", file("numbers"), "--report", file(read)}),
                    concat(read, " would be replaced, which is read"));
 }
 

@@ -305,6 +305,22 @@ TEST(ConvertProgram, MayReplaceTheFileItReads) {
   EXPECT_EQ(Model::load(dir / "x.gguf").network().head().format(), ops::WeightFormat::int8);
 }
 
+TEST(ConvertProgram, ReplacesNoFileOfWhatElseItReads) {
+  const TempDir dir;
+  for (const char* copy : {"model", "tokenizer"})
+    std::filesystem::copy(kDemo, dir / copy, std::filesystem::copy_options::recursive);
+  const auto refuse = [&](const char* output, std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--output", dir / output});
+    expect_failure(1, command(arguments),
+                   "[--output] " + (dir / output).string() + " would be replaced, which is read (");
+  };
+  refuse("model/model.safetensors", {"--model", dir / "model", "--to", "gguf"});
+  refuse("model/vocab.json", {"--model", dir / "model", "--to", "llmc"});
+  write_file(dir / "model/pytorch_model.bin", "old weights");
+  refuse("model/pytorch_model.bin", {"--model", dir / "model"});
+  refuse("tokenizer/merges.txt", {"--model", kDemo, "--tokenizer", dir / "tokenizer", "--to", "gguf"});
+}
+
 TEST(ConvertProgram, RefusesAWrongCommandLineWithStatusTwo) {
   const auto refuse = [](std::vector<std::string> arguments, const std::string& part) {
     arguments.insert(arguments.begin(), {"--model", kDemo});

@@ -181,6 +181,10 @@ TEST(ExplainProgram, NamesWhatIsWrong) {
   write_file(dir / "prompt.txt", "a");
   expect_failure(1, command({"--prompt-file", dir / "prompt.txt", "--output", dir / "prompt.txt"}),
                  "prompt.txt would be replaced, which is read");
+  expect_failure(1,
+                 command({"--prompt", "a", "--adapter", dir / "prefix", "--output",
+                          dir / "prefix" / "adapter_config.json"}),
+                 "adapter_config.json would be replaced, which is read");
   std::string text;
   for (std::int64_t i = 0; i < model.config().n_positions; ++i) text += "a b\n";
   const std::size_t size = model.tokenizer().encode_prompt(text).size();
