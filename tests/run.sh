@@ -64,10 +64,11 @@ check_format() {
 
 # A fuzzer starts from the seeds of tests/fuzz/corpus and keeps what it finds in the build directory. What takes a second, as a
 # grammar at its limits does, takes ten with the sanitizers and as long again beside another fuzzer.
+fuzzed_longest='bpe_encode config safetensors tokenizer_json'
 run_fuzzer() {
   name=$1
-  case $name in
-    bpe_encode | config | safetensors | tokenizer_json) seconds=${GPT_FUZZ_SECONDS:-60} ;;
+  case " $fuzzed_longest " in
+    *" $name "*) seconds=${GPT_FUZZ_SECONDS:-60} ;;
     *) seconds=${GPT_FUZZ_SECONDS:-20} ;;
   esac
   work=build/asan-ubsan/findings/$name
@@ -145,11 +146,15 @@ if [ $all = yes ]; then
     -R "^($(echo $threaded generate_program finetune_program other_program | tr ' ' '|'))"
 
   section 'Fuzzers'
+  fuzzers=$fuzzed_longest  # beside one another: all of a round are waited for
+  for source in tests/fuzz/fuzz_*.cpp; do
+    name=${source##*/fuzz_} name=${name%.cpp}
+    case " $fuzzed_longest " in *" $name "*) ;; *) fuzzers="$fuzzers $name" ;; esac
+  done
   running=0
   pids=
-  for source in tests/fuzz/fuzz_*.cpp; do
-    name=${source##*/fuzz_}
-    run_fuzzer "${name%.cpp}" &
+  for name in $fuzzers; do
+    run_fuzzer "$name" &
     pids="$pids $!"
     running=$((running + 1))
     if [ $running -ge "$jobs" ]; then wait_for $pids; running=0 pids=; fi
