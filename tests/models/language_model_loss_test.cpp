@@ -137,10 +137,11 @@ TEST(LanguageModelLoss, OfRecomputedBlocksIsTheSameInLessMemory) {
 
 // 16 to 32 rows, beside 256 features: their attention is computed again.
 TEST(LanguageModelLoss, OfShortSequencesIsTheSameInLessMemory) {
+  GPT_SKIP_UNLESS_ON_THE_FASTEST_ISA();
   const ThreadLimit one(1);  // each thread has space of its own
   Gpt2Config config = tiny_config();
   config.n_embd = 256;
-  config.n_layer = 6;
+  config.n_layer = 4;
   config.n_positions = 64;
   config.attn_pdrop = 0.2f;
   const auto ids = tokens(34, 3);
@@ -149,8 +150,7 @@ TEST(LanguageModelLoss, OfShortSequencesIsTheSameInLessMemory) {
                          a_long_one[] = {{all}, {all.first(17)}, {all.first(29)}},
                          tiny_ones[] = {{all.first(16)}, {all.first(2)}, {all.first(2)}};
   for (const bool pruned : {false, true}) {
-    if (pruned)
-      config.pruned_heads = {{0, {1}}, {3, {0}}};  // narrower results, then wider ones in the same room
+    if (pruned) config.pruned_heads = {{0, {1}}};  // a narrower result, then wider ones
     Gpt2 network = random_network(config, 1);
     for (const DType activations : {DType::f32, DType::bf16}) {
       const LossOptions kept{.dropout = DropoutSeed{7}, .activations = activations};
@@ -163,8 +163,7 @@ TEST(LanguageModelLoss, OfShortSequencesIsTheSameInLessMemory) {
         const Learned learned(network, batch, kept);
         return learned.memory + learned.scratch;
       };
-      const std::size_t saved =
-                            77 * (pruned ? 4 * 256 + 2 * 128 - (128 + 256) : 5 * 256) * size_of(activations),
+      const std::size_t saved = 77 * (pruned ? 128 + 3 * 256 - (128 + 256) : 3 * 256) * size_of(activations),
                         less = memory_of(short_ones), more = memory_of(a_long_one), block = 77 * 256 * 4;
       EXPECT_GE(more + block / 2, less + saved) << pruned;
       EXPECT_LE(more, less + saved + block / 2) << pruned;
