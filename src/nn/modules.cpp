@@ -23,10 +23,10 @@ View rows_of(View x, const AdaptedRows& adapted) {
 
 /// Whether the result of attention is computed again for gradients rather than kept: where that takes half a percent of a step at
 /// most (it grows with the rows of a sequence, what else a block does with its features), and not more memory than it saves
-/// (for keys are taken in groups of 16).
+/// (for keys are padded to whole groups).
 bool passes(std::span<const Segment> batch, std::int64_t features) {
-  return std::ranges::all_of(batch,
-                             [features](const Segment& s) { return s.rows >= 16 && s.rows <= features / 8; });
+  return std::ranges::all_of(
+      batch, [features](const Segment& s) { return s.rows >= ops::kKeyGroup && s.rows <= features / 8; });
 }
 
 }  // namespace

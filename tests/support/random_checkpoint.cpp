@@ -8,6 +8,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "core/normal.h"
 #include "gpt/core/error.h"
 #include "gpt/core/parallel.h"
 #include "gpt/core/rng.h"
@@ -46,7 +47,7 @@ void initialize(gpt::Gpt2& network, std::uint64_t seed, gpt::DType dtype) {
       const float deviation = standard_deviation(network.config(), name);
       gpt::parallel_for(tensor.numel(), 4096, [&](std::int64_t begin, std::int64_t end) noexcept {
         for (std::int64_t i = begin; i < end; ++i)
-          values[i] = deviation * static_cast<float>(rng.normal(static_cast<std::uint64_t>(i)));
+          values[i] = deviation * static_cast<float>(gpt::normal_here(rng, static_cast<std::uint64_t>(i)));
       });
     } else if (name.ends_with("weight")) {  // a layer norm's scale
       for (float& v : tensor.span<float>()) v = 1.0f;
