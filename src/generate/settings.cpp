@@ -1,6 +1,7 @@
 #include "generate/settings.h"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -309,6 +310,9 @@ Room room_of(const Model& model, const Settings& settings) noexcept {
 
 namespace {
 
+// More than any generation comes to; a length and it can be added.
+constexpr std::int64_t kMostNewTokens = std::numeric_limits<std::int64_t>::max() / 2;
+
 std::int64_t most_new_tokens(const Settings& settings, std::int64_t prompt_length, const Room& room) {
   const GenerateOptions& options = settings.options;
   const bool slides = options.sliding_window.value_or(false);
@@ -328,7 +332,7 @@ std::int64_t most_new_tokens(const Settings& settings, std::int64_t prompt_lengt
                         counted(count, "new one"), settings.length_source,
                         " do not fit the context: ", room.text(), " leaves room for ",
                         counted(room.tokens + 1 - prompt_length, "new token"));
-  return count;
+  return std::min(count, kMostNewTokens);
 }
 
 }  // namespace
