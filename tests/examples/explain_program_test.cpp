@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -29,11 +28,6 @@ std::vector<std::string> command(std::vector<std::string> arguments) {
   return arguments;
 }
 
-std::string content(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 TEST(ExplainProgram, ShowsWhyOnOnePage) {
   const TempDir dir;
   const ProcessResult result =
@@ -41,7 +35,7 @@ TEST(ExplainProgram, ShowsWhyOnOnePage) {
           .wait();
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.err, HasSubstr("page.html: p(\""));
-  const std::string page = content(dir / "page.html");
+  const std::string page = read_file(dir / "page.html");
   EXPECT_THAT(page, AllOf(HasSubstr("What it is due to"), HasSubstr("What each layer would say"),
                           HasSubstr("Where the attention goes"), HasSubstr("layer 6"), HasSubstr("&lt;")));
   EXPECT_THAT(page, AllOf(Not(HasSubstr("<love>")), Not(HasSubstr("<script")), Not(HasSubstr("http"))));
@@ -97,8 +91,8 @@ TEST(ExplainProgram, ExplainsALabel) {
   EXPECT_NEAR(std::exp(object.at("log_prob").get<double>()), p[best], 1e-6);
   EXPECT_EQ(object.at("tokens").size(), 3u);
   EXPECT_FALSE(object.contains("logit_lens"));
-  EXPECT_THAT(content(dir / "page.html"), AllOf(HasSubstr("Why &quot;" + classifier.labels()[best]),
-                                                Not(HasSubstr("What each layer would say"))));
+  EXPECT_THAT(read_file(dir / "page.html"), AllOf(HasSubstr("Why &quot;" + classifier.labels()[best]),
+                                                  Not(HasSubstr("What each layer would say"))));
   all.insert(all.end(), {"--target", classifier.labels()[1 - best]});
   EXPECT_EQ(parse_json(Process(all).wait().out).at("target").at("id"), 1 - best);
   all.back() = "ugly";
@@ -125,7 +119,7 @@ TEST(ExplainProgram, ExplainsAModelWhoseLayersHaveDifferentNumbersOfHeads) {
     double rollout = 0;
     for (const Json& token : object.at("tokens")) rollout += token.at("rollout").get<double>();
     EXPECT_NEAR(rollout, 1, 1e-6);
-    EXPECT_THAT(content(dir / "page.html"), HasSubstr("Where the attention goes"));
+    EXPECT_THAT(read_file(dir / "page.html"), HasSubstr("Where the attention goes"));
   }
 }
 

@@ -40,11 +40,6 @@ ProcessResult run(std::vector<std::string> arguments) {
   return Process(command(std::move(arguments))).wait();
 }
 
-std::string content(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 class FinetuneProgram : public testing::Test {
  protected:
   FinetuneProgram() {
@@ -117,10 +112,10 @@ TEST_F(FinetuneProgram, RefusesAnotherModelForARunThatItResumes) {
 TEST_F(FinetuneProgram, WritesOverNoModelOfAnothers) {
   ASSERT_EQ(run(options("out", {"--max-steps", "1", "--report-to", "none"})).status, 0);
   fs::remove_all(dir_ / "out/checkpoint-1");
-  const std::string before = content(dir_ / "out/model.safetensors");
+  const std::string before = read_file(dir_ / "out/model.safetensors");
   expect_failure(1, command(options("out", {"--max-steps", "1"})),
                  "out] holds config.json, and no run to resume: choose another --output-dir");
-  EXPECT_EQ(before, content(dir_ / "out/model.safetensors"));
+  EXPECT_EQ(before, read_file(dir_ / "out/model.safetensors"));
 }
 
 TEST_F(FinetuneProgram, TrainsAnAdapterThatOtherProgramsTake) {
@@ -139,7 +134,7 @@ TEST_F(FinetuneProgram, TrainsAnAdapterThatOtherProgramsTake) {
   EXPECT_TRUE(fs::exists(dir_ / "adapter/adapter_model.safetensors"));
   EXPECT_FALSE(fs::exists(dir_ / "adapter/model.safetensors"));
   EXPECT_THAT(
-      content(dir_ / "adapter/adapter_config.json"),
+      read_file(dir_ / "adapter/adapter_config.json"),
       AllOf(HasSubstr("\"base_model_name_or_path\": \"" + std::string(kDemo)), HasSubstr("\"r\": 4")));
   // Attached or merged, it is the same model, and another than before.
   const auto loss = [&](std::vector<std::string> model) {
@@ -234,7 +229,7 @@ TEST_F(FinetuneProgram, ReportsOnOnePage) {
                                 "Speak <b>", "--sample-prompt", "[FIRST,ALL]", "--sample-tokens", "5"}))
                 .status,
             0);
-  const std::string page = content(dir_ / "out/report.html");
+  const std::string page = read_file(dir_ / "out/report.html");
   EXPECT_THAT(page,
               AllOf(HasSubstr("<h1>A new network on corpus.txt</h1>"), HasSubstr("Finished after 3 updates."),
                     HasSubstr("<pre>\nSpeak &lt;b&gt;</pre>"), HasSubstr("<pre>\n[FIRST,ALL]</pre>")));
@@ -258,7 +253,7 @@ TEST_F(FinetuneProgram, ReportsOnOnePage) {
                                               "1",
                                               "--resume"};
   ASSERT_EQ(run(on_questions).status, 0);
-  EXPECT_THAT(content(dir_ / "answers/report.html"),
+  EXPECT_THAT(read_file(dir_ / "answers/report.html"),
               AllOf(HasSubstr("<pre>\nWho speaks?</pre>"),
                     HasSubstr("<dt>Lines that are no samples, left out</dt><dd>1</dd>")));
   // Which are kept, with what was wrong.
@@ -289,13 +284,13 @@ TEST_F(FinetuneProgram, WritesNoMoreThanIsAskedFor) {
   ASSERT_EQ(run(options("page", {"--max-steps", "1", "--report-to", "html", "--sample-tokens", "0"})).status,
             0);
   EXPECT_FALSE(fs::exists(dir_ / "page/runs"));
-  EXPECT_THAT(content(dir_ / "page/report.html"), Not(HasSubstr("Before training")));
+  EXPECT_THAT(read_file(dir_ / "page/report.html"), Not(HasSubstr("Before training")));
 }
 
 TEST_F(FinetuneProgram, EndsWithTheSameWeightsWhateverItRecords) {
   ASSERT_EQ(run(options("all", {"--max-steps", "3"})).status, 0);
   ASSERT_EQ(run(options("none", {"--max-steps", "3", "--report-to", "none"})).status, 0);
-  EXPECT_EQ(content(dir_ / "all/model.safetensors"), content(dir_ / "none/model.safetensors"));
+  EXPECT_EQ(read_file(dir_ / "all/model.safetensors"), read_file(dir_ / "none/model.safetensors"));
 }
 
 TEST_F(FinetuneProgram, NamesARecordThatCannotBeWritten) {
@@ -317,10 +312,10 @@ TEST_F(FinetuneProgram, EndsWithTheSameBitsWhenItIsKilledAtAnyMomentAndResumed) 
   const auto start = std::chrono::steady_clock::now();
   ASSERT_EQ(run(command_of("whole", 1)).status, 0);
   const auto duration = std::chrono::steady_clock::now() - start;
-  const std::string whole = content(dir_ / "whole/model.safetensors");
+  const std::string whole = read_file(dir_ / "whole/model.safetensors");
   ASSERT_FALSE(whole.empty());
   const auto expect_whole = [&](const std::string& output) {
-    EXPECT_EQ(content(dir_ / output / "model.safetensors"), whole) << output;
+    EXPECT_EQ(read_file(dir_ / output / "model.safetensors"), whole) << output;
     for (const auto& entry : fs::directory_iterator(dir_ / output))
       EXPECT_FALSE(entry.path().filename().string().starts_with(".checkpoint-")) << entry.path();
   };
@@ -348,7 +343,7 @@ TEST_F(FinetuneProgram, EndsWithTheSameBitsWhenItIsKilledAtAnyMomentAndResumed) 
 
 TEST_F(FinetuneProgram, SavesACheckpointWhenInterrupted) {
   Process process(command(options("out", {"--num-train-epochs", "100000"})));
-  while (content(dir_ / "out/metrics.jsonl").empty())
+  while (!fs::exists(dir_ / "out/metrics.jsonl") || fs::is_empty(dir_ / "out/metrics.jsonl"))
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   process.send(SIGINT);
   const ProcessResult result = process.wait();
@@ -359,19 +354,19 @@ TEST_F(FinetuneProgram, SavesACheckpointWhenInterrupted) {
     if (const std::string name = entry.path().filename(); name.starts_with("checkpoint-"))
       saved.push_back(name);
   ASSERT_EQ(saved.size(), 1u);
-  EXPECT_THAT(content(dir_ / "out/report.html"),
+  EXPECT_THAT(read_file(dir_ / "out/report.html"),
               AllOf(HasSubstr(concat("Interrupted: ", saved[0], " is where it can be resumed.")),
                     HasSubstr("Before training"), Not(HasSubstr("After training"))));
 }
 
 TEST_F(FinetuneProgram, LeavesARunAloneThatIsAtWorkInTheDirectory) {
   Process process(command(options("out", {"--num-train-epochs", "100000", "--save-steps", "0"})));
-  while (content(dir_ / "out/metrics.jsonl").empty())
+  while (!fs::exists(dir_ / "out/metrics.jsonl") || fs::is_empty(dir_ / "out/metrics.jsonl"))
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   expect_failure(1, command(options("out", {"--max-steps", "1"})), "out] is in use by another run");
   expect_failure(1, command(options("out", {"--max-steps", "1", "--resume"})),
                  "out] is in use by another run");
-  EXPECT_TRUE(content(dir_ / "out/metrics.jsonl").starts_with("{\"step\": 1, \"total_steps\": 1100000"));
+  EXPECT_TRUE(read_file(dir_ / "out/metrics.jsonl").starts_with("{\"step\": 1, \"total_steps\": 1100000"));
   process.send(SIGKILL);
   process.wait();
   EXPECT_TRUE(fs::exists(dir_ / "out/.lock"));
@@ -403,7 +398,7 @@ TEST_F(FinetuneProgram, ReportsHowTheLossGotLost) {
                                     "--learning-rate", "1e36", "--logging-steps", "1"});
   EXPECT_EQ(result.status, 1);
   EXPECT_THAT(result.err, HasSubstr("error: [trainer] the "));
-  EXPECT_THAT(content(dir_ / "out/report.html"),
+  EXPECT_THAT(read_file(dir_ / "out/report.html"),
               AllOf(HasSubstr("Failed: [trainer] the "), HasSubstr("Loss, nats")));
 }
 
@@ -420,7 +415,7 @@ TEST_F(FinetuneProgram, ReportsTheWholeRunAfterItWasResumed) {
   std::ifstream metrics(dir_ / "out/metrics.jsonl");
   for (std::string line; std::getline(metrics, line);) EXPECT_EQ(parse_json(line).at("step"), ++step);
   EXPECT_GT(step, 3);
-  const std::string page = content(dir_ / "out/report.html");
+  const std::string page = read_file(dir_ / "out/report.html");
   EXPECT_THAT(page, HasSubstr("<title>step 1\ntraining "));
   EXPECT_THAT(page, HasSubstr(concat("<title>step ", step, "\ntraining ")));
 }
@@ -438,16 +433,16 @@ TEST_F(FinetuneProgram, SavesTheResultInTheTypeThatIsAskedFor) {
     EXPECT_TRUE(same_bits(tensor, expected[i++])) << name;
   });
   EXPECT_EQ(HfConfig::load(dir_ / "out/config.json").get_string("torch_dtype"), "bfloat16");
-  EXPECT_THAT(content(dir_ / "out/report.html"), HasSubstr("<dt>save_dtype</dt><dd>bfloat16</dd>"));
+  EXPECT_THAT(read_file(dir_ / "out/report.html"), HasSubstr("<dt>save_dtype</dt><dd>bfloat16</dd>"));
 }
 
 TEST_F(FinetuneProgram, ComputesInBfloat16) {
   ASSERT_EQ(run(options("out", {"--max-steps", "2", "--bf16", "--save-dtype", "bf16"})).status, 0);
   // What it computed with is what the checkpoint has beside the rest.
-  EXPECT_TRUE(content(dir_ / "out/model.safetensors") ==
-              content(dir_ / "out/checkpoint-2/model.safetensors"));
+  EXPECT_TRUE(read_file(dir_ / "out/model.safetensors") ==
+              read_file(dir_ / "out/checkpoint-2/model.safetensors"));
   EXPECT_EQ(HfConfig::load(dir_ / "out/checkpoint-2/config.json").get_string("torch_dtype"), "bfloat16");
-  EXPECT_THAT(content(dir_ / "out/report.html"), HasSubstr("<dt>bf16</dt><dd>true</dd>"));
+  EXPECT_THAT(read_file(dir_ / "out/report.html"), HasSubstr("<dt>bf16</dt><dd>true</dd>"));
   expect_failure(
       1, command(options("out", {"--max-steps", "2", "--resume"})),
       concat("bf16 is none, but the run in ", (dir_ / "out/checkpoint-2").string(), " was made with 1"));
@@ -516,10 +511,10 @@ TEST_F(FinetuneProgram, ReplacesNoFileThatIsNotItsOwn) {
     write_file(dir_ / "used" / name, "{}");
     expect_failure(1, command(options("used", {"--max-steps", "1"})),
                    "used] holds " + name + ", and no run to resume");
-    EXPECT_EQ(content(dir_ / "used" / name), "{}");
+    EXPECT_EQ(read_file(dir_ / "used" / name), "{}");
     fs::remove(dir_ / "used" / name);
   }
-  EXPECT_EQ(content(dir_ / "data/metrics.jsonl"), content(dir_ / "corpus.txt"));
+  EXPECT_EQ(read_file(dir_ / "data/metrics.jsonl"), read_file(dir_ / "corpus.txt"));
 }
 
 TEST_F(FinetuneProgram, RefusesOptionsThatGoTogetherNowhere) {

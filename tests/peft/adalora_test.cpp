@@ -196,8 +196,7 @@ TEST(AdaLora, ReadsRanksThatPeftHasLeftOut) {
   config.init_r = 2;
   AdaLoraAdapter(network, config, 1).save(dir / "adapter");
   const auto path = dir / "adapter" / "adapter_config.json";
-  std::ifstream in(path);
-  std::string text((std::istreambuf_iterator<char>(in)), {});
+  std::string text = test::read_file(path);
   const std::string init = "\"init_r\": 2";
   text.replace(
       text.find(init), init.size(),

@@ -241,8 +241,7 @@ class LoraFiles : public ::testing::Test {
   LoraFiles() { random_lora(network_, {.r = 4}, 1)->save(dir_ / "adapter"); }
   void set(const std::string& key, const std::string& json) {
     const auto path = dir_ / "adapter" / "adapter_config.json";
-    std::ifstream in(path);
-    std::string text((std::istreambuf_iterator<char>(in)), {});
+    std::string text = test::read_file(path);
     text.replace(text.find('{'), 1, "{\"" + key + "\": " + json + ",");
     std::ofstream(path) << text;
   }
