@@ -73,8 +73,9 @@ Work prefill(const Name& name, LogitsRows logits) {
   work.rate = "tok_per_s";
   work.amount = static_cast<double>(t);
   const Gpt2Config& c = s->network->config();
-  const double matrices = matrix_ops(c, t, logits == LogitsRows::kAll ? t : 1);
-  work.flops = matrices + attention_ops(c, 0, t);
+  const std::int64_t shown = logits == LogitsRows::kAll ? t : 1;
+  const double matrices = matrix_ops(c, t, shown);
+  work.flops = matrices + attention_ops(c, 0, t, shown);
   Format(name.word()).count_products(work, t, matrices);
   work.read_bytes = weight_bytes(*s->network);
   work.memory = largest_matrix(*s->network);
@@ -99,7 +100,7 @@ Work decode(const Name& name) {
   work.flops = matrices;
   Format(name.word()).count_products(work, sequences, matrices);
   for (std::int64_t i = 0; i < kTimedTokens; ++i) {
-    work.flops += static_cast<double>(sequences) * attention_ops(c, past + i, 1);
+    work.flops += static_cast<double>(sequences) * attention_ops(c, past + i, 1, 1);
     work.read_bytes +=
         weight_bytes(*s->network) + static_cast<double>(sequences) * kv_bytes(c, past + i + 1, cache);
   }
@@ -220,9 +221,10 @@ Work scheduler(const Name& name) {
   work.rate = "tok_per_s";
   work.amount = static_cast<double>(requests * count);
   const Gpt2Config& c = s->model.config();
-  const double matrices = static_cast<double>(requests) * matrix_ops(c, prompt + count - 1, count);
+  const std::int64_t tokens = prompt + count - 1;
+  const double matrices = static_cast<double>(requests) * matrix_ops(c, tokens, count);
   Format(name.word()).count_products(work, prompt, matrices);
-  work.flops = matrices + static_cast<double>(requests) * attention_ops(c, 0, prompt + count - 1);
+  work.flops = matrices + static_cast<double>(requests) * attention_ops(c, 0, tokens, count);
   work.memory = largest_matrix(s->model.network());
   return work;
 }

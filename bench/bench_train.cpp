@@ -79,7 +79,7 @@ Work train_step(const Name& name, std::int64_t rank) {
   // are not computed.
   const Gpt2Config& c = training->network.config();
   const double matrices = matrix_ops(c, sequences * t, sequences * t),
-               attention = static_cast<double>(sequences) * attention_ops(c, 0, t);
+               attention = static_cast<double>(sequences) * attention_ops(c, 0, t, t);
   work.flops = (rank > 0 ? 2 : 3) * matrices + 3 * attention;
   return work;
 }

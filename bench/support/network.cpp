@@ -54,15 +54,20 @@ std::shared_ptr<const Gpt2> random_network(const std::string& format) {
 }
 
 double matrix_ops(const Gpt2Config& c, std::int64_t rows, std::int64_t logits_rows) {
-  const auto d = static_cast<double>(c.n_embd);
-  const double block = 4 * d * d + 2 * d * static_cast<double>(c.inner_dim());
+  const auto d = static_cast<double>(c.n_embd), n = static_cast<double>(rows),
+             shown = static_cast<double>(logits_rows);
+  const double c_attn = 3 * d * d, rest = d * d + 2 * d * static_cast<double>(c.inner_dim());
   const double head = d * static_cast<double>(c.vocab_size);
-  return 2 * (static_cast<double>(c.n_layer * rows) * block + static_cast<double>(logits_rows) * head);
+  return 2 * (static_cast<double>(c.n_layer - 1) * n * (c_attn + rest) + n * c_attn + shown * (rest + head));
 }
 
-double attention_ops(const Gpt2Config& c, std::int64_t past, std::int64_t tokens) {
+double attention_ops(const Gpt2Config& c, std::int64_t past, std::int64_t tokens, std::int64_t logits_rows) {
   // Scores and weighted values: 2 * 2 D for each of the about past + tokens / 2 keys that a token sees.
-  return 2 * static_cast<double>(c.n_layer * c.n_embd * tokens) * static_cast<double>(tokens + 2 * past);
+  const auto layer = [&](std::int64_t before, std::int64_t queries) {
+    return 2 * static_cast<double>(c.n_embd * queries) * static_cast<double>(queries + 2 * before);
+  };
+  return static_cast<double>(c.n_layer - 1) * layer(past, tokens) +
+         layer(past + tokens - logits_rows, logits_rows);
 }
 
 double weight_bytes(const Gpt2& network) {

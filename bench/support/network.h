@@ -15,10 +15,12 @@ Gpt2Config config();
 /// config() with random weights in a format as Format spells it. Kept for the next benchmark. Throws ArgumentError.
 std::shared_ptr<const Gpt2> random_network(const std::string& format);
 
-/// Multiplications and additions of the matrix products: `rows` tokens, and the logits of `logits_rows` of them.
+/// Multiplications and additions of the matrix products: `rows` tokens, and the logits of `logits_rows` of them, for which alone the
+/// last block does more than make queries, keys and values.
 double matrix_ops(const Gpt2Config& config, std::int64_t rows, std::int64_t logits_rows);
-/// Of attention: `tokens` more of a sequence that has `past`.
-double attention_ops(const Gpt2Config& config, std::int64_t past, std::int64_t tokens);
+/// Of attention: `tokens` more of a sequence that has `past`, and the logits of the last `logits_rows` of them.
+double attention_ops(const Gpt2Config& config, std::int64_t past, std::int64_t tokens,
+                     std::int64_t logits_rows);
 
 /// The bytes of all parameters that a forward pass reads: all but the position embedding.
 double weight_bytes(const Gpt2& network);

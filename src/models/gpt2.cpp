@@ -13,6 +13,7 @@
 #include "gpt/core/error.h"
 #include "gpt/ops/elementwise.h"
 #include "models/gpt2_rows.h"
+#include "nn/last_rows.h"
 #include "ops/pack.h"
 
 namespace gpt {
@@ -51,6 +52,14 @@ void forward_recomputed(const nn::Block& block, nn::Context& context, ConstTenso
   context.tape = nullptr;
   block.forward(context, x, segments, y);
   context.tape = &tape;
+}
+
+/// Whether the last block has nothing to do with rows that are no sequence's last but put their keys and values into the caches.
+bool needs_last_rows_alone(const ForwardOptions& options, const BatchRows& batch) {
+  const bool shows_all = options.hidden_states || options.final_hidden || options.attentions ||
+                         options.on_product || options.logits == LogitsRows::kAll;
+  return !shows_all && options.tape == nullptr && !options.dropout && options.activations == DType::f32 &&
+         (options.logits == LogitsRows::kNone || batch.rows > std::ssize(batch.segments));
 }
 
 /// Two uses of the same random numbers would be one mask. A layer has three of its own, and one for each adapted linear layer.
@@ -220,7 +229,20 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
       std::swap(x, y);
     }
   }
+  const auto adapted_last = [&] {
+    return adapted_rows(segments, arena, [](const nn::Segment&) { return 1; });
+  };
+  const bool narrows = needs_last_rows_alone(options, all);
   for (const nn::Block& block : blocks_) {
+    if (narrows && &block == &blocks_.back()) {
+      const bool is_needed = options.logits == LogitsRows::kLast;
+      y = is_needed ? arena.take({std::ssize(segments), config_.n_embd}) : TensorView();
+      const auto adapted = adapted_last();
+      const Arena::Scope scratch(arena);
+      block.forward_last(context, x, segments, adapted, y);
+      x = y;
+      break;
+    }
     if (options.hidden_states) out.hidden_states.push_back(shown(x));
     if (options.hidden_states || options.tape != nullptr) y = arena.take(x.shape());
     if (options.tape != nullptr && options.gradient_checkpointing) {
@@ -252,8 +274,8 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     nn::Context untaped{arena, options.stop};
     untaped.adapted = context.adapted;
     if (options.logits == LogitsRows::kLast) {
-      x = last_rows(last, segments, arena);
-      untaped.adapted = adapted_rows(segments, arena, [](const nn::Segment&) { return 1; });
+      x = narrows ? last : nn::last_rows(last, segments, arena);
+      untaped.adapted = adapted_last();
     }
     const TensorView normal = arena.take(x.shape());
     ln_f_.forward(untaped, x, normal);

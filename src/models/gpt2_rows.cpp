@@ -61,12 +61,4 @@ TensorView without_virtual_rows(Tape* tape, ConstTensorView x, const BatchRows& 
   return y;
 }
 
-TensorView last_rows(ConstTensorView x, std::span<const nn::Segment> segments, Arena& arena) {
-  const auto ranges = arena.take_span<autograd::RowRange>(segments.size());
-  for (std::size_t i = 0; i < ranges.size(); ++i) ranges[i] = {segments[i].row + segments[i].rows - 1, 1};
-  const TensorView last = arena.take({static_cast<std::int64_t>(segments.size()), x.dim(1)});
-  autograd::take_rows(nullptr, x, ranges, last);
-  return last;
-}
-
 }  // namespace gpt

@@ -53,6 +53,4 @@ void embed_virtual_tokens(nn::Context& context, const BatchRows& batch, const op
 TensorView without_virtual_rows(Tape* tape, ConstTensorView x, const BatchRows& batch, std::int64_t kept,
                                 Arena& arena);
 
-TensorView last_rows(ConstTensorView x, std::span<const nn::Segment> segments, Arena& arena);
-
 }  // namespace gpt

@@ -10,6 +10,7 @@
 #include "gpt/nn/layer_norm.h"
 #include "gpt/nn/linear.h"
 #include "gpt/nn/mlp.h"
+#include "nn/last_rows.h"
 
 namespace gpt::nn {
 namespace {
@@ -148,6 +149,16 @@ Attention::Attention(std::int64_t features, std::int64_t n_head, std::int64_t he
 
 void Attention::forward(Context& context, ConstTensorView x, std::span<const Segment> batch,
                         ConstTensorView residual, TensorView y) const {
+  project(context, heads(context, x, batch, x.dim(0)), residual, y);
+}
+
+void Attention::project(Context& context, ConstTensorView heads, ConstTensorView residual,
+                        TensorView y) const {
+  c_proj_.forward_dropped(context, heads, residual, y);
+}
+
+TensorView Attention::heads(Context& context, ConstTensorView x, std::span<const Segment> batch,
+                            std::int64_t needed) const {
   const TensorView qkv = context.take({x.dim(0), c_attn_.out_features()});
   c_attn_.forward(context, x, qkv);
   for_virtual_tokens(context, batch, [&](const Adapter& adapter, std::span<const std::int64_t> rows) {
@@ -156,8 +167,10 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
   const auto spans = context.arena.take_span<ops::AttentionSpan>(batch.size());
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const Segment& s = batch[i];
-    spans[i] = {s.row, s.rows, 0, {}};
-    if (s.cache != nullptr) spans[i] = {s.row, s.rows, s.cache->positions(), s.cache->layer(layer_)};
+    spans[i] = {.row = s.row, .rows = s.rows, .skipped = std::max<std::int64_t>(0, s.rows - needed)};
+    if (s.cache == nullptr) continue;
+    spans[i].past = s.cache->positions();
+    spans[i].cache = s.cache->layer(layer_);
   }
   const TensorView heads =
       context.take({x.dim(0), n_head_ * head_dim_}, !passes(batch, x.dim(1)), context.passing.heads);
@@ -167,7 +180,7 @@ void Attention::forward(Context& context, ConstTensorView x, std::span<const Seg
         context.attentions->emplace_back(context.arena.take({n_head_, x.dim(0), x.dim(0)})));
   const ops::Dropout dropout = context.dropout.take(context.dropout.attn_pdrop);
   autograd::attention(context.tape, qkv, spans, {n_head_, head_dim_, scale_, dropout}, heads, context.arena);
-  c_proj_.forward_dropped(context, heads, residual, y);
+  return heads;
 }
 
 Mlp::Mlp(std::int64_t features, std::int64_t inner, ops::Activation f, std::int64_t layer)
@@ -195,6 +208,20 @@ void Block::forward(Context& context, ConstTensorView x, std::span<const Segment
   ln_1_.forward(context, x, normal_1);
   attn_.forward(context, normal_1, batch, x, h);
   const TensorView normal_2 = context.tape == nullptr ? normal_1 : room(ln_2_, mlp_.keeps_input(context));
+  ln_2_.forward(context, h, normal_2);
+  mlp_.forward(context, normal_2, h, y);
+}
+
+void Block::forward_last(Context& context, ConstTensorView x, std::span<const Segment> batch,
+                         std::span<const AdaptedRows> adapted, TensorView y) const {
+  const bool is_needed = y.raw() != nullptr;
+  const TensorView normal_1 = context.take(x.shape());
+  ln_1_.forward(context, x, normal_1);
+  const TensorView heads = attn_.heads(context, normal_1, batch, is_needed ? 1 : 0);
+  if (!is_needed) return;
+  context.adapted = adapted;
+  const TensorView h = context.take(y.shape()), normal_2 = context.take(y.shape());
+  attn_.project(context, last_rows(heads, batch, context.arena), last_rows(x, batch, context.arena), h);
   ln_2_.forward(context, h, normal_2);
   mlp_.forward(context, normal_2, h, y);
 }

@@ -43,6 +43,9 @@ void check(std::string_view op, ConstTensorView qkv, std::span<const AttentionSp
   for (const AttentionSpan& s : batch)
     if (s.row < 0 || s.rows < 0 || s.row + s.rows > qkv.dim(0))
       fail<ShapeError>(op, "rows [", s.row, ", ", s.row + s.rows, ") are outside qkv's ", qkv.dim(0));
+  for (const AttentionSpan& s : batch)
+    if (s.skipped < 0 || s.skipped > s.rows)
+      fail<ShapeError>(op, s.skipped, " rows of ", s.rows, " are skipped");
 }
 
 /// What forward and backward read, as the kernels take it: one sequence at a time.
@@ -77,7 +80,8 @@ struct Batch {
   float* y;
   float* statistics;
 
-  AttentionArgs args(std::size_t i) const noexcept {
+  /// With all rows, whose keys and values are put away.
+  AttentionArgs appended(std::size_t i) const noexcept {
     const AttentionSpan& s = inputs.spans[i];
     auto a = inputs.args<AttentionArgs>(i);
     a.y = y + s.row * inputs.width();
@@ -86,23 +90,35 @@ struct Batch {
     if (statistics != nullptr) a.statistics = statistics + s.row * a.n_head * 2;
     return a;
   }
+  /// With the rows that have results; the keys and values of those before are in the cache by then.
+  AttentionArgs queries(std::size_t i) const noexcept {
+    AttentionArgs a = appended(i);
+    const std::int64_t skipped = inputs.spans[i].skipped;
+    a.query += skipped * a.stride;
+    a.y += skipped * a.y_stride;
+    if (a.statistics != nullptr) a.statistics += skipped * a.n_head * 2;
+    a.past += skipped;
+    a.rows -= skipped;
+    return a;
+  }
 };
 
-/// Calls body(args, task) for every task of every sequence, in one parallel loop whose threads take the next task when they
-/// are done with one: tasks differ in cost, by their sequence's length and by how many keys the mask leaves.
-template <class Body>
-void for_each_task(const Batch& batch, std::int64_t tasks, std::int64_t threads, Body body) noexcept {
+/// Calls body(args, task) for every task of every sequence i, of which args_of(i) has some, in one parallel loop whose threads
+/// take the next task when they are done with one: tasks differ in cost, by their sequence's length and by how many keys the mask
+/// leaves.
+template <class ArgsOf, class Body>
+void for_each_task(ArgsOf args_of, std::int64_t tasks, std::int64_t threads, Body body) noexcept {
   std::atomic<std::int64_t> next{0};
   parallel_for(threads, 1, [&](std::int64_t, std::int64_t) noexcept {
     std::size_t i = 0;
     std::int64_t first = 0;  // of sequence i
-    AttentionArgs args = batch.args(i);
+    AttentionArgs args = args_of(i);
     for (;;) {
       const std::int64_t task = next.fetch_add(1, std::memory_order_relaxed);
       if (task >= tasks) return;
       while (task - first >= args.tasks()) {
         first += args.tasks();
-        args = batch.args(++i);
+        args = args_of(++i);
       }
       body(args, task - first);
     }
@@ -125,32 +141,36 @@ void attention(ConstTensorView qkv, std::span<const AttentionSpan> spans, const 
                     statistics.raw() != nullptr ? statistics.data<float>() : nullptr};
   if (batch.inputs.dropout.threshold != 0)
     for (const AttentionSpan& s : spans)
-      if (s.past != 0) fail<UnsupportedError>("attention", "dropout in a sequence that goes on from a cache");
-  std::int64_t tasks = 0, work = 0, rows = 0;
+      if (s.past != 0 || s.skipped != 0)
+        fail<UnsupportedError>("attention", "dropout in a sequence that goes on from a cache, or skips rows");
+  const auto appended = [&](std::size_t i) noexcept { return batch.appended(i); };
+  const auto queries = [&](std::size_t i) noexcept { return batch.queries(i); };
+  std::int64_t puts = 0, tasks = 0, work = 0, rows = 0;
   bool single = true;  // each head of a sequence is one task
   for (std::size_t i = 0; i < spans.size(); ++i) {
-    const AttentionArgs a = batch.args(i);
+    const AttentionArgs all = batch.appended(i), a = batch.queries(i);
     // A key and value that are read for one query alone take the time of about four multiply-adds per element.
     const std::int64_t reads = a.rows == 1 ? 4 : 1;
+    puts += all.tasks();
     tasks += a.tasks();
     work += 2 * reads * a.rows * (a.past + (a.rows + 1) / 2);
-    rows += a.rows;
-    single = single && a.blocks() <= 1;
+    rows += all.rows;
+    single = single && all.blocks() <= 1 && a.rows == all.rows;
   }
-  if (tasks == 0) return;
+  if (puts == 0) return;
   const std::int64_t d = batch.inputs.width();
   if (single)  // then its keys and values are put away by the task that reads them
-    return for_each_task(batch, tasks, threads_for(work * d),
+    return for_each_task(queries, tasks, threads_for(work * d),
                          [&](const AttentionArgs& a, std::int64_t task) noexcept {
                            table.append(a, task, task + 1);
                            table.attention(a, task, task + 1);
                          });
   constexpr std::int64_t kWorkPerElement = 4;  // a transposed store
-  for_each_task(batch, tasks, threads_for(kWorkPerElement * rows * d),
+  for_each_task(appended, puts, threads_for(kWorkPerElement * rows * d),
                 [&](const AttentionArgs& a, std::int64_t task) noexcept { table.append(a, task, task + 1); });
-  for_each_task(batch, tasks, threads_for(work * d), [&](const AttentionArgs& a, std::int64_t task) noexcept {
-    table.attention(a, task, task + 1);
-  });
+  for_each_task(
+      queries, tasks, threads_for(work * d),
+      [&](const AttentionArgs& a, std::int64_t task) noexcept { table.attention(a, task, task + 1); });
 }
 
 void attention_probabilities(ConstTensorView qkv, const AttentionShape& shape, TensorView probabilities) {

@@ -131,6 +131,32 @@ TEST(Gpt2, GivesTheSameLastLogitsAsWhenAllAreAskedFor) {
   EXPECT_TRUE(std::equal(last.data<float>() + 97, last.data<float>() + 2 * 97, all_b.data<float>() + 3 * 97));
 }
 
+// The last block then works on no more rows than it must; the caches are as complete as ever.
+TEST(Gpt2, GoesOnAfterChunksWithoutLogitsOrWithTheLast) {
+  const Gpt2 network = random_network(tiny_config(), 2);
+  const auto a = tokens(21), b = tokens(14, 70);
+  const Tensor all_a = all_logits(network, a, a.size()), all_b = all_logits(network, b, b.size());
+  for (const LogitsRows first : {LogitsRows::kNone, LogitsRows::kLast})
+    for (const LogitsRows second : {LogitsRows::kNone, LogitsRows::kLast}) {
+      nn::KvCache ca = network.make_cache(), cb = network.make_cache();
+      Arena arena;
+      const auto forward = [&](std::size_t begin, std::size_t end_a, std::size_t end_b, LogitsRows rows) {
+        const Chunk batch[] = {{std::span(a).subspan(begin, end_a - begin), &ca},
+                               {std::span(b).subspan(begin, end_b - begin), &cb}};
+        return network.forward(batch, arena, {.logits = rows}).logits;
+      };
+      const TensorView none = forward(0, 5, 5, first);
+      EXPECT_EQ(none.raw() == nullptr, first == LogitsRows::kNone);
+      forward(5, 6, 6, second);
+      const TensorView last = forward(6, a.size(), b.size(), LogitsRows::kLast);
+      const auto row = [](ConstTensorView x, std::int64_t r) {
+        return ConstTensorView(x.data<float>() + r * 97, {97});
+      };
+      EXPECT_TRUE(same_bits(row(last, 0), row(all_a, 20)));
+      EXPECT_TRUE(same_bits(row(last, 1), row(all_b, 13)));
+    }
+}
+
 TEST(Gpt2, ShowsHiddenStatesWithoutChangingTheLogits) {
   const Gpt2 network = random_network(tiny_config(), 2);
   const auto ids = tokens(9);

@@ -200,6 +200,35 @@ TEST_P(AttentionOverCache, GivesASequenceInABatchWhatItGetsAlone) {
   }
 }
 
+TEST_P(AttentionOverCache, LeavesOutResultsThatNobodyNeeds) {
+  const AttentionShape shape{2, 24, 0.2f};
+  constexpr std::int64_t kT = 130, kD = 48, kPast = 20;
+  const Tensor qkv = random_tensor({kT, 3 * kD}, 6);
+  AttentionCache expected_cache(shape.n_head, shape.head_dim, kT, GetParam());
+  expected_cache.clear();
+  const Tensor expected = attend_whole(qkv, shape, expected_cache);
+  for (const std::int64_t past : {std::int64_t{0}, kPast})
+    for (const std::int64_t skipped : {0, 1, 43, 44, 47, 64, 109, 110}) {
+      AttentionCache cache(shape.n_head, shape.head_dim, kT, GetParam());
+      cache.clear();
+      Tensor y = random_tensor({kT, kD}, 7);
+      const Tensor before = random_tensor({kT, kD}, 7);
+      AttentionSpan first = cache.span(0, past, 0), rest = cache.span(past, kT - past, past);
+      first.skipped = past;  // all of them: only keys and values are put away
+      rest.skipped = skipped;
+      attention(qkv, {&first, 1}, shape, y);
+      attention(qkv, {&rest, 1}, shape, y);
+      const auto rows = [](const Tensor& of, std::int64_t begin, std::int64_t end) {
+        return ConstTensorView(of.data<float>() + begin * kD, {end - begin, kD});
+      };
+      const std::int64_t needed = past + skipped;
+      EXPECT_TRUE(same_bits(rows(before, 0, needed), rows(y, 0, needed))) << past << " " << skipped;
+      EXPECT_TRUE(same_bits(rows(expected, needed, kT), rows(y, needed, kT))) << past << " " << skipped;
+      for (std::size_t i = 0; i < cache.pages().size(); ++i)
+        EXPECT_TRUE(same_bits(expected_cache.pages()[i], cache.pages()[i])) << past << " " << skipped;
+    }
+}
+
 TEST_P(AttentionOverCache, DoesNotDependOnTheNumberOfThreads) {
   const AttentionShape shape{4, 32, 0.25f};  // enough work for each thread (ops/checks.h, grain_for)
   const Tensor qkv = random_tensor({401, 3 * 128}, 5);
@@ -308,6 +337,12 @@ TEST(Attention, RefusesRowsOutsideItsInput) {
               attention(qkv, {&span, 1}, shape, y);
             }),
             "[attention] rows [3, 7) are outside qkv's 5");
+  AttentionSpan skipping = cache.span(0, 5, 0);
+  skipping.skipped = 6;
+  EXPECT_EQ(test::message_of<ShapeError>([&] {
+              attention(qkv, {&skipping, 1}, shape, y);
+            }),
+            "[attention] 6 rows of 5 are skipped");
 }
 
 TEST(Attention, RefusesACacheThatIsTooSmallOrOfAnotherType) {

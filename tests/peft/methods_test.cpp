@@ -71,6 +71,9 @@ TEST_P(EveryMethod, GivesEachSequenceTheBitsItHasAlone) {
   for (std::size_t i = 0; i < rows.size(); ++i) batch.push_back({rows[i].ids, &caches[i], rows[i].adapter});
   Arena arena;
   const TensorView logits = network_.forward(batch, arena, {.logits = LogitsRows::kAll}).logits;
+  for (nn::KvCache& cache : caches) cache.truncate(0);
+  Arena other;
+  const TensorView last = network_.forward(batch, other).logits;
   std::int64_t row = 0;
   for (const Row& r : rows) {
     for (const std::size_t step : {std::size_t{1}, std::size_t{5}, r.ids.size()}) {
@@ -79,6 +82,10 @@ TEST_P(EveryMethod, GivesEachSequenceTheBitsItHasAlone) {
       EXPECT_TRUE(same_bits(alone, part)) << "row " << row << " in chunks of " << step;
     }
     row += static_cast<std::int64_t>(r.ids.size());
+    const std::int64_t number = &r - rows.data();
+    EXPECT_TRUE(same_bits(ConstTensorView(last.data<float>() + number * 97, {97}),
+                          ConstTensorView(logits.data<float>() + (row - 1) * 97, {97})))
+        << "sequence " << number;
   }
   const auto ids = tokens(9);
   EXPECT_FALSE(same_bits(logits_with(network_, a.get(), ids, 9), logits_with(network_, b.get(), ids, 9)));

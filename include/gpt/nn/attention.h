@@ -54,6 +54,12 @@ class Attention {
   void forward(Context& context, ConstTensorView x, std::span<const Segment> batch, ConstTensorView residual,
                TensorView y) const;
 
+  /// The two halves of forward, for a block of which not all results are needed: attention(c_attn(x)) float32 [R, n_head *
+  /// head_dim], of the last `needed` rows of each segment alone (what the others hold does not matter), and the rest.
+  TensorView heads(Context& context, ConstTensorView x, std::span<const Segment> batch,
+                   std::int64_t needed) const;
+  void project(Context& context, ConstTensorView heads, ConstTensorView residual, TensorView y) const;
+
   bool keeps_input(const Context& context) const { return c_attn_.keeps_input(context); }
 
   template <class Visitor>

@@ -20,6 +20,11 @@ class Block {
   /// h = x + attn(ln_1(x)), y = h + mlp(ln_2(h)); x, y float32 [R, features].
   void forward(Context& context, ConstTensorView x, std::span<const Segment> batch, TensorView y) const;
 
+  /// The same of the last row of each segment alone, y [batch.size(), features], with `adapted` as their adapters; or, where y is
+  /// empty, of none: then only keys and values are put into the caches. For inference, and a block with none after it.
+  void forward_last(Context& context, ConstTensorView x, std::span<const Segment> batch,
+                    std::span<const AdaptedRows> adapted, TensorView y) const;
+
   template <class Visitor>
   void visit(const std::string& prefix, Visitor& f) {
     visit_parameters(*this, prefix, f);

@@ -50,7 +50,8 @@ struct AttentionSpan {
   std::int64_t row = 0;   // its first row in qkv and y
   std::int64_t rows = 0;  // new tokens, at positions past .. past + rows - 1
   std::int64_t past = 0;  // tokens in the cache before
-  KvLayer cache;
+  KvLayer cache = {};
+  std::int64_t skipped = 0;  // the first of its rows, whose results nobody needs: they are not written
 };
 
 struct AttentionShape {
