@@ -219,9 +219,9 @@ void save(const gpt::Model& model, const Plan& plan, const Request& request, std
     gpt::save_gguf(model, request.output,
                    {.weights = plan.gguf, .write_tied_head = !request.no_tied_head, .stop = stop});
   else if (plan.to == Format::kLlmc)
-    gpt::save_llmc(model, request.output, plan.dtype ? *plan.dtype : llmc_dtype(model));
+    gpt::save_llmc(model, request.output, plan.dtype ? *plan.dtype : llmc_dtype(model), stop);
   else
-    model.save(request.output, {.dtype = plan.dtype});
+    model.save(request.output, {.dtype = plan.dtype, .stop = stop});
 }
 
 std::uintmax_t bytes_of(Format format, const fs::path& path) {

@@ -315,7 +315,7 @@ int prune(const Request& request) {
   }
   report.layers = model.config().n_layer;
   report.perplexity_after = perplexity();
-  model.save(request.output_dir);
+  model.save(request.output_dir, {.stop = interrupt.token()});
   report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   if (request.json)
     program::Output().write(to_json(report));

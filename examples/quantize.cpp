@@ -196,7 +196,7 @@ int quantize(const Request& request) {
   report.quantize_s = seconds_since(start);
   start = Clock::now();
   report.bytes_before = weight_bytes(request.model);
-  model.save(request.output_dir);
+  model.save(request.output_dir, {.stop = interrupt.token()});
   report.bytes_after = weight_bytes(request.output_dir);
   report.save_s = seconds_since(start);
   if (request.json)

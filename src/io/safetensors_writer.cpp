@@ -2,6 +2,7 @@
 #include <bit>
 #include <cstdint>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -73,8 +74,8 @@ std::string header_of(std::span<const NamedTensor* const> tensors, const Metadat
 
 }  // namespace
 
-void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors,
-                       const Metadata& metadata) try {
+void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors, const Metadata& metadata,
+                       const std::stop_token& stop) try {
   const std::string source = file.path().string();
   std::vector<const NamedTensor*> sorted;
   for (const NamedTensor& t : tensors) {
@@ -100,6 +101,7 @@ void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors,
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(header);
   for (const NamedTensor* t : sorted) {
+    if (stop.stop_requested()) fail<CancelledError>(source, "writing was cancelled");
     if (stored_dtype(*t) == t->tensor.dtype())
       file.write({t->tensor.raw(), t->tensor.nbytes()});
     else

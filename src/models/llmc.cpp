@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -187,7 +188,8 @@ void refuse_what_computes_otherwise(const Gpt2Config& c, std::string_view target
 }
 
 /// The bytes of the parameters, in the order of the file.
-void write_parameters(const Gpt2& network, DType dtype, std::int64_t padded, PendingFile& file) {
+void write_parameters(const Gpt2& network, DType dtype, std::int64_t padded, const std::stop_token& stop,
+                      PendingFile& file) {
   const Gpt2Config& c = network.config();
   struct Source {
     const Tensor* vector;
@@ -213,6 +215,7 @@ void write_parameters(const Gpt2& network, DType dtype, std::int64_t padded, Pen
   std::sort(sources.begin(), sources.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   const auto write = [&](const Tensor& tensor) { file.write({tensor.view().raw(), tensor.nbytes()}); };
   for (const auto& [place, source] : sources) {
+    if (stop.stop_requested()) fail<CancelledError>(file.path().string(), "writing was cancelled");
     if (source.vector != nullptr) {
       write(source.vector->to(dtype));
       continue;
@@ -245,7 +248,8 @@ Model load_llmc(const std::filesystem::path& path, const LoadOptions& options,
   });
 }
 
-void save_llmc(const Model& model, const std::filesystem::path& path, DType dtype) {
+void save_llmc(const Model& model, const std::filesystem::path& path, DType dtype,
+               const std::stop_token& stop) {
   with_memory_errors(path.native(), [&] {
     const DefaultFloatEnvironment environment;
     const Gpt2Config& c = model.config();
@@ -267,7 +271,7 @@ void save_llmc(const Model& model, const std::filesystem::path& path, DType dtyp
     set(kPaddedVocabAt, padded);
     AtomicFile file(path);
     file.write(std::as_bytes(std::span(header)));
-    write_parameters(model.network(), dtype, padded, file);
+    write_parameters(model.network(), dtype, padded, stop, file);
     file.commit();
   });
 }

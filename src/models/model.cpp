@@ -276,7 +276,7 @@ void Model::save_files(const std::filesystem::path& directory, const SaveOptions
   // Without a tokenizer: none, and not one that was there.
   add_tokenizer_files(tokenizer_ ? tokenizer_->files() : std::vector<TokenizerFile>(), directory, files);
   for (const std::filesystem::path& stale : sharded_files(directory)) files.remove(stale);
-  write_safetensors(weights, tensors, {{"format", "pt"}});
+  write_safetensors(weights, tensors, {{"format", "pt"}}, options.stop);
   files.commit();
   output.keep();
 }

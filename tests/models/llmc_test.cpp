@@ -117,6 +117,16 @@ TEST(Llmc, RefusesFilesThatAreNone) {
   expect_error<IoError>([&] { load_llmc(dir / "missing.bin"); }, {"missing.bin"});
 }
 
+TEST(Llmc, LeavesAFileAsItWasWhenItIsStopped) {
+  const TempDir tmp;
+  test::write_file(tmp / "m.bin", "old");
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_THROW(save_llmc(model_of(test::tiny_config()), tmp / "m.bin", DType::f32, stop.get_token()),
+               CancelledError);
+  EXPECT_EQ(test::read_file(tmp / "m.bin"), "old");
+}
+
 TEST(Llmc, RefusesNetworksThatItWouldComputeOtherwise) {
   const TempDir dir;
   const auto refuse = [&](const std::function<void(Gpt2Config&)>& change, std::string_view key) {

@@ -434,6 +434,20 @@ TEST(ModelSave, KeepsTheOldCheckpointWhenTheDiskIsFullHalfWay) {
   }
 }
 
+TEST(ModelSave, KeepsTheOldCheckpointWhenItIsStopped) {
+  const TempDir tmp;
+  const fs::path directory = CheckpointFiles().write(tmp / "m");
+  Model model = Model::load(directory);
+  quantize(model.network(), {});
+  const auto before = contents_of(directory);
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_THROW(model.save(directory, {.stop = stop.get_token()}), CancelledError);
+  EXPECT_EQ(contents_of(directory), before);
+  EXPECT_THROW(model.save(tmp / "new", {.stop = stop.get_token()}), CancelledError);
+  EXPECT_FALSE(fs::exists(tmp / "new"));
+}
+
 TEST(ModelSave, TakesBackTheDirectoriesThatItMadeWhenItFails) {
   const TempDir tmp;
   const Model model = Model::load(CheckpointFiles().write(tmp / "m"));

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -179,8 +180,9 @@ struct NamedTensor {
 void save_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
                       const Metadata& metadata = {});
 
-/// The same content, written to a file that the caller commits. Throws likewise.
-void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors,
-                       const Metadata& metadata = {});
+/// The same content, written to a file that the caller commits. Throws likewise, and CancelledError: `stop` is checked before every
+/// tensor.
+void write_safetensors(PendingFile& file, std::span<const NamedTensor> tensors, const Metadata& metadata = {},
+                       const std::stop_token& stop = {});
 
 }  // namespace gpt

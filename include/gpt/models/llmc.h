@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <stop_token>
 
 #include "gpt/models/model.h"
 
@@ -21,7 +22,8 @@ Model load_llmc(const std::filesystem::path& path, const LoadOptions& options = 
 /// Writes such a file, atomically, as float32 or bfloat16; the vocabulary is padded with zeros to a multiple of 128. The
 /// tokenizer is not written. Throws UnsupportedError naming what llm.c would compute otherwise (n_inner, activation, epsilon,
 /// scales of the attention, an untied head), or another dtype; IoError as AtomicFile; ShapeError for a network whose weights
-/// were never set.
-void save_llmc(const Model& model, const std::filesystem::path& path, DType dtype = DType::f32);
+/// were never set; CancelledError, for `stop` is checked before every tensor.
+void save_llmc(const Model& model, const std::filesystem::path& path, DType dtype = DType::f32,
+               const std::stop_token& stop = {});
 
 }  // namespace gpt

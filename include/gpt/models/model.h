@@ -40,6 +40,8 @@ struct SaveOptions {
   /// Write the weights as f32, f16 or bf16 (rounding to nearest even), and say so in config.json's torch_dtype; unset keeps
   /// the types they have in memory. The model stays as it is, and so do quantized matrices in the file.
   std::optional<DType> dtype = {};
+  /// Checked before every tensor of a network; an adapter is written to its end.
+  std::stop_token stop = {};
 };
 
 class Classifier;
@@ -76,7 +78,7 @@ class Model {
   /// tokenizer's files (Tokenizer::save names them) those that this model's does not have, all when it has no tokenizer. Other
   /// files stay, and with an adapter attached all do but its own.
   /// Throws IoError; ShapeError for a network whose weights were never set; UnsupportedError for another SaveOptions::dtype;
-  /// NumericError for weights beyond its range.
+  /// NumericError for weights beyond its range; CancelledError.
   void save(const std::filesystem::path& directory, const SaveOptions& options = {}) const;
 
   const Gpt2& network() const noexcept { return network_; }
