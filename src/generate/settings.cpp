@@ -310,9 +310,6 @@ Room room_of(const Model& model, const Settings& settings) noexcept {
 
 namespace {
 
-// More than any generation comes to; a length and it can be added.
-constexpr std::int64_t kMostNewTokens = std::numeric_limits<std::int64_t>::max() / 2;
-
 std::int64_t most_new_tokens(const Settings& settings, std::int64_t prompt_length, const Room& room) {
   const GenerateOptions& options = settings.options;
   const bool slides = options.sliding_window.value_or(false);
@@ -332,7 +329,7 @@ std::int64_t most_new_tokens(const Settings& settings, std::int64_t prompt_lengt
                         counted(count, "new one"), settings.length_source,
                         " do not fit the context: ", room.text(), " leaves room for ",
                         counted(room.tokens + 1 - prompt_length, "new token"));
-  return std::min(count, kMostNewTokens);
+  return count;
 }
 
 }  // namespace
@@ -343,7 +340,8 @@ std::int64_t max_new_tokens(const Settings& settings, std::int64_t prompt_length
   if (const std::int64_t least = settings.asked_min_new_tokens.value_or(0); least > most)
     fail<ArgumentError>("generate", "min_new_tokens is ", least, ", but there ", most == 1 ? "is" : "are",
                         " at most ", counted(most, "new token"), settings.length_source);
-  return most;
+  // More than any generation comes to, to which a length can be added.
+  return std::min(most, std::numeric_limits<std::int64_t>::max() / 2);
 }
 
 std::int64_t kept_tokens(const Settings& settings, std::int64_t prompt_length, const Room& room) {

@@ -62,6 +62,15 @@ TEST(SlidingWindow, MayBeAskedForAnyNumberOfTokens) {
                                                    },
                                                .stop = stop.get_token()});
   EXPECT_EQ(result.ids.size(), 90u);
+  Scheduler scheduler(model);
+  std::size_t count = 0;
+  scheduler.submit(prompt_of(5),
+                   {.max_new_tokens = std::numeric_limits<std::int64_t>::max(),
+                    .min_new_tokens = std::numeric_limits<std::int64_t>::max(),
+                    .sliding_window = true,
+                    .on_token = [&](const Piece&) { ++count; }},
+                   {.on_done = [](const Completion&) {}});
+  while (count < 90) ASSERT_TRUE(scheduler.step());
 }
 
 TEST(SlidingWindow, DropsTheFewestHalvesThatMustGo) {
