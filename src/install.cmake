@@ -1,7 +1,6 @@
 # What `cmake --install` gives to a consumer: the library, its headers, the CMake package and the pkg-config file.
 include(CMakePackageConfigHelpers)
 
-get_target_property(gpt_type gpt TYPE)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/gpt)
 
 install(TARGETS gpt EXPORT gptTargets

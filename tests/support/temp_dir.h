@@ -5,11 +5,9 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
 
 namespace gpt::test {
 
@@ -42,11 +40,11 @@ inline void write_file(const std::filesystem::path& path, std::string_view conte
 }
 
 inline std::string read_file(const std::filesystem::path& path) {
+  std::string content(std::filesystem::file_size(path), '\0');  // throws where there is no regular file
   std::ifstream in(path, std::ios::binary);
+  in.read(content.data(), static_cast<std::streamsize>(content.size()));
   if (!in) throw std::runtime_error("cannot read " + path.string());
-  std::ostringstream content;
-  content << in.rdbuf();
-  return std::move(content).str();
+  return content;
 }
 
 }  // namespace gpt::test
