@@ -260,6 +260,9 @@ void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTenso
 
 void attention(Tape* tape, ConstTensorView qkv, std::span<const ops::AttentionSpan> batch,
                const ops::AttentionShape& shape, TensorView y, Arena& arena) {
+  const auto skips = [](const ops::AttentionSpan& s) { return s.skipped != 0; };
+  if ((tape != nullptr || y.dtype() != DType::f32) && std::ranges::any_of(batch, skips))
+    fail<UnsupportedError>("attention", "skipped rows on a tape, or of another type than float32");
   const TensorView statistics = tape != nullptr ? arena.take({qkv.dim(0), shape.n_head, 2}) : TensorView();
   const auto compute = [=](Arena& scratch) {
     const Arena::Scope scope(scratch);

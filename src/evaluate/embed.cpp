@@ -17,11 +17,7 @@ namespace {
 constexpr std::string_view kEmbed = "embed";
 
 /// hidden: the `rows` states of one sequence, [rows, d].
-void pool(const float* hidden, std::int64_t rows, std::int64_t d, Pooling pooling, float* out) {
-  if (pooling == Pooling::kLast) {
-    std::copy_n(hidden + (rows - 1) * d, d, out);
-    return;
-  }
+void average(const float* hidden, std::int64_t rows, std::int64_t d, float* out) {
   for (std::int64_t c = 0; c < d; ++c) {
     double sum = 0;
     for (std::int64_t r = 0; r < rows; ++r) sum += static_cast<double>(hidden[r * d + c]);
@@ -59,13 +55,20 @@ Tensor embed_all(const Gpt2& network, std::span<const std::vector<TokenId>> sequ
       rows += size;
     }
     arena.reset();
-    const ForwardOutput out = network.forward(
-        batch, arena, {.logits = LogitsRows::kNone, .final_hidden = true, .stop = options.stop});
-    const float* hidden = out.final_hidden.data<float>();
+    const bool is_last = options.pooling == Pooling::kLast;
+    const ForwardOutput out = network.forward(batch, arena,
+                                              {.logits = LogitsRows::kNone,
+                                               .final_hidden = !is_last,
+                                               .last_hidden = is_last,
+                                               .stop = options.stop});
+    const float* hidden = (is_last ? out.last_hidden : out.final_hidden).data<float>();
     for (const Chunk& chunk : batch) {
-      const auto size = static_cast<std::int64_t>(chunk.ids.size());
+      const std::int64_t size = is_last ? 1 : static_cast<std::int64_t>(chunk.ids.size());
       float* vector = result.data<float>() + static_cast<std::int64_t>(i) * d;
-      pool(hidden, size, d, options.pooling, vector);
+      if (is_last)
+        std::copy_n(hidden, d, vector);
+      else
+        average(hidden, size, d, vector);
       require_finite({vector, static_cast<std::size_t>(d)}, i, network, options.stop);
       hidden += size * d;
       ++i;

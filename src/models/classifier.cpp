@@ -261,12 +261,10 @@ Tensor Classifier::logits(std::span<const std::vector<TokenId>> sequences,
       }
       arena.reset();
       const ForwardOutput out = model_.network().forward(
-          batch, arena, {.logits = LogitsRows::kNone, .final_hidden = true, .stop = stop});
-      const float* row = out.final_hidden.data<float>();
-      for (const Chunk& chunk : batch) {
-        row += static_cast<std::int64_t>(chunk.ids.size()) * d;
-        std::copy_n(row - d, d, hidden.data<float>() + static_cast<std::int64_t>(i++) * d);
-      }
+          batch, arena, {.logits = LogitsRows::kNone, .last_hidden = true, .stop = stop});
+      std::copy_n(out.last_hidden.data<float>(), out.last_hidden.numel(),
+                  hidden.data<float>() + static_cast<std::int64_t>(i) * d);
+      i += batch.size();
     }
     Tensor result = Tensor::empty({static_cast<std::int64_t>(sequences.size()), score_.out});
     arena.reset();

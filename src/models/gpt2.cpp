@@ -54,12 +54,16 @@ void forward_recomputed(const nn::Block& block, nn::Context& context, ConstTenso
   context.tape = &tape;
 }
 
-/// Whether the last block has nothing to do with rows that are no sequence's last but put their keys and values into the caches.
-bool needs_last_rows_alone(const ForwardOptions& options, const BatchRows& batch) {
+bool needs_last_rows(const ForwardOptions& options) {
+  return options.last_hidden || options.logits == LogitsRows::kLast;
+}
+
+/// Whether of rows that are no sequence's last the last block has but to put keys and values into the caches.
+bool needs_no_other_rows(const ForwardOptions& options, const BatchRows& batch) {
   const bool shows_all = options.hidden_states || options.final_hidden || options.attentions ||
                          options.on_product || options.logits == LogitsRows::kAll;
   return !shows_all && options.tape == nullptr && !options.dropout && options.activations == DType::f32 &&
-         (options.logits == LogitsRows::kNone || batch.rows > std::ssize(batch.segments));
+         (!needs_last_rows(options) || batch.rows > std::ssize(batch.segments));
 }
 
 /// Two uses of the same random numbers would be one mask. A layer has three of its own, and one for each adapted linear layer.
@@ -232,17 +236,8 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
   const auto adapted_last = [&] {
     return adapted_rows(segments, arena, [](const nn::Segment&) { return 1; });
   };
-  const bool narrows = needs_last_rows_alone(options, all);
-  for (const nn::Block& block : blocks_) {
-    if (narrows && &block == &blocks_.back()) {
-      const bool is_needed = options.logits == LogitsRows::kLast;
-      y = is_needed ? arena.take({std::ssize(segments), config_.n_embd}) : TensorView();
-      const auto adapted = adapted_last();
-      const Arena::Scope scratch(arena);
-      block.forward_last(context, x, segments, adapted, y);
-      x = y;
-      break;
-    }
+  const bool narrows = needs_no_other_rows(options, all);
+  for (const nn::Block& block : std::span(blocks_).first(blocks_.size() - (narrows ? 1 : 0))) {
     if (options.hidden_states) out.hidden_states.push_back(shown(x));
     if (options.hidden_states || options.tape != nullptr) y = arena.take(x.shape());
     if (options.tape != nullptr && options.gradient_checkpointing) {
@@ -253,6 +248,13 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
       block.forward(context, x, segments, y);
     }
     std::swap(x, y);
+  }
+  if (narrows) {
+    y = needs_last_rows(options) ? arena.take({std::ssize(segments), config_.n_embd}) : TensorView();
+    const auto adapted = adapted_last();
+    const Arena::Scope scratch(arena);
+    blocks_.back().forward_last(context, x, segments, adapted, y);
+    x = y;
   }
   context.throw_if_stopped();
   const TensorView last = x;
@@ -270,16 +272,21 @@ ForwardOutput Gpt2::forward(std::span<const Chunk> batch, Arena& arena, const Fo
     out.hidden_states.push_back(x);
     out.hidden_states.push_back(out.final_hidden);
   }
+  nn::Context untaped{arena, options.stop};
+  if (needs_last_rows(options)) {
+    const TensorView rows = narrows ? last : nn::last_rows(last, segments, arena);
+    untaped.adapted = adapted_last();
+    out.last_hidden = arena.take(rows.shape());
+    ln_f_.forward(untaped, rows, out.last_hidden);
+  }
   if (options.logits != LogitsRows::kNone) {
-    nn::Context untaped{arena, options.stop};
-    untaped.adapted = context.adapted;
-    if (options.logits == LogitsRows::kLast) {
-      x = narrows ? last : nn::last_rows(last, segments, arena);
-      untaped.adapted = adapted_last();
+    TensorView normal = out.last_hidden;
+    if (options.logits == LogitsRows::kAll) {
+      untaped.adapted = context.adapted;
+      normal = arena.take(x.shape());
+      ln_f_.forward(untaped, x, normal);
     }
-    const TensorView normal = arena.take(x.shape());
-    ln_f_.forward(untaped, x, normal);
-    out.logits = arena.take({x.dim(0), config_.vocab_size});
+    out.logits = arena.take({normal.dim(0), config_.vocab_size});
     context.observe(head(), normal);
     ops::linear(normal, head(), {}, out.logits, arena);
   }

@@ -214,16 +214,18 @@ void Block::forward(Context& context, ConstTensorView x, std::span<const Segment
 
 void Block::forward_last(Context& context, ConstTensorView x, std::span<const Segment> batch,
                          std::span<const AdaptedRows> adapted, TensorView y) const {
+  Arena& arena = context.arena;
   const bool is_needed = y.raw() != nullptr;
   const TensorView normal_1 = context.take(x.shape());
   ln_1_.forward(context, x, normal_1);
   const TensorView heads = attn_.heads(context, normal_1, batch, is_needed ? 1 : 0);
   if (!is_needed) return;
-  context.adapted = adapted;
-  const TensorView h = context.take(y.shape()), normal_2 = context.take(y.shape());
-  attn_.project(context, last_rows(heads, batch, context.arena), last_rows(x, batch, context.arena), h);
-  ln_2_.forward(context, h, normal_2);
-  mlp_.forward(context, normal_2, h, y);
+  Context last = context;
+  last.adapted = adapted;
+  const TensorView h = arena.take(y.shape()), normal_2 = last.take(y.shape());
+  attn_.project(last, last_rows(heads, batch, arena), last_rows(x, batch, arena), h);
+  ln_2_.forward(last, h, normal_2);
+  mlp_.forward(last, normal_2, h, y);
 }
 
 }  // namespace gpt::nn

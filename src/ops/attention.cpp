@@ -45,7 +45,7 @@ void check(std::string_view op, ConstTensorView qkv, std::span<const AttentionSp
       fail<ShapeError>(op, "rows [", s.row, ", ", s.row + s.rows, ") are outside qkv's ", qkv.dim(0));
   for (const AttentionSpan& s : batch)
     if (s.skipped < 0 || s.skipped > s.rows)
-      fail<ShapeError>(op, s.skipped, " rows of ", s.rows, " are skipped");
+      fail<ShapeError>(op, "skipped is ", s.skipped, ", expected 0 to the sequence's ", s.rows, " rows");
 }
 
 /// What forward and backward read, as the kernels take it: one sequence at a time.
@@ -140,9 +140,10 @@ void attention(ConstTensorView qkv, std::span<const AttentionSpan> spans, const 
                     y.data<float>(),
                     statistics.raw() != nullptr ? statistics.data<float>() : nullptr};
   if (batch.inputs.dropout.threshold != 0)
-    for (const AttentionSpan& s : spans)
-      if (s.past != 0 || s.skipped != 0)
-        fail<UnsupportedError>("attention", "dropout in a sequence that goes on from a cache, or skips rows");
+    for (const AttentionSpan& s : spans) {
+      if (s.past != 0) fail<UnsupportedError>("attention", "dropout in a sequence that goes on from a cache");
+      if (s.skipped != 0) fail<UnsupportedError>("attention", "dropout in a sequence with skipped rows");
+    }
   const auto appended = [&](std::size_t i) noexcept { return batch.appended(i); };
   const auto queries = [&](std::size_t i) noexcept { return batch.queries(i); };
   std::int64_t puts = 0, tasks = 0, work = 0, rows = 0;
@@ -223,6 +224,7 @@ void attention_backward(ConstTensorView qkv, std::span<const AttentionSpan> span
   for (std::size_t i = 0; i < spans.size(); ++i) {
     const AttentionSpan& s = spans[i];
     if (s.past != 0) fail<ShapeError>(op, "a sequence has ", s.past, " tokens in its cache, expected none");
+    if (s.skipped != 0) fail<ShapeError>(op, "a sequence has ", s.skipped, " skipped rows, expected none");
     kernels::AttentionBackwardArgs& a = sequences[i];
     a = inputs.args<kernels::AttentionBackwardArgs>(i);
     a.dquery = dqkv.data<float>() + s.row * 3 * d;

@@ -330,6 +330,20 @@ TEST_F(TapeTest, AddsASeedToTheSameMemory) {
   EXPECT_TRUE(same_bits(gradient, expected));
 }
 
+TEST_F(TapeTest, RefusesAttentionThatSkipsRows) {
+  const Tensor qkv = random_tensor({5, 24}, 1);
+  Tensor y = Tensor::empty({5, 8}), rounded = Tensor::empty({5, 8}, DType::bf16);
+  const ops::AttentionSpan span{.rows = 5, .skipped = 2};
+  const auto refusal = [&](Tape* tape, TensorView result) {
+    return test::message_of<UnsupportedError>([&] {
+      autograd::attention(tape, qkv, {&span, 1}, {1, 8, 1.0f}, result, arena_);
+    });
+  };
+  const char* const expected = "[attention] skipped rows on a tape, or of another type than float32";
+  EXPECT_EQ(refusal(&tape_, y), expected);
+  EXPECT_EQ(refusal(nullptr, rounded), expected);
+}
+
 TEST_F(TapeTest, RefusesPartsInsideParts) {
   const ops::Weight w = square(1);
   const Tensor x = random_tensor({3, 8}, 2), seed = random_tensor({3, 8}, 3);

@@ -103,6 +103,8 @@ TEST_P(Gpt2Bits, DoNotDependOnChunksOrTheBatchWhateverTypeTheCachesHave) {
   for (nn::KvCache& cache : caches) batch.push_back({ids, &cache});
   Arena arena, single;
   const TensorView together = network.forward(batch, arena, {.logits = LogitsRows::kAll}).logits;
+  for (nn::KvCache& cache : caches) cache.truncate(0);
+  const TensorView last = network.forward(batch, arena).logits;
   for (std::size_t i = 0; i < caches.size(); ++i) {
     nn::KvCache cache = network.make_cache(32, caches[i].dtype());
     for (std::size_t t = 0; t < 32; ++t) {
@@ -112,6 +114,8 @@ TEST_P(Gpt2Bits, DoNotDependOnChunksOrTheBatchWhateverTypeTheCachesHave) {
       EXPECT_TRUE(same_bits(row, network.forward({&chunk, 1}, single).logits))
           << name_of(caches[i].dtype()) << " token " << t;
     }
+    EXPECT_TRUE(same_bits(ConstTensorView(together.data<float>() + (i * 32 + 31) * 97, {97}),
+                          ConstTensorView(last.data<float>() + i * 97, {97})));
     for (std::size_t j = 0; j < i; ++j)  // the type is heeded
       EXPECT_FALSE(same_bits(ConstTensorView(together.data<float>() + i * 32 * 97, {32, 97}),
                              ConstTensorView(together.data<float>() + j * 32 * 97, {32, 97})));
@@ -154,6 +158,30 @@ TEST(Gpt2, GoesOnAfterChunksWithoutLogitsOrWithTheLast) {
       };
       EXPECT_TRUE(same_bits(row(last, 0), row(all_a, 20)));
       EXPECT_TRUE(same_bits(row(last, 1), row(all_b, 13)));
+    }
+}
+
+TEST(Gpt2, ShowsTheHiddenStatesOfTheLastTokensAlone) {
+  const Gpt2 network = random_network(tiny_config(), 2);
+  const auto a = tokens(9), b = tokens(1, 3), c = tokens(4, 70);
+  const Chunk batch[] = {{a}, {b}, {c}};
+  Arena arena;
+  const TensorView all =
+      network.forward(batch, arena, {.logits = LogitsRows::kNone, .final_hidden = true}).final_hidden;
+  const std::int64_t d = network.config().n_embd;
+  for (const LogitsRows rows : {LogitsRows::kNone, LogitsRows::kLast, LogitsRows::kAll})
+    for (const bool is_asked_for : {true, false}) {
+      const ForwardOutput out = network.forward(batch, arena, {.logits = rows, .last_hidden = is_asked_for});
+      EXPECT_EQ(out.final_hidden.raw(), nullptr);
+      if (!is_asked_for && rows != LogitsRows::kLast) {
+        EXPECT_EQ(out.last_hidden.raw(), nullptr);
+        continue;
+      }
+      ASSERT_EQ(out.last_hidden.shape(), (Shape{3, d}));
+      for (const auto& [last, row] : {std::pair{0, 8}, {1, 9}, {2, 13}})
+        EXPECT_TRUE(same_bits(ConstTensorView(out.last_hidden.data<float>() + last * d, {d}),
+                              ConstTensorView(all.data<float>() + row * d, {d})))
+            << last;
     }
 }
 
@@ -279,6 +307,29 @@ TEST(Gpt2, HoldsOneLayersActivationsOnly) {
     return arena.capacity();
   };
   EXPECT_EQ(capacity_for(2), capacity_for(12));
+}
+
+// Of a network of one block: an observer has to see all rows.
+TEST(Gpt2, HoldsNoMoreRowsInTheLastBlockThanItMust) {
+  Gpt2Config config = tiny_config();
+  config.n_layer = 1;
+  const Gpt2 network = random_network(config, 7);
+  const auto ids = tokens(32);
+  const auto peak = [&](ForwardOptions options, bool observed) {
+    if (observed) options.on_product = [](const ops::Weight&, ConstTensorView) {};
+    Arena arena;
+    const Chunk chunk{ids};
+    network.forward({&chunk, 1}, arena, options);
+    return arena.peak();
+  };
+  EXPECT_LT(peak({.logits = LogitsRows::kNone}, false), peak({.logits = LogitsRows::kNone}, true));
+  EXPECT_LT(peak({.logits = LogitsRows::kLast}, false), peak({.logits = LogitsRows::kLast}, true));
+  EXPECT_LT(peak({.logits = LogitsRows::kNone}, false), peak({.logits = LogitsRows::kLast}, false));
+  const Chunk chunk{ids};
+  Arena arena;
+  const TensorView all = network.forward({&chunk, 1}, arena, {.logits = LogitsRows::kAll}).logits;
+  EXPECT_TRUE(same_bits(ConstTensorView(all.data<float>() + 31 * 97, {1, 97}),
+                        network.forward({&chunk, 1}, arena).logits));
 }
 
 TEST(Gpt2, KeepsNoResultOnATapeThatIsQuicklyComputedAgain) {

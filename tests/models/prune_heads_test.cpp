@@ -78,6 +78,11 @@ TEST(WithoutHeads, ComputesWhatTheOthersCompute) {
   const auto ids = tokens(20);
   for (const bool cached : {false, true})
     EXPECT_TRUE(same_bits(all_logits(narrow, ids, cached), all_logits(silent, ids, cached)));
+  Arena memory;
+  const Chunk whole{ids};
+  const Tensor all = all_logits(silent, ids, false);
+  EXPECT_TRUE(same_bits(ConstTensorView(all.data<float>() + 19 * 97, {1, 97}),
+                        narrow.forward({&whole, 1}, memory).logits));
   EXPECT_FALSE(same_bits(all_logits(narrow, ids, false), all_logits(network, ids, false)));
   // Nor does a cache have room for it.
   const auto left = 4 * network.config().n_layer - std::ssize(kSome);

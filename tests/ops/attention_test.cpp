@@ -192,7 +192,15 @@ TEST_P(AttentionOverCache, GivesASequenceInABatchWhatItGetsAlone) {
     std::copy_n(inputs[i].data<float>() + kPast[i] * 48, kRows[i] * 48,
                 qkv.data<float>() + spans[i].row * 48);
   attention(qkv, spans, shape, y);
+  Tensor some = Tensor::zeros({row, 16});
+  constexpr std::int64_t kSkipped[] = {1, 3, 0, 0, 60};
+  for (std::size_t i = 0; i < spans.size(); ++i) spans[i].skipped = kSkipped[i];
+  attention(qkv, spans, shape, some);
   for (std::size_t i = 0; i < spans.size(); ++i) {
+    const std::int64_t first = spans[i].row + kSkipped[i], left = kRows[i] - kSkipped[i];
+    EXPECT_TRUE(same_bits(ConstTensorView(y.data<float>() + first * 16, {left, 16}),
+                          ConstTensorView(some.data<float>() + first * 16, {left, 16})))
+        << "sequence " << i;
     const Tensor alone = attend_whole(inputs[i], shape, GetParam());
     EXPECT_TRUE(same_bits(ConstTensorView(alone.data<float>() + kPast[i] * 16, {kRows[i], 16}),
                           ConstTensorView(y.data<float>() + spans[i].row * 16, {kRows[i], 16})))
@@ -342,7 +350,28 @@ TEST(Attention, RefusesRowsOutsideItsInput) {
   EXPECT_EQ(test::message_of<ShapeError>([&] {
               attention(qkv, {&skipping, 1}, shape, y);
             }),
-            "[attention] 6 rows of 5 are skipped");
+            "[attention] skipped is 6, expected 0 to the sequence's 5 rows");
+}
+
+TEST(Attention, SkipsNoRowsWithDropoutOrForGradients) {
+  AttentionShape shape{1, 8, 1.0f};
+  const Tensor qkv = random_tensor({5, 24}, 4);
+  AttentionCache cache(1, 8, 16);
+  Tensor y = Tensor::empty({5, 8}), statistics = Tensor::empty({5, 1, 2}), dqkv = Tensor::empty({5, 24});
+  AttentionSpan span = cache.span(0, 5, 0);
+  span.skipped = 2;
+  Arena arena;
+  test::expect_error<ShapeError>(
+      [&] {
+        attention_backward(qkv, {&span, 1}, shape, y, statistics, y, dqkv, arena);
+      },
+      {"a sequence has 2 skipped rows"});
+  shape.dropout.rate = 0.5f;
+  test::expect_error<UnsupportedError>(
+      [&] {
+        attention(qkv, {&span, 1}, shape, y);
+      },
+      {"dropout in a sequence with skipped rows"});
 }
 
 TEST(Attention, RefusesACacheThatIsTooSmallOrOfAnotherType) {

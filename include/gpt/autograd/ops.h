@@ -55,7 +55,8 @@ void layer_norm(Tape* tape, ConstTensorView x, ConstTensorView gamma, ConstTenso
                 TensorView y, Arena& arena);
 
 /// ops::attention, where a sequence without a cache (null keys, past = 0) gets a float32 one for the time of the call. With a
-/// tape all sequences are such, and `batch` must live as long as its operations.
+/// tape all sequences are such, and `batch` must live as long as its operations. Rows are skipped without a tape, in float32: else
+/// UnsupportedError.
 void attention(Tape* tape, ConstTensorView qkv, std::span<const ops::AttentionSpan> batch,
                const ops::AttentionShape& shape, TensorView y, Arena& arena);
 

@@ -65,6 +65,7 @@ struct ForwardOptions {
   LogitsRows logits = LogitsRows::kLast;
   bool hidden_states = false;
   bool final_hidden = false;
+  bool last_hidden = false;  // of the last tokens alone, for what a network says of a whole text
   /// The attention's probabilities, of a single whole sequence in float32 activations, without gradient_checkpointing.
   bool attentions = false;
   /// Of a sequence that begins with an adapter's virtual tokens, logits of all rows and hidden states have rows for its tokens,
@@ -102,6 +103,8 @@ struct ForwardOutput {
   std::vector<TensorView> attentions;
   /// When asked for, the final layer norm's result for all tokens, float32 [R, D]: what the head is multiplied by.
   TensorView final_hidden;
+  /// When asked for, or with the last logits, the same for the last token of every chunk, float32 [chunks, D]; on no tape.
+  TensorView last_hidden;
 };
 
 /// GPT-2 (Radford et al., "Language Models are Unsupervised Multitask Learners", 2019), with the variations

@@ -55,7 +55,8 @@ class Attention {
                TensorView y) const;
 
   /// The two halves of forward, for a block of which not all results are needed: attention(c_attn(x)) float32 [R, n_head *
-  /// head_dim], of the last `needed` rows of each segment alone (what the others hold does not matter), and the rest.
+  /// head_dim], of the last `needed` rows of each segment alone (what the others hold does not matter), and the rest. Where rows are not
+  /// needed, in inference in float32: else UnsupportedError.
   TensorView heads(Context& context, ConstTensorView x, std::span<const Segment> batch,
                    std::int64_t needed) const;
   void project(Context& context, ConstTensorView heads, ConstTensorView residual, TensorView y) const;

@@ -21,7 +21,7 @@ class Block {
   void forward(Context& context, ConstTensorView x, std::span<const Segment> batch, TensorView y) const;
 
   /// The same of the last row of each segment alone, y [batch.size(), features], with `adapted` as their adapters; or, where y is
-  /// empty, of none: then only keys and values are put into the caches. For inference, and a block with none after it.
+  /// empty, of none: then only keys and values are put into the caches. For the last block of a network, in inference in float32.
   void forward_last(Context& context, ConstTensorView x, std::span<const Segment> batch,
                     std::span<const AdaptedRows> adapted, TensorView y) const;
 

@@ -58,12 +58,13 @@ struct AttentionShape {
   std::int64_t n_head = 0;
   std::int64_t head_dim = 0;
   float scale = 1.0f;  // the scores are multiplied by it
-  /// Of the probabilities of whole sequences (past = 0); sequence s of a call takes the stream `stream + s`, and the bits of
+  /// Of the probabilities of whole sequences (past = 0, skipped = 0); sequence s of a call takes the stream `stream + s`, and the bits of
   /// key j for the query at position i of head h, in a sequence of T tokens, have the index 16 ceil(T / 16) (h T + i) + j.
   Dropout dropout = {};
 };
 
-/// Appends the new tokens' keys and values to the caches, then, for every head and new token t at position p,
+/// Appends the new tokens' keys and values to the caches, then, for every head and new token t, but those
+/// skipped, at position p,
 ///   y[t] = sum_j softmax_j(scale q[t] . k[j]) v[j],  j = 0 .. p,  k and v as the cache holds them.
 ///   qkv  float32 [R, 3 D]: query, key, value, heads concatenated in each, D = n_head * head_dim
 ///   y    float32 [R, D], heads concatenated
@@ -77,7 +78,7 @@ struct AttentionShape {
 /// and at the end y_d = o_d / (sum of the l_i by the tree of 16). Keys behind the query take no part; a NaN in what it
 /// sees makes the result NaN.
 /// statistics, float32 [R, H, 2] unless empty, receives m and 1 / (sum of the l_i) of each row for attention_backward.
-/// Throws ShapeError.
+/// Throws ShapeError; UnsupportedError for dropout in a sequence with a past or skipped rows.
 void attention(ConstTensorView qkv, std::span<const AttentionSpan> batch, const AttentionShape& shape,
                TensorView y, TensorView statistics = {});
 
@@ -88,7 +89,7 @@ void attention(ConstTensorView qkv, std::span<const AttentionSpan> batch, const 
 /// the keys. Throws ShapeError.
 void attention_probabilities(ConstTensorView qkv, const AttentionShape& shape, TensorView probabilities);
 
-/// The gradient of attention over whole sequences (past = 0) with a float32 cache, which it does not read:
+/// The gradient of attention over whole sequences (past = 0, skipped = 0) with a float32 cache, which it does not read:
 ///   qkv, y, statistics  as attention left them
 ///   dy                  float32 [R, D], the gradient of y
 ///   dqkv                float32 [R, 3 D], written for the rows of the sequences
