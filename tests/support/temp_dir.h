@@ -40,10 +40,13 @@ inline void write_file(const std::filesystem::path& path, std::string_view conte
 }
 
 inline std::string read_file(const std::filesystem::path& path) {
-  std::string content(std::filesystem::file_size(path), '\0');  // throws where there is no regular file
   std::ifstream in(path, std::ios::binary);
+  in.seekg(0, std::ios::end);  // of this file: another may take its name meanwhile
+  const std::streamoff size = in && !std::filesystem::is_directory(path) ? std::streamoff(in.tellg()) : -1;
+  std::string content(size > 0 ? static_cast<std::size_t>(size) : 0, '\0');
+  in.seekg(0);
   in.read(content.data(), static_cast<std::streamsize>(content.size()));
-  if (!in) throw std::runtime_error("cannot read " + path.string());
+  if (!in || size < 0) throw std::runtime_error("cannot read " + path.string());
   return content;
 }
 
