@@ -41,6 +41,13 @@ ProcessResult run(std::vector<std::string> arguments) {
 
 class FinetuneProgram : public testing::Test {
  protected:
+  /// Until the run in out/ has written of its first step.
+  void wait_for_records() const {
+    const fs::path records = dir_ / "out/metrics.jsonl";
+    while (!fs::exists(records) || fs::is_empty(records))
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+
   FinetuneProgram() {
     std::string text;
     for (int i = 0; i < 60; ++i) text += concat("FIRST CITIZEN:\nSpeak, number ", i * i % 17, ", speak.\n\n");
@@ -342,8 +349,7 @@ TEST_F(FinetuneProgram, EndsWithTheSameBitsWhenItIsKilledAtAnyMomentAndResumed) 
 
 TEST_F(FinetuneProgram, SavesACheckpointWhenInterrupted) {
   Process process(command(options("out", {"--num-train-epochs", "100000"})));
-  while (!fs::exists(dir_ / "out/metrics.jsonl") || fs::is_empty(dir_ / "out/metrics.jsonl"))
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  wait_for_records();
   process.send(SIGINT);
   const ProcessResult result = process.wait();
   EXPECT_EQ(result.status, 130);
@@ -360,8 +366,7 @@ TEST_F(FinetuneProgram, SavesACheckpointWhenInterrupted) {
 
 TEST_F(FinetuneProgram, LeavesARunAloneThatIsAtWorkInTheDirectory) {
   Process process(command(options("out", {"--num-train-epochs", "100000", "--save-steps", "0"})));
-  while (!fs::exists(dir_ / "out/metrics.jsonl") || fs::is_empty(dir_ / "out/metrics.jsonl"))
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  wait_for_records();
   expect_failure(1, command(options("out", {"--max-steps", "1"})), "out] is in use by another run");
   expect_failure(1, command(options("out", {"--max-steps", "1", "--resume"})),
                  "out] is in use by another run");
